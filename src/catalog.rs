@@ -1,0 +1,1 @@
+//! All zones of a server, found by longest suffix.

@@ -1,0 +1,1 @@
+//! The edge: follows a feed and publishes its zones.

@@ -1,0 +1,1 @@
+//! Writes the store's zones and commits into an iroh-docs namespace.

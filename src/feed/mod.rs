@@ -1,0 +1,1 @@
+//! What stands in a feed: keys, manifests, packs, live changes, heartbeats. Pure formats.

@@ -1,0 +1,22 @@
+//! Every limit of the crate: its unit, its reason, and what happens when it is reached.
+//!
+//! A module that owns a queue, loop, buffer, chain or table takes its bound from here, so that
+//! the cost of the worst input can be read off one page.
+
+/// Octets of a name in wire form, root label included (RFC 1035 section 3.1). Longer: an error.
+pub const NAME_OCTETS_MAX: usize = 255;
+/// Octets of one label (RFC 1035 section 3.1). Longer: an error.
+pub const LABEL_OCTETS_MAX: usize = 63;
+/// Labels of a name without the root label: 127 labels of one octet fill 254 octets.
+pub const NAME_LABELS_MAX: usize = 127;
+
+/// Octets of one record's RDATA: RDLENGTH is 16 bits wide (RFC 1035 section 3.2.1).
+pub const RDATA_OCTETS_MAX: usize = 65_535;
+/// Records of one RRset that an RRset may hold at all. More would not fit any message.
+pub const RRSET_RECORDS_MAX: u32 = 16_384;
+/// Octets of all RDATA of one RRset. A message is 65,535 octets at most, so more is never answered.
+pub const RRSET_OCTETS_MAX: usize = 1 << 20;
+/// Seconds of a TTL: RFC 2181 section 8 leaves 31 bits.
+pub const TTL_S_MAX: u32 = (1 << 31) - 1;
+
+const _: () = assert!(NAME_LABELS_MAX * 2 < NAME_OCTETS_MAX, "every label takes two octets");

@@ -1,0 +1,1 @@
+//! One iroh endpoint with docs, blobs and gossip, persisted under a directory.

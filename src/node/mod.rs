@@ -1,0 +1,1 @@
+//! The whole node: configuration, HTTP API, metrics, start and stop.

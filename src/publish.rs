@@ -1,0 +1,1 @@
+//! The one write and the one read of the served catalog.

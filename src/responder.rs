@@ -1,0 +1,1 @@
+//! From a query's octets to a reply's.

@@ -1,0 +1,1 @@
+//! Front ends that answer packets from the published catalog.

@@ -1,0 +1,1 @@
+//! Turns feed entries, in any order, into batches of zone changes; sans-IO.

@@ -1,0 +1,1 @@
+//! The text an edge needs to follow a feed.

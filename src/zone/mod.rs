@@ -1,0 +1,1 @@
+//! Immutable zones: node store, find, build, edit, checks.
