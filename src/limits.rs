@@ -20,3 +20,22 @@ pub const RRSET_OCTETS_MAX: usize = 1 << 20;
 pub const TTL_S_MAX: u32 = (1 << 31) - 1;
 
 const _: () = assert!(NAME_LABELS_MAX * 2 < NAME_OCTETS_MAX, "every label takes two octets");
+
+// --- mesh, export, client ---
+
+/// Octets of one gossip message. A live change rides in the key of its entry; the entry adds
+/// about 300 octets. A longer message is never sent live and arrives with the next reconciliation.
+pub const GOSSIP_MESSAGE_OCTETS_MAX: u32 = 8_192;
+/// Milliseconds without a packet after which a connection counts as dead.
+pub const QUIC_IDLE_MS: u32 = 6_000;
+/// Milliseconds between the packets that keep an idle connection alive.
+pub const QUIC_KEEP_ALIVE_MS: u64 = 1_500;
+/// Seconds between two searches for blobs that no replica names any more.
+pub const BLOB_GC_INTERVAL_S: u64 = 300;
+/// Milliseconds that the end of a mesh may take. Past it, it is dropped as it is.
+pub const MESH_SHUTDOWN_MS: u64 = 3_000;
+
+const _: () = assert!(
+    QUIC_KEEP_ALIVE_MS * 3 < QUIC_IDLE_MS as u64,
+    "one lost packet must not end a connection"
+);
