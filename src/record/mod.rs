@@ -4,8 +4,12 @@
 //! system (API, master files, feed documents).
 //! RFC 1035 section 3.2, RFC 2181 section 5 (RRsets), RFC 3597 (types that nobody named).
 
+pub mod rdata;
 pub mod rrset;
 pub mod rtype;
+pub(crate) mod token;
 
+pub use rdata::RdataError;
 pub use rrset::{Change, RdataList, Rrset, RrsetError, RrsetRef};
 pub use rtype::RecordType;
+pub use token::SplitError;

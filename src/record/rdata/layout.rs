@@ -1,0 +1,218 @@
+//! Which fields the RDATA of each type is made of.
+
+use crate::record::rdata::field::Kind::{self, *};
+use crate::record::{RdataError, RecordType};
+
+/// The RDATA of one type.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Layout {
+    /// The type's number.
+    number: u16,
+    /// Name and kind of each field, in their order.
+    pub(super) fields: &'static [(&'static str, Kind)],
+    /// What must hold over several fields.
+    pub(super) rule: fn(&[u8]) -> Result<(), RdataError>,
+}
+
+/// Returns the layout of a type, if it is known.
+pub(super) fn layout(rtype: RecordType) -> Option<&'static Layout> {
+    let row = LAYOUTS.binary_search_by_key(&rtype.0, |row| row.number).ok()?;
+    Some(&LAYOUTS[row])
+}
+
+/// Makes a row of fields that have no rule in common.
+const fn row(rtype: RecordType, fields: &'static [(&'static str, Kind)]) -> Layout {
+    Layout { number: rtype.0, fields, rule: no_rule }
+}
+
+/// Makes a row of fields that have a rule in common.
+const fn ruled(
+    rtype: RecordType,
+    fields: &'static [(&'static str, Kind)],
+    rule: fn(&[u8]) -> Result<(), RdataError>,
+) -> Layout {
+    Layout { number: rtype.0, fields, rule }
+}
+
+/// Holds of all RDATA.
+const fn no_rule(_: &[u8]) -> Result<(), RdataError> {
+    Ok(())
+}
+
+/// A DS digest is as long as its type makes it (RFC 4034 section 5.1.4, 4509, 5933, 6605).
+fn ds_digest(rdata: &[u8]) -> Result<(), RdataError> {
+    let expected = match rdata.get(3) {
+        Some(1) => 20,
+        Some(2 | 3) => 32,
+        Some(4) => 48,
+        _ => return Ok(()),
+    };
+    digest_len(rdata, 4, expected)
+}
+
+/// A zone digest is as long as its hash makes it, and 12 octets at least (RFC 8976 section 2.2.4).
+fn zone_digest(rdata: &[u8]) -> Result<(), RdataError> {
+    match rdata.get(5) {
+        Some(1) => digest_len(rdata, 6, 48),
+        Some(2) => digest_len(rdata, 6, 64),
+        _ => Ok(()),
+    }
+}
+
+/// Checks the octets behind a digest's `header` octets.
+fn digest_len(rdata: &[u8], header: usize, expected: usize) -> Result<(), RdataError> {
+    let octets = rdata.len().saturating_sub(header);
+    if octets == expected { Ok(()) } else { Err(RdataError::BadDigestLength { octets, expected }) }
+}
+
+/// Fields of a type that is one name.
+const NAME: &[(&str, Kind)] = &[("name", Name)];
+/// Fields of NS and its forerunners.
+const HOST: &[(&str, Kind)] = &[("host", Name)];
+/// Fields of MX and its kin.
+const EXCHANGE: &[(&str, Kind)] = &[("preference", U16), ("host", Name)];
+/// Fields of TXT and its kin.
+const TEXTS: &[(&str, Kind)] = &[("text", Texts)];
+/// Fields of DS and its kin.
+const DS: &[(&str, Kind)] =
+    &[("key tag", U16), ("algorithm", Algorithm), ("digest type", DigestType), ("digest", Hex(1))];
+/// Fields of DNSKEY and its kin.
+const KEY: &[(&str, Kind)] =
+    &[("flags", U16), ("protocol", U8), ("algorithm", Algorithm), ("public key", Base64(0))];
+/// Fields of RRSIG and SIG.
+const SIGNATURE: &[(&str, Kind)] = &[
+    ("type covered", Type),
+    ("algorithm", Algorithm),
+    ("labels", U8),
+    ("original TTL", Seconds),
+    ("expiration", Time),
+    ("inception", Time),
+    ("key tag", U16),
+    ("signer's name", Name),
+    ("signature", Base64(1)),
+];
+/// Fields of TLSA and SMIMEA.
+const ASSOCIATION: &[(&str, Kind)] =
+    &[("usage", U8), ("selector", U8), ("matching type", U8), ("certificate data", Hex(1))];
+
+/// All known types, by rising number.
+static LAYOUTS: &[Layout] = &[
+    row(RecordType::A, &[("address", Ipv4)]),
+    row(RecordType::NS, HOST),
+    row(RecordType::MD, HOST),
+    row(RecordType::MF, HOST),
+    row(RecordType::CNAME, NAME),
+    row(
+        RecordType::SOA,
+        &[
+            ("primary server", Name),
+            ("mailbox", Name),
+            ("serial", U32),
+            ("refresh", Seconds),
+            ("retry", Seconds),
+            ("expire", Seconds),
+            ("minimum", Seconds),
+        ],
+    ),
+    row(RecordType::MB, HOST),
+    row(RecordType::MG, NAME),
+    row(RecordType::MR, NAME),
+    row(RecordType::PTR, NAME),
+    row(RecordType::HINFO, &[("CPU", Text), ("operating system", Text)]),
+    row(RecordType::MINFO, &[("responsible mailbox", Name), ("error mailbox", Name)]),
+    row(RecordType::MX, EXCHANGE),
+    row(RecordType::TXT, TEXTS),
+    row(RecordType::RP, &[("mailbox", Name), ("text's name", Name)]),
+    row(RecordType::AFSDB, &[("subtype", U16), ("host", Name)]),
+    row(RecordType::X25, &[("PSDN address", Text)]),
+    row(RecordType::ISDN, &[("ISDN address", Texts)]),
+    row(RecordType::RT, EXCHANGE),
+    row(RecordType::NSAP_PTR, NAME),
+    row(RecordType::SIG, SIGNATURE),
+    row(RecordType::KEY, KEY),
+    row(RecordType::PX, &[("preference", U16), ("RFC 822 name", Name), ("X.400 name", Name)]),
+    row(RecordType::GPOS, &[("longitude", Text), ("latitude", Text), ("altitude", Text)]),
+    row(RecordType::AAAA, &[("address", Ipv6)]),
+    row(RecordType::EID, &[("endpoint", Hex(1))]),
+    row(RecordType::NIMLOC, &[("locator", Hex(1))]),
+    row(RecordType::SRV, &[("priority", U16), ("weight", U16), ("port", U16), ("target", Name)]),
+    row(
+        RecordType::NAPTR,
+        &[
+            ("order", U16),
+            ("preference", U16),
+            ("flags", Text),
+            ("services", Text),
+            ("regular expression", Text),
+            ("replacement", Name),
+        ],
+    ),
+    row(RecordType::KX, EXCHANGE),
+    row(RecordType::DNAME, NAME),
+    ruled(RecordType::DS, DS, ds_digest),
+    row(RecordType::SSHFP, &[("algorithm", U8), ("type", U8), ("fingerprint", Hex(1))]),
+    row(RecordType::RRSIG, SIGNATURE),
+    row(RecordType::NSEC, &[("next name", Name), ("types", Types)]),
+    row(RecordType::DNSKEY, KEY),
+    row(RecordType::DHCID, &[("identity", Base64(1))]),
+    row(
+        RecordType::NSEC3,
+        &[
+            ("hash algorithm", U8),
+            ("flags", U8),
+            ("iterations", U16),
+            ("salt", Salt),
+            ("next hashed name", Hash),
+            ("types", Types),
+        ],
+    ),
+    row(
+        RecordType::NSEC3PARAM,
+        &[("hash algorithm", U8), ("flags", U8), ("iterations", U16), ("salt", Salt)],
+    ),
+    row(RecordType::TLSA, ASSOCIATION),
+    row(RecordType::SMIMEA, ASSOCIATION),
+    row(RecordType::NINFO, TEXTS),
+    row(RecordType::RKEY, KEY),
+    row(RecordType::TALINK, &[("previous name", Name), ("next name", Name)]),
+    ruled(RecordType::CDS, DS, ds_digest),
+    row(RecordType::CDNSKEY, KEY),
+    row(RecordType::OPENPGPKEY, &[("key", Base64(1))]),
+    row(RecordType::CSYNC, &[("serial", U32), ("flags", U16), ("types", Types)]),
+    ruled(
+        RecordType::ZONEMD,
+        &[("serial", U32), ("scheme", U8), ("hash algorithm", U8), ("digest", Hex(12))],
+        zone_digest,
+    ),
+    row(RecordType::SPF, TEXTS),
+    row(RecordType::L32, &[("preference", U16), ("locator", Ipv4)]),
+    row(RecordType::LP, EXCHANGE),
+    row(RecordType::URI, &[("priority", U16), ("weight", U16), ("target", LongText(1))]),
+    row(RecordType::CAA, &[("flags", U8), ("tag", Tag), ("value", LongText(0))]),
+    row(RecordType::AVC, TEXTS),
+    row(RecordType::RESINFO, TEXTS),
+    row(RecordType::WALLET, TEXTS),
+    row(RecordType::CLA, TEXTS),
+    row(RecordType::IPN, &[("endpoint", U64)]),
+    ruled(RecordType::TA, DS, ds_digest),
+    ruled(RecordType::DLV, DS, ds_digest),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_rises_so_that_it_can_be_searched() {
+        assert!(LAYOUTS.is_sorted_by(|a, b| a.number < b.number));
+    }
+
+    #[test]
+    fn every_type_that_may_be_compressed_has_names_only_where_the_table_says() {
+        for layout in LAYOUTS {
+            let has_name = layout.fields.iter().any(|(_, kind)| *kind == Name);
+            let is_compressible = crate::record::rdata::is_compressible(RecordType(layout.number));
+            assert!(has_name || !is_compressible, "{}", layout.number);
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! The codec on the common types, and rules that hold for all of them.
+
+use super::*;
+
+/// Parses `text`, expects `wire` (if given) and that it is written as `shown`.
+fn check_text(rtype: RecordType, text: &str, wire: Option<&[u8]>, shown: &str) {
+    let origin = Name::from_text("example.").unwrap();
+    let rdata = parse(rtype, text, &origin).unwrap_or_else(|e| panic!("{rtype} {text}: {e}"));
+    if let Some(wire) = wire {
+        assert_eq!(rdata, wire, "{rtype} {text}");
+    }
+    assert_eq!(check(rtype, &rdata), Ok(()), "{rtype} {text}");
+    let mut out = String::new();
+    write(rtype, &rdata, &mut out);
+    assert_eq!(out, shown, "{rtype} {text}");
+    assert_eq!(parse(rtype, &out, &Name::root()).as_ref(), Ok(&rdata), "{rtype} {out}");
+    let mut generic = format!("\\# {} ", rdata.len());
+    base::write_hex(&rdata, &mut generic);
+    assert_eq!(parse(rtype, &generic, &Name::root()), Ok(rdata), "{rtype} {generic}");
+}
+
+/// Parses `text` that breaks a rule; the message tells it.
+fn check_refused(rtype: RecordType, text: &str, message: &str) {
+    let origin = Name::from_text("example.").unwrap();
+    let error = parse(rtype, text, &origin).expect_err(text);
+    assert!(error.to_string().contains(message), "{rtype} {text}: {error}");
+}
+
+#[test]
+fn common_types_have_their_wire_form() {
+    use RecordType as T;
+    check_text(T::A, "192.0.2.1", Some(&[192, 0, 2, 1]), "192.0.2.1");
+    check_text(T::AAAA, "2001:DB8::0:1", None, "2001:db8::1");
+    check_text(T::NS, "Ns1", Some(b"\x03Ns1\x07example\0"), "Ns1.example.");
+    check_text(T::CNAME, "@", Some(b"\x07example\0"), "example.");
+    check_text(T::MX, "0 .", Some(b"\0\0\0"), "0 .");
+    check_text(T::SRV, "1 2 5060 a.b.", Some(b"\0\x01\0\x02\x13\xc4\x01a\x01b\0"), "1 2 5060 a.b.");
+    check_text(
+        T::SOA,
+        "ns1 ( h\\.m 1 2h 1m\n 1W 0 )",
+        None,
+        "ns1.example. h\\.m.example. 1 7200 60 604800 0",
+    );
+    check_text(T::TXT, "a \"b c\" \"\"", Some(b"\x01a\x03b c\0"), "\"a\" \"b c\" \"\"");
+    check_text(T::TXT, "\\065\\\"\\000\\;", Some(b"\x04A\"\0;"), "\"A\\\"\\000;\"");
+    check_text(T::CAA, "0 issue \"ca.example; x\"", None, "0 issue \"ca.example; x\"");
+    check_text(T::CAA, "128 iodef \"\"", None, "128 iodef \"\"");
+    check_text(
+        T::NAPTR,
+        "1 2 S SIP+D2U \"\" _s._u",
+        None,
+        "1 2 \"S\" \"SIP+D2U\" \"\" _s._u.example.",
+    );
+    check_text(T::URI, "10 1 \"ftp://x\"", None, "10 1 \"ftp://x\"");
+}
+
+#[test]
+fn dnssec_types_have_their_wire_form() {
+    use RecordType as T;
+    check_text(
+        T::DS,
+        "60485 5 SHA-1 2BB183AF5F225881 79A53B0A98631FAD1A292118",
+        None,
+        "60485 5 1 2bb183af5f22588179a53b0a98631fad1a292118",
+    );
+    check_text(
+        T::DNSKEY,
+        "256 3 RSASHA256 AQ PQ",
+        Some(b"\x01\0\x03\x08\x01\x03\xd0"),
+        "256 3 8 AQPQ",
+    );
+    check_text(T::CDNSKEY, "0 3 0 AA==", None, "0 3 0 AA==");
+    check_text(T::CDS, "0 0 0 00", None, "0 0 0 00");
+    check_text(
+        T::RRSIG,
+        "A 5 3 86400 20030322173103 ( 20030220173103 2642 example.com. oJB1W6WNGv+ldvQ3WDG0 )",
+        None,
+        "A 5 3 86400 20030322173103 20030220173103 2642 example.com. oJB1W6WNGv+ldvQ3WDG0",
+    );
+    check_text(
+        T::NSEC,
+        "host.example.com. ( A MX RRSIG NSEC TYPE1234 )",
+        Some(b"\x04host\x07example\x03com\0\0\x06\x40\x01\0\0\0\x03\x04\x1b\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x20"),
+        "host.example.com. A MX RRSIG NSEC TYPE1234",
+    );
+    check_text(
+        T::NSEC3,
+        "1 1 12 aabbccdd 2vptu5timamqttgl4luu9kg21e0aor3s A RRSIG",
+        None,
+        "1 1 12 aabbccdd 2vptu5timamqttgl4luu9kg21e0aor3s A RRSIG",
+    );
+    check_text(
+        T::NSEC3,
+        "1 0 0 - 2T7B4G4VSA5SMI47K61MV5BV1A22BOJR",
+        None,
+        "1 0 0 - 2t7b4g4vsa5smi47k61mv5bv1a22bojr",
+    );
+    check_text(T::NSEC3PARAM, "1 0 0 -", Some(&[1, 0, 0, 0, 0]), "1 0 0 -");
+}
+
+#[test]
+fn types_without_a_layout_take_the_generic_form_alone() {
+    let rtype = RecordType(65_280);
+    check_text(rtype, "\\# 4 0A0000 01", Some(&[10, 0, 0, 1]), "\\# 4 0a000001");
+    check_text(rtype, "\\# 0", Some(&[]), "\\# 0");
+    check_text(RecordType::NULL, "\\# 0", Some(&[]), "\\# 0");
+    check_text(RecordType::A, "\\# 4 C0000201", Some(&[192, 0, 2, 1]), "192.0.2.1");
+    check_refused(rtype, "10.0.0.1", "is written \\#");
+    check_refused(rtype, "\\# 3 0a000001", "says 3 octets, 4 follow");
+    check_refused(rtype, "\\# 1 0a0", "hexadecimal");
+    check_refused(rtype, "\\# 65536 00", "0 to 65535");
+    check_refused(RecordType::A, "\\# 3 c00002", "RDATA ends inside the address");
+    check_refused(RecordType::A, "\\# 5 c000020101", "1 octets follow");
+}
+
+#[test]
+fn text_that_breaks_a_rule_names_field_and_rule() {
+    use RecordType as T;
+    check_refused(T::A, "", "the address is missing");
+    check_refused(T::A, "192.0.2.256", "the address is not an IPv4 address");
+    check_refused(T::A, "192.0.2.1 192.0.2.2", "text follows the last field");
+    check_refused(T::A, "192.0.2.1\n192.0.2.2", "text follows the last field");
+    check_refused(T::MX, "65536 a", "the preference is no number from 0 to 65535");
+    check_refused(T::MX, "+1 a", "the preference is no number");
+    check_refused(T::MX, "1", "the host is missing");
+    check_refused(T::NS, "a..b", "the host: a label is empty");
+    check_refused(T::TXT, "", "the text is missing");
+    check_refused(T::TXT, "v=DKIM1; k=rsa", "a ; outside quotes");
+    check_refused(T::TXT, "\"a", "not closed");
+    check_refused(T::TXT, "\\300", "escape");
+    check_refused(T::TXT, &format!("\"{}\"", "a".repeat(256)), "the text has 256 octets");
+    check_refused(T::CAA, "0 is-sue \"x\"", "the tag must be letters and digits");
+    check_refused(T::DS, "1 5 1 00", "the digest has 1 octets, its type makes 20");
+    check_refused(T::DNSKEY, "256 3 8 A", "base64");
+    check_refused(T::NSEC, "a. B", "record type");
+    check_refused(T::OPT, "\\# 0", "never of data");
+    check_refused(T::ANY, "\\# 0", "never of data");
+}
+
+#[test]
+fn names_are_found_where_they_stand() {
+    let origin = Name::root();
+    for (rtype, text, found) in [
+        (RecordType::A, "192.0.2.1", &[][..]),
+        (RecordType::MX, "1 a.b", &[(2, 5)]),
+        (RecordType::SOA, "a. b.c. 1 2 3 4 5", &[(0, 3), (3, 5)]),
+        (RecordType::SRV, "1 2 3 .", &[(6, 1)]),
+        (RecordType::NSEC, "a. A", &[(0, 3)]),
+        (RecordType::TXT, "\"\\003abc\\000\"", &[]),
+    ] {
+        let rdata = parse(rtype, text, &origin).unwrap();
+        assert_eq!(names(rtype, &rdata).collect::<Vec<_>>(), found, "{rtype} {text}");
+    }
+    assert_eq!(names(RecordType::MX, b"\0").count(), 0);
+    assert_eq!(names(RecordType::SOA, b"\0\x05a").count(), 1);
+}
