@@ -1,1 +1,246 @@
-//! All zones of a server, found by longest suffix.
+//! All zones of a server as one immutable snapshot, found by the longest suffix of a name.
+//!
+//! The next version of a catalog shares all zones but the changed ones, and copies only the shards of
+//! the table that these stand in, so that a change among 100,000 zones costs as little as among ten.
+//! RFC 1034 section 4.3.2 step 2.
+//!
+//! **Invariant:** at most one zone for an apex; all zones share the catalog's seed.
+//! **Not here:** publishing (`publish`), what a zone answers (`zone`, `answer`).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::name::Name;
+use crate::zone::path::NamePath;
+use crate::zone::{HashSeed, Zone};
+
+/// Zones by apex.
+#[derive(Clone, Debug)]
+pub struct Catalog {
+    /// Begins every hash.
+    seed: HashSeed,
+    /// A power of two of them; the top bits of an apex's hash name the shard.
+    shards: Box<[Arc<[Entry]>]>,
+    /// How many zones have an apex of each depth.
+    depths: BTreeMap<u8, u64>,
+    /// A bit for each depth at which there is a zone.
+    depth_bits: u128,
+    /// How many zones there are.
+    count: u64,
+}
+
+/// One zone in its shard; the entries of a shard rise by hash.
+#[derive(Clone, Debug)]
+struct Entry {
+    /// The apex's hash.
+    hash: u64,
+    /// The zone.
+    zone: Arc<Zone>,
+}
+
+/// One step from a catalog to the next.
+#[derive(Clone, Debug)]
+pub enum CatalogChange {
+    /// The zone of this apex is now this one.
+    Put(Arc<Zone>),
+    /// There is no zone of this apex any more.
+    Remove(Name),
+}
+
+impl Catalog {
+    /// Makes a catalog without zones.
+    pub fn new(seed: HashSeed) -> Self {
+        let shards = Box::new([Arc::from([])]);
+        Self { seed, shards, depths: BTreeMap::new(), depth_bits: 0, count: 0 }
+    }
+
+    /// Returns the seed of every zone's hashes.
+    pub fn seed(&self) -> HashSeed {
+        self.seed
+    }
+
+    /// Returns how many zones there are.
+    pub fn zone_count(&self) -> u64 {
+        self.count
+    }
+
+    /// Returns the zone of an apex.
+    pub fn zone(&self, apex: &Name) -> Option<&Arc<Zone>> {
+        self.find_hash(self.seed.name_hash(apex.as_wire()), apex.as_wire())
+    }
+
+    /// Iterates over the zones in no order.
+    pub fn zones(&self) -> impl Iterator<Item = &Arc<Zone>> {
+        self.shards.iter().flat_map(|shard| shard.iter()).map(|entry| &entry.zone)
+    }
+
+    /// Returns the zone whose apex is the longest suffix of a name.
+    #[inline]
+    pub fn find(&self, path: &NamePath) -> Option<&Arc<Zone>> {
+        self.find_up_to(path, path.depth())
+    }
+
+    /// Returns the zone whose apex is the longest suffix of a name with `depth_max` labels at most.
+    ///
+    /// Costs one probe for each depth at which there are zones at all.
+    pub fn find_up_to(&self, path: &NamePath, depth_max: usize) -> Option<&Arc<Zone>> {
+        let mut bits = self.depth_bits & (u128::MAX >> (127 - depth_max.min(127)));
+        while bits != 0 {
+            let depth = 127 - bits.leading_zeros() as usize;
+            if let Some(zone) = self.find_hash(path.hash_at(depth), path.suffix_at(depth)) {
+                return Some(zone);
+            }
+            bits &= !(1 << depth);
+        }
+        None
+    }
+
+    /// Returns the catalog after `changes`, made in order.
+    ///
+    /// # Panics
+    /// If a zone was built with another seed.
+    pub fn with_changes(&self, changes: Vec<CatalogChange>) -> Self {
+        let mut next = self.clone();
+        let mut open: BTreeMap<usize, Vec<Entry>> = BTreeMap::new();
+        for change in changes {
+            let (apex, zone) = match change {
+                CatalogChange::Put(zone) => (zone.apex().clone(), Some(zone)),
+                CatalogChange::Remove(apex) => (apex, None),
+            };
+            assert!(zone.as_ref().is_none_or(|zone| zone.seed() == self.seed), "seeds agree");
+            let hash = self.seed.name_hash(apex.as_wire());
+            let index = shard_index(hash, next.shards.len());
+            let shard = open.entry(index).or_insert_with(|| next.shards[index].to_vec());
+            let place = shard.binary_search_by_key(&hash, |entry| entry.hash);
+            let same = shard.iter().position(|entry| *entry.zone.apex() == apex);
+            match (same, zone) {
+                (Some(at), Some(zone)) => shard[at].zone = zone,
+                (Some(at), None) => {
+                    shard.remove(at);
+                    next.count_depth(&apex, false);
+                }
+                (None, Some(zone)) => {
+                    shard.insert(place.unwrap_or_else(|at| at), Entry { hash, zone });
+                    next.count_depth(&apex, true);
+                }
+                (None, None) => {}
+            }
+        }
+        for (index, shard) in open {
+            next.shards[index] = shard.into();
+        }
+        next.reshape_if_needed();
+        next
+    }
+
+    /// Counts a zone that came or went.
+    fn count_depth(&mut self, apex: &Name, is_new: bool) {
+        let depth = apex.label_count() as u8;
+        let zones = self.depths.entry(depth).or_insert(0);
+        if is_new {
+            *zones += 1;
+            self.count += 1;
+        } else {
+            *zones -= 1;
+            self.count -= 1;
+        }
+        let bit = 1_u128 << depth;
+        self.depth_bits = if *zones > 0 { self.depth_bits | bit } else { self.depth_bits & !bit };
+    }
+
+    /// Cuts the table anew where zones have come or gone fourfold.
+    fn reshape_if_needed(&mut self) {
+        let wanted = self.count.isqrt().next_power_of_two() as usize;
+        if wanted <= self.shards.len() * 2 && wanted * 4 >= self.shards.len() {
+            return;
+        }
+        let mut shards: Vec<Vec<Entry>> = vec![Vec::new(); wanted];
+        for entry in self.shards.iter().flat_map(|shard| shard.iter()) {
+            shards[shard_index(entry.hash, wanted)].push(entry.clone());
+        }
+        for shard in &mut shards {
+            shard.sort_by_key(|entry| entry.hash);
+        }
+        self.shards = shards.into_iter().map(Arc::from).collect();
+    }
+
+    /// Looks a zone up by its apex and the apex's hash.
+    #[inline]
+    fn find_hash(&self, hash: u64, apex: &[u8]) -> Option<&Arc<Zone>> {
+        let shard = &self.shards[shard_index(hash, self.shards.len())];
+        let first = shard.partition_point(|entry| entry.hash < hash);
+        shard[first..]
+            .iter()
+            .take_while(|entry| entry.hash == hash)
+            .map(|entry| &entry.zone)
+            .find(|zone| zone.apex().as_wire() == apex)
+    }
+}
+
+/// Returns the shard of a hash among `shards`, a power of two.
+fn shard_index(hash: u64, shards: usize) -> usize {
+    debug_assert!(shards.is_power_of_two());
+    (hash.rotate_left(shards.trailing_zeros()) as usize) & (shards - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{RecordType, Rrset};
+
+    const SEED: HashSeed = HashSeed(3);
+
+    fn zone(apex: &str) -> Arc<Zone> {
+        let apex = Name::from_text(apex).expect(apex);
+        let rdata = [&b"\0\0"[..], &[0; 20]].concat();
+        let soa = Rrset::new(apex.clone(), RecordType::SOA, 1, [rdata]).expect("one record");
+        Arc::new(crate::zone::build(apex, SEED, vec![soa]).expect("has an SOA"))
+    }
+
+    fn check(catalog: &Catalog, qname: &str, apex: Option<&str>) {
+        let mut path = NamePath::new();
+        path.set_canonical(Name::from_text(qname).expect(qname).as_wire(), SEED);
+        let found = catalog.find(&path).map(|zone| zone.apex().to_string());
+        assert_eq!(found.as_deref(), apex, "{qname}");
+    }
+
+    #[test]
+    fn the_longest_suffix_wins() {
+        let put = |apex| CatalogChange::Put(zone(apex));
+        let catalog = Catalog::new(SEED).with_changes(vec![
+            put("example"),
+            put("b.example"),
+            put("x.y.b.example"),
+            put("test"),
+        ]);
+        check(&catalog, "a.example", Some("example"));
+        check(&catalog, "b.example", Some("b.example"));
+        check(&catalog, "y.b.example", Some("b.example"));
+        check(&catalog, "q.x.y.b.example", Some("x.y.b.example"));
+        check(&catalog, "com", None);
+        check(&catalog, ".", None);
+        let catalog = catalog
+            .with_changes(vec![put("."), CatalogChange::Remove(zone("b.example").apex().clone())]);
+        check(&catalog, "y.b.example", Some("example"));
+        check(&catalog, "com", Some("."));
+        assert_eq!(catalog.zone_count(), 4);
+    }
+
+    #[test]
+    fn thousands_of_zones_come_and_go() {
+        let mut catalog = Catalog::new(SEED);
+        for round in 0..20 {
+            let puts =
+                (0..150).map(|i| CatalogChange::Put(zone(&format!("z{}.test", round * 150 + i))));
+            catalog = catalog.with_changes(puts.collect());
+        }
+        assert_eq!((catalog.zone_count(), catalog.zones().count()), (3_000, 3_000));
+        check(&catalog, "a.b.z2999.test", Some("z2999.test"));
+        let removes =
+            (0..2_990).map(|i| CatalogChange::Remove(zone(&format!("z{i}.test")).apex().clone()));
+        catalog = catalog.with_changes(removes.collect());
+        assert_eq!((catalog.zone_count(), catalog.zones().count()), (10, 10));
+        check(&catalog, "z2999.test", Some("z2999.test"));
+        check(&catalog, "z1.test", None);
+    }
+}

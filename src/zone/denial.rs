@@ -1,0 +1,319 @@
+//! The owners of NSEC and NSEC3 records in order, to find the record that covers a name.
+//!
+//! Only signed zones have any. The order is kept in chunks, so that an edit copies one of them.
+//! RFC 4034 section 6.1 (canonical order), RFC 5155 section 7.2 (hash order).
+//!
+//! **Invariant:** keys rise strictly, within a chunk and from one to the next; no chunk is empty.
+//! **Not here:** which proofs an answer needs (`answer::dnssec`).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use data_encoding::BASE32HEX_NOPAD;
+use sha1::{Digest, Sha1};
+
+use super::node::NodeView;
+use crate::name::Name;
+use crate::record::RecordType;
+
+/// What a zone denies names with.
+#[derive(Clone, Debug, Default)]
+pub struct Denial {
+    /// Owners of NSEC records, by [`order_key`].
+    pub nsec: Order,
+    /// Owners of NSEC3 records, by their hash.
+    pub nsec3: Order,
+    /// How names are hashed, if the apex has an NSEC3PARAM record.
+    pub params: Option<Nsec3Params>,
+}
+
+/// How a zone hashes names (RFC 5155 section 4).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Nsec3Params {
+    /// Further rounds after the first.
+    pub iterations: u16,
+    /// What is hashed behind each name.
+    pub salt: Box<[u8]>,
+}
+
+/// Sorted keys in chunks.
+#[derive(Clone, Debug, Default)]
+pub struct Order {
+    /// The chunks.
+    chunks: Box<[Arc<[Key]>]>,
+}
+
+/// A key of an order.
+pub type Key = Box<[u8]>;
+
+impl Order {
+    /// Returns the greatest key that is not greater than `key`, else the greatest of all.
+    pub fn at_or_before(&self, key: &[u8]) -> Option<&[u8]> {
+        let after = self.chunks.partition_point(|chunk| *chunk[0] <= *key);
+        let Some(chunk) = after.checked_sub(1).map(|index| &self.chunks[index]) else {
+            return self.chunks.last().and_then(|chunk| chunk.last()).map(|last| &**last);
+        };
+        let after = chunk.partition_point(|other| **other <= *key);
+        debug_assert!(after > 0);
+        Some(&chunk[after - 1])
+    }
+
+    /// Whether there is no key.
+    pub fn is_empty(&self) -> bool {
+        self.chunks.is_empty()
+    }
+
+    /// Returns how many keys there are.
+    pub fn len(&self) -> usize {
+        self.chunks.iter().map(|chunk| chunk.len()).sum()
+    }
+
+    /// Makes an order of keys that rise strictly.
+    fn from_sorted(keys: Vec<Key>) -> Self {
+        debug_assert!(keys.is_sorted_by(|a, b| a < b));
+        let mut chunks = Vec::with_capacity(keys.len() / CHUNK_KEYS + 1);
+        let mut keys = keys.into_iter().peekable();
+        while keys.peek().is_some() {
+            chunks.push(keys.by_ref().take(CHUNK_KEYS).collect());
+        }
+        Self { chunks: chunks.into() }
+    }
+
+    /// Returns the order with keys added (`true`) and removed (`false`).
+    pub fn with_changes(&self, changes: &BTreeMap<Key, bool>) -> Self {
+        if changes.is_empty() {
+            return self.clone();
+        }
+        if self.chunks.is_empty() {
+            let keys = changes.iter().filter(|change| *change.1).map(|change| change.0.clone());
+            return Self::from_sorted(keys.collect());
+        }
+        let mut by_chunk: BTreeMap<usize, Vec<(&Key, bool)>> = BTreeMap::new();
+        for (key, is_added) in changes {
+            let after = self.chunks.partition_point(|chunk| chunk[0] <= *key);
+            by_chunk.entry(after.saturating_sub(1)).or_default().push((key, *is_added));
+        }
+        let mut chunks = Vec::with_capacity(self.chunks.len() + by_chunk.len());
+        for (index, chunk) in self.chunks.iter().enumerate() {
+            let Some(changes) = by_chunk.get(&index) else {
+                chunks.push(chunk.clone());
+                continue;
+            };
+            let mut keys = chunk.to_vec();
+            for (key, is_added) in changes {
+                match (keys.binary_search(key), is_added) {
+                    (Err(at), true) => keys.insert(at, (*key).clone()),
+                    (Ok(at), false) => drop(keys.remove(at)),
+                    _ => {}
+                }
+            }
+            // A chunk that has grown is cut; one that is empty goes.
+            chunks.extend(keys.chunks(CHUNK_KEYS * 2).map(Arc::from));
+        }
+        Self { chunks: chunks.into() }
+    }
+}
+
+/// Collects the owners of a zone under construction.
+#[derive(Debug, Default)]
+pub struct DenialBuilder {
+    /// Keys of NSEC owners.
+    nsec: Vec<Key>,
+    /// Keys of NSEC3 owners.
+    nsec3: Vec<Key>,
+}
+
+impl DenialBuilder {
+    /// Takes note of a node that is not occluded.
+    pub fn push(&mut self, node: &NodeView<'_>) {
+        let (nsec, nsec3) = keys_of(node);
+        self.nsec.extend(nsec);
+        self.nsec3.extend(nsec3);
+    }
+
+    /// Sorts what was noted; `apex` is the finished node of the apex.
+    pub fn finish(mut self, apex: Option<&NodeView<'_>>) -> Denial {
+        self.nsec.sort_unstable();
+        self.nsec3.sort_unstable();
+        self.nsec3.dedup();
+        Denial {
+            nsec: Order::from_sorted(self.nsec),
+            nsec3: Order::from_sorted(self.nsec3),
+            params: apex.and_then(params_of),
+        }
+    }
+}
+
+/// Returns a node's keys in the two orders.
+pub fn keys_of(node: &NodeView<'_>) -> (Option<Key>, Option<Key>) {
+    let nsec = node.rrset(RecordType::NSEC).map(|_| order_key(node.prefix()).into());
+    let nsec3 = node.rrset(RecordType::NSEC3).and_then(|_| nsec3_key(node.prefix()));
+    (nsec, nsec3)
+}
+
+/// Returns how the zone of this apex hashes names (RFC 5155 section 4).
+pub fn params_of(apex: &NodeView<'_>) -> Option<Nsec3Params> {
+    let entry = apex.rrset(RecordType::NSEC3PARAM)?;
+    super::prepare::records(entry.body).find_map(|record| {
+        // Hash algorithm 1 (SHA-1) is the only one; flags must be zero (section 4.1.2).
+        let [1, 0, high, low, salt_len, salt @ ..] = record.rdata else { return None };
+        let salt = salt.get(..usize::from(*salt_len))?;
+        let iterations = u16::from_be_bytes([*high, *low]);
+        Some(Nsec3Params { iterations, salt: salt.into() })
+    })
+}
+
+/// Makes a key that compares octet by octet as labels compare in canonical order.
+///
+/// `prefix` are labels in wire form without the root label. A zero octet ends each label of the
+/// key, the rightmost first; octets 0 and 1 inside labels are written as two.
+pub fn order_key(prefix: &[u8]) -> Vec<u8> {
+    let mut starts = arrayvec::ArrayVec::<usize, 128>::new();
+    let mut at = 0;
+    while at < prefix.len() {
+        let _ = starts.try_push(at);
+        at += usize::from(prefix[at]) + 1;
+    }
+    let mut key = Vec::with_capacity(prefix.len() + 4);
+    for &start in starts.iter().rev() {
+        for &octet in &prefix[start + 1..=start + usize::from(prefix[start])] {
+            if octet < 2 {
+                key.push(1);
+            }
+            key.push(if octet < 2 { octet + 1 } else { octet });
+        }
+        key.push(0);
+    }
+    key
+}
+
+/// Returns the labels that [`order_key`] made a key of.
+pub fn key_prefix(key: &[u8]) -> Vec<u8> {
+    let mut labels: Vec<Vec<u8>> = vec![Vec::new()];
+    let mut octets = key.iter();
+    while let Some(&octet) = octets.next() {
+        match (octet, labels.last_mut()) {
+            (0, _) => labels.push(Vec::new()),
+            (1, Some(label)) => label.extend(octets.next().map(|octet| octet - 1)),
+            (_, Some(label)) => label.push(octet),
+            (_, None) => {}
+        }
+    }
+    labels.pop();
+    let mut prefix = Vec::with_capacity(key.len());
+    for label in labels.iter().rev() {
+        prefix.push(label.len() as u8);
+        prefix.extend_from_slice(label);
+    }
+    prefix
+}
+
+/// Returns the hash that the owner of an NSEC3 record spells, if it is one (RFC 5155 section 3).
+pub fn nsec3_key(prefix: &[u8]) -> Option<Key> {
+    let (len, label) = prefix.split_first()?;
+    if usize::from(*len) != label.len() {
+        return None;
+    }
+    let hash = BASE32HEX_NOPAD.decode(&label.to_ascii_uppercase()).ok()?;
+    Some(hash.into())
+}
+
+/// Returns the owner's labels in front of the apex for a hash.
+pub fn nsec3_prefix(hash: &[u8]) -> Vec<u8> {
+    let label = BASE32HEX_NOPAD.encode(hash).to_ascii_lowercase();
+    [&[label.len() as u8], label.as_bytes()].concat()
+}
+
+/// Hashes a canonical wire name (RFC 5155 section 5).
+pub fn nsec3_hash(wire: &[u8], params: &Nsec3Params) -> [u8; 20] {
+    let mut hash: [u8; 20] =
+        Sha1::new().chain_update(wire).chain_update(&params.salt).finalize().into();
+    for _ in 0..params.iterations {
+        hash = Sha1::new().chain_update(hash).chain_update(&params.salt).finalize().into();
+    }
+    hash
+}
+
+/// Returns the owner that has `prefix` in front of `apex`.
+pub fn owner(prefix: &[u8], apex: &Name) -> Name {
+    super::sets::canonical(&[prefix, apex.as_wire()].concat())
+}
+
+/// Keys of a chunk when an order is built.
+const CHUNK_KEYS: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_order_as_names_do_and_read_back() {
+        let names = [
+            "a",
+            "yljkjljk.a",
+            "Z.a",
+            "zABC.a",
+            "z",
+            "\\000.z",
+            "\\001.z",
+            "\\001\\000.z",
+            "\\002.z",
+            "*.z",
+            "\\200.z",
+            "z\\000",
+        ];
+        let prefixes: Vec<Vec<u8>> = names
+            .iter()
+            .map(|text| Name::from_text(text).expect(text).as_wire().to_vec())
+            .map(|wire| wire[..wire.len() - 1].to_vec())
+            .collect();
+        let keys: Vec<Vec<u8>> = prefixes.iter().map(|prefix| order_key(prefix)).collect();
+        assert!(keys.is_sorted_by(|a, b| a < b), "{keys:?}");
+        for (prefix, key) in prefixes.iter().zip(&keys) {
+            assert_eq!(&key_prefix(key), prefix);
+        }
+        assert_eq!(order_key(b""), b"");
+    }
+
+    #[test]
+    fn orders_change_as_a_set_does() {
+        let key = |number: u32| -> Key { number.to_be_bytes().into() };
+        let mut order = Order::default();
+        let mut expected = std::collections::BTreeSet::new();
+        let mut random = 1_u32;
+        for _ in 0..300 {
+            let mut changes = BTreeMap::new();
+            for _ in 0..40 {
+                random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                let (number, is_added) = (random >> 20, random >> 8 & 3 != 0);
+                changes.insert(key(number), is_added);
+            }
+            for (key, is_added) in &changes {
+                if *is_added {
+                    expected.insert(key.clone())
+                } else {
+                    expected.remove(key)
+                };
+            }
+            order = order.with_changes(&changes);
+            assert_eq!(order.len(), expected.len());
+        }
+        for number in 0..4_200 {
+            let before = expected.range(..=key(number)).next_back().or(expected.last());
+            assert_eq!(order.at_or_before(&key(number)), before.map(|key| &**key));
+        }
+        let none = expected.iter().map(|key| (key.clone(), false)).collect();
+        assert!(order.with_changes(&none).is_empty());
+    }
+
+    #[test]
+    fn hashes_are_those_of_rfc_5155_appendix_a() {
+        let params = Nsec3Params { iterations: 12, salt: [0xaa, 0xbb, 0xcc, 0xdd].into() };
+        let hash = |text| {
+            let name = Name::from_text(text).expect(text);
+            BASE32HEX_NOPAD.encode(&nsec3_hash(name.as_wire(), &params)).to_lowercase()
+        };
+        assert_eq!(hash("example"), "0p9mhaveqvm6t7vbl5lop2u3t2rp3tom");
+        assert_eq!(hash("*.w.example"), "r53bq7cc2uvmubfu5ocmm6pers9tk9en");
+    }
+}

@@ -1,0 +1,88 @@
+//! Finds the place of a name in one zone.
+//!
+//! The builder has marked every zone cut, wildcard child and occluded name, so that the name
+//! itself is the only thing looked up when it exists.
+//! RFC 1034 section 4.3.2 steps 3a-3c; RFC 4592 section 3.3.1 for wildcards; RFC 6672 for DNAME.
+//!
+//! **Invariant:** never allocates, never fails; every name in the zone has a closest encloser.
+//! **Not here:** following CNAMEs (`answer`), glue (`answer::referral`).
+
+use super::Zone;
+use super::hash::extend_hash;
+use super::node::{CUT, DNAME, HAS_WILDCARD, NodeView, OCCLUDED};
+use super::path::NamePath;
+
+/// What a zone knows of a name.
+#[derive(Clone, Copy, Debug)]
+pub enum Found<'z> {
+    /// The name exists here, perhaps without records.
+    Node(NodeView<'z>),
+    /// The name is at or below a zone cut: this one, at this depth.
+    Cut(NodeView<'z>, usize),
+    /// The name is below the owner of a DNAME, at this depth.
+    Dname(NodeView<'z>, usize),
+    /// The name does not exist, but this source of synthesis below the closest encloser, whose
+    /// depth follows, does.
+    Wildcard(NodeView<'z>, usize),
+    /// The name does not exist; the depth of its closest encloser.
+    Missing(usize),
+}
+
+impl Zone {
+    /// Finds the place of a name that is at or below the apex.
+    pub fn find(&self, path: &NamePath) -> Found<'_> {
+        debug_assert!(path.depth() >= self.apex_depth());
+        if let Some(node) = self.node_at(path, path.depth()) {
+            return match node.flags() & (OCCLUDED | CUT) {
+                0 => Found::Node(node),
+                CUT => Found::Cut(node, path.depth()),
+                _ => self.find_above(path, path.depth()),
+            };
+        }
+        // The apex always exists, so the search ends; names deeper than any of ours do not.
+        let mut depth = (path.depth() - 1).min(usize::from(self.totals().depth));
+        let encloser = loop {
+            match self.node_at(path, depth) {
+                Some(node) => break node,
+                None if depth <= self.apex_depth() => return Found::Missing(depth),
+                None => depth -= 1,
+            }
+        };
+        let flags = encloser.flags();
+        if flags & (CUT | OCCLUDED) != 0 {
+            return self.find_above(path, depth);
+        }
+        if flags & DNAME != 0 {
+            return Found::Dname(encloser, depth);
+        }
+        if flags & HAS_WILDCARD != 0 {
+            let hash = extend_hash(path.hash_at(depth), b"*");
+            if let Some(node) = self.table().find_wildcard(hash, encloser.prefix()) {
+                return Found::Wildcard(node, depth);
+            }
+        }
+        Found::Missing(depth)
+    }
+
+    /// Finds what occludes a name: the highest cut or DNAME, down to an existing ancestor.
+    fn find_above(&self, path: &NamePath, depth_max: usize) -> Found<'_> {
+        for depth in self.apex_depth()..=depth_max {
+            let Some(node) = self.node_at(path, depth) else { break };
+            if node.has(CUT) {
+                return Found::Cut(node, depth);
+            }
+            if node.has(DNAME) && depth < path.depth() {
+                return Found::Dname(node, depth);
+            }
+        }
+        debug_assert!(false, "an occluded name has a cut or a DNAME above it");
+        Found::Missing(self.apex_depth())
+    }
+
+    /// Looks up the node of the suffix of `depth` labels.
+    #[inline]
+    pub fn node_at(&self, path: &NamePath, depth: usize) -> Option<NodeView<'_>> {
+        let prefix_end = path.start_at(self.apex_depth());
+        self.table().find(path.hash_at(depth), &path.wire()[path.start_at(depth)..prefix_end])
+    }
+}

@@ -1,0 +1,85 @@
+//! Hashes of names, label by label from the root, so that one pass over a query's name gives the
+//! hash of every suffix: of its zone's apex, of each ancestor, and of the name itself.
+//!
+//! The seed is drawn once per process, so that nobody can prepare names which collide.
+//!
+//! **Not here:** tables (`zone::table`, `catalog`).
+
+/// The secret that every name hash of a process begins with. Tests use any constant.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct HashSeed(pub u64);
+
+impl HashSeed {
+    /// Returns the hash of the root name.
+    pub fn root_hash(self) -> u64 {
+        fold(self.0 ^ MULTIPLIERS[0], MULTIPLIERS[1])
+    }
+
+    /// Returns the hash of a canonical name in wire form.
+    pub fn name_hash(self, wire: &[u8]) -> u64 {
+        let mut path = super::path::NamePath::new();
+        path.set_canonical(wire, self);
+        path.hash()
+    }
+}
+
+/// Returns the hash of the name that has the canonical `label` in front of `parent`'s name.
+pub fn extend_hash(parent: u64, label: &[u8]) -> u64 {
+    let mut hash = parent ^ (label.len() as u64).wrapping_mul(MULTIPLIERS[2]);
+    let mut chunks = label.chunks_exact(8);
+    for chunk in &mut chunks {
+        let word = chunk.first_chunk::<8>().map_or(0, |octets| u64::from_le_bytes(*octets));
+        hash = fold(hash ^ word, MULTIPLIERS[1]);
+    }
+    fold(hash ^ tail_word(chunks.remainder()), MULTIPLIERS[3])
+}
+
+/// Reads up to seven octets as one word; the length is already in the hash.
+fn tail_word(tail: &[u8]) -> u64 {
+    if let (Some(front), Some(back)) = (tail.first_chunk::<4>(), tail.last_chunk::<4>()) {
+        return u64::from(u32::from_le_bytes(*front)) | u64::from(u32::from_le_bytes(*back)) << 32;
+    }
+    tail.iter().fold(0, |word, &octet| word << 8 | u64::from(octet))
+}
+
+/// Multiplies to 128 bits and folds the halves together.
+fn fold(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
+    (product as u64) ^ ((product >> 64) as u64)
+}
+
+/// Odd constants with an even spread of bits (digits of pi).
+const MULTIPLIERS: [u64; 4] =
+    [0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7345, 0xa409_3822_299f_31d1, 0x082e_fa98_ec4e_6c89];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn many_similar_names_hash_apart_in_all_bits() {
+        let root = HashSeed(7).root_hash();
+        let hashes: Vec<u64> =
+            (0..100_000).map(|i| extend_hash(root, format!("h{i}").as_bytes())).collect();
+        assert_eq!(hashes.iter().collect::<HashSet<_>>().len(), hashes.len());
+        for bit in 0..64 {
+            let ones = hashes.iter().filter(|hash| **hash >> bit & 1 == 1).count();
+            assert!((45_000..55_000).contains(&ones), "bit {bit}: {ones}");
+        }
+    }
+
+    #[test]
+    fn the_seed_and_every_octet_count() {
+        let label = b"0123456789abcdef0123";
+        for len in 0..label.len() {
+            let base = extend_hash(1, &label[..len]);
+            assert_ne!(base, extend_hash(2, &label[..len]));
+            for at in 0..len {
+                let mut other = label[..len].to_vec();
+                other[at] ^= 1;
+                assert_ne!(base, extend_hash(1, &other), "octet {at} of {len}");
+            }
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Facts about zones as a whole: every edit equals a rebuild.
+
+use super::*;
+use crate::record::Change;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+
+/// The seed of tests.
+const SEED: HashSeed = HashSeed(1);
+
+fn name(text: &str) -> Name {
+    Name::from_text(text).expect(text)
+}
+
+fn rrset(owner: &str, rtype: RecordType, rdata: &[u8]) -> Rrset {
+    Rrset::new(name(owner), rtype, 300, [rdata]).expect("one record")
+}
+
+fn soa(apex: &str, serial: u32) -> Rrset {
+    let mut rdata = b"\x02ns\0\x04host\0".to_vec();
+    for number in [serial, 1, 2, 3, 60] {
+        rdata.extend_from_slice(&number.to_be_bytes());
+    }
+    rrset(apex, RecordType::SOA, &rdata)
+}
+
+/// Everything that can be seen of a zone: nodes with their flags, orders, and counts.
+fn picture(zone: &Zone) -> (BTreeMap<Name, (u8, u32, Vec<Rrset>)>, Totals, u32, Vec<Vec<u8>>) {
+    let mut nodes = BTreeMap::new();
+    for node in zone.table.nodes() {
+        let owner = zone.owner_of(&node);
+        let mut rrsets = sets::rrsets_of(&node, &owner);
+        rrsets.sort_by_key(|rrset| rrset.rtype);
+        nodes.insert(owner, (node.flags(), node.children(), rrsets));
+    }
+    let order = nodes.keys().map(|owner| owner.as_wire().to_vec()).collect();
+    let totals = Totals { depth: 0, ..zone.totals };
+    (nodes, totals, zone.serial, order)
+}
+
+#[test]
+fn flags_follow_the_names_below() {
+    let a = |owner| rrset(owner, RecordType::A, &[192, 0, 2, 1]);
+    let ns = |owner| rrset(owner, RecordType::NS, b"\x02ns\0");
+    let zone = build(
+        name("example"),
+        SEED,
+        vec![
+            a("ns.sub.example"),
+            soa("example", 1),
+            ns("sub.example"),
+            a("*.w.example"),
+            ns("example"),
+            a("b.ent.example"),
+        ],
+    )
+    .expect("has an SOA");
+    let flags = |owner: &str| picture(&zone).0[&name(owner)].0;
+    assert_eq!(flags("example"), node::HAS_CHILDREN);
+    assert_eq!(flags("sub.example"), node::CUT | node::HAS_CHILDREN);
+    assert_eq!(flags("ns.sub.example"), node::OCCLUDED);
+    assert_eq!(flags("w.example"), node::HAS_CHILDREN | node::HAS_WILDCARD);
+    assert_eq!(flags("ent.example"), node::HAS_CHILDREN);
+    assert_eq!((zone.name_count(), zone.rrset_count(), zone.record_count()), (5, 6, 6));
+}
+
+#[test]
+fn a_zone_without_one_soa_is_refused() {
+    let apex = name("example");
+    let two = Rrset::new(
+        apex.clone(),
+        RecordType::SOA,
+        1,
+        [soa("example", 1).rdata.first(), soa("example", 2).rdata.first()],
+    )
+    .expect("two records");
+    let no_soa = build(apex.clone(), SEED, vec![]).map(|_| ());
+    assert_eq!(no_soa, Err(BuildError::NoSoa { apex: apex.clone() }));
+    let not_single = build(apex.clone(), SEED, vec![two]).map(|_| ());
+    assert_eq!(not_single, Err(BuildError::SoaNotSingle { apex }));
+}
+
+#[test]
+fn changes_that_break_a_rule_are_refused_and_the_rest_applies() {
+    let zone = build(name("example"), SEED, vec![soa("example", 1)]).expect("has an SOA");
+    let changes = [
+        Change::Put(rrset("other.test", RecordType::A, &[1, 2, 3, 4])),
+        Change::Delete { owner: name("example"), rtype: RecordType::SOA },
+        Change::Put(rrset("a.example", RecordType::MX, &[0])),
+        Change::Put(rrset("a.example", RecordType::ANY, &[0])),
+        Change::Put(soa("a.example", 1)),
+        Change::Put(rrset("a.example", RecordType::A, &[1, 2, 3, 4])),
+        Change::Delete { owner: name("b.example"), rtype: RecordType::A },
+        Change::Put(soa("example", 2)),
+    ];
+    let (zone, report) = zone.edit(&changes);
+    assert_eq!(report.applied, 3);
+    assert_eq!(report.refused.iter().map(|refused| refused.0).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
+    assert_eq!((zone.serial(), zone.rrset_count(), zone.name_count()), (2, 2, 2));
+}
+
+/// A change drawn from few names and types, so that they meet.
+fn any_change() -> impl Strategy<Value = Change> {
+    let label = prop_oneof![Just("a"), Just("b"), Just("*"), Just("c")];
+    let owner = prop::collection::vec(label, 0..4)
+        .prop_map(|labels| name(&[labels.as_slice(), &["example"]].concat().join(".")));
+    let kind = prop_oneof![
+        Just((RecordType::A, &b"\xc0\0\x02\x01"[..])),
+        Just((RecordType::NS, &b"\x02ns\x01a\x07example\0"[..])),
+        Just((RecordType::DNAME, &b"\x01b\x07example\0"[..])),
+        Just((RecordType::CNAME, &b"\x01B\x01a\x07example\0"[..])),
+        Just((
+            RecordType::RRSIG,
+            &b"\0\x01\x08\x02\0\0\x01\x2c\0\0\0\0\0\0\0\0\0\0\x07example\0sig"[..]
+        )),
+        Just((RecordType::NSEC, &b"\x07example\0\0\x01\x40"[..])),
+    ];
+    (owner, kind, any::<bool>()).prop_map(|(owner, (rtype, rdata), is_put)| match is_put {
+        true => Change::Put(Rrset::new(owner, rtype, 300, [rdata]).expect("one record")),
+        false => Change::Delete { owner, rtype },
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(600))]
+
+    #[test]
+    fn edit_equals_rebuild(batches in prop::collection::vec(prop::collection::vec(any_change(), 1..8), 1..12)) {
+        let mut zone = build(name("example"), SEED, vec![soa("example", 1)]).expect("has an SOA");
+        let mut model: BTreeMap<(Name, RecordType), Rrset> = BTreeMap::new();
+        model.insert((name("example"), RecordType::SOA), soa("example", 1));
+        for batch in batches {
+            for change in &batch {
+                let key = (change.owner().clone(), change.rtype());
+                match change {
+                    Change::Put(rrset) => model.insert(key, rrset.clone()),
+                    Change::Delete { .. } => model.remove(&key),
+                };
+            }
+            let (next, report) = zone.edit(&batch);
+            prop_assert_eq!(report.refused, vec![]);
+            zone = next;
+            let rebuilt = build(name("example"), SEED, model.values().cloned().collect());
+            let rebuilt = rebuilt.expect("has an SOA");
+            prop_assert_eq!(picture(&zone), picture(&rebuilt));
+            prop_assert_eq!(zone.denial.nsec.len(), rebuilt.denial.nsec.len());
+            let mut all: Vec<Rrset> = zone.rrsets().collect();
+            all.sort_by(|a, b| (&a.owner, a.rtype).cmp(&(&b.owner, b.rtype)));
+            prop_assert_eq!(all, model.values().cloned().collect::<Vec<_>>());
+        }
+    }
+}
