@@ -6,7 +6,7 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | 0 words | `limits` `name` `record` `ticket` |
+//! | 0 words | `limits` `name` `octets` `record` `ticket` |
 //! | 1 data | `zone` `catalog` `feed` |
 //! | 2 protocol | `answer` `wire` `responder` |
 //! | 3 publish | `publish` `sync` |
@@ -17,6 +17,7 @@
 
 pub mod limits;
 pub mod name;
+pub mod octets;
 pub mod record;
 pub mod ticket;
 

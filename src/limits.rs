@@ -39,3 +39,54 @@ const _: () = assert!(
     QUIC_KEEP_ALIVE_MS * 3 < QUIC_IDLE_MS as u64,
     "one lost packet must not end a connection"
 );
+
+// --- ticket -----------------------------------------------------------------------------------
+
+/// Peers of a ticket. An edge tries them all at once; more than this helps nobody. More: an error.
+pub const TICKET_PEERS_MAX: usize = 16;
+/// Addresses of one peer in a ticket: a few interfaces in two families. More: an error.
+pub const TICKET_ADDRS_MAX: usize = 16;
+/// Zones of a ticket's filter; a longer list is a feed of its own. More: an error.
+pub const TICKET_ZONES_MAX: usize = 100;
+/// Octets of a cluster id. Longer: an error.
+pub const TICKET_CLUSTER_ID_LEN_MAX: usize = 64;
+/// Octets of a relay's URL. Longer: an error.
+pub const TICKET_RELAY_LEN_MAX: usize = 255;
+/// Characters of a ticket's text form; holds one that is full in every part. Longer: an error.
+pub const TICKET_TEXT_LEN_MAX: usize = 65_536;
+const _: () = assert!(
+    TICKET_TEXT_LEN_MAX * 5 / 8
+        > TICKET_ZONES_MAX * NAME_OCTETS_MAX
+            + TICKET_PEERS_MAX * (40 + TICKET_ADDRS_MAX * 19 + TICKET_RELAY_LEN_MAX)
+            + 200,
+    "the fullest ticket can be read"
+);
+
+// --- feed -------------------------------------------------------------------------------------
+
+/// Octets of a pack that its writer aims at. Smaller ones cost an entry and a request each, larger
+/// ones cost a big rewrite for a small change.
+pub const PACK_OCTETS_TARGET: usize = 512 << 10;
+/// Octets of a pack: one RRset of the largest size still fits. Longer: not fetched, refused.
+pub const PACK_OCTETS_MAX: usize = (1 << 20) + (4 << 10);
+/// Packs of a zone: 8 GiB of records. More: the manifest is refused.
+pub const MANIFEST_PACKS_MAX: u32 = 16_384;
+/// Octets of a manifest, every first owner name at its longest. Longer: not fetched, refused.
+pub const MANIFEST_OCTETS_MAX: usize = 8 << 20;
+/// Octets of a zone's settings inside the manifest. Longer: an error.
+pub const MANIFEST_SETTINGS_OCTETS_MAX: usize = 16 << 10;
+/// Octets of the key of a live entry. Gossip drops messages above 4,096 octets without a word;
+/// keys of 3,800 arrive (measured). Longer changes are cut in parts or become a pack.
+pub const LIVE_KEY_OCTETS_MAX: usize = 3_600;
+/// Parts that one live change may be cut in: about 64 KB. Larger ones become a delta pack.
+pub const LIVE_PARTS_MAX: u32 = 24;
+/// Octets of header or heartbeat. Longer: not fetched, refused.
+pub const BEAT_OCTETS_MAX: usize = 256;
+const _: () =
+    assert!(PACK_OCTETS_TARGET < PACK_OCTETS_MAX, "a pack may exceed its aim by an RRset");
+const _: () = assert!(PACK_OCTETS_MAX > RRSET_OCTETS_MAX + 1_024, "an RRset fits a pack");
+const _: () = assert!(
+    MANIFEST_OCTETS_MAX
+        > MANIFEST_PACKS_MAX as usize * (NAME_OCTETS_MAX + 80) + MANIFEST_SETTINGS_OCTETS_MAX,
+    "a full manifest can be read"
+);
