@@ -1,0 +1,295 @@
+//! A pack: thousands of RRsets of one zone in one piece of content.
+//!
+//! Layout: format (4 octets), apex in wire form, kind (0 base, 1 delta), count of items u32, table
+//! of types and TTLs, items (`feed::items`). No revision stands in it, so that the same records
+//! give the same octets, the same hash, and are not sent again.
+//!
+//! **Invariant:** a [`Pack`] that exists was proven in one pass; reading it again neither fails nor
+//! allocates.
+//! **Not here:** which packs make a zone (`feed::manifest`), where to cut (`feed::fold`).
+
+use crate::feed::items::{ItemRef, ItemWriter, Items, PushError, read_table};
+use crate::limits::PACK_OCTETS_MAX;
+use crate::name::Name;
+use crate::octets::{DecodeError, Format, OctetReader};
+use crate::record::RrsetRef;
+
+/// A proven pack.
+#[derive(Clone, Debug)]
+pub struct Pack<'a> {
+    /// The zone.
+    apex: Name,
+    /// Whether it holds changes rather than RRsets.
+    is_delta: bool,
+    /// Before the first item.
+    items: Items<'a>,
+}
+
+impl<'a> Pack<'a> {
+    /// Proves the octets of a pack, in one pass.
+    ///
+    /// # Errors
+    /// [`DecodeError`] with the offset of the first wrong octet.
+    pub fn check(octets: &'a [u8]) -> Result<Self, DecodeError> {
+        let pack = Self::open(octets)?;
+        let mut items = pack.items.clone();
+        loop {
+            let at = items.at();
+            match items.check_next()? {
+                None => break,
+                Some(ItemRef::Delete { .. }) if !pack.is_delta => {
+                    return Err(DecodeError::BadValue { what: "delete in a base pack", at });
+                }
+                Some(_) => {}
+            }
+        }
+        if items.at() == octets.len() {
+            Ok(pack)
+        } else {
+            Err(DecodeError::TrailingOctets { at: items.at() })
+        }
+    }
+
+    /// Reads what stands in front of the items.
+    fn open(octets: &'a [u8]) -> Result<Self, DecodeError> {
+        if octets.len() > PACK_OCTETS_MAX {
+            let (found, max) = (octets.len() as u64, PACK_OCTETS_MAX as u64);
+            return Err(DecodeError::TooMany { what: "length of a pack", at: 0, found, max });
+        }
+        let mut reader = OctetReader::new(octets);
+        reader.format("pack", FORMAT)?;
+        let apex = reader.name()?;
+        let at = reader.at();
+        let is_delta = match reader.u8("kind of a pack")? {
+            0 => false,
+            1 => true,
+            _ => return Err(DecodeError::BadValue { what: "kind of a pack", at }),
+        };
+        let count = reader.u32("count of items")?;
+        let table = read_table(&mut reader)?;
+        let items = Items::new(reader, &apex, table, count);
+        Ok(Self { apex, is_delta, items })
+    }
+
+    /// Returns the zone.
+    pub fn apex(&self) -> &Name {
+        &self.apex
+    }
+
+    /// Whether it holds changes rather than a run of owner names.
+    pub fn is_delta(&self) -> bool {
+        self.is_delta
+    }
+
+    /// Returns how many items there are.
+    pub fn item_count(&self) -> u32 {
+        self.items.left()
+    }
+
+    /// Reads the items from the first on; see [`Items::next`].
+    pub fn items(&self) -> Items<'a> {
+        self.items.clone()
+    }
+
+    /// Hands every RRset to `take`, in canonical order; deletes are passed over.
+    ///
+    /// # Errors
+    /// The first error of `take`.
+    pub fn for_each_rrset<E>(
+        &self,
+        mut take: impl FnMut(RrsetRef<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut items = self.items();
+        while let Some(item) = items.next() {
+            if let ItemRef::Put(rrset) = item {
+                take(rrset)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes one pack.
+#[derive(Clone, Debug)]
+pub struct PackWriter {
+    /// The items so far.
+    items: ItemWriter,
+    /// Whether it may hold deletes.
+    is_delta: bool,
+}
+
+impl PackWriter {
+    /// Begins a pack with a run of owner names.
+    pub fn base(apex: Name) -> Self {
+        Self { items: ItemWriter::new(apex, true), is_delta: false }
+    }
+
+    /// Begins a pack with changes.
+    pub fn delta(apex: Name) -> Self {
+        Self { items: ItemWriter::new(apex, true), is_delta: true }
+    }
+
+    /// Appends one item; they come in canonical order.
+    ///
+    /// # Errors
+    /// [`PushError`]; then nothing was appended.
+    ///
+    /// # Panics
+    /// If a delete is pushed to a base pack.
+    pub fn push(&mut self, item: ItemRef<'_>) -> Result<(), PushError> {
+        let is_delete = matches!(item, ItemRef::Delete { .. });
+        assert!(self.is_delta || !is_delete, "a base pack holds RRsets only");
+        self.items.push(item)
+    }
+
+    /// Returns how many octets the pack has so far.
+    pub fn len(&self) -> usize {
+        HEAD_LEN + self.items.apex().as_wire().len() + self.items.len()
+    }
+
+    /// Whether nothing was pushed.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// Returns how many items were pushed.
+    pub fn count(&self) -> u32 {
+        self.items.count()
+    }
+
+    /// Whether `owner` is the owner name of the last item.
+    pub fn has_owner_before(&self, owner: &[u8]) -> bool {
+        self.items.has_owner_before(owner)
+    }
+
+    /// Returns the pack's octets.
+    pub fn finish(self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.len());
+        FORMAT.put(&mut out);
+        out.extend_from_slice(self.items.apex().as_wire());
+        out.push(u8::from(self.is_delta));
+        out.extend_from_slice(&self.items.count().to_be_bytes());
+        self.items.put_table(&mut out);
+        out.extend_from_slice(self.items.items());
+        debug_assert!(out.len() == self.len());
+        out
+    }
+}
+
+/// Octets in front of the table, without the apex.
+const HEAD_LEN: usize = 4 + 1 + 4;
+/// The first octets of a pack.
+const FORMAT: Format = Format { letters: *b"AP", version: 1 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{RecordType, Rrset};
+
+    fn rrset(owner: &str, rtype: RecordType, ttl_s: u32, rdata: &[&[u8]]) -> Rrset {
+        Rrset::new(owner.parse().unwrap(), rtype, ttl_s, rdata).expect(owner)
+    }
+
+    fn base(rrsets: &[Rrset]) -> Vec<u8> {
+        let mut writer = PackWriter::base("example".parse().unwrap());
+        for rrset in rrsets {
+            writer.push(ItemRef::Put(rrset.as_ref())).expect("in order");
+        }
+        writer.finish()
+    }
+
+    fn sample() -> Vec<Rrset> {
+        vec![
+            rrset("example", RecordType::NS, 60, &[b"\x01a\x07example\0", b"\x01b\x07example\0"]),
+            rrset("example", RecordType::SOA, 60, &[&[7; 300]]),
+            rrset("a.example", RecordType::A, 300, &[b"\xc0\0\x02\x01"]),
+            rrset("a.example", RecordType::TXT, 300, &[b""]),
+            rrset("x.a.example", RecordType::A, 300, &[b"\xc0\0\x02\x02"]),
+            rrset("*.b.example", RecordType::A, 301, &[b"\xc0\0\x02\x03"]),
+        ]
+    }
+
+    #[test]
+    fn a_base_pack_reads_back_in_order() {
+        let octets = base(&sample());
+        let pack = Pack::check(&octets).expect("a good pack");
+        assert_eq!(pack.item_count(), 6);
+        let mut read = Vec::new();
+        let mut items = pack.items();
+        while let Some(item) = items.next() {
+            read.push(item.to_change().expect("proven"));
+        }
+        let expected: Vec<_> = sample().into_iter().map(crate::record::Change::Put).collect();
+        assert_eq!(read, expected);
+    }
+
+    #[test]
+    fn every_cut_and_every_flipped_bit_is_an_error_or_a_pack_never_a_panic() {
+        let octets = base(&sample());
+        for len in 0..octets.len() {
+            assert!(Pack::check(&octets[..len]).is_err(), "cut at {len}");
+        }
+        for bit in 0..octets.len() * 8 {
+            let mut flipped = octets.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            if let Ok(pack) = Pack::check(&flipped) {
+                let mut items = pack.items();
+                let mut count = 0;
+                while let Some(item) = items.next() {
+                    assert!(item.to_change().is_some(), "bit {bit}");
+                    count += 1;
+                }
+                assert_eq!(count, pack.item_count(), "bit {bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_delete_stands_in_a_delta_only() {
+        let mut writer = PackWriter::delta("example".parse().unwrap());
+        let delete = ItemRef::Delete { owner: b"\x07example\0", rtype: RecordType::A };
+        writer.push(delete).expect("the first item");
+        let mut octets = writer.finish();
+        let pack = Pack::check(&octets).expect("a delta");
+        assert!(pack.is_delta());
+        assert_eq!(pack.items().next(), Some(delete));
+        let kind_at = 4 + b"\x07example\0".len();
+        octets[kind_at] = 0;
+        let error = Pack::check(&octets).expect_err("a delete in a base");
+        assert!(matches!(error, DecodeError::BadValue { what: "delete in a base pack", .. }));
+    }
+
+    #[test]
+    fn the_type_table_overflows_into_explicit_types() {
+        let rrsets: Vec<Rrset> = (0..600)
+            .map(|ttl| rrset(&format!("a{ttl:03}.example"), RecordType::A, ttl, &[b"abcd"]))
+            .collect();
+        let octets = base(&rrsets);
+        let pack = Pack::check(&octets).expect("a good pack");
+        let mut ttls = Vec::new();
+        pack.for_each_rrset(|rrset| {
+            ttls.push(rrset.ttl_s);
+            Ok::<(), ()>(())
+        })
+        .expect("no error was made");
+        assert_eq!(ttls, (0..600).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn names_of_full_length_fit_and_longer_ones_are_told() {
+        let label = "a".repeat(63);
+        let owner = format!("{label}.{label}.{label}.{}", "a".repeat(61 - 8)) + ".example";
+        let full = rrset(&owner, RecordType::A, 1, &[b"abcd"]);
+        assert_eq!(full.owner.as_wire().len(), 255);
+        let octets = base(std::slice::from_ref(&full));
+        let pack = Pack::check(&octets).expect("255 octets");
+        let change = pack.items().next().and_then(ItemRef::to_change);
+        assert_eq!(change, Some(crate::record::Change::Put(full)));
+        // The same labels below a longer apex are too long.
+        let apex_at = 4;
+        let mut longer = octets[..apex_at].to_vec();
+        longer.extend_from_slice(b"\x08examples\0");
+        longer.extend_from_slice(&octets[apex_at + 9..]);
+        assert!(matches!(Pack::check(&longer), Err(DecodeError::BadName { .. })));
+    }
+}
