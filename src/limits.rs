@@ -90,3 +90,16 @@ const _: () = assert!(
         > MANIFEST_PACKS_MAX as usize * (NAME_OCTETS_MAX + 80) + MANIFEST_SETTINGS_OCTETS_MAX,
     "a full manifest can be read"
 );
+/// Octets of a UDP reply to a query without EDNS (RFC 1035 section 4.2.1).
+pub const UDP_PLAIN_OCTETS_MAX: usize = 512;
+/// Octets of a UDP reply at most, and the size that our OPT records offer: what passes every path
+/// unfragmented (DNS flag day 2020). A reply that needs more is truncated.
+pub const UDP_OCTETS_MAX: usize = 1_232;
+/// Octets of any message (RFC 1035 section 4.2.2). A reply that needs more is truncated.
+pub const MESSAGE_OCTETS_MAX: usize = 65_535;
+/// CNAME and DNAME records that one answer follows. A longer chain is answered so far and ends there.
+pub const ALIAS_CHAIN_MAX: usize = 16;
+/// Name servers of a referral whose addresses are looked up. More would only fill the message.
+pub const REFERRAL_GLUE_NAMES_MAX: usize = 32;
+
+const _: () = assert!(UDP_PLAIN_OCTETS_MAX <= UDP_OCTETS_MAX, "EDNS only ever allows more");

@@ -1,1 +1,259 @@
-//! From a query's octets to a reply's.
+//! From a query's octets to a reply's: the function that front ends, benches and fuzzers call.
+//!
+//! **Invariant:** no I/O, lock, clock, log or panic; always an answer or a drop; no allocation
+//! once the reply's buffer has a message's capacity.
+//! **Not here:** the answer algorithm (`answer`), sockets (`serve`).
+
+use crate::answer::{self, Scratch};
+use crate::catalog::Catalog;
+use crate::limits::{MESSAGE_OCTETS_MAX, UDP_OCTETS_MAX, UDP_PLAIN_OCTETS_MAX};
+use crate::record::RecordType;
+use crate::wire::query::{CLASS_ANY, CLASS_CHAOS, CLASS_IN, Header, Question, Rest};
+use crate::wire::reply::{OptReply, Reply};
+
+/// How a query came.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Transport {
+    /// As a datagram: the reply is truncated to what the sender accepts.
+    Udp,
+    /// On a stream: the reply may fill a message.
+    Tcp,
+}
+
+/// Who asked, as far as the answer depends on it.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    /// How the query came.
+    pub transport: Transport,
+}
+
+/// What an operator may set.
+#[derive(Clone, Debug, Default)]
+pub struct ResponderConfig {
+    /// The answer to `version.bind CH TXT`; refused if not set.
+    pub version: Option<String>,
+    /// The answer to `id.server` and `hostname.bind CH TXT`, and the NSID (RFC 4892, RFC 5001).
+    pub identity: Option<String>,
+}
+
+/// Answers queries.
+#[derive(Clone, Debug, Default)]
+pub struct Responder {
+    /// What the operator set.
+    config: ResponderConfig,
+}
+
+/// What became of a packet.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Verdict {
+    /// The reply's buffer holds the reply.
+    Reply(ReplyFacts),
+    /// There is no reply.
+    Drop(DropReason),
+}
+
+/// What a reply says, for counters.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ReplyFacts {
+    /// The rcode, with its upper bits.
+    pub rcode: u16,
+    /// The question's type; 0 if there was none.
+    pub qtype: RecordType,
+    /// Whether the TC bit is set.
+    pub is_truncated: bool,
+}
+
+/// Why a packet gets no reply.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum DropReason {
+    /// The QR bit is set: answering would make two servers talk for ever.
+    Response,
+    /// Fewer octets than a header.
+    TooShort,
+}
+
+/// RCODEs (RFC 1035 section 4.1.1, RFC 2136 section 2.2, RFC 6891 section 9).
+pub mod rcode {
+    /// No error.
+    pub const NOERROR: u16 = 0;
+    /// The query is malformed.
+    pub const FORMERR: u16 = 1;
+    /// The server failed.
+    pub const SERVFAIL: u16 = 2;
+    /// The name does not exist.
+    pub const NXDOMAIN: u16 = 3;
+    /// The opcode is not known.
+    pub const NOTIMP: u16 = 4;
+    /// Not ours, or not allowed.
+    pub const REFUSED: u16 = 5;
+    /// A name that is too long came out of a DNAME (RFC 6672 section 2.2).
+    pub const YXDOMAIN: u16 = 6;
+    /// Not authoritative, or not authorized (RFC 2136, RFC 8945).
+    pub const NOTAUTH: u16 = 9;
+    /// The EDNS version is not known.
+    pub const BADVERS: u16 = 16;
+}
+
+/// The AA bit.
+pub(crate) const FLAG_AA: u16 = 0x0400;
+/// The TC bit.
+pub(crate) const FLAG_TC: u16 = 0x0200;
+
+impl Responder {
+    /// Makes a responder.
+    pub fn new(config: ResponderConfig) -> Self {
+        Self { config }
+    }
+
+    /// Answers one packet.
+    ///
+    /// `reply` is cleared first; with a capacity of 65,535 octets it never grows.
+    pub fn respond(
+        &self,
+        catalog: &Catalog,
+        query: &[u8],
+        peer: Peer,
+        reply: &mut Vec<u8>,
+    ) -> Verdict {
+        let Some(header) = Header::read(query) else { return Verdict::Drop(DropReason::TooShort) };
+        if header.is_response() {
+            return Verdict::Drop(DropReason::Response);
+        }
+        let bare = Bare { header, question: None, opt: None };
+        if header.opcode() != 0 {
+            // Only QUERY is implemented; the other opcodes' messages have other forms.
+            let question = Some(header.counts[0] == 1)
+                .filter(|is_one| *is_one)
+                .and_then(|_| Question::read(query).ok());
+            return Bare { question, ..bare }.reply(reply, rcode::NOTIMP);
+        }
+        // RFC 9619: a query has one question.
+        if header.counts[0] != 1 {
+            return bare.reply(reply, rcode::FORMERR);
+        }
+        let Ok(question) = Question::read(query) else {
+            return bare.reply(reply, rcode::FORMERR);
+        };
+        let bare = Bare { question: Some(question), ..bare };
+        let Ok(rest) = Rest::read(query, &header, question.end()) else {
+            return bare.reply(reply, rcode::FORMERR);
+        };
+        let opt = rest.edns.map(|edns| OptReply {
+            udp_octets: UDP_OCTETS_MAX as u16,
+            is_dnssec_ok: edns.is_dnssec_ok,
+            nsid: self.nsid().filter(|_| edns.wants_nsid),
+        });
+        let bare = Bare { opt, ..bare };
+        if rest.edns.is_some_and(|edns| edns.version > 0) {
+            return bare.reply(reply, rcode::BADVERS);
+        }
+        if rest.has_tsig {
+            // No key is known here (RFC 8945 section 5.2): the query is not authorized.
+            return bare.reply(reply, rcode::NOTAUTH);
+        }
+        let limit = match peer.transport {
+            Transport::Tcp => MESSAGE_OCTETS_MAX,
+            Transport::Udp => rest.edns.map_or(UDP_PLAIN_OCTETS_MAX, |edns| {
+                usize::from(edns.udp_octets).clamp(UDP_PLAIN_OCTETS_MAX, UDP_OCTETS_MAX)
+            }),
+        };
+        bare.answer(self, catalog, reply, limit)
+    }
+
+    /// Returns what identifies this server.
+    fn nsid(&self) -> Option<&[u8]> {
+        self.config.identity.as_deref().map(str::as_bytes)
+    }
+
+    /// Returns the text for a question of class CH.
+    fn chaos_text(&self, qname: &[u8]) -> Option<&str> {
+        let is = |name: &[u8]| qname.eq_ignore_ascii_case(name);
+        if is(b"\x07version\x04bind\0") || is(b"\x07version\x06server\0") {
+            return self.config.version.as_deref();
+        }
+        if is(b"\x02id\x06server\0") || is(b"\x08hostname\x04bind\0") {
+            return self.config.identity.as_deref();
+        }
+        None
+    }
+}
+
+/// What is known of a query when its reply begins.
+#[derive(Clone, Copy, Debug)]
+struct Bare<'q> {
+    /// The header.
+    header: Header,
+    /// The question, if it could be read.
+    question: Option<Question<'q>>,
+    /// The OPT record of the reply.
+    opt: Option<OptReply<'q>>,
+}
+
+impl<'q> Bare<'q> {
+    /// Writes a reply without records.
+    fn reply(self, reply: &mut Vec<u8>, rcode: u16) -> Verdict {
+        let message = Reply::new(reply, self.question.as_ref(), MESSAGE_OCTETS_MAX);
+        message.finish(&self.header, 0, rcode, self.opt.as_ref());
+        self.verdict(rcode, 0)
+    }
+
+    /// Answers a well-formed query.
+    fn answer(
+        self,
+        responder: &Responder,
+        catalog: &Catalog,
+        reply: &mut Vec<u8>,
+        limit: usize,
+    ) -> Verdict {
+        let Some(question) = self.question else { return self.reply(reply, rcode::FORMERR) };
+        match question.qclass {
+            CLASS_IN | CLASS_ANY => {}
+            CLASS_CHAOS => return self.answer_chaos(responder, &question, reply),
+            _ => return self.reply(reply, rcode::REFUSED),
+        }
+        match question.qtype {
+            // RFC 6891 section 6.1.1, RFC 8945, RFC 2930: these are no questions.
+            RecordType::OPT | RecordType::TSIG | RecordType::TKEY => {
+                return self.reply(reply, rcode::FORMERR);
+            }
+            RecordType::AXFR | RecordType::IXFR | RecordType::MAILA | RecordType::MAILB => {
+                return self.reply(reply, rcode::REFUSED);
+            }
+            _ => {}
+        }
+        let room = limit - self.opt.as_ref().map_or(0, OptReply::octets_len);
+        let mut scratch = Scratch::new(&question, catalog.seed());
+        let mut message = Reply::new(reply, Some(&question), room);
+        let is_dnssec_ok = self.opt.is_some_and(|opt| opt.is_dnssec_ok);
+        let outcome = answer::answer(catalog, &question, is_dnssec_ok, &mut scratch, &mut message);
+        message.finish(&self.header, outcome.flags, outcome.rcode, self.opt.as_ref());
+        self.verdict(outcome.rcode, outcome.flags)
+    }
+
+    /// Answers a question of class CH (RFC 4892).
+    fn answer_chaos(
+        self,
+        responder: &Responder,
+        question: &Question<'_>,
+        reply: &mut Vec<u8>,
+    ) -> Verdict {
+        let text = responder
+            .chaos_text(question.qname)
+            .filter(|_| matches!(question.qtype, RecordType::TXT | RecordType::ANY))
+            .map(|text| &text.as_bytes()[..text.len().min(255)]);
+        let Some(text) = text else { return self.reply(reply, rcode::REFUSED) };
+        let mut message = Reply::new(reply, Some(question), MESSAGE_OCTETS_MAX);
+        message.push_text(CLASS_CHAOS, text);
+        message.finish(&self.header, FLAG_AA, rcode::NOERROR, self.opt.as_ref());
+        self.verdict(rcode::NOERROR, FLAG_AA)
+    }
+
+    /// States what was replied.
+    fn verdict(&self, rcode: u16, flags: u16) -> Verdict {
+        Verdict::Reply(ReplyFacts {
+            rcode,
+            qtype: self.question.map_or(RecordType(0), |question| question.qtype),
+            is_truncated: flags & FLAG_TC != 0,
+        })
+    }
+}

@@ -1,1 +1,6 @@
-//! DNS messages on the wire: query, EDNS, encoding, TCP frames.
+//! DNS messages on the wire: queries in, replies out.
+//!
+//! RFC 1035 section 4, RFC 6891.
+
+pub mod query;
+pub mod reply;

@@ -9,11 +9,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use arrayvec::ArrayVec;
 use data_encoding::BASE32HEX_NOPAD;
 use sha1::{Digest, Sha1};
 
 use super::node::NodeView;
-use crate::name::Name;
+use crate::limits::NAME_OCTETS_MAX;
 use crate::record::RecordType;
 
 /// What a zone denies names with.
@@ -45,6 +46,10 @@ pub struct Order {
 
 /// A key of an order.
 pub type Key = Box<[u8]>;
+/// A key under construction.
+pub type OrderKey = ArrayVec<u8, { 2 * NAME_OCTETS_MAX }>;
+/// Labels in front of an apex.
+pub type Prefix = ArrayVec<u8, NAME_OCTETS_MAX>;
 
 impl Order {
     /// Returns the greatest key that is not greater than `key`, else the greatest of all.
@@ -146,7 +151,7 @@ impl DenialBuilder {
 
 /// Returns a node's keys in the two orders.
 pub fn keys_of(node: &NodeView<'_>) -> (Option<Key>, Option<Key>) {
-    let nsec = node.rrset(RecordType::NSEC).map(|_| order_key(node.prefix()).into());
+    let nsec = node.rrset(RecordType::NSEC).map(|_| order_key(node.prefix())[..].into());
     let nsec3 = node.rrset(RecordType::NSEC3).and_then(|_| nsec3_key(node.prefix()));
     (nsec, nsec3)
 }
@@ -167,43 +172,41 @@ pub fn params_of(apex: &NodeView<'_>) -> Option<Nsec3Params> {
 ///
 /// `prefix` are labels in wire form without the root label. A zero octet ends each label of the
 /// key, the rightmost first; octets 0 and 1 inside labels are written as two.
-pub fn order_key(prefix: &[u8]) -> Vec<u8> {
+pub fn order_key(prefix: &[u8]) -> OrderKey {
     let mut starts = arrayvec::ArrayVec::<usize, 128>::new();
     let mut at = 0;
     while at < prefix.len() {
         let _ = starts.try_push(at);
         at += usize::from(prefix[at]) + 1;
     }
-    let mut key = Vec::with_capacity(prefix.len() + 4);
+    // A name's octets at most twice fit; what does not fit is no name.
+    let mut key = OrderKey::new();
     for &start in starts.iter().rev() {
         for &octet in &prefix[start + 1..=start + usize::from(prefix[start])] {
             if octet < 2 {
-                key.push(1);
+                let _ = key.try_push(1);
             }
-            key.push(if octet < 2 { octet + 1 } else { octet });
+            let _ = key.try_push(if octet < 2 { octet + 1 } else { octet });
         }
-        key.push(0);
+        let _ = key.try_push(0);
     }
     key
 }
 
 /// Returns the labels that [`order_key`] made a key of.
-pub fn key_prefix(key: &[u8]) -> Vec<u8> {
-    let mut labels: Vec<Vec<u8>> = vec![Vec::new()];
-    let mut octets = key.iter();
-    while let Some(&octet) = octets.next() {
-        match (octet, labels.last_mut()) {
-            (0, _) => labels.push(Vec::new()),
-            (1, Some(label)) => label.extend(octets.next().map(|octet| octet - 1)),
-            (_, Some(label)) => label.push(octet),
-            (_, None) => {}
+pub fn key_prefix(key: &[u8]) -> Prefix {
+    let mut prefix = Prefix::new();
+    // No zero octet stands inside a label of a key, so zeros part them.
+    let labels = key.strip_suffix(&[0]).unwrap_or_default().split(|octet| *octet == 0);
+    for label in labels.rev().filter(|_| !key.is_empty()) {
+        let len_at = prefix.len();
+        let _ = prefix.try_push(0);
+        let mut octets = label.iter();
+        while let Some(&octet) = octets.next() {
+            let plain = if octet == 1 { octets.next().map_or(0, |octet| octet - 1) } else { octet };
+            let _ = prefix.try_push(plain);
         }
-    }
-    labels.pop();
-    let mut prefix = Vec::with_capacity(key.len());
-    for label in labels.iter().rev() {
-        prefix.push(label.len() as u8);
-        prefix.extend_from_slice(label);
+        prefix[len_at] = (prefix.len() - len_at - 1) as u8;
     }
     prefix
 }
@@ -214,14 +217,23 @@ pub fn nsec3_key(prefix: &[u8]) -> Option<Key> {
     if usize::from(*len) != label.len() {
         return None;
     }
+    // Of SHA-1 there are 20 octets (RFC 5155 section 5).
     let hash = BASE32HEX_NOPAD.decode(&label.to_ascii_uppercase()).ok()?;
-    Some(hash.into())
+    (hash.len() == 20).then(|| hash.into())
 }
 
-/// Returns the owner's labels in front of the apex for a hash.
-pub fn nsec3_prefix(hash: &[u8]) -> Vec<u8> {
-    let label = BASE32HEX_NOPAD.encode(hash).to_ascii_lowercase();
-    [&[label.len() as u8], label.as_bytes()].concat()
+/// Returns the owner's labels in front of the apex for a hash of up to 39 octets.
+pub fn nsec3_prefix(hash: &[u8]) -> Prefix {
+    let mut prefix = Prefix::new();
+    let len = BASE32HEX_NOPAD.encode_len(hash.len());
+    let mut label = [0; crate::limits::LABEL_OCTETS_MAX];
+    if let Some(label) = label.get_mut(..len) {
+        BASE32HEX_NOPAD.encode_mut(hash, label);
+        label.make_ascii_lowercase();
+        let _ = prefix.try_push(len as u8);
+        let _ = prefix.try_extend_from_slice(label);
+    }
+    prefix
 }
 
 /// Hashes a canonical wire name (RFC 5155 section 5).
@@ -234,17 +246,13 @@ pub fn nsec3_hash(wire: &[u8], params: &Nsec3Params) -> [u8; 20] {
     hash
 }
 
-/// Returns the owner that has `prefix` in front of `apex`.
-pub fn owner(prefix: &[u8], apex: &Name) -> Name {
-    super::sets::canonical(&[prefix, apex.as_wire()].concat())
-}
-
 /// Keys of a chunk when an order is built.
 const CHUNK_KEYS: usize = 256;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::name::Name;
 
     #[test]
     fn keys_order_as_names_do_and_read_back() {
@@ -267,12 +275,12 @@ mod tests {
             .map(|text| Name::from_text(text).expect(text).as_wire().to_vec())
             .map(|wire| wire[..wire.len() - 1].to_vec())
             .collect();
-        let keys: Vec<Vec<u8>> = prefixes.iter().map(|prefix| order_key(prefix)).collect();
+        let keys: Vec<OrderKey> = prefixes.iter().map(|prefix| order_key(prefix)).collect();
         assert!(keys.is_sorted_by(|a, b| a < b), "{keys:?}");
         for (prefix, key) in prefixes.iter().zip(&keys) {
-            assert_eq!(&key_prefix(key), prefix);
+            assert_eq!(&key_prefix(key)[..], prefix);
         }
-        assert_eq!(order_key(b""), b"");
+        assert_eq!((&order_key(b"")[..], &key_prefix(b"")[..]), (&b""[..], &b""[..]));
     }
 
     #[test]

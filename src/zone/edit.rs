@@ -320,7 +320,7 @@ impl<'z> ZoneEdit<'z> {
 
 /// Cuts a table that has outgrown its shards anew.
 fn reshape(zone: &Zone, seed: HashSeed) -> super::Table {
-    let mut builder = TableBuilder::new(zone.table.len());
+    let mut builder = TableBuilder::new(zone.table.node_count());
     let mut path = NamePath::new();
     for node in zone.table.nodes() {
         let wire = [node.prefix(), zone.apex.as_wire()].concat();

@@ -117,11 +117,11 @@ impl<'a> NodeView<'a> {
     /// Returns the octets of the entries, for a copy of the node with other flags.
     pub fn entry_octets(&self) -> &'a [u8] {
         let at = self.types_at() + 2;
-        &self.octets[at..self.len()]
+        &self.octets[at..self.octets_len()]
     }
 
     /// Returns how many octets the node takes.
-    pub fn len(&self) -> usize {
+    pub fn octets_len(&self) -> usize {
         let at = self.types_at();
         let mut end = at + 2;
         for _ in 0..u16_at(self.octets, at) {
@@ -271,7 +271,7 @@ mod tests {
             arena.extend_from_slice(b"the next node");
             let node = NodeView::new(&arena);
             assert_eq!(
-                (node.prefix(), node.children(), node.len()),
+                (node.prefix(), node.children(), node.octets_len()),
                 (&b"\x01a"[..], children, len)
             );
             assert!(node.has(CUT) && !node.has(OCCLUDED) && node.has_records());

@@ -71,7 +71,9 @@ impl Preparer {
     fn begin(&mut self, owner: &[u8]) {
         self.names.clear();
         self.suffixes.clear();
-        self.learn(owner, owner.len(), HEADER_LEN);
+        // A wildcard answers for other names: in their questions its own first label is missing.
+        let skip = if owner.starts_with(b"\x01*") { 2 } else { 0 };
+        self.learn(&owner[skip..], owner.len() - skip, HEADER_LEN + skip);
     }
 
     /// Remembers the suffixes of a name that start in its first `literal_len` octets,

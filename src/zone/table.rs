@@ -67,7 +67,7 @@ impl Table {
     }
 
     /// Returns how many nodes there are, empty non-terminals included.
-    pub fn len(&self) -> u64 {
+    pub fn node_count(&self) -> u64 {
         self.nodes
     }
 
@@ -384,7 +384,7 @@ impl ShardEdit {
 
     /// Returns how many octets the node of a slot takes.
     fn node_len(&self, slot: usize) -> usize {
-        NodeView::new(&self.arena[self.slots[slot].at as usize..]).len()
+        NodeView::new(&self.arena[self.slots[slot].at as usize..]).octets_len()
     }
 
     /// Adds a slot, with more room first where too few would stay free.
@@ -425,7 +425,7 @@ impl ShardEdit {
             let mut compact = Vec::with_capacity(arena.len() - garbage);
             for slot in slots.iter_mut().filter(|slot| slot.at != FREE) {
                 let node = &arena[slot.at as usize..];
-                let node = &node[..NodeView::new(node).len()];
+                let node = &node[..NodeView::new(node).octets_len()];
                 slot.at = offset(compact.len());
                 compact.extend_from_slice(node);
             }
@@ -478,7 +478,7 @@ mod tests {
     }
 
     fn check(table: &Table, expected: &BTreeMap<u64, u8>, absent: std::ops::Range<u64>) {
-        assert_eq!(table.len(), expected.len() as u64);
+        assert_eq!(table.node_count(), expected.len() as u64);
         assert_eq!(table.nodes().count(), expected.len());
         for (&index, &flags) in expected {
             let node = table.find(hash(index), &prefix(index)).expect("was put");

@@ -24,8 +24,11 @@ fn soa(apex: &str, serial: u32) -> Rrset {
     rrset(apex, RecordType::SOA, &rdata)
 }
 
-/// Everything that can be seen of a zone: nodes with their flags, orders, and counts.
-fn picture(zone: &Zone) -> (BTreeMap<Name, (u8, u32, Vec<Rrset>)>, Totals, u32, Vec<Vec<u8>>) {
+/// Flags, children and RRsets of each node, the counts, and the serial.
+type Picture = (BTreeMap<Name, (u8, u32, Vec<Rrset>)>, Totals, u32);
+
+/// Returns everything that can be seen of a zone.
+fn picture(zone: &Zone) -> Picture {
     let mut nodes = BTreeMap::new();
     for node in zone.table.nodes() {
         let owner = zone.owner_of(&node);
@@ -33,9 +36,8 @@ fn picture(zone: &Zone) -> (BTreeMap<Name, (u8, u32, Vec<Rrset>)>, Totals, u32, 
         rrsets.sort_by_key(|rrset| rrset.rtype);
         nodes.insert(owner, (node.flags(), node.children(), rrsets));
     }
-    let order = nodes.keys().map(|owner| owner.as_wire().to_vec()).collect();
     let totals = Totals { depth: 0, ..zone.totals };
-    (nodes, totals, zone.serial, order)
+    (nodes, totals, zone.serial)
 }
 
 #[test]

@@ -1,0 +1,120 @@
+//! Referrals: the NS records of a zone cut, and the addresses that are needed to follow them.
+//!
+//! RFC 1034 section 4.3.2 step 3b, RFC 9471 (glue), RFC 4035 section 3.1.4 (DS or its absence).
+//!
+//! **Invariant:** glue that the referral is useless without is there, or TC is set.
+
+use super::{FLAG_AA, Here, Step, Truncated, Walk, rcode};
+use crate::limits::REFERRAL_GLUE_NAMES_MAX;
+use crate::name::is_at_or_below;
+use crate::record::RecordType;
+use crate::wire::reply::{Full, Owner, Section};
+use crate::zone::Zone;
+use crate::zone::node::{EntryView, NodeView};
+use crate::zone::prepare::{ExpandedName, RECORD_HEAD_LEN, expand_name, records};
+
+impl Walk<'_, '_> {
+    /// Answers for a name at or below a zone cut.
+    pub(super) fn refer_or_answer_ds(
+        &mut self,
+        zone: &Zone,
+        here: Here<'_>,
+        cut: &NodeView<'_>,
+        depth: usize,
+    ) -> Result<Step, Truncated> {
+        // The DS records of a cut belong to the parent (RFC 4035 section 3.1.4.1).
+        if self.question.qtype == RecordType::DS && depth == here.path.depth() {
+            let owner = self.suffix_owner(here.path.wire());
+            match cut.rrset(RecordType::DS) {
+                Some(ds) => {
+                    self.message.push(Section::Answer, &ds, owner, self.is_dnssec_ok)?;
+                }
+                None => {
+                    self.push_soa(zone)?;
+                    self.prove_nodata(zone, here.path, cut)?;
+                }
+            }
+            return Ok(Step::Done(rcode::NOERROR));
+        }
+        if !here.is_alias {
+            self.flags &= !FLAG_AA;
+        }
+        self.refer(zone, here, cut, depth)?;
+        Ok(Step::Done(rcode::NOERROR))
+    }
+
+    /// Appends the referral.
+    fn refer(
+        &mut self,
+        zone: &Zone,
+        here: Here<'_>,
+        cut: &NodeView<'_>,
+        depth: usize,
+    ) -> Result<(), Full> {
+        let Some(ns) = cut.rrset(RecordType::NS) else { return Ok(()) };
+        let cut_wire = here.path.suffix_at(depth);
+        let owner = self.suffix_owner(cut_wire);
+        let start = self.message.push(Section::Authority, &ns, owner, false)?;
+        if self.is_dnssec_ok {
+            match cut.rrset(RecordType::DS) {
+                Some(ds) => {
+                    self.message.push(Section::Authority, &ds, owner, true)?;
+                }
+                None => self.prove_no_ds(zone, here.path, cut, depth)?,
+            }
+        }
+        self.push_glue(zone, &ns, cut_wire, owner, start)
+    }
+
+    /// Appends the addresses of the name servers that the zone knows.
+    ///
+    /// Those inside the delegated zone go first and are required (RFC 9471 section 3.1).
+    fn push_glue(
+        &mut self,
+        zone: &Zone,
+        ns: &EntryView<'_>,
+        cut: &[u8],
+        owner: Owner<'_>,
+        start: usize,
+    ) -> Result<(), Full> {
+        let mut target = ExpandedName::new();
+        for is_required in [true, false] {
+            let mut place = start;
+            for record in records(ns.body).take(REFERRAL_GLUE_NAMES_MAX) {
+                expand_name(ns.body, record.at + RECORD_HEAD_LEN, cut, &mut target);
+                let at = match owner {
+                    // Only there the records keep the places that they were prepared with.
+                    Owner::Suffix { .. } => start + record.at + RECORD_HEAD_LEN,
+                    _ => place + RECORD_HEAD_LEN,
+                };
+                place = self.message.record_end(place);
+                self.other.set_any_case(&target, zone.seed());
+                if is_at_or_below(self.other.wire(), cut) != is_required
+                    || !is_at_or_below(self.other.wire(), zone.apex().as_wire())
+                {
+                    continue;
+                }
+                let pushed = self.push_addresses(zone, at as u16);
+                if is_required {
+                    pushed?;
+                } else if pushed.is_err() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends the addresses of `self.other`, a name that stands at `at`.
+    fn push_addresses(&mut self, zone: &Zone, at: u16) -> Result<(), Full> {
+        let Some(node) = zone.node_at(self.other, self.other.depth()) else { return Ok(()) };
+        let at = self.message.resolve_pointer(at);
+        for rtype in [RecordType::A, RecordType::AAAA] {
+            if let Some(entry) = node.rrset(rtype) {
+                let owner = Owner::Elsewhere { at, name: self.other.wire() };
+                self.message.push(Section::Additional, &entry, owner, self.is_dnssec_ok)?;
+            }
+        }
+        Ok(())
+    }
+}

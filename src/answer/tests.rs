@@ -1,0 +1,299 @@
+//! Facts about answers: records and a query in, a reply's summary out.
+
+use std::sync::Arc;
+
+use hickory_proto::op::Message;
+
+use crate::catalog::{Catalog, CatalogChange};
+use crate::name::Name;
+use crate::record::{RecordType, Rrset, rdata};
+use crate::responder::{Peer, Responder, ResponderConfig, Transport, Verdict};
+use crate::zone::{HashSeed, build};
+
+/// The seed of tests.
+const SEED: HashSeed = HashSeed(1);
+
+/// Reads zones from lines `owner TYPE rdata`; an SOA line begins a zone.
+fn catalog(text: &str) -> Catalog {
+    let mut zones: Vec<(Name, Vec<Rrset>)> = Vec::new();
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let mut words = line.splitn(3, ' ');
+        let mut word = || words.next().unwrap_or_default();
+        let owner = Name::from_text(word()).expect(line);
+        let rtype: RecordType = word().parse().expect(line);
+        let rdata = rdata::parse(rtype, word(), &Name::root()).expect(line);
+        if rtype == RecordType::SOA {
+            zones.push((owner.clone(), Vec::new()));
+        }
+        let (_, rrsets) = zones.last_mut().expect("an SOA comes first");
+        match rrsets.iter_mut().find(|rrset| rrset.owner == owner && rrset.rtype == rtype) {
+            Some(rrset) => {
+                let records: Vec<Vec<u8>> =
+                    rrset.rdata.iter().map(<[u8]>::to_vec).chain([rdata]).collect();
+                *rrset = Rrset::new(owner, rtype, 300, records).expect(line);
+            }
+            None => rrsets.push(Rrset::new(owner, rtype, 300, [rdata]).expect(line)),
+        }
+    }
+    let put =
+        |(apex, rrsets)| CatalogChange::Put(Arc::new(build(apex, SEED, rrsets).expect("zone")));
+    Catalog::new(SEED).with_changes(zones.into_iter().map(put).collect())
+}
+
+/// Makes a query; `tail` is what follows the question, one record.
+fn query(qname: &str, qtype: &str, tail: Option<&[u8]>) -> Vec<u8> {
+    let qtype: RecordType = qtype.parse().expect(qtype);
+    let mut packet = vec![0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, u8::from(tail.is_some())];
+    crate::name::parse_labels(qname.as_bytes(), &mut packet).expect(qname);
+    packet.extend_from_slice(&qtype.0.to_be_bytes());
+    packet.extend_from_slice(&[0, 1]);
+    packet.extend_from_slice(tail.unwrap_or_default());
+    packet
+}
+
+/// Sends a query over UDP and returns the reply.
+fn ask(catalog: &Catalog, packet: &[u8]) -> (Verdict, Vec<u8>) {
+    let mut reply = Vec::new();
+    let responder = Responder::new(ResponderConfig::default());
+    let peer = Peer { transport: Transport::Udp };
+    (responder.respond(catalog, packet, peer, &mut reply), reply)
+}
+
+/// Summarizes a reply: rcode, flags, then each section's records.
+fn summary(reply: &[u8]) -> String {
+    let message = Message::from_vec(reply).expect("hickory reads the reply");
+    assert_eq!(reply[..2], [0x12, 0x34]);
+    let mut text = format!("{:?}", message.metadata.response_code).to_uppercase();
+    for (flag, name) in
+        [(message.metadata.authoritative, " aa"), (message.metadata.truncation, " tc")]
+    {
+        text.push_str(if flag { name } else { "" });
+    }
+    for (name, records) in
+        [("an", &message.answers), ("au", &message.authorities), ("ad", &message.additionals)]
+    {
+        for record in records {
+            text.push_str(&format!(
+                " | {name} {} {} {}",
+                record.name,
+                record.record_type(),
+                record.data
+            ));
+        }
+    }
+    text
+}
+
+/// Asks `qname TYPE` and compares the summary.
+fn check(zones: &str, question: &str, expected: &str) {
+    let (qname, qtype) = question.split_once(' ').expect("name and type");
+    let (_, reply) = ask(&catalog(zones), &query(qname, qtype, None));
+    assert_eq!(summary(&reply), expected, "{question}");
+}
+
+const EXAMPLE: &str = "
+    example.com SOA ns.example.com. host.example.com. 7 3600 600 86400 60
+    example.com NS ns.example.com.
+    example.com MX 10 mail.example.com.
+    ns.example.com A 192.0.2.1
+    mail.example.com A 192.0.2.2
+    www.example.com A 192.0.2.3
+    www.example.com A 192.0.2.4
+    alias.example.com CNAME www.example.com.
+    alias2.example.com CNAME alias.example.com.
+    out.example.com CNAME www.other.test.
+    dangling.example.com CNAME nx.example.com.
+    loop.example.com CNAME pool.example.com.
+    pool.example.com CNAME loop.example.com.
+    a.ent.example.com A 192.0.2.5
+    *.wild.example.com TXT \"w\"
+    *.wild.example.com MX 5 mail.wild.example.com.
+    x.y.wild.example.com A 192.0.2.6
+    *.cwild.example.com CNAME www.example.com.
+    sub.example.com NS ns.sub.example.com.
+    sub.example.com NS ns.sister.example.com.
+    ns.sub.example.com A 192.0.2.7
+    sister.example.com NS ns.sister.example.com.
+    ns.sister.example.com A 192.0.2.8
+    dn.example.com DNAME target.example.com.
+    www.target.example.com A 192.0.2.9
+";
+const SOA: &str = "au example.com. SOA ns.example.com. host.example.com. 7 3600 600 86400 60";
+
+#[test]
+fn names_that_exist_are_answered() {
+    check(
+        EXAMPLE,
+        "www.example.com. A",
+        "NOERROR aa | an www.example.com. A 192.0.2.3 | an www.example.com. A 192.0.2.4",
+    );
+    check(
+        EXAMPLE,
+        "wWw.eXample.cOm. A",
+        "NOERROR aa | an wWw.eXample.cOm. A 192.0.2.3 | an wWw.eXample.cOm. A 192.0.2.4",
+    );
+    check(EXAMPLE, "example.com. MX", "NOERROR aa | an example.com. MX 10 mail.example.com.");
+}
+
+#[test]
+fn absence_is_nodata_or_nxdomain_with_the_soa() {
+    check(EXAMPLE, "www.example.com. AAAA", &format!("NOERROR aa | {SOA}"));
+    check(EXAMPLE, "ent.example.com. A", &format!("NOERROR aa | {SOA}"));
+    check(EXAMPLE, "nx.example.com. A", &format!("NXDOMAIN aa | {SOA}"));
+    check(EXAMPLE, "b.ent.example.com. A", &format!("NXDOMAIN aa | {SOA}"));
+    check(EXAMPLE, "x.www.example.com. A", &format!("NXDOMAIN aa | {SOA}"));
+    check(EXAMPLE, "example.org. A", "REFUSED");
+    check(EXAMPLE, ". NS", "REFUSED");
+}
+
+#[test]
+fn cname_chains_are_followed_as_far_as_we_know() {
+    let www = "| an www.example.com. A 192.0.2.3 | an www.example.com. A 192.0.2.4";
+    check(
+        EXAMPLE,
+        "alias.example.com. A",
+        &format!("NOERROR aa | an alias.example.com. CNAME www.example.com. {www}"),
+    );
+    check(
+        EXAMPLE,
+        "alias2.example.com. A",
+        &format!(
+            "NOERROR aa | an alias2.example.com. CNAME alias.example.com. | an alias.example.com. CNAME www.example.com. {www}"
+        ),
+    );
+    check(
+        EXAMPLE,
+        "alias.example.com. CNAME",
+        "NOERROR aa | an alias.example.com. CNAME www.example.com.",
+    );
+    check(
+        EXAMPLE,
+        "alias.example.com. MX",
+        &format!("NOERROR aa | an alias.example.com. CNAME www.example.com. | {SOA}"),
+    );
+    check(EXAMPLE, "out.example.com. A", "NOERROR aa | an out.example.com. CNAME www.other.test.");
+    check(
+        EXAMPLE,
+        "dangling.example.com. A",
+        &format!("NXDOMAIN aa | an dangling.example.com. CNAME nx.example.com. | {SOA}"),
+    );
+    check(
+        EXAMPLE,
+        "loop.example.com. A",
+        "NOERROR aa | an loop.example.com. CNAME pool.example.com. | an pool.example.com. CNAME loop.example.com.",
+    );
+}
+
+#[test]
+fn wildcards_follow_rfc_4592() {
+    check(EXAMPLE, "q.wild.example.com. TXT", "NOERROR aa | an q.wild.example.com. TXT w");
+    check(
+        EXAMPLE,
+        "p.q.wild.example.com. MX",
+        "NOERROR aa | an p.q.wild.example.com. MX 5 mail.wild.example.com.",
+    );
+    check(EXAMPLE, "q.wild.example.com. A", &format!("NOERROR aa | {SOA}"));
+    check(EXAMPLE, "wild.example.com. TXT", &format!("NOERROR aa | {SOA}"));
+    check(EXAMPLE, "y.wild.example.com. TXT", &format!("NOERROR aa | {SOA}"));
+    check(EXAMPLE, "z.y.wild.example.com. TXT", &format!("NXDOMAIN aa | {SOA}"));
+    check(EXAMPLE, "*.wild.example.com. TXT", "NOERROR aa | an *.wild.example.com. TXT w");
+    check(
+        EXAMPLE,
+        "q.cwild.example.com. A",
+        "NOERROR aa | an q.cwild.example.com. CNAME www.example.com. | an www.example.com. A 192.0.2.3 | an www.example.com. A 192.0.2.4",
+    );
+}
+
+#[test]
+fn referrals_carry_the_glue_that_the_zone_knows() {
+    let referral = "NOERROR | au sub.example.com. NS ns.sub.example.com. | au sub.example.com. NS ns.sister.example.com. | ad ns.sub.example.com. A 192.0.2.7 | ad ns.sister.example.com. A 192.0.2.8";
+    check(EXAMPLE, "sub.example.com. A", referral);
+    check(EXAMPLE, "a.b.sub.example.com. A", referral);
+    check(EXAMPLE, "ns.sub.example.com. A", referral);
+    check(EXAMPLE, "sub.example.com. DS", &format!("NOERROR aa | {SOA}"));
+}
+
+#[test]
+fn dname_redirects_what_is_below_it() {
+    check(
+        EXAMPLE,
+        "www.dn.example.com. A",
+        "NOERROR aa | an dn.example.com. DNAME BnRhcmdldAdleGFtcGxlA2NvbQA= | an www.dn.example.com. CNAME www.target.example.com. | an www.target.example.com. A 192.0.2.9",
+    );
+    check(EXAMPLE, "dn.example.com. A", &format!("NOERROR aa | {SOA}"));
+}
+
+#[test]
+fn a_dname_that_makes_a_name_too_long_is_yxdomain() {
+    let label = "a".repeat(63);
+    let long = format!("{label}.{label}.{}", "b".repeat(50));
+    let zones = format!("e SOA ns.e. h.e. 1 1 1 1 1\n d.e DNAME {long}.e.");
+    let (_, reply) = ask(&catalog(&zones), &query(&format!("{label}.{label}.d.e."), "A", None));
+    assert!(summary(&reply).starts_with("YXDOMAIN aa | an d.e. DNAME"));
+}
+
+#[test]
+fn parent_and_child_on_one_server_answer_each_for_its_own() {
+    let zones = "
+        example SOA ns.example. h.example. 1 1 1 1 60
+        child.example NS ns.child.example.
+        child.example DS 1 8 1 000102030405060708090a0b0c0d0e0f10111213
+        child.example SOA ns.child.example. h.child.example. 2 1 1 1 60
+        child.example A 192.0.2.1";
+    check(zones, "child.example. A", "NOERROR aa | an child.example. A 192.0.2.1");
+    let (_, reply) = ask(&catalog(zones), &query("child.example.", "DS", None));
+    assert!(summary(&reply).starts_with("NOERROR aa | an child.example. DS"));
+}
+
+#[test]
+fn queries_that_are_none_get_the_right_rcode_or_silence() {
+    let catalog = catalog(EXAMPLE);
+    let good = query("www.example.com.", "A", None);
+    let with = |at: usize, octet: u8| {
+        let mut packet = good.clone();
+        packet[at] = octet;
+        packet
+    };
+    let rcode = |packet: &[u8]| {
+        let (verdict, reply) = ask(&catalog, packet);
+        match verdict {
+            Verdict::Reply(facts) => {
+                assert_eq!(u16::from(reply[3] & 15), facts.rcode & 15);
+                i32::from(facts.rcode)
+            }
+            Verdict::Drop(_) => -1,
+        }
+    };
+    assert_eq!(rcode(&good), 0);
+    assert_eq!(rcode(&with(2, 0x80)), -1);
+    assert_eq!(rcode(&good[..11]), -1);
+    assert_eq!(rcode(&with(2, 0x20)), 4, "NOTIFY is not implemented");
+    assert_eq!(rcode(&with(5, 2)), 1, "two questions");
+    assert_eq!(rcode(&with(5, 0)), 1, "no question");
+    assert_eq!(rcode(&good[..20]), 1);
+    assert_eq!(rcode(&query("www.example.com.", "AXFR", None)), 5);
+    assert_eq!(rcode(&query("www.example.com.", "A", Some(b"\0\0\x29\x04\xd0\0\x01\0\0\0\0"))), 16);
+}
+
+#[test]
+fn a_reply_that_does_not_fit_is_truncated_between_rrsets() {
+    let mut zones = String::from("e SOA ns.e. h.e. 1 1 1 1 60\n");
+    for i in 0..100 {
+        zones.push_str(&format!("big.e A 192.0.2.{i}\n"));
+    }
+    let catalog = catalog(&zones);
+    let sizes = [(None, 512), (Some(0_u16), 512), (Some(600), 600), (Some(4_096), 1_232)];
+    for (size, limit) in sizes {
+        let opt = size.map(|size| [&b"\0\0\x29"[..], &size.to_be_bytes(), &[0; 6]].concat());
+        let (verdict, reply) = ask(&catalog, &query("big.e.", "A", opt.as_deref()));
+        let Verdict::Reply(facts) = verdict else { panic!("a reply") };
+        assert!(facts.is_truncated && reply.len() <= limit);
+        let message = Message::from_vec(&reply).expect("hickory reads it");
+        assert_eq!((message.answers.len(), message.edns.is_some()), (0, size.is_some()));
+    }
+    let mut reply = Vec::new();
+    let responder = Responder::new(ResponderConfig::default());
+    let peer = Peer { transport: Transport::Tcp };
+    responder.respond(&catalog, &query("big.e.", "A", None), peer, &mut reply);
+    assert_eq!(Message::from_vec(&reply).expect("hickory reads it").answers.len(), 100);
+}

@@ -1,0 +1,283 @@
+//! Reads a query's octets, without trust and without allocation.
+//!
+//! The common query (one question, at most one plain OPT record) is read in one pass; anything
+//! else takes the long way, which still looks at each octet once. Counts in the header are only
+//! ever compared with what is there.
+//! RFC 1035 section 4.1, RFC 6891 section 6.1, RFC 9619 (QDCOUNT is one).
+//!
+//! **Invariant:** never panics, never loops longer than the packet is long.
+//! **Not here:** what to answer (`responder`).
+
+use crate::limits::{LABEL_OCTETS_MAX, NAME_OCTETS_MAX};
+use crate::record::RecordType;
+use crate::zone::prepare::HEADER_LEN;
+
+/// The class IN.
+pub const CLASS_IN: u16 = 1;
+/// The class CH (RFC 1035 section 3.2.4).
+pub const CLASS_CHAOS: u16 = 3;
+/// The class ANY.
+pub const CLASS_ANY: u16 = 255;
+
+/// A query's header.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Header {
+    /// The message's ID.
+    pub id: u16,
+    /// The flags, opcode and rcode as they stand in octets 2 and 3.
+    pub flags: u16,
+    /// QDCOUNT, ANCOUNT, NSCOUNT, ARCOUNT.
+    pub counts: [u16; 4],
+}
+
+/// The one question of a query.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Question<'q> {
+    /// The name in wire form, as it was asked.
+    pub qname: &'q [u8],
+    /// The type.
+    pub qtype: RecordType,
+    /// The class.
+    pub qclass: u16,
+}
+
+/// What a query's OPT record says (RFC 6891 section 6.1.3).
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct EdnsQuery {
+    /// The sender's UDP payload size in octets.
+    pub udp_octets: u16,
+    /// The EDNS version.
+    pub version: u8,
+    /// The DO bit (RFC 3225).
+    pub is_dnssec_ok: bool,
+    /// Whether the NSID option was sent (RFC 5001).
+    pub wants_nsid: bool,
+}
+
+/// What stands behind the question.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Rest {
+    /// The OPT record.
+    pub edns: Option<EdnsQuery>,
+    /// Whether a TSIG record is there (RFC 8945).
+    pub has_tsig: bool,
+}
+
+/// The packet is no well-formed query: FORMERR.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Malformed;
+
+impl Header {
+    /// Reads the header, if there are 12 octets.
+    pub fn read(packet: &[u8]) -> Option<Self> {
+        let head = packet.first_chunk::<HEADER_LEN>()?;
+        let word = |at: usize| u16::from_be_bytes([head[at], head[at + 1]]);
+        let counts = [word(4), word(6), word(8), word(10)];
+        Some(Self { id: word(0), flags: word(2), counts })
+    }
+
+    /// Whether the QR bit says that this is a response.
+    pub fn is_response(&self) -> bool {
+        self.flags & 0x8000 != 0
+    }
+
+    /// Returns the opcode.
+    pub fn opcode(&self) -> u8 {
+        (self.flags >> 11 & 15) as u8
+    }
+}
+
+impl<'q> Question<'q> {
+    /// Reads the question behind the header; names in questions are not compressed.
+    ///
+    /// # Errors
+    /// [`Malformed`] if the name breaks a rule or octets are missing.
+    pub fn read(packet: &'q [u8]) -> Result<Self, Malformed> {
+        let mut at = HEADER_LEN;
+        loop {
+            let len = usize::from(*packet.get(at).ok_or(Malformed)?);
+            at += 1;
+            if len == 0 {
+                break;
+            }
+            if len > LABEL_OCTETS_MAX {
+                return Err(Malformed);
+            }
+            at += len;
+        }
+        let qname = packet.get(HEADER_LEN..at).ok_or(Malformed)?;
+        if qname.len() > NAME_OCTETS_MAX {
+            return Err(Malformed);
+        }
+        let tail = packet.get(at..at + 4).ok_or(Malformed)?;
+        let qtype = RecordType(u16::from_be_bytes([tail[0], tail[1]]));
+        Ok(Self { qname, qtype, qclass: u16::from_be_bytes([tail[2], tail[3]]) })
+    }
+
+    /// Returns where in the packet the question ends.
+    pub fn end(&self) -> usize {
+        HEADER_LEN + self.qname.len() + 4
+    }
+}
+
+impl Rest {
+    /// Reads what stands behind the question, to the packet's last octet.
+    ///
+    /// # Errors
+    /// [`Malformed`] if records are cut short, octets are left over, or there are two OPT records.
+    pub fn read(packet: &[u8], header: &Header, end: usize) -> Result<Self, Malformed> {
+        let [_, answers, authorities, additionals] = header.counts;
+        let tail = packet.get(end..).ok_or(Malformed)?;
+        if answers | authorities == 0 {
+            if additionals == 0 && tail.is_empty() {
+                return Ok(Self::default());
+            }
+            // An OPT record without options: root name, type 41, and nothing behind it.
+            if let ([0, 0, 41, rest @ ..], 1, 11) = (tail, additionals, tail.len())
+                && rest[6..] == [0, 0]
+            {
+                return Ok(Self { edns: Some(read_opt(rest)), has_tsig: false });
+            }
+        }
+        Self::read_records(tail, [answers, authorities, additionals])
+    }
+
+    /// Reads records one by one.
+    fn read_records(mut tail: &[u8], counts: [u16; 3]) -> Result<Self, Malformed> {
+        let mut found = Self::default();
+        for (section, &count) in counts.iter().enumerate() {
+            for index in 0..count {
+                let owner_len = skip_name(tail)?;
+                let is_root = tail[0] == 0;
+                let record = tail.get(owner_len..).ok_or(Malformed)?;
+                let head = record.get(..10).ok_or(Malformed)?;
+                let rdata_end = 10 + usize::from(u16::from_be_bytes([head[8], head[9]]));
+                let rdata = record.get(10..rdata_end).ok_or(Malformed)?;
+                tail = &record[rdata_end..];
+                match RecordType(u16::from_be_bytes([head[0], head[1]])) {
+                    RecordType::OPT => {
+                        // RFC 6891 section 6.1.1: one, in the additional section, at the root.
+                        if section != 2 || !is_root || found.edns.is_some() {
+                            return Err(Malformed);
+                        }
+                        let mut edns = read_opt(&record[2..]);
+                        edns.wants_nsid = has_option(rdata, OPTION_NSID)?;
+                        found.edns = Some(edns);
+                    }
+                    RecordType::TSIG => {
+                        // RFC 8945 section 5.1: the last record of the message.
+                        if section != 2 || index + 1 != count {
+                            return Err(Malformed);
+                        }
+                        found.has_tsig = true;
+                    }
+                    _ => {}
+                }
+            }
+        }
+        if tail.is_empty() { Ok(found) } else { Err(Malformed) }
+    }
+}
+
+/// Reads the class and TTL fields of an OPT record, which stand at the front of `fields`.
+fn read_opt(fields: &[u8]) -> EdnsQuery {
+    EdnsQuery {
+        udp_octets: u16::from_be_bytes([fields[0], fields[1]]),
+        version: fields[3],
+        is_dnssec_ok: fields[4] & 0x80 != 0,
+        wants_nsid: false,
+    }
+}
+
+/// Walks the options of an OPT record; says whether one of them has this code.
+fn has_option(mut rdata: &[u8], wanted: u16) -> Result<bool, Malformed> {
+    let mut is_there = false;
+    while let [code_high, code_low, len_high, len_low, rest @ ..] = rdata {
+        let len = usize::from(u16::from_be_bytes([*len_high, *len_low]));
+        is_there |= u16::from_be_bytes([*code_high, *code_low]) == wanted;
+        rdata = rest.get(len..).ok_or(Malformed)?;
+    }
+    if rdata.is_empty() { Ok(is_there) } else { Err(Malformed) }
+}
+
+/// Returns how many octets an owner name takes, up to its end or its compression pointer.
+fn skip_name(octets: &[u8]) -> Result<usize, Malformed> {
+    let mut at = 0;
+    loop {
+        match *octets.get(at).ok_or(Malformed)? {
+            0 => return Ok(at + 1),
+            0xc0.. if at + 1 < octets.len() => return Ok(at + 2),
+            len if usize::from(len) <= LABEL_OCTETS_MAX && at < NAME_OCTETS_MAX => {
+                at += usize::from(len) + 1;
+            }
+            _ => return Err(Malformed),
+        }
+    }
+}
+
+/// The NSID option (RFC 5001 section 2.3).
+pub const OPTION_NSID: u16 = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A query for `a. A`, with these counts and octets behind the question.
+    fn packet(counts: [u16; 4], tail: &[u8]) -> Vec<u8> {
+        let mut packet = vec![1, 2, 1, 0];
+        counts.iter().for_each(|count| packet.extend_from_slice(&count.to_be_bytes()));
+        packet.extend_from_slice(b"\x01a\0\0\x01\0\x01");
+        packet.extend_from_slice(tail);
+        packet
+    }
+
+    fn check(counts: [u16; 4], tail: &[u8], expected: Result<Rest, Malformed>) {
+        let packet = packet(counts, tail);
+        let header = Header::read(&packet).expect("12 octets");
+        let question = Question::read(&packet).expect("whole");
+        assert_eq!(Rest::read(&packet, &header, question.end()), expected, "{tail:?}");
+    }
+
+    const OPT: &[u8] = b"\0\0\x29\x04\xd0\0\0\x80\0\0\0";
+
+    #[test]
+    fn the_rest_is_read_to_the_last_octet() {
+        let edns = EdnsQuery { udp_octets: 1_232, is_dnssec_ok: true, ..EdnsQuery::default() };
+        let plain = Rest { edns: Some(edns), has_tsig: false };
+        check([1, 0, 0, 0], b"", Ok(Rest::default()));
+        check([1, 0, 0, 1], OPT, Ok(plain));
+        check([1, 0, 0, 1], b"", Err(Malformed));
+        check([1, 0, 0, 0], b"x", Err(Malformed));
+        check([1, 0, 0, 0], OPT, Err(Malformed));
+        check([1, 0, 0, 2], &[OPT, OPT].concat(), Err(Malformed));
+        check([1, 0, 1, 0], OPT, Err(Malformed));
+        check([1, 65_535, 65_535, 65_535], b"", Err(Malformed));
+        let nsid = b"\0\0\x29\x04\xd0\0\0\x80\0\0\x04\0\x03\0\0";
+        let rest = Rest { edns: Some(EdnsQuery { wants_nsid: true, ..edns }), has_tsig: false };
+        check([1, 0, 0, 1], nsid, Ok(rest));
+        check([1, 0, 0, 1], b"\0\0\x29\x04\xd0\0\0\x80\0\0\x04\0\x03\0\x01", Err(Malformed));
+        let tsig = b"\x01k\0\0\xfa\0\xff\0\0\0\0\0\0";
+        check([1, 0, 0, 2], &[OPT, tsig].concat(), Ok(Rest { has_tsig: true, ..plain }));
+        check([1, 0, 0, 2], &[&tsig[..], OPT].concat(), Err(Malformed));
+    }
+
+    #[test]
+    fn every_cut_of_a_query_is_malformed() {
+        let whole = packet([1, 0, 0, 1], OPT);
+        for len in 0..whole.len() {
+            let Some(header) = Header::read(&whole[..len]) else { continue };
+            let read = Question::read(&whole[..len])
+                .and_then(|question| Rest::read(&whole[..len], &header, question.end()));
+            assert_eq!(read, Err(Malformed), "{len}");
+        }
+    }
+
+    #[test]
+    fn names_in_questions_are_plain_and_short() {
+        for name in [&b"\xc0\x0c\0\x01\0\x01"[..], b"\x40a\0\0\x01\0\x01", b"\x01a"] {
+            assert_eq!(Question::read(&[&[0; 12], name].concat()), Err(Malformed));
+        }
+        let long = [&[0; 12][..], &b"\x01a".repeat(128), b"\0\0\x01\0\x01"].concat();
+        assert_eq!(Question::read(&long), Err(Malformed));
+    }
+}

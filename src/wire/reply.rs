@@ -1,0 +1,496 @@
+//! Writes a reply into the worker's own buffer.
+//!
+//! Header, question and OPT record go through hickory-proto's `BinEncoder`; RRsets were laid out
+//! when the zone was built and are copied in, their compression pointers moved where the question
+//! is another than the RRset's owner.
+//! RFC 1035 section 4.1, RFC 2181 section 9 (truncation), RFC 6891 section 6.1.
+//!
+//! **Invariant:** an RRset is written whole or not at all; the reply never exceeds its limit, the OPT record
+//! included; nothing is allocated once the buffer has a message's capacity.
+//! **Not here:** what belongs into a reply (`answer`).
+
+use arrayvec::ArrayVec;
+use hickory_proto::serialize::binary::BinEncoder;
+
+use super::query::{Header, OPTION_NSID, Question};
+use crate::record::RecordType;
+use crate::zone::node::EntryView;
+use crate::zone::prepare::{
+    ExpandedName, HEADER_LEN, POINTER, RECORD_HEAD_LEN, expand_name, name_layout, records,
+};
+
+/// The three sections of records.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Section {
+    /// The answer section.
+    Answer,
+    /// The authority section.
+    Authority,
+    /// The additional section.
+    Additional,
+}
+
+/// Where an RRset's owner stands, and how its prepared pointers read in this message.
+#[derive(Clone, Copy, Debug)]
+pub enum Owner<'a> {
+    /// The owner stands in the message at `at`, and ends as the question does: pointers into the
+    /// question move by `shift`.
+    Suffix {
+        /// Where the owner stands.
+        at: u16,
+        /// The question's length less the prepared owner's.
+        shift: u16,
+    },
+    /// The owner stands at `at`, behind the question: names in RDATA are written anew.
+    Elsewhere {
+        /// Where the owner stands.
+        at: u16,
+        /// The canonical owner, which the prepared pointers lead into.
+        name: &'a [u8],
+    },
+    /// The owner stands nowhere yet: these labels in front of the zone's apex.
+    Written {
+        /// Labels without the root label.
+        prefix: &'a [u8],
+        /// The apex's wire form.
+        apex: &'a [u8],
+        /// Where the apex stands, if it does.
+        apex_at: Option<u16>,
+    },
+}
+
+/// The RRset does not fit.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Full;
+
+/// A reply under construction.
+#[derive(Debug)]
+pub struct Reply<'r> {
+    /// The message so far.
+    out: &'r mut Vec<u8>,
+    /// Octets that the sections may fill.
+    limit: usize,
+    /// How many records each section has.
+    counts: [u16; 3],
+    /// Where the question ends.
+    question_end: usize,
+    /// Where names stand that others may point to, besides the question's.
+    names: ArrayVec<u16, NAMES_MAX>,
+}
+
+impl<'r> Reply<'r> {
+    /// Begins a reply with the question as it was asked; `out` is cleared.
+    pub fn new(out: &'r mut Vec<u8>, question: Option<&Question<'_>>, limit: usize) -> Self {
+        out.clear();
+        let mut encoder = BinEncoder::new(out);
+        // The header is written by `finish`. The encoder's own limit is a message's, so none fails.
+        let _ = encoder.emit_vec(&[0; HEADER_LEN]);
+        if let Some(question) = question {
+            let _ = encoder.emit_vec(question.qname);
+            let _ = encoder.emit_u16(question.qtype.0);
+            let _ = encoder.emit_u16(question.qclass);
+        }
+        let question_end = out.len();
+        Self { out, limit, counts: [0; 3], question_end, names: ArrayVec::new() }
+    }
+
+    /// Returns how many octets are written.
+    pub fn octets_len(&self) -> usize {
+        self.out.len()
+    }
+
+    /// Returns how many records a section has.
+    pub fn count(&self, section: Section) -> u16 {
+        self.counts[section as usize]
+    }
+
+    /// Takes everything back that follows `len` octets and had these counts.
+    pub fn roll_back(&mut self, len: usize, counts: [u16; 3]) {
+        debug_assert!(len >= self.question_end);
+        self.out.truncate(len);
+        self.counts = counts;
+    }
+
+    /// Returns the counts of records, to roll back to.
+    pub fn counts(&self) -> [u16; 3] {
+        self.counts
+    }
+
+    /// Lets later names point to the one that stands at `at`.
+    pub fn learn_name(&mut self, at: u16) {
+        let _ = self.names.try_push(at);
+    }
+
+    /// Appends an RRset, with its signatures if asked; returns where its first record starts.
+    ///
+    /// # Errors
+    /// [`Full`]; nothing is then written.
+    #[inline]
+    pub fn push(
+        &mut self,
+        section: Section,
+        entry: &EntryView<'_>,
+        owner: Owner<'_>,
+        with_sigs: bool,
+    ) -> Result<usize, Full> {
+        let start = self.out.len();
+        let sigs = if with_sigs { entry.sigs } else { &[] };
+        // Written anew, records only shrink or keep their length, but for owners written out.
+        if start + entry.body.len() + sigs.len() > self.limit + self.slack(owner) {
+            return Err(Full);
+        }
+        self.push_body(entry, owner);
+        let mut records = entry.records;
+        if !sigs.is_empty() {
+            let owner = match owner {
+                // What the body has written out the signatures point to.
+                Owner::Written { apex, .. } if entry.records > 0 && start <= POINTER_MAX.into() => {
+                    Owner::Elsewhere { at: start as u16, name: apex }
+                }
+                owner => owner,
+            };
+            records += self.push_records(sigs, owner);
+        }
+        if self.out.len() > self.limit {
+            self.out.truncate(start);
+            return Err(Full);
+        }
+        self.counts[section as usize] += records;
+        Ok(start)
+    }
+
+    /// Appends one record with names that are nowhere prepared, the owner at `owner_at`.
+    ///
+    /// Returns where it starts.
+    ///
+    /// # Errors
+    /// [`Full`]; nothing is then written.
+    pub fn push_name_record(
+        &mut self,
+        section: Section,
+        owner_at: u16,
+        rtype: RecordType,
+        ttl_s: u32,
+        target: &[u8],
+    ) -> Result<usize, Full> {
+        let start = self.out.len();
+        self.out.extend_from_slice(&(POINTER | owner_at).to_be_bytes());
+        self.out.extend_from_slice(&rtype.0.to_be_bytes());
+        self.out.extend_from_slice(&[0, 1]);
+        self.out.extend_from_slice(&ttl_s.to_be_bytes());
+        self.out.extend_from_slice(&[0, 0]);
+        self.write_name(target);
+        self.end_rdata(start);
+        if self.out.len() > self.limit {
+            self.out.truncate(start);
+            return Err(Full);
+        }
+        self.counts[section as usize] += 1;
+        Ok(start)
+    }
+
+    /// Appends one TXT record of the question's name, of another class than IN and TTL 0.
+    pub fn push_text(&mut self, class: u16, text: &[u8]) {
+        debug_assert!(text.len() < 256);
+        let start = self.out.len();
+        self.out.extend_from_slice(&(POINTER | HEADER_LEN as u16).to_be_bytes());
+        self.out.extend_from_slice(&RecordType::TXT.0.to_be_bytes());
+        self.out.extend_from_slice(&class.to_be_bytes());
+        self.out.extend_from_slice(&[0; 6]);
+        self.out.push(text.len() as u8);
+        self.out.extend_from_slice(text);
+        self.end_rdata(start);
+        self.counts[0] += 1;
+    }
+
+    /// Appends the records of an entry's body.
+    #[inline]
+    fn push_body(&mut self, entry: &EntryView<'_>, owner: Owner<'_>) {
+        match owner {
+            Owner::Suffix { at, shift } => {
+                let start = self.out.len();
+                self.push_records(entry.body, owner);
+                if !entry.pointers.is_empty() {
+                    debug_assert!(usize::from(at) < self.question_end);
+                    self.move_pointers(entry, start, shift);
+                }
+            }
+            Owner::Elsewhere { name, .. } if !entry.pointers.is_empty() => {
+                self.rewrite_body(entry, owner, name);
+            }
+            Owner::Written { prefix, apex, .. } if !entry.pointers.is_empty() => {
+                let mut name = ExpandedName::new();
+                let _ = name.try_extend_from_slice(prefix);
+                let _ = name.try_extend_from_slice(apex);
+                self.rewrite_body(entry, owner, &name);
+            }
+            owner => drop(self.push_records(entry.body, owner)),
+        }
+    }
+
+    /// Appends records whose RDATA has no pointers, or ones that are moved afterwards.
+    #[inline]
+    fn push_records(&mut self, body: &[u8], owner: Owner<'_>) -> u16 {
+        if let Owner::Suffix { at, .. } = owner
+            && usize::from(at) == HEADER_LEN
+        {
+            self.out.extend_from_slice(body);
+            return records(body).count() as u16;
+        }
+        let mut owner = owner;
+        let mut count = 0;
+        for record in records(body) {
+            let end = record.at + RECORD_HEAD_LEN + record.rdata.len();
+            owner = self.write_owner(owner);
+            self.out.extend_from_slice(&body[record.at + 2..end]);
+            count += 1;
+        }
+        count
+    }
+
+    /// Appends an owner; returns it as the next record of the RRset may write it.
+    fn write_owner<'a>(&mut self, owner: Owner<'a>) -> Owner<'a> {
+        let start = self.out.len();
+        match owner {
+            Owner::Suffix { at, .. } | Owner::Elsewhere { at, .. } => {
+                self.out.extend_from_slice(&(POINTER | at).to_be_bytes());
+                owner
+            }
+            Owner::Written { prefix, apex, apex_at } => {
+                self.out.extend_from_slice(prefix);
+                match apex_at {
+                    Some(at) => self.out.extend_from_slice(&(POINTER | at).to_be_bytes()),
+                    None => self.out.extend_from_slice(apex),
+                }
+                if start > usize::from(POINTER_MAX) {
+                    return owner;
+                }
+                Owner::Elsewhere { at: start as u16, name: apex }
+            }
+        }
+    }
+
+    /// Moves the pointers of a body that was copied to `start`.
+    fn move_pointers(&mut self, entry: &EntryView<'_>, start: usize, shift: u16) {
+        // Prepared pointers below this lead into the question, others into the body itself.
+        let body_shift = start - self.question_end;
+        let body_base = self.question_end - usize::from(shift);
+        if shift == 0 && body_shift == 0 {
+            return;
+        }
+        for pair in entry.pointers.as_chunks::<2>().0 {
+            let at = start + usize::from(u16::from_le_bytes(*pair));
+            let target = u16::from_be_bytes([self.out[at], self.out[at + 1]]) & !POINTER;
+            let moved = if usize::from(target) < body_base {
+                target + shift
+            } else {
+                target + shift + body_shift as u16
+            };
+            // A name that moved out of a pointer's reach is caught by the limit of a message in
+            // all but absurd answers; those keep the pointer to what they share least.
+            debug_assert!(moved < POINTER);
+            self.out[at..at + 2].copy_from_slice(&(POINTER | moved).to_be_bytes());
+        }
+    }
+
+    /// Appends a body whose owner, `name`, is not a suffix of the question, its names compressed
+    /// anew.
+    fn rewrite_body(&mut self, entry: &EntryView<'_>, owner: Owner<'_>, name: &[u8]) {
+        let Some(layout) = name_layout(entry.rtype) else { return };
+        let mut target = ExpandedName::new();
+        let mut owner = owner;
+        for record in records(entry.body) {
+            owner = self.write_owner(owner);
+            let start = self.out.len() - 2;
+            let rdata_at = record.at + RECORD_HEAD_LEN;
+            self.out.extend_from_slice(&entry.body[record.at + 2..rdata_at + layout.skip]);
+            let mut from = rdata_at + layout.skip;
+            for _ in 0..layout.names {
+                from = expand_name(entry.body, from, name, &mut target);
+                self.write_name(&target);
+            }
+            self.out.extend_from_slice(&entry.body[from..rdata_at + record.rdata.len()]);
+            self.end_rdata(start);
+        }
+    }
+
+    /// Writes the RDLENGTH of the record whose fixed fields begin two octets behind `start`, and
+    /// which now ends.
+    fn end_rdata(&mut self, start: usize) {
+        let len = (self.out.len() - start - RECORD_HEAD_LEN) as u16;
+        self.out[start + 10..start + 12].copy_from_slice(&len.to_be_bytes());
+    }
+
+    /// Appends a name, its longest known suffix as a pointer.
+    fn write_name(&mut self, wire: &[u8]) {
+        let mut at = 0;
+        while wire[at] != 0 {
+            if let Some(target) = self.find_suffix(&wire[at..]) {
+                let place = self.out.len();
+                self.out.extend_from_slice(&wire[..at]);
+                self.out.extend_from_slice(&(POINTER | target).to_be_bytes());
+                if at > 0 && place < usize::from(POINTER_MAX) {
+                    self.learn_name(place as u16);
+                }
+                return;
+            }
+            at += usize::from(wire[at]) + 1;
+        }
+        let place = self.out.len();
+        self.out.extend_from_slice(wire);
+        if at > 0 && place < usize::from(POINTER_MAX) {
+            self.learn_name(place as u16);
+        }
+    }
+
+    /// Returns where a canonical name stands in the message, in whatever case, if it does.
+    pub fn find_owner(&self, wire: &[u8]) -> Option<u16> {
+        self.find(wire, <[u8]>::eq_ignore_ascii_case)
+    }
+
+    /// Returns where a name that is copied into an owner pointer may be pointed to: what stands at
+    /// `at`, or what this points to if it is a pointer itself.
+    pub fn resolve_pointer(&self, at: u16) -> u16 {
+        match self.out.get(usize::from(at)..).and_then(<[u8]>::first_chunk::<2>) {
+            Some(pair) if pair[0] & 0xc0 == 0xc0 => u16::from_be_bytes(*pair) & !POINTER,
+            _ => at,
+        }
+    }
+
+    /// Returns where the record ends that starts at `start` with a pointer as its owner.
+    pub fn record_end(&self, start: usize) -> usize {
+        let len = self.out.get(start + 10..start + RECORD_HEAD_LEN);
+        let len = len.map_or(0, |len| usize::from(u16::from_be_bytes([len[0], len[1]])));
+        start + RECORD_HEAD_LEN + len
+    }
+
+    /// Looks for a name that ends in `suffix` among those that stand in the message.
+    fn find_suffix(&self, suffix: &[u8]) -> Option<u16> {
+        self.find(suffix, |left, right| left == right)
+    }
+
+    /// Looks for a name among the suffixes of those that stand in the message.
+    fn find(&self, wire: &[u8], same: impl Fn(&[u8], &[u8]) -> bool + Copy) -> Option<u16> {
+        std::iter::once(HEADER_LEN as u16)
+            .chain(self.names.iter().copied())
+            .find_map(|start| self.find_in(usize::from(start), wire, same))
+    }
+
+    /// Looks for `wire` among the suffixes of the name that stands at `at`.
+    fn find_in(
+        &self,
+        mut at: usize,
+        wire: &[u8],
+        same: impl Fn(&[u8], &[u8]) -> bool + Copy,
+    ) -> Option<u16> {
+        for _ in 0..NAME_STEPS_MAX {
+            let len = *self.out.get(at)?;
+            if len & 0xc0 == 0xc0 {
+                at = usize::from(u16::from_be_bytes([len & 0x3f, *self.out.get(at + 1)?]));
+                continue;
+            }
+            if len == 0 {
+                return None;
+            }
+            if self.is_name_at(at, wire, same) {
+                return u16::try_from(at).ok().filter(|at| *at <= POINTER_MAX);
+            }
+            at += usize::from(len) + 1;
+        }
+        None
+    }
+
+    /// Whether the name that stands at `at` is `wire`.
+    fn is_name_at(
+        &self,
+        mut at: usize,
+        mut wire: &[u8],
+        same: impl Fn(&[u8], &[u8]) -> bool,
+    ) -> bool {
+        for _ in 0..NAME_STEPS_MAX {
+            let Some(&len) = self.out.get(at) else { return false };
+            if len & 0xc0 == 0xc0 {
+                let Some(&low) = self.out.get(at + 1) else { return false };
+                at = usize::from(u16::from_be_bytes([len & 0x3f, low]));
+                continue;
+            }
+            let end = usize::from(len) + 1;
+            match (self.out.get(at..at + end), wire.get(..end)) {
+                (Some(left), Some(right)) if same(left, right) => {}
+                _ => return false,
+            }
+            if len == 0 {
+                return true;
+            }
+            (at, wire) = (at + end, &wire[end..]);
+        }
+        false
+    }
+
+    /// Returns by how much writing an owner out may lengthen an RRset that is otherwise copied.
+    fn slack(&self, owner: Owner<'_>) -> usize {
+        match owner {
+            // Rewritten names may shrink by nearly all they have; the limit is looked at again.
+            Owner::Elsewhere { .. } => self.limit,
+            _ => 0,
+        }
+    }
+
+    /// Appends the OPT record, which `limit` has left room for, and writes the header.
+    pub fn finish(self, header: &Header, flags: u16, rcode: u16, opt: Option<&OptReply<'_>>) {
+        let Self { out, counts, question_end, .. } = self;
+        let has_question = question_end > HEADER_LEN;
+        if let Some(opt) = opt {
+            opt.write(out, rcode);
+        }
+        let additionals = counts[2] + u16::from(opt.is_some());
+        // Opcode, RD and CD come back as they were (RFC 1035 section 4.1.1, RFC 4035 section 3.2.2).
+        let flags = 0x8000 | header.flags & 0x7900 | header.flags & 0x0010 | flags | rcode & 15;
+        let words = [header.id, flags, u16::from(has_question), counts[0], counts[1], additionals];
+        for (at, word) in words.iter().enumerate() {
+            out[at * 2..at * 2 + 2].copy_from_slice(&word.to_be_bytes());
+        }
+    }
+}
+
+/// The OPT record of a reply.
+#[derive(Clone, Copy, Debug)]
+pub struct OptReply<'a> {
+    /// The UDP payload size that we accept, in octets.
+    pub udp_octets: u16,
+    /// The DO bit, as it was sent (RFC 3225 section 3).
+    pub is_dnssec_ok: bool,
+    /// What identifies this server, where it was asked for (RFC 5001).
+    pub nsid: Option<&'a [u8]>,
+}
+
+impl OptReply<'_> {
+    /// Returns how many octets the record takes.
+    pub fn octets_len(&self) -> usize {
+        11 + self.nsid.map_or(0, |nsid| 4 + nsid.len())
+    }
+
+    /// Appends the record; the upper bits of `rcode` stand in it.
+    fn write(&self, out: &mut Vec<u8>, rcode: u16) {
+        let offset = out.len() as u32;
+        let mut encoder = BinEncoder::with_offset(out, offset);
+        // None fails: the encoder's limit is a message's, and `limit` has left the room.
+        let _ = encoder.emit_vec(&[0, 0, RecordType::OPT.0 as u8]);
+        let _ = encoder.emit_u16(self.udp_octets);
+        let _ = encoder.emit_vec(&[(rcode >> 4) as u8, 0]);
+        let _ = encoder.emit_u16(if self.is_dnssec_ok { 0x8000 } else { 0 });
+        let _ = encoder.emit_u16(self.nsid.map_or(0, |nsid| 4 + nsid.len()) as u16);
+        if let Some(nsid) = self.nsid {
+            let _ = encoder.emit_u16(OPTION_NSID);
+            let _ = encoder.emit_u16(nsid.len() as u16);
+            let _ = encoder.emit_vec(nsid);
+        }
+    }
+}
+
+/// The furthest that a compression pointer reaches.
+const POINTER_MAX: u16 = 0x3fff;
+/// Names behind the question that later ones are compared with.
+const NAMES_MAX: usize = 3 * crate::limits::ALIAS_CHAIN_MAX;
+/// Labels and pointers that a name is read over: as many as it can have of each.
+const NAME_STEPS_MAX: usize = 2 * (crate::limits::NAME_LABELS_MAX + 1);
