@@ -103,3 +103,20 @@ pub const ALIAS_CHAIN_MAX: usize = 16;
 pub const REFERRAL_GLUE_NAMES_MAX: usize = 32;
 
 const _: () = assert!(UDP_PLAIN_OCTETS_MAX <= UDP_OCTETS_MAX, "EDNS only ever allows more");
+
+// --- master files (`record::master`) ----------------------------------------------------------
+
+/// How deep `$INCLUDE` may nest; a file that includes itself ends here. Deeper: an error.
+pub const INCLUDE_DEPTH_MAX: usize = 10;
+/// Files that one master file may include in all, nested ones counted. More: an error.
+pub const INCLUDE_FILES_MAX: u32 = 1_000;
+/// Records that all `$GENERATE` lines of a read may make: sixteen times a reverse zone of a /16.
+/// More: an error, so that one short line cannot fill the memory.
+pub const GENERATE_RECORDS_MAX: u64 = 1 << 20;
+/// Characters that a number made by `$GENERATE` may be padded to. More fits no label's use: an
+/// error.
+pub const GENERATE_WIDTH_MAX: u32 = 127;
+/// Warnings that are kept with their line; those past it are counted alone.
+pub const MASTER_WARNINGS_MAX: usize = 100;
+
+const _: () = assert!(INCLUDE_DEPTH_MAX < INCLUDE_FILES_MAX as usize, "each level is a file");

@@ -26,6 +26,8 @@ use crate::record::RecordType;
 use crate::record::token::{self, Place, SplitError};
 
 use self::field::Kind;
+pub(crate) use self::field::parse_name;
+pub(crate) use self::number::{parse_decimal, parse_seconds};
 pub(crate) use self::words::Words;
 
 /// Why RDATA, in wire or presentation form, does not fit its type.

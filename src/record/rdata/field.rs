@@ -292,7 +292,7 @@ fn parse_std<T: FromStr>(
 }
 
 /// Appends the wire form of a name; `@` is the origin, a name without a last dot lies under it.
-pub(super) fn parse_name(
+pub(crate) fn parse_name(
     field: &'static str,
     word: Word<'_>,
     origin: &[u8],
@@ -303,8 +303,14 @@ pub(super) fn parse_name(
         return Ok(());
     }
     let start = out.len();
-    let is_absolute =
-        name::parse_labels(word.octets, out).map_err(|rule| RdataError::BadName { field, rule })?;
+    let is_absolute = match name::parse_labels(word.octets, out) {
+        Err(NameError::BadCharacter { octet: 0x80.. }) => {
+            out.truncate(start);
+            name::parse_labels(&escape_octets(word.octets), out)
+        }
+        parsed => parsed,
+    };
+    let is_absolute = is_absolute.map_err(|rule| RdataError::BadName { field, rule })?;
     if !is_absolute {
         out.extend_from_slice(origin);
     }
@@ -312,6 +318,18 @@ pub(super) fn parse_name(
         return Err(RdataError::BadName { field, rule: NameError::TooLong });
     }
     Ok(())
+}
+
+/// Escapes octets above ASCII, which master files may hold as they are.
+fn escape_octets(text: &[u8]) -> Vec<u8> {
+    let mut escaped = Vec::with_capacity(text.len() * 4);
+    for &octet in text {
+        match octet {
+            0x80.. => escaped.extend_from_slice(format!("\\{octet:03}").as_bytes()),
+            _ => escaped.push(octet),
+        }
+    }
+    escaped
 }
 
 /// Writes a name, absolute, its case kept.

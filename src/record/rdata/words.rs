@@ -67,4 +67,9 @@ impl<'t> Words<'t> {
     pub(crate) fn is_generic(&self) -> bool {
         self.peek().is_some_and(|word| !word.is_quoted && word.octets == b"\\#")
     }
+
+    /// Returns where the word taken last stands, if one was taken.
+    pub(crate) fn last_span(&self) -> Option<Span> {
+        self.spans.get(self.taken.checked_sub(1)?).copied()
+    }
 }

@@ -1,0 +1,341 @@
+//! Reads entries one after the other and makes records of them.
+
+use std::borrow::Cow;
+
+use crate::limits::{GENERATE_RECORDS_MAX, TTL_S_MAX};
+use crate::name::{Name, NameError};
+use crate::record::master::directive::{self, Directive};
+use crate::record::master::generate::Generator;
+use crate::record::master::{MasterError, MasterOptions, MasterRecord, MasterRule};
+use crate::record::rdata::{self, Words};
+use crate::record::token::{Entry, Place, Span, split_entry};
+use crate::record::{RdataError, RecordType};
+
+/// The records of a master file, in their order. It ends at the first error.
+#[derive(Debug)]
+pub struct MasterReader<'a> {
+    /// The file and those that it includes; the innermost last.
+    pub(super) sources: Vec<Source<'a>>,
+    /// The words of the entry at hand.
+    pub(super) spans: Vec<Span>,
+    /// The `$GENERATE` that is under way in the innermost file.
+    pub(super) generator: Option<Generator>,
+    /// Records that `$GENERATE` has made or will make.
+    pub(super) generated: u64,
+    /// Files included so far.
+    pub(super) included: u32,
+    /// TTLs that stand for missing ones.
+    pub(super) ttl: DefaultTtl,
+    /// What the caller chose.
+    pub(super) options: MasterOptions<'a>,
+}
+
+/// One file that is being read.
+#[derive(Debug)]
+pub(super) struct Source<'a> {
+    /// Its name, as errors say it.
+    pub(super) file: String,
+    /// Its text.
+    pub(super) text: Cow<'a, [u8]>,
+    /// How far it is read.
+    pub(super) place: Place,
+    /// The origin and owner at this place.
+    pub(super) names: CurrentNames,
+}
+
+/// The names that stand for parts that an entry leaves out.
+#[derive(Clone, Debug)]
+pub(super) struct CurrentNames {
+    /// The origin of relative names.
+    pub(super) origin: Name,
+    /// The owner of the record before.
+    pub(super) owner: Option<Name>,
+}
+
+/// The TTLs in seconds that stand for missing ones.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct DefaultTtl {
+    /// That of `$TTL` (RFC 2308 section 4).
+    pub(super) directive_s: Option<u32>,
+    /// The last that a record stated (RFC 1035 section 5.1).
+    last_s: Option<u32>,
+    /// That of the options.
+    fallback_s: u32,
+}
+
+/// Where in an entry's text a rule is broken.
+pub(super) type Fault = (usize, MasterRule);
+
+impl<'a> MasterReader<'a> {
+    /// Begins at the start of `text`; relative names lie under `origin` until `$ORIGIN` says else.
+    pub fn new(text: &'a [u8], origin: &Name, options: MasterOptions<'a>) -> Self {
+        let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
+        let names = CurrentNames { origin: origin.clone(), owner: None };
+        let file = options.file.clone();
+        let ttl = DefaultTtl {
+            directive_s: None,
+            last_s: None,
+            fallback_s: options.default_ttl_s.min(TTL_S_MAX),
+        };
+        Self {
+            sources: vec![Source { file, text: Cow::Borrowed(text), place: Place::START, names }],
+            spans: Vec::new(),
+            generator: None,
+            generated: 0,
+            included: 0,
+            ttl,
+            options,
+        }
+    }
+
+    /// Returns the name of the file that is being read.
+    pub fn file(&self) -> &str {
+        self.sources.last().map_or(&self.options.file, |source| &source.file)
+    }
+
+    /// Returns how many octets of the first file are read, for a display of progress.
+    pub fn octets_read(&self) -> usize {
+        self.sources.first().map_or(0, |source| source.place.at)
+    }
+
+    /// Returns the next record, or `None` behind the last.
+    fn read(&mut self) -> Result<Option<MasterRecord>, MasterError> {
+        loop {
+            if let Some(record) = self.poll_generated()? {
+                return Ok(Some(record));
+            }
+            let Some(source) = self.sources.last_mut() else { return Ok(None) };
+            if source.place.at >= source.text.len() {
+                // The first stays, so that a warning can still name it.
+                if self.sources.len() == 1 {
+                    return Ok(None);
+                }
+                self.sources.pop();
+                continue;
+            }
+            let line = source.place.line;
+            let entry = split_entry(&source.text, &mut source.place, &mut self.spans)
+                .map_err(|failure| source.error(failure.at, failure.rule.into()))?;
+            let Some(first) = self.spans.first() else { continue };
+            let is_directive =
+                !entry.has_leading_blank && !first.is_quoted && source.text[first.start] == b'$';
+            if is_directive {
+                self.handle_directive(line)?;
+                continue;
+            }
+            return read_record(
+                &source.text,
+                &self.spans,
+                entry,
+                &mut source.names,
+                &mut self.ttl,
+                line,
+            )
+            .map(Some)
+            .map_err(|(at, rule)| source.error(at, rule));
+        }
+    }
+
+    /// Carries out the directive that `spans` hold.
+    fn handle_directive(&mut self, line: u32) -> Result<(), MasterError> {
+        let Some(source) = self.sources.last_mut() else { return Ok(()) };
+        let directive = directive::parse(&source.text, &self.spans, &source.names.origin)
+            .map_err(|(at, rule)| source.error(at, rule))?;
+        let at = self.spans.first().map_or(0, |span| span.start);
+        match directive {
+            Directive::Origin(origin) => source.names.origin = origin,
+            Directive::Ttl(ttl_s) => self.ttl.directive_s = Some(ttl_s),
+            Directive::Include { path, origin } => {
+                self.include(&path, origin).map_err(|rule| self.error(at, rule))?;
+            }
+            Directive::Generate { range, template } => {
+                self.generated = self.generated.saturating_add(range.count());
+                if self.generated > GENERATE_RECORDS_MAX {
+                    return Err(self.error(at, MasterRule::GenerateTooMany));
+                }
+                self.generator = Some(Generator::new(range, template, line, at));
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the next record of the `$GENERATE` under way, if one is.
+    fn poll_generated(&mut self) -> Result<Option<MasterRecord>, MasterError> {
+        let (Some(generator), Some(source)) = (&mut self.generator, self.sources.last_mut()) else {
+            return Ok(None);
+        };
+        let (line, at) = (generator.line, generator.at);
+        let Some(text) = generator.next_text() else {
+            self.generator = None;
+            return Ok(None);
+        };
+        // A fault in generated text is shown where the directive stands: the text is in no file.
+        let text = text.map_err(|rule| source.error(at, rule))?;
+        split_entry(text, &mut Place::START.clone(), &mut self.spans)
+            .map_err(|failure| source.error(at, failure.rule.into()))?;
+        let (names, entry) = (&mut source.names, Entry::default());
+        read_record(text, &self.spans, entry, names, &mut self.ttl, line)
+            .map(Some)
+            .map_err(|(_, rule)| source.error(at, rule))
+    }
+
+    /// Makes an error at an offset of the file that is being read.
+    fn error(&self, at: usize, rule: MasterRule) -> MasterError {
+        match self.sources.last() {
+            Some(source) => source.error(at, rule),
+            None => MasterError { file: self.options.file.clone(), line: 1, column: 1, rule },
+        }
+    }
+}
+
+impl Iterator for MasterReader<'_> {
+    type Item = Result<MasterRecord, MasterError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let result = self.read();
+        if result.is_err() {
+            self.sources.clear();
+            self.generator = None;
+        }
+        result.transpose()
+    }
+}
+
+impl Source<'_> {
+    /// Makes an error at an offset of the text.
+    pub(super) fn error(&self, at: usize, rule: MasterRule) -> MasterError {
+        let before = &self.text[..at.min(self.text.len())];
+        let line_start = before.iter().rposition(|&octet| octet == b'\n').map_or(0, |lf| lf + 1);
+        let lines_before = before.iter().filter(|&&octet| octet == b'\n').count();
+        let from_one = |count: usize| u32::try_from(count + 1).unwrap_or(u32::MAX);
+        MasterError {
+            file: self.file.clone(),
+            line: from_one(lines_before),
+            column: from_one(before.len() - line_start),
+            rule,
+        }
+    }
+}
+
+impl DefaultTtl {
+    /// Returns the TTL of a record that states none.
+    fn current_s(&self) -> u32 {
+        self.directive_s.or(self.last_s).unwrap_or(self.fallback_s)
+    }
+}
+
+/// Makes a record of an entry's words.
+fn read_record(
+    text: &[u8],
+    spans: &[Span],
+    entry: Entry,
+    names: &mut CurrentNames,
+    ttl: &mut DefaultTtl,
+    line: u32,
+) -> Result<MasterRecord, Fault> {
+    let mut words = Words::new(text, spans, &names.origin);
+    if !entry.has_leading_blank {
+        names.owner = Some(read_owner(&mut words)?);
+    }
+    let at_first = spans.first().map_or(0, |span| span.start);
+    let owner = names.owner.clone().ok_or((at_first, MasterRule::NoOwner))?;
+    let head = read_head(&mut words)?;
+    let ttl_s = match head.ttl_s {
+        Some(ttl_s) => *ttl.last_s.insert(ttl_s),
+        None => ttl.current_s(),
+    };
+    let mut rdata = Vec::with_capacity(RDATA_OCTETS_EXPECTED);
+    rdata::parse_words(head.rtype, &mut words, &mut rdata).map_err(|rule| {
+        let end = spans.last().map_or(0, |span| span.end);
+        let at = match rule {
+            RdataError::Missing { .. } => end,
+            _ => words.last_span().map_or(end, |span| span.start),
+        };
+        (at, MasterRule::Rdata { rtype: head.rtype, rule })
+    })?;
+    Ok(MasterRecord { owner, rtype: head.rtype, ttl_s, class: head.class, rdata, line })
+}
+
+/// Reads the owner name.
+fn read_owner(words: &mut Words<'_>) -> Result<Name, Fault> {
+    let Some(word) = words.take() else { return Err((0, MasterRule::NoOwner)) };
+    let at = words.last_span().map_or(0, |span| span.start);
+    let mut wire = Vec::with_capacity(64);
+    rdata::parse_name("owner", word, words.origin(), &mut wire)
+        .map_err(|error| match error {
+            RdataError::BadName { rule, .. } => rule,
+            _ => NameError::BadEscape,
+        })
+        .and_then(|()| Name::from_wire(&wire))
+        .map_err(|rule| (at, MasterRule::Owner(rule)))
+}
+
+/// What stands between owner and RDATA.
+struct Head {
+    /// The TTL in seconds, if it is stated.
+    ttl_s: Option<u32>,
+    /// The class; IN if none is stated.
+    class: u16,
+    /// The type.
+    rtype: RecordType,
+}
+
+/// Reads TTL and class, either, both or none, in any order, and the type.
+fn read_head(words: &mut Words<'_>) -> Result<Head, Fault> {
+    let (mut ttl_s, mut class) = (None, None);
+    while let Some(word) = words.take() {
+        let at = words.last_span().map_or(0, |span| span.start);
+        let octets = word.octets;
+        let text = || String::from_utf8_lossy(octets).into_owned();
+        if octets.first().is_some_and(u8::is_ascii_digit) && ttl_s.is_none() {
+            let seconds = directive::parse_ttl(octets);
+            ttl_s = Some(seconds.ok_or_else(|| (at, MasterRule::BadTtl { text: text() }))?);
+        } else if class.is_none() && parse_class(octets).is_some() {
+            class = parse_class(octets);
+        } else {
+            let rtype =
+                parse_type(octets).ok_or_else(|| (at, MasterRule::UnknownType { text: text() }))?;
+            return Ok(Head { ttl_s, class: class.unwrap_or(CLASS_IN), rtype });
+        }
+    }
+    Err((words.last_span().map_or(0, |span| span.end), MasterRule::NoType))
+}
+
+/// Reads a class: its mnemonic, or `CLASS` and its number (RFC 3597 section 5).
+fn parse_class(text: &[u8]) -> Option<u16> {
+    if text.len() == 2 {
+        let letters = [text[0].to_ascii_uppercase(), text[1].to_ascii_uppercase()];
+        return match &letters {
+            b"IN" => Some(CLASS_IN),
+            b"CS" => Some(2),
+            b"CH" => Some(3),
+            b"HS" => Some(4),
+            _ => None,
+        };
+    }
+    let (prefix, digits) = text.split_at_checked(5)?;
+    let number = rdata::parse_decimal(digits)?;
+    u16::try_from(number).ok().filter(|_| prefix.eq_ignore_ascii_case(b"CLASS"))
+}
+
+/// Reads a type; the commonest first, since most records of most zones are of these.
+fn parse_type(text: &[u8]) -> Option<RecordType> {
+    match text {
+        b"A" => Some(RecordType::A),
+        b"AAAA" => Some(RecordType::AAAA),
+        b"NS" => Some(RecordType::NS),
+        b"RRSIG" => Some(RecordType::RRSIG),
+        b"NSEC3" => Some(RecordType::NSEC3),
+        b"DS" => Some(RecordType::DS),
+        _ => std::str::from_utf8(text).ok()?.parse().ok(),
+    }
+}
+
+/// The Internet, the only class that we serve.
+pub(super) const CLASS_IN: u16 = 1;
+
+/// Octets that most RDATA fits.
+const RDATA_OCTETS_EXPECTED: usize = 32;
+
+/// What some editors put before UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
