@@ -82,6 +82,18 @@ pub const LIVE_KEY_OCTETS_MAX: usize = 3_600;
 pub const LIVE_PARTS_MAX: u32 = 24;
 /// Octets of header or heartbeat. Longer: not fetched, refused.
 pub const BEAT_OCTETS_MAX: usize = 256;
+/// Live keys of a zone after which they are folded into a pack.
+pub const FOLD_LIVE_COUNT: u64 = 8_192;
+/// Octets of live keys of a zone after which they are folded into a pack.
+pub const FOLD_LIVE_OCTETS: u64 = 4 << 20;
+/// Milliseconds after which a live change is folded into a pack.
+pub const FOLD_AGE_MS: u64 = 60_000;
+/// Delta packs of a zone; then they are merged into one.
+pub const FOLD_DELTA_PACKS_MAX: usize = 32;
+/// Deltas may weigh the bases divided by this; then the bases that they touch are written anew.
+pub const FOLD_DELTA_SHARE: u64 = 4;
+/// Octets that deltas may weigh however small the bases are.
+pub const FOLD_DELTA_OCTETS_MIN: u64 = 64 << 10;
 const _: () =
     assert!(PACK_OCTETS_TARGET < PACK_OCTETS_MAX, "a pack may exceed its aim by an RRset");
 const _: () = assert!(PACK_OCTETS_MAX > RRSET_OCTETS_MAX + 1_024, "an RRset fits a pack");
@@ -120,3 +132,40 @@ pub const GENERATE_WIDTH_MAX: u32 = 127;
 pub const MASTER_WARNINGS_MAX: usize = 100;
 
 const _: () = assert!(INCLUDE_DEPTH_MAX < INCLUDE_FILES_MAX as usize, "each level is a file");
+
+// --- sync -------------------------------------------------------------------------------------
+
+/// Keys that may wait for their content. Past it an entry is not taken; a rescan brings it again.
+pub const INBOX_ENTRIES_MAX: u32 = 65_536;
+/// Changes given out in one batch, except that one commit is never cut. More would keep a zone's
+/// edit above some 10 ms.
+pub const BATCH_CHANGES_MAX: usize = 4_096;
+/// Octets of live changes that may wait for what stands between, over all zones. Past it a zone's
+/// waiting changes are dropped; a rescan brings them again.
+pub const LIVE_HELD_OCTETS_MAX: usize = 32 << 20;
+/// Octets of packs that may wait for a manifest to name them. Past it they are dropped and asked
+/// for again when it does.
+pub const PACK_HELD_OCTETS_MAX: usize = 96 << 20;
+/// Revisions that a zone remembers having been at, to compare with a heartbeat from the past.
+pub const TRAIL_LEN_MAX: usize = 4_096;
+/// Complaints that wait to be logged, and keys that are remembered as complained of.
+pub const COMPLAINTS_MAX: usize = 1_024;
+/// Milliseconds after which a fetch that nobody reports on is given out again.
+pub const FETCH_MS_MAX: u64 = 20_000;
+/// Milliseconds before the first retry of a fetch; doubles.
+pub const FETCH_RETRY_MS_MIN: u64 = 100;
+/// Milliseconds between retries of a fetch at most.
+pub const FETCH_RETRY_MS_MAX: u64 = 10_000;
+/// Milliseconds that a gap may last before a rescan is asked for; gossip reorders by less.
+pub const GAP_MS_MAX: u64 = 500;
+/// Milliseconds between two rescans at least; doubles up to [`RESCAN_MS_MAX`] while they do not help.
+pub const RESCAN_MS_MIN: u64 = 1_000;
+/// Milliseconds between two rescans that do not help.
+pub const RESCAN_MS_MAX: u64 = 60_000;
+/// Milliseconds that something may be missing before an edge is no longer synced.
+pub const BEHIND_MS_MAX: u64 = 5_000;
+/// Milliseconds that a zone without header waits for content that does not come, before it is
+/// served without.
+pub const PLAIN_WAIT_MS: u64 = 5_000;
+const _: () = assert!(FETCH_RETRY_MS_MIN < FETCH_RETRY_MS_MAX, "retries slow down");
+const _: () = assert!(GAP_MS_MAX < BEHIND_MS_MAX, "a rescan is tried before the status changes");

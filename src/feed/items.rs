@@ -118,6 +118,11 @@ impl<'a> Items<'a> {
         self.left
     }
 
+    /// Returns the owner name of the item before; at the beginning, the apex.
+    pub fn owner(&self) -> &[u8] {
+        &self.owner[self.owner_at..]
+    }
+
     /// Reads an item that was proven; `None` at the end, and at anything malformed.
     #[allow(clippy::should_implement_trait)] // the item is lent, an iterator could not say so
     pub fn next(&mut self) -> Option<ItemRef<'_>> {

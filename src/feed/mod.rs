@@ -19,10 +19,12 @@
 //! entries (`sync`).
 
 pub mod beat;
+pub mod fold;
 pub mod items;
 pub mod key;
 pub mod live;
 pub mod manifest;
+pub mod merge;
 pub mod pack;
 
 /// A place in the history of a store: revisions count commits, epochs count histories.

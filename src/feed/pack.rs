@@ -109,6 +109,11 @@ impl<'a> Pack<'a> {
     }
 }
 
+/// Whether octets begin as a delta pack does; proves nothing.
+pub fn is_delta(octets: &[u8]) -> bool {
+    Pack::open(octets).is_ok_and(|pack| pack.is_delta)
+}
+
 /// Writes one pack.
 #[derive(Clone, Debug)]
 pub struct PackWriter {
