@@ -169,3 +169,65 @@ pub const BEHIND_MS_MAX: u64 = 5_000;
 pub const PLAIN_WAIT_MS: u64 = 5_000;
 const _: () = assert!(FETCH_RETRY_MS_MIN < FETCH_RETRY_MS_MAX, "retries slow down");
 const _: () = assert!(GAP_MS_MAX < BEHIND_MS_MAX, "a rescan is tried before the status changes");
+
+// --- serve: datagrams ---------------------------------------------------------------------------
+
+/// Datagrams that one worker receives, answers and sends together. Twice as many gained nothing
+/// on one core, and the first of a batch waits for the last.
+pub const UDP_BATCH_MAX: usize = 64;
+/// Octets of a query in a datagram. Queries carry one question and a few EDNS options; a longer
+/// one is dropped and counted.
+pub const UDP_QUERY_OCTETS_MAX: usize = 2_048;
+/// Octets a reply buffer has from the start. A UDP reply is never longer (RFC 9715), so that no
+/// worker allocates after its start.
+pub const UDP_REPLY_OCTETS: usize = 2_048;
+/// Octets asked for as SO_RCVBUF and SO_SNDBUF: some 5,000 small queries, which is what arrives
+/// while a worker is off its core for 10 ms. The kernel may grant less; that is logged.
+pub const UDP_SOCKET_BUFFER_OCTETS: usize = 4 << 20;
+/// Milliseconds after which a worker without queries looks whether it is to stop.
+pub const UDP_WAKE_MS: u64 = 100;
+/// Batches that a worker still answers once it is to stop. What came later gets no answer.
+pub const UDP_DRAIN_BATCHES_MAX: u32 = 1_024;
+
+// --- serve: TCP ---------------------------------------------------------------------------------
+
+/// TCP connections in all. At the limit the one that was idle longest gives way to the new one.
+/// The process's limit of open files, halved, may be lower and counts then.
+pub const TCP_CONNECTIONS_MAX: u32 = 8_192;
+/// TCP connections of one IPv4 address or IPv6 /64: more than a busy resolver opens, and no
+/// more than a thirtieth of all. Further ones are closed at once.
+pub const TCP_CONNECTIONS_PER_ADDRESS_MAX: u32 = 256;
+/// Connections that wait to be accepted, in the kernel.
+pub const TCP_BACKLOG_MAX: i32 = 1_024;
+/// Connections accepted before others get their turn again.
+pub const TCP_ACCEPTS_PER_TURN_MAX: u32 = 64;
+/// Octets read at once: some 300 pipelined queries, so that system calls cost them little.
+pub const TCP_READ_OCTETS: usize = 16_384;
+/// Reads from one connection before others get their turn again.
+pub const TCP_READS_PER_TURN_MAX: u32 = 4;
+/// Octets of replies that wait for a slow reader. Past it no query of that connection is
+/// answered, nor is anything read from it; the last reply may exceed it by its own length.
+pub const TCP_OUTPUT_OCTETS_MAX: usize = 32_768;
+/// Octets that all connections of a worker together keep for unfinished messages and slow
+/// readers. Past it the one that has kept the worker waiting longest is closed.
+pub const TCP_BUFFERED_OCTETS_MAX: usize = 64 << 20;
+/// Milliseconds between the first octet of a message and its last. Then the connection closes:
+/// whoever drips octets holds a place that others want.
+pub const TCP_MESSAGE_MS_MAX: u64 = 500;
+/// Milliseconds without a query (RFC 7766 section 6.2.3 asks for seconds, not minutes).
+pub const TCP_IDLE_MS_MAX: u64 = 10_000;
+/// The same when every connection there may be is in use; between half and full it shrinks evenly.
+pub const TCP_IDLE_MS_MIN: u64 = 1_000;
+/// Milliseconds in which a slow reader has to take what waits for it. Then it is closed.
+pub const TCP_SEND_MS_MAX: u64 = 5_000;
+/// Milliseconds that a stop waits for replies to leave.
+pub const TCP_DRAIN_MS_MAX: u64 = 1_000;
+/// Ports tried when port 0 is asked for and TCP cannot have the port that UDP was given.
+pub const PORT_TRIES_MAX: u32 = 32;
+
+/// One batch out of so many is timed.
+pub const LATENCY_SAMPLE_BATCHES: u32 = 64;
+
+const _: () = assert!(UDP_BATCH_MAX <= 1_024, "sendmmsg takes no more (UIO_MAXIOV)");
+const _: () = assert!(TCP_IDLE_MS_MIN > TCP_MESSAGE_MS_MAX, "a message may take its whole time");
+const _: () = assert!(TCP_CONNECTIONS_PER_ADDRESS_MAX < TCP_CONNECTIONS_MAX);

@@ -1,0 +1,267 @@
+//! One connection: octets in, whole messages answered, octets out.
+//!
+//! A message is preceded by its length in two octets (RFC 1035 section 4.2.2). All queries that
+//! came with one read are answered with one write (RFC 7766 section 6.2.1.1), in their order.
+//!
+//! **Invariant:** an idle connection owns no buffer. While more than [`TCP_OUTPUT_OCTETS_MAX`]
+//! octets wait for the peer, nothing of it is answered or read.
+//! **Not here:** deadlines and limits over all connections (`serve::tcp`).
+
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+
+use mio::net::TcpStream;
+
+use super::table::Phase;
+use crate::limits::{TCP_OUTPUT_OCTETS_MAX, TCP_READ_OCTETS, TCP_READS_PER_TURN_MAX};
+use crate::publish::Reader;
+use crate::responder::{Peer, Responder, Transport, Verdict};
+use crate::serve::event::ConnectionEvent;
+use crate::serve::stats::Recorder;
+
+/// What a worker answers with; its buffers serve all connections in turn.
+pub(super) struct Answerer {
+    /// The published catalog.
+    reader: Reader,
+    /// Makes the answers.
+    responder: Arc<Responder>,
+    /// Counts.
+    pub(super) recorder: Recorder,
+    /// What was read just now.
+    input: Box<[u8]>,
+    /// One reply.
+    reply: Vec<u8>,
+    /// All replies to what was read.
+    output: Vec<u8>,
+}
+
+/// A connection that has been accepted.
+#[derive(Debug)]
+pub(super) struct Connection<S = TcpStream> {
+    /// The socket.
+    stream: S,
+    /// What came in and is not yet answered.
+    input: Vec<u8>,
+    /// Replies that the socket did not take at once.
+    output: Vec<u8>,
+    /// How much of them it has taken since.
+    output_sent: usize,
+    /// Whether the peer has closed its side.
+    has_ended: bool,
+}
+
+/// How a connection's turn ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Turn {
+    /// It waits for its peer.
+    Wait {
+        /// What it waits for.
+        phase: Phase,
+        /// Whether it was good for something: a query was answered.
+        has_answered: bool,
+    },
+    /// It had its share, and there may be more to read: it wants another turn.
+    Again {
+        /// As above.
+        has_answered: bool,
+    },
+    /// It is to be closed.
+    Close(ConnectionEvent),
+}
+
+impl Answerer {
+    /// Makes the buffers.
+    pub(super) fn new(reader: Reader, responder: Arc<Responder>, recorder: Recorder) -> Self {
+        Self {
+            reader,
+            responder,
+            recorder,
+            input: vec![0; TCP_READ_OCTETS].into(),
+            reply: Vec::with_capacity(usize::from(u16::MAX)),
+            output: Vec::with_capacity(2 * TCP_OUTPUT_OCTETS_MAX + usize::from(u16::MAX)),
+        }
+    }
+}
+
+impl<S: Read + Write> Connection<S> {
+    /// Makes a connection of a socket that does not block.
+    pub(super) fn new(stream: S) -> Self {
+        let (input, output) = (Vec::new(), Vec::new());
+        Self { stream, input, output, output_sent: 0, has_ended: false }
+    }
+
+    /// Returns the socket.
+    pub(super) fn stream_mut(&mut self) -> &mut S {
+        &mut self.stream
+    }
+
+    /// Returns the octets of the buffers that the connection owns.
+    pub(super) fn buffered_len(&self) -> usize {
+        self.input.capacity() + self.output.capacity()
+    }
+
+    /// Does what can be done without waiting: sends what waits, answers what is there, reads on.
+    pub(super) fn turn(&mut self, answerer: &mut Answerer) -> Turn {
+        let mut has_answered = false;
+        for _ in 0..TCP_READS_PER_TURN_MAX {
+            match self.step(answerer, &mut has_answered) {
+                Ok(None) => {}
+                Ok(Some(turn)) => return turn,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return Turn::Close(ConnectionEvent::ClosedByError),
+            }
+        }
+        Turn::Again { has_answered }
+    }
+
+    /// Sends what waits; then answers what is there, or else reads once and answers that.
+    /// Returns the end of the turn, or `None` if another step may find more.
+    fn step(&mut self, answerer: &mut Answerer, answered: &mut bool) -> io::Result<Option<Turn>> {
+        if !self.flush()? {
+            return Ok(Some(Turn::Wait { phase: Phase::Sending, has_answered: *answered }));
+        }
+        if has_message(&self.input) {
+            let input = std::mem::take(&mut self.input);
+            return self.answer(&input, answerer, answered);
+        }
+        if self.has_ended {
+            return Ok(Some(Turn::Close(ConnectionEvent::ClosedByPeer)));
+        }
+        let len = match self.stream.read(&mut answerer.input) {
+            Ok(len) => len,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let phase = if self.input.is_empty() { Phase::Idle } else { Phase::Receiving };
+                return Ok(Some(Turn::Wait { phase, has_answered: *answered }));
+            }
+            Err(error) => return Err(error),
+        };
+        if len == 0 {
+            self.has_ended = true;
+            return Ok(None);
+        }
+        if !self.input.is_empty() {
+            self.input.extend_from_slice(&answerer.input[..len]);
+            let input = std::mem::take(&mut self.input);
+            return self.answer(&input, answerer, answered);
+        }
+        // The buffer moves out and back in, so that the answerer can be borrowed meanwhile.
+        let input = std::mem::take(&mut answerer.input);
+        let turn = self.answer(&input[..len], answerer, answered);
+        answerer.input = input;
+        turn
+    }
+
+    /// Answers the whole messages of `input` with one write, and keeps the rest of it.
+    fn answer(
+        &mut self,
+        input: &[u8],
+        answerer: &mut Answerer,
+        answered: &mut bool,
+    ) -> io::Result<Option<Turn>> {
+        debug_assert!(self.input.is_empty());
+        let started_at = answerer.recorder.start_batch();
+        let batch = answerer.answer(input);
+        self.input.extend_from_slice(&input[batch.input_len..]);
+        if batch.queries > 0 {
+            *answered = true;
+            self.send(&answerer.output)?;
+            answerer.recorder.finish_batch(started_at, batch.queries);
+        }
+        let close = Turn::Close(ConnectionEvent::ClosedGarbage);
+        Ok(batch.is_garbage.then_some(close))
+    }
+
+    /// Sends replies, and keeps what the socket does not take.
+    fn send(&mut self, output: &[u8]) -> io::Result<()> {
+        debug_assert!(self.output.is_empty(), "nothing is answered while replies wait");
+        let mut sent = 0;
+        while sent < output.len() {
+            match self.stream.write(&output[sent..]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(len) => sent += len,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        self.output.extend_from_slice(&output[sent..]);
+        self.output_sent = 0;
+        Ok(())
+    }
+
+    /// Sends what waits, and returns whether all of it has gone.
+    fn flush(&mut self) -> io::Result<bool> {
+        while self.output_sent < self.output.len() {
+            match self.stream.write(&self.output[self.output_sent..]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(len) => self.output_sent += len,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        (self.output, self.output_sent) = (Vec::new(), 0);
+        Ok(true)
+    }
+}
+
+/// What was made of the octets of one read.
+#[derive(Clone, Copy, Debug, Default)]
+struct Batch {
+    /// Octets of the messages that have been dealt with.
+    input_len: usize,
+    /// How many these are.
+    queries: usize,
+    /// Whether one of them deserved no reply: whoever sent it speaks no DNS to us.
+    is_garbage: bool,
+}
+
+impl Answerer {
+    /// Answers the whole messages at the start of `input` into `output`, from one snapshot, until
+    /// none is left or the replies are as long as may wait.
+    fn answer(&mut self, input: &[u8]) -> Batch {
+        self.output.clear();
+        let catalog = self.reader.load();
+        let mut batch = Batch::default();
+        while self.output.len() < TCP_OUTPUT_OCTETS_MAX && !batch.is_garbage {
+            let Some(query) = first_message(&input[batch.input_len..]) else { break };
+            let peer = Peer { transport: Transport::Tcp };
+            let verdict = self.responder.respond(&catalog, query, peer, &mut self.reply);
+            self.recorder.count_verdict(&verdict);
+            batch.input_len += 2 + query.len();
+            batch.queries += 1;
+            batch.is_garbage = matches!(verdict, Verdict::Drop(_));
+            // A reply never exceeds 65,535 octets; one that did could not be framed.
+            if let (false, Ok(len)) = (batch.is_garbage, u16::try_from(self.reply.len())) {
+                self.output.extend_from_slice(&len.to_be_bytes());
+                self.output.extend_from_slice(&self.reply);
+            }
+        }
+        batch
+    }
+}
+
+/// Returns the first message of a stream without its length, if all of it is there.
+fn first_message(input: &[u8]) -> Option<&[u8]> {
+    let (len, rest) = input.split_first_chunk::<2>()?;
+    rest.get(..usize::from(u16::from_be_bytes(*len)))
+}
+
+/// Whether a whole message is there.
+fn has_message(input: &[u8]) -> bool {
+    first_message(input).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_whole_with_its_last_octet() {
+        assert_eq!(first_message(b""), None);
+        assert_eq!(first_message(b"\0"), None);
+        assert_eq!(first_message(b"\0\x02a"), None);
+        assert_eq!(first_message(b"\0\x02ab"), Some(&b"ab"[..]));
+        assert_eq!(first_message(b"\0\x02abc"), Some(&b"ab"[..]));
+        assert_eq!(first_message(b"\0\0\0"), Some(&b""[..]));
+    }
+}

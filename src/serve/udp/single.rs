@@ -1,0 +1,91 @@
+//! Datagrams one by one, with nothing but what every platform has.
+//!
+//! **Invariant:** sending does not wait: a full queue loses the reply, and says so.
+//! **Not here:** answering from the address asked where the socket is bound to all addresses.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+
+use super::{Exchange, SendReport, Slot, Wait};
+use crate::limits::{UDP_QUERY_OCTETS_MAX, UDP_REPLY_OCTETS};
+
+/// One datagram and its reply.
+#[derive(Debug)]
+pub(super) struct Single {
+    /// The socket; it waits for UDP_WAKE_MS at most.
+    socket: UdpSocket,
+    /// What came in; one octet longer than a query may be, so that a longer one shows.
+    query: Box<[u8]>,
+    /// How much of it.
+    query_len: usize,
+    /// Where it came from.
+    source: SocketAddr,
+    /// What goes out.
+    reply: Vec<u8>,
+    /// Whether receiving waits.
+    wait: Wait,
+}
+
+impl Single {
+    /// Makes the buffers.
+    pub(super) fn new(socket: UdpSocket) -> io::Result<Self> {
+        socket.set_nonblocking(false)?;
+        Ok(Self {
+            socket,
+            query: vec![0; UDP_QUERY_OCTETS_MAX + 1].into(),
+            query_len: 0,
+            source: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+            reply: Vec::with_capacity(UDP_REPLY_OCTETS),
+            wait: Wait::First,
+        })
+    }
+
+    /// Switches the socket between waiting and not waiting.
+    fn set_wait(&mut self, wait: Wait) -> io::Result<()> {
+        if self.wait != wait {
+            self.socket.set_nonblocking(wait == Wait::None)?;
+            self.wait = wait;
+        }
+        Ok(())
+    }
+}
+
+impl Exchange for Single {
+    fn receive(&mut self, wait: Wait) -> io::Result<usize> {
+        self.set_wait(wait)?;
+        (self.query_len, self.source) = self.socket.recv_from(&mut self.query)?;
+        Ok(1)
+    }
+
+    fn slot(&mut self, index: usize) -> Slot<'_> {
+        debug_assert_eq!(index, 0, "a batch of one");
+        Slot {
+            query: &self.query[..self.query_len],
+            source_port: self.source.port(),
+            is_cut: self.query_len > UDP_QUERY_OCTETS_MAX,
+            reply: &mut self.reply,
+        }
+    }
+
+    fn send(&mut self) -> SendReport {
+        let mut report = SendReport::default();
+        if self.reply.is_empty() {
+            return report;
+        }
+        let target = self.source.into();
+        let socket = socket2::SockRef::from(&self.socket);
+        match socket.send_to_with_flags(&self.reply, &target, SEND_FLAGS) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => report.queue_full = 1,
+            Err(_) => report.refused = 1,
+        }
+        report
+    }
+}
+
+/// Have a full send queue reported, where the platform can say so for one call.
+#[cfg(unix)]
+const SEND_FLAGS: i32 = libc::MSG_DONTWAIT;
+/// Elsewhere a full send queue waits for its room.
+#[cfg(not(unix))]
+const SEND_FLAGS: i32 = 0;
