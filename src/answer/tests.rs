@@ -147,6 +147,13 @@ fn absence_is_nodata_or_nxdomain_with_the_soa() {
 }
 
 #[test]
+fn a_zone_of_nothing_but_its_apex_denies_names() {
+    let zone = "example.com SOA ns.example.com. host.example.com. 7 3600 600 86400 60";
+    check(zone, "x.y.example.com. A", &format!("NXDOMAIN aa | {SOA}"));
+    check(zone, "x.example.com. A", &format!("NXDOMAIN aa | {SOA}"));
+}
+
+#[test]
 fn cname_chains_are_followed_as_far_as_we_know() {
     let www = "| an www.example.com. A 192.0.2.3 | an www.example.com. A 192.0.2.4";
     check(

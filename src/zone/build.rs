@@ -50,7 +50,7 @@ pub struct Totals {
     pub rrsets: u64,
     /// Records.
     pub records: u64,
-    /// Labels of the deepest name.
+    /// Labels of the deepest name, the apex if there is no other.
     pub depth: u8,
 }
 
@@ -79,15 +79,16 @@ impl ZoneBuilder {
             hash: seed.name_hash(apex.as_wire()),
             ..OpenNode::default()
         };
+        let apex_depth = apex.label_count();
         Self {
-            apex_depth: apex.label_count(),
+            apex_depth,
             apex,
             seed,
             table: TableBuilder::new(names_expected),
             open: vec![root],
             open_count: 1,
             sets: NodeSets::default(),
-            totals: Totals::default(),
+            totals: Totals { depth: apex_depth as u8, ..Totals::default() },
             denial: DenialBuilder::default(),
         }
     }
