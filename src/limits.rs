@@ -21,6 +21,47 @@ pub const TTL_S_MAX: u32 = (1 << 31) - 1;
 
 const _: () = assert!(NAME_LABELS_MAX * 2 < NAME_OCTETS_MAX, "every label takes two octets");
 
+// --- node ---
+
+/// UDP threads of one DNS address. More would only wait for each other.
+pub const UDP_WORKERS_MAX: u16 = 256;
+/// Connections to the HTTP API at once. Further ones wait in the system's queue.
+pub const API_CONNECTIONS_MAX: u32 = 256;
+/// Milliseconds that a connection to the HTTP API may rest before it is closed.
+pub const API_IDLE_MS: u64 = 330_000;
+/// Seconds that a request may wait for a revision. A longer wish is cut to this.
+pub const API_WAIT_S_MAX: u32 = 300;
+/// Octets of a request's body, imports apart: a batch of 100,000 RRsets fits. Longer: status 413.
+pub const API_BODY_OCTETS_MAX: usize = 32 << 20;
+/// Octets of a master file in a request. Longer: status 413.
+pub const API_IMPORT_OCTETS_MAX: usize = 1 << 30;
+/// Imports and whole-zone reads at once; each holds buffers or a thread. More: status 503.
+pub const API_LONG_REQUESTS_MAX: u32 = 8;
+/// Octets gathered before a part of a long answer is sent.
+pub const API_CHUNK_OCTETS: usize = 64 << 10;
+/// Parts of a long answer that may wait for a slow reader. Then the zone is read no further.
+pub const API_CHUNKS_WAITING_MAX: usize = 4;
+/// Milliseconds that a reader of a long answer may take for one part. Then the answer is cut.
+pub const API_CHUNK_WAIT_MS: u64 = 30_000;
+/// RRsets, or zones, in one page of the API. A longer wish is cut to this.
+pub const API_PAGE_MAX: u32 = 10_000;
+/// Times that a request reads and writes again because others changed the same RRset.
+pub const API_TRIES_MAX: u32 = 16;
+/// Milliseconds after which replaced snapshots are looked at again, whether they can be freed.
+pub const FREE_RETIRED_MS: u64 = 200;
+/// Milliseconds before a store that could not be followed is read again.
+pub const FOLLOW_RETRY_MS: u64 = 500;
+/// Milliseconds that each part of a node may take to end. Past it, it is dropped as it is.
+pub const STOP_MS: u64 = 5_000;
+/// Octets of one zone file from disk. Longer: an error.
+pub const ZONE_FILE_OCTETS_MAX: u64 = 4 << 30;
+
+const _: () = assert!(
+    API_WAIT_S_MAX as u64 * 1_000 < API_IDLE_MS,
+    "a connection that waits for a revision must not count as idle"
+);
+const _: () = assert!(API_BODY_OCTETS_MAX < API_IMPORT_OCTETS_MAX, "imports are the long bodies");
+
 // --- mesh, export, client ---
 
 /// Octets of one gossip message. A live change rides in the key of its entry; the entry adds

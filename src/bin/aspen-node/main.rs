@@ -1,1 +1,39 @@
-fn main() {}
+//! `aspen-node`: a DNS node. Reads its flags, sets up its log, runs.
+
+use std::process::ExitCode;
+
+use aspen_dns::node::config::{self, Flags};
+use aspen_dns::node::run;
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let flags = match config::parse_flags(std::env::args_os()) {
+        Ok(flags) => flags,
+        Err(error) => match config::one_line(&error) {
+            Some(line) => return fail(&line),
+            None => error.exit(),
+        },
+    };
+    match start(&flags) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&format!("{error:#}")),
+    }
+}
+
+/// Sets up the log and runs the node.
+fn start(flags: &Flags) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&flags.log)
+        .map_err(|error| anyhow::anyhow!("--log {:?}: {error}", flags.log))?;
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(run::run(flags));
+    // A thread that still works on a dropped request must not keep the process.
+    runtime.shutdown_background();
+    Ok(result?)
+}
+
+/// Says on one line why the node does not run.
+fn fail(line: &str) -> ExitCode {
+    eprintln!("aspen-node: {line}");
+    ExitCode::FAILURE
+}

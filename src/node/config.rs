@@ -1,0 +1,406 @@
+//! What a node is started with: flags, `ASPEN_…` environment variables, and the plan they make.
+//!
+//! clap reads single values; [`Plan::from_flags`] then decides what has to start and refuses
+//! combinations that make no sense, so that nothing after it asks about flags again.
+//!
+//! **Invariant:** a plan that exists can be started as far as flags can tell.
+//! **Not here:** opening sockets and files (`run`).
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Parser, ValueEnum};
+use iroh::RelayUrl;
+
+use crate::limits::UDP_WORKERS_MAX;
+use crate::mesh::RelayChoice;
+use crate::ticket::DnsClientTicket;
+
+/// The flags of `aspen-node`.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "aspen-node", version, about = ABOUT, after_help = EXAMPLES)]
+pub struct Flags {
+    /// Directory of store, replicas, keys. Created when it is missing.
+    #[arg(long, env = "ASPEN_DATA_DIR", default_value = "./aspen-data", value_name = "DIR")]
+    pub data_dir: PathBuf,
+
+    /// What the node does: write zones and answer (authority, all), or follow a ticket (edge).
+    /// Without it: edge if there is a ticket, a plain server of zone files if there are only
+    /// those, all otherwise.
+    #[arg(long, env = "ASPEN_ROLE", value_enum)]
+    pub role: Option<Role>,
+
+    /// Address to answer DNS on, UDP and TCP; may be given several times. [default: 127.0.0.1:5300]
+    #[arg(long, env = "ASPEN_DNS_LISTEN", value_name = "IP:PORT", value_delimiter = ',')]
+    pub dns_listen: Vec<SocketAddr>,
+
+    /// Address of the HTTP API, or "off". [default: 127.0.0.1:8053]
+    #[arg(long, env = "ASPEN_API_LISTEN", value_name = "IP:PORT")]
+    pub api_listen: Option<ApiListen>,
+
+    /// UDP address for other nodes. A fixed port lets edges find a restarted authority again.
+    #[arg(
+        long,
+        env = "ASPEN_IROH_LISTEN",
+        value_name = "IP:PORT",
+        default_value = "0.0.0.0:0",
+        hide_default_value = true
+    )]
+    pub iroh_listen: SocketAddr,
+
+    /// Relay that helps nodes behind address translation to meet: off, default, or a URL.
+    #[arg(long, env = "ASPEN_RELAY", value_name = "off|default|URL", default_value = "off")]
+    pub relay: Relay,
+
+    /// Ticket of the feed that an edge follows (`aspen-dns ticket create` prints one).
+    #[arg(long, env = "ASPEN_TICKET", value_name = "TICKET", hide_env_values = true)]
+    pub ticket: Option<DnsClientTicket>,
+
+    /// Directory whose NAME.zone master files are served as static zones.
+    #[arg(long, env = "ASPEN_ZONE_DIR", value_name = "DIR")]
+    pub zone_dir: Option<PathBuf>,
+
+    /// Master file to serve as a static zone; may be given several times.
+    #[arg(long, env = "ASPEN_ZONE_FILE", value_name = "FILE", value_delimiter = ',')]
+    pub zone_file: Vec<PathBuf>,
+
+    /// Where an authority keeps its records: redb (one file below the data directory) or etcd.
+    #[arg(long, env = "ASPEN_STORE", value_name = "redb|etcd=URL[,URL…]")]
+    pub store: Option<StoreChoice>,
+
+    /// UDP threads for each DNS address. [default: one for each processor]
+    #[arg(long, env = "ASPEN_UDP_WORKERS", value_name = "N", value_parser = parse_udp_workers)]
+    pub udp_workers: Option<u16>,
+
+    /// Text that answers an NSID option (RFC 5001); at most 64 octets.
+    #[arg(long, env = "ASPEN_NSID", value_name = "TEXT", value_parser = parse_short_text)]
+    pub nsid: Option<String>,
+
+    /// Text that answers `version.bind. CH TXT`; without it that question is refused.
+    #[arg(long, env = "ASPEN_VERSION_TXT", value_name = "TEXT", value_parser = parse_short_text)]
+    pub version_txt: Option<String>,
+
+    /// What to log to stderr: error, warn, info, debug, trace, or tracing directives.
+    #[arg(
+        long,
+        env = "ASPEN_LOG",
+        value_name = "LEVEL",
+        default_value = "info,iroh=warn,iroh_docs=warn,iroh_gossip=warn,iroh_blobs=warn",
+        hide_default_value = true
+    )]
+    pub log: String,
+}
+
+/// What a node does.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum Role {
+    /// Store, export, and answer through the whole pipeline, in one process.
+    All,
+    /// Store, export and answer from the store.
+    Authority,
+    /// Follow a ticket and answer.
+    Edge,
+}
+
+/// Where the API listens.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ApiListen {
+    /// Nowhere.
+    Off,
+    /// On this address.
+    On(SocketAddr),
+}
+
+/// Which relay servers are used, as the flag spells it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Relay(pub RelayChoice);
+
+/// Which engine keeps the records.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum StoreChoice {
+    /// One file below the data directory.
+    Redb,
+    /// An etcd cluster at these URLs.
+    Etcd(Vec<String>),
+}
+
+/// Why the text of a flag has no meaning.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum FlagError {
+    /// `--api-listen`.
+    #[error("neither IP:PORT nor \"off\"")]
+    ApiListen,
+    /// `--relay`.
+    #[error("neither \"off\", \"default\" nor the URL of a relay")]
+    Relay,
+    /// `--store`.
+    #[error("neither \"redb\" nor \"etcd=URL[,URL…]\" with http:// or https:// URLs")]
+    Store,
+    /// `--udp-workers`.
+    #[error("not a number from 1 to {UDP_WORKERS_MAX}")]
+    UdpWorkers,
+    /// `--nsid`, `--version-txt`.
+    #[error("not 1 to {SHORT_TEXT_OCTETS_MAX} octets")]
+    ShortText,
+}
+
+/// What has to start: the part of the flags in which they depend on each other.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Plan {
+    /// Zones from files only: no store, no replication.
+    Static,
+    /// A store with its exporter, and an edge of its own.
+    All(StoreChoice),
+    /// A store with its exporter; answers come from what the store commits.
+    Authority(StoreChoice),
+    /// A replica of the ticket's feed.
+    Edge(Box<DnsClientTicket>),
+}
+
+/// Why the flags cannot be meant together.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum PlanError {
+    /// An edge needs something to follow.
+    #[error("--role edge needs a --ticket")]
+    EdgeWithoutTicket,
+    /// Only an edge follows a ticket.
+    #[error("--ticket is for --role edge only")]
+    TicketWithoutEdge,
+    /// An edge has no store.
+    #[error("--store is for the roles all and authority only")]
+    EdgeWithStore,
+    /// Two flags name the same address.
+    #[error("--dns-listen {address} is given twice")]
+    AddressTwice {
+        /// The address.
+        address: SocketAddr,
+    },
+}
+
+impl Plan {
+    /// Decides what has to start.
+    ///
+    /// # Errors
+    /// Every [`PlanError`].
+    pub fn from_flags(flags: &Flags) -> Result<Self, PlanError> {
+        let mut seen = std::collections::HashSet::new();
+        for &address in &flags.dns_listen {
+            if address.port() != 0 && !seen.insert(address) {
+                return Err(PlanError::AddressTwice { address });
+            }
+        }
+        let has_files = flags.zone_dir.is_some() || !flags.zone_file.is_empty();
+        let store = || flags.store.clone().unwrap_or(StoreChoice::Redb);
+        match (flags.role, &flags.ticket) {
+            (Some(Role::Edge), None) => Err(PlanError::EdgeWithoutTicket),
+            (Some(Role::All | Role::Authority), Some(_)) => Err(PlanError::TicketWithoutEdge),
+            (Some(Role::Edge) | None, Some(_)) if flags.store.is_some() => {
+                Err(PlanError::EdgeWithStore)
+            }
+            (Some(Role::Edge) | None, Some(ticket)) => Ok(Self::Edge(Box::new(ticket.clone()))),
+            (Some(Role::Authority), None) => Ok(Self::Authority(store())),
+            (None, None) if has_files && flags.store.is_none() => Ok(Self::Static),
+            (Some(Role::All) | None, None) => Ok(Self::All(store())),
+        }
+    }
+}
+
+impl Flags {
+    /// Returns the DNS addresses to listen on.
+    pub fn dns_addresses(&self) -> Vec<SocketAddr> {
+        match self.dns_listen.as_slice() {
+            [] => vec![DNS_LISTEN_DEFAULT],
+            addresses => addresses.to_vec(),
+        }
+    }
+
+    /// Returns where the API listens.
+    pub fn api_address(&self) -> ApiListen {
+        self.api_listen.unwrap_or(ApiListen::On(API_LISTEN_DEFAULT))
+    }
+}
+
+/// Reads flags and environment as `main` gets them.
+///
+/// # Errors
+/// clap's error, of which [`one_line`] makes what a user should see.
+pub fn parse_flags(
+    arguments: impl IntoIterator<Item = std::ffi::OsString>,
+) -> Result<Flags, clap::Error> {
+    Flags::try_parse_from(arguments)
+}
+
+/// Returns one line for an error about a flag's value; other errors are clap's to print.
+pub fn one_line(error: &clap::Error) -> Option<String> {
+    use clap::error::{ContextKind, ContextValue, ErrorKind};
+    if !matches!(error.kind(), ErrorKind::ValueValidation | ErrorKind::InvalidValue) {
+        return None;
+    }
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    let flag = text(ContextKind::InvalidArg)?.split_whitespace().next()?;
+    let value = text(ContextKind::InvalidValue)?;
+    let reason = match (std::error::Error::source(error), error.get(ContextKind::ValidValue)) {
+        (Some(source), _) => source.to_string(),
+        (None, Some(ContextValue::Strings(valid))) => format!("not one of {}", valid.join(", ")),
+        (None, _) => "not a value for it".to_owned(),
+    };
+    let shown: String = value.chars().take(SHOWN_CHARACTERS_MAX).collect();
+    let dots = if shown.len() < value.len() { "…" } else { "" };
+    Some(format!("{flag} {shown:?}{dots}: {reason}"))
+}
+
+impl FromStr for ApiListen {
+    type Err = FlagError;
+
+    fn from_str(text: &str) -> Result<Self, FlagError> {
+        match text {
+            "off" => Ok(Self::Off),
+            text => text.parse().map(Self::On).map_err(|_| FlagError::ApiListen),
+        }
+    }
+}
+
+impl FromStr for Relay {
+    type Err = FlagError;
+
+    fn from_str(text: &str) -> Result<Self, FlagError> {
+        match text {
+            "off" => Ok(Self(RelayChoice::Off)),
+            "default" => Ok(Self(RelayChoice::Default)),
+            url if url.starts_with("http://") || url.starts_with("https://") => {
+                let url = url.parse::<RelayUrl>().map_err(|_| FlagError::Relay)?;
+                Ok(Self(RelayChoice::Url(url)))
+            }
+            _ => Err(FlagError::Relay),
+        }
+    }
+}
+
+impl FromStr for StoreChoice {
+    type Err = FlagError;
+
+    fn from_str(text: &str) -> Result<Self, FlagError> {
+        if text == "redb" {
+            return Ok(Self::Redb);
+        }
+        let urls = text.strip_prefix("etcd=").ok_or(FlagError::Store)?;
+        let urls: Vec<String> = urls.split(',').map(str::to_owned).collect();
+        let is_url = |url: &String| {
+            ["http://", "https://"]
+                .iter()
+                .any(|scheme| url.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty()))
+        };
+        if urls.iter().all(is_url) { Ok(Self::Etcd(urls)) } else { Err(FlagError::Store) }
+    }
+}
+
+/// Reads the number of UDP threads.
+fn parse_udp_workers(text: &str) -> Result<u16, FlagError> {
+    text.parse()
+        .ok()
+        .filter(|workers| (1..=UDP_WORKERS_MAX).contains(workers))
+        .ok_or(FlagError::UdpWorkers)
+}
+
+/// Reads a text that goes into one character string or EDNS option.
+fn parse_short_text(text: &str) -> Result<String, FlagError> {
+    match text.len() {
+        1..=SHORT_TEXT_OCTETS_MAX => Ok(text.to_owned()),
+        _ => Err(FlagError::ShortText),
+    }
+}
+
+/// Where DNS is answered if nothing is said.
+const DNS_LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5_300);
+/// Where the API listens if nothing is said.
+const API_LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8_053);
+/// Octets of the texts that replies carry: they must not push an answer out of a reply.
+const SHORT_TEXT_OCTETS_MAX: usize = 64;
+/// Characters of a bad value that its error line repeats.
+const SHOWN_CHARACTERS_MAX: usize = 60;
+/// The first line of the help.
+const ABOUT: &str = "Authoritative DNS server whose zones are replicated documents";
+/// The end of the help.
+const EXAMPLES: &str = "\
+Examples:
+  aspen-node
+      An authority with its own edge, in ./aspen-data: dig @127.0.0.1 -p 5300 www.example.test
+  aspen-node --zone-dir zones/ --dns-listen 0.0.0.0:53
+      A plain server of master files.
+  aspen-node --ticket aspendns… --data-dir /var/lib/aspen --dns-listen 0.0.0.0:53
+      An edge that follows an authority's feed.
+
+Every flag is also an environment variable: --dns-listen is ASPEN_DNS_LISTEN (lists with commas).";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flags(arguments: &str) -> Result<Flags, clap::Error> {
+        let arguments = std::iter::once("aspen-node").chain(arguments.split_whitespace());
+        parse_flags(arguments.map(Into::into))
+    }
+
+    fn plan(arguments: &str) -> Result<Plan, PlanError> {
+        Plan::from_flags(&flags(arguments).expect(arguments))
+    }
+
+    #[test]
+    fn without_arguments_it_is_a_whole_node_on_loopback() {
+        let flags = flags("").unwrap();
+        assert_eq!(flags.dns_addresses(), ["127.0.0.1:5300".parse().unwrap()]);
+        assert_eq!(flags.api_address(), ApiListen::On("127.0.0.1:8053".parse().unwrap()));
+        assert_eq!(flags.data_dir, PathBuf::from("./aspen-data"));
+        assert_eq!(flags.relay, Relay(RelayChoice::Off));
+        assert_eq!(Plan::from_flags(&flags), Ok(Plan::All(StoreChoice::Redb)));
+    }
+
+    #[test]
+    fn zone_files_alone_need_no_store() {
+        assert_eq!(plan("--zone-dir d"), Ok(Plan::Static));
+        assert_eq!(plan("--zone-file a --zone-file b --data-dir d"), Ok(Plan::Static));
+        assert_eq!(plan("--zone-dir d --role all"), Ok(Plan::All(StoreChoice::Redb)));
+        let etcd = StoreChoice::Etcd(vec!["http://192.0.2.1:2379".to_owned()]);
+        assert_eq!(plan("--zone-dir d --store etcd=http://192.0.2.1:2379"), Ok(Plan::All(etcd)));
+    }
+
+    #[test]
+    fn combinations_without_meaning_are_refused() {
+        let address = "192.0.2.1:53".parse().unwrap();
+        for (arguments, error) in [
+            ("--role edge", PlanError::EdgeWithoutTicket),
+            ("--dns-listen 192.0.2.1:53,192.0.2.1:53", PlanError::AddressTwice { address }),
+        ] {
+            assert_eq!(plan(arguments), Err(error), "{arguments}");
+        }
+    }
+
+    #[test]
+    fn a_bad_value_is_one_line_that_names_the_flag() {
+        for (arguments, line) in [
+            ("--udp-workers 0", "--udp-workers \"0\": not a number from 1 to 256"),
+            ("--api-listen x", "--api-listen \"x\": neither IP:PORT nor \"off\""),
+            ("--role x", "--role \"x\": not one of all, authority, edge"),
+            (
+                "--store etcd=",
+                "--store \"etcd=\": neither \"redb\" nor \"etcd=URL[,URL…]\" with http:// or https:// URLs",
+            ),
+            (
+                "--relay ftp://x",
+                "--relay \"ftp://x\": neither \"off\", \"default\" nor the URL of a relay",
+            ),
+            ("--dns-listen 53", "--dns-listen \"53\": invalid socket address syntax"),
+        ] {
+            let error = flags(arguments).expect_err(arguments);
+            assert_eq!(one_line(&error).as_deref(), Some(line), "{arguments}");
+        }
+        let error = flags("--ticket nonsense").expect_err("a bad ticket");
+        let line = one_line(&error).expect("one line");
+        assert!(line.starts_with("--ticket \"nonsense\": ") && !line.contains('\n'), "{line}");
+        assert_eq!(one_line(&flags("--nonsense").expect_err("an unknown flag")), None);
+    }
+}
