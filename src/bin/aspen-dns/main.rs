@@ -1,1 +1,63 @@
-fn main() {}
+//! `aspen-dns`: the command line of a node, a client of its HTTP API.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod batch;
+mod check;
+mod client;
+mod flags;
+mod output;
+mod record;
+mod status;
+mod ticket;
+mod zone;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::client::Client;
+use crate::flags::{Command, Flags};
+
+fn main() -> ExitCode {
+    let flags = Flags::parse();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let result = match runtime {
+        Ok(runtime) => runtime.block_on(run(flags)),
+        Err(error) => Err(error.into()),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("aspen-dns: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Does what the flags ask for.
+async fn run(flags: Flags) -> anyhow::Result<ExitCode> {
+    let is_json = flags.json;
+    // These two need no node.
+    match &flags.command {
+        Command::Zone(flags::ZoneCommand::Check { file, origin }) => {
+            return check::run(file, origin.as_ref(), is_json);
+        }
+        Command::Ticket(flags::TicketCommand::Show { ticket }) => {
+            return ticket::show(ticket, is_json);
+        }
+        _ => {}
+    }
+    let client = Client::new(&flags)?;
+    match flags.command {
+        Command::Zone(command) => zone::run(&client, command, is_json).await?,
+        Command::Record(command) => record::run(&client, command, is_json).await?,
+        Command::Batch { file } => batch::run(&client, &file, is_json).await?,
+        Command::Ticket(command) => ticket::run(&client, command, is_json).await?,
+        Command::Status => status::run(&client, is_json).await?,
+        Command::Wait { revision, timeout } => {
+            status::wait(&client, revision, timeout, is_json).await?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

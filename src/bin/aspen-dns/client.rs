@@ -1,0 +1,127 @@
+//! Speaks HTTP with a node, and turns what it refuses into errors to print.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use serde_json::Value;
+
+use crate::flags::Flags;
+
+/// A connection to the API of one node.
+#[derive(Debug)]
+pub(crate) struct Client {
+    /// Sends requests.
+    http: reqwest::Client,
+    /// Scheme and authority, without the slash that would follow.
+    base: String,
+    /// The API key, if one was given or found.
+    key: Option<String>,
+}
+
+impl Client {
+    /// Prepares requests to the node that the flags name.
+    pub(crate) fn new(flags: &Flags) -> anyhow::Result<Self> {
+        let base = flags.api.trim_end_matches('/');
+        let base = if base.contains("://") { base.to_owned() } else { format!("http://{base}") };
+        if !base.starts_with("http://") {
+            bail!("--api {base}: the API speaks plain HTTP (put TLS in front of it with a proxy)");
+        }
+        let key = match &flags.api_key {
+            Some(key) => Some(key.clone()),
+            None => key_in(&flags.data_dir)?,
+        };
+        let http = reqwest::Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .no_proxy()
+            .build()
+            .context("no HTTP client")?;
+        Ok(Self { http, base, key })
+    }
+
+    /// Begins a request to `path`, which starts with a slash.
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self.http.request(method, format!("{}{path}", self.base));
+        match &self.key {
+            Some(key) => request.header("X-API-Key", key),
+            None => request,
+        }
+    }
+
+    /// Sends a request; any status but 2xx becomes an error with what the node said.
+    pub(crate) async fn send(&self, request: RequestBuilder) -> anyhow::Result<Response> {
+        let response = request
+            .send()
+            .await
+            .map_err(reqwest::Error::without_url)
+            .with_context(|| format!("no answer from {}", self.base))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let text = response.text().await.unwrap_or_default();
+        let said = serde_json::from_str::<Value>(&text)
+            .ok()
+            .and_then(|body| body["error"].as_str().map(str::to_owned))
+            .unwrap_or_else(|| format!("the node answered {status}"));
+        if status == StatusCode::UNAUTHORIZED && self.key.is_none() {
+            bail!("{said}: give --api-key, or --data-dir with the node's data directory");
+        }
+        bail!("{said}");
+    }
+
+    /// Sends a request and reads its JSON body; an empty body is `null`.
+    pub(crate) async fn json(&self, request: RequestBuilder) -> anyhow::Result<Value> {
+        let octets = self.send(request).await?.bytes().await.context("the answer broke off")?;
+        if octets.is_empty() {
+            return Ok(Value::Null);
+        }
+        serde_json::from_slice(&octets).context("the answer is no JSON")
+    }
+
+    /// Asks for `path` and reads the JSON body.
+    pub(crate) async fn get(&self, path: &str) -> anyhow::Result<Value> {
+        self.json(self.request(Method::GET, path)).await
+    }
+}
+
+/// Returns the key that a node left in its data directory; none when there is no such file.
+fn key_in(data_dir: &Path) -> anyhow::Result<Option<String>> {
+    let path = data_dir.join("api-key");
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok(Some(text.trim().to_owned())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| path.display().to_string()),
+    }
+}
+
+/// Returns `text` as one segment of a path, or a value in a query.
+pub(crate) fn segment(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for octet in text.bytes() {
+        match octet {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                out.push(char::from(octet));
+            }
+            _ => out.push_str(&format!("%{octet:02X}")),
+        }
+    }
+    // Clients resolve "." and ".." segments away; the root zone must survive them.
+    if out == "." { "=2E".to_owned() } else { out }
+}
+
+/// How long a node may take to accept a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::segment;
+
+    #[test]
+    fn a_segment_holds_any_name() {
+        assert_eq!(segment("a.example"), "a.example");
+        assert_eq!(segment("a\\/b?.example"), "a%5C%2Fb%3F.example");
+        assert_eq!(segment("."), "=2E");
+    }
+}

@@ -1,0 +1,272 @@
+//! The verbs and flags of `aspen-dns`, with their help.
+
+use std::path::PathBuf;
+
+use aspen_dns::name::Name;
+use aspen_dns::record::RecordType;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(name = "aspen-dns", version, about = ABOUT, after_help = EXAMPLES)]
+pub(crate) struct Flags {
+    /// URL of the node's API.
+    #[arg(
+        long,
+        env = "ASPEN_API",
+        global = true,
+        value_name = "URL",
+        default_value = "http://127.0.0.1:8053"
+    )]
+    pub(crate) api: String,
+
+    /// API key. Without it, the key in DATA_DIR/api-key is used.
+    #[arg(long, env = "ASPEN_API_KEY", global = true, value_name = "KEY", hide_env_values = true)]
+    pub(crate) api_key: Option<String>,
+
+    /// Data directory of the node, where its API key lies.
+    #[arg(
+        long,
+        env = "ASPEN_DATA_DIR",
+        global = true,
+        value_name = "DIR",
+        default_value = "./aspen-data"
+    )]
+    pub(crate) data_dir: PathBuf,
+
+    /// Print JSON instead of text.
+    #[arg(long, env = "ASPEN_JSON", global = true)]
+    pub(crate) json: bool,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Zones: import, export, list, create, delete, show, check.
+    #[command(subcommand)]
+    Zone(ZoneCommand),
+    /// Records: set, get, delete, list.
+    #[command(subcommand)]
+    Record(RecordCommand),
+    /// Apply a file of changes as one atomic commit.
+    #[command(after_help = BATCH_HELP)]
+    Batch {
+        /// The file; "-" is standard input.
+        file: PathBuf,
+    },
+    /// Tickets, with which edges follow this authority.
+    #[command(subcommand)]
+    Ticket(TicketCommand),
+    /// Print what the node does: role, revisions, zones, replication.
+    Status,
+    /// Wait until the node serves a revision; exit 1 at the timeout.
+    #[command(after_help = "\
+Examples:
+  aspen-dns wait --revision 42 --timeout 5
+  aspen-dns --api http://198.51.100.7:8053 --api-key KEY wait")]
+    Wait {
+        /// The revision. Without it: the newest that the node has heard of.
+        #[arg(long, value_name = "R")]
+        revision: Option<u64>,
+        /// Seconds to wait at most.
+        #[arg(long, value_name = "S", default_value_t = 30.0, value_parser = parse_seconds)]
+        timeout: f64,
+    },
+}
+
+/// Verbs on zones.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ZoneCommand {
+    /// Make the zone what a master file says; creates it when it is new.
+    #[command(after_help = "\
+Examples:
+  aspen-dns zone import example.com.zone
+  aspen-dns zone import db.internal --zone corp.example.")]
+    Import {
+        /// The master file (RFC 1035 section 5); "-" is standard input.
+        file: PathBuf,
+        /// Apex and initial origin. [default: the file's name without .zone]
+        #[arg(long, value_name = "APEX")]
+        zone: Option<Name>,
+    },
+    /// Print a zone as a master file.
+    Export {
+        /// The apex.
+        zone: Name,
+    },
+    /// List the zones.
+    List,
+    /// Create a zone.
+    #[command(after_help = "\
+Examples:
+  aspen-dns zone create example.com --nameserver ns1.example.com --nameserver ns2.example.net")]
+    Create {
+        /// The apex.
+        zone: Name,
+        /// Settings.
+        #[command(flatten)]
+        settings: SettingFlags,
+    },
+    /// Delete a zone with all its records.
+    Delete {
+        /// The apex.
+        zone: Name,
+    },
+    /// Print a zone's settings and state.
+    Show {
+        /// The apex.
+        zone: Name,
+    },
+    /// Read a master file and report every error and warning with its place; needs no node.
+    Check {
+        /// The master file.
+        file: PathBuf,
+        /// Initial origin. [default: the file's name without .zone]
+        #[arg(long, value_name = "NAME")]
+        origin: Option<Name>,
+    },
+}
+
+/// Settings of a new zone.
+#[derive(Args, Debug)]
+pub(crate) struct SettingFlags {
+    /// A name server for the NS RRset that is made up when the zone has none; may be repeated.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub(crate) nameserver: Vec<Name>,
+    /// TTL, in seconds, of records that are given none.
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) default_ttl: Option<u32>,
+    /// How the SOA serial rises with each commit.
+    #[arg(long, value_enum)]
+    pub(crate) serial_policy: Option<SerialPolicyFlag>,
+    /// A note for people.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) description: Option<String>,
+    /// Do not serve the zone: its names are REFUSED.
+    #[arg(long)]
+    pub(crate) disabled: bool,
+}
+
+/// How a serial rises, as the flag spells it.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum SerialPolicyFlag {
+    /// By one.
+    Increment,
+    /// To the time in seconds, or by one.
+    Unixtime,
+    /// To the date in the form YYYYMMDDnn, or by one.
+    Date,
+}
+
+/// Verbs on RRsets.
+#[derive(Debug, Subcommand)]
+pub(crate) enum RecordCommand {
+    /// Set an RRset: it then holds exactly the records given.
+    #[command(after_help = "\
+Each argument after the TTL is one record in presentation form. If that does not read, all of
+them together are one record. TXT data without quotes is taken as it is.
+
+Examples:
+  aspen-dns record set www.example.com A 300 192.0.2.1 192.0.2.2
+  aspen-dns record set example.com MX 3600 \"10 mail.example.com.\"
+  aspen-dns record set _acme-challenge.example.com TXT 60 gfj9Xq...Rg85nM")]
+    Set {
+        /// Owner name, absolute.
+        name: Name,
+        /// Type: a mnemonic, or TYPE12345.
+        #[arg(value_name = "TYPE")]
+        rtype: RecordType,
+        /// TTL in seconds.
+        ttl: u32,
+        /// The records.
+        #[arg(required = true, allow_hyphen_values = true)]
+        rdata: Vec<String>,
+    },
+    /// Print an RRset; exit 1 when there is none.
+    Get {
+        /// Owner name.
+        name: Name,
+        /// Type.
+        #[arg(value_name = "TYPE")]
+        rtype: RecordType,
+    },
+    /// Delete an RRset; exit 1 when there is none.
+    Delete {
+        /// Owner name.
+        name: Name,
+        /// Type.
+        #[arg(value_name = "TYPE")]
+        rtype: RecordType,
+    },
+    /// List the records of a zone.
+    List {
+        /// The apex.
+        zone: Name,
+        /// Only this owner name.
+        #[arg(long)]
+        name: Option<Name>,
+        /// Only this type.
+        #[arg(long = "type", value_name = "TYPE")]
+        rtype: Option<RecordType>,
+    },
+}
+
+/// Verbs on tickets.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TicketCommand {
+    /// Print a ticket, alone on its line.
+    #[command(after_help = "\
+Whoever holds a ticket can read everything its feed carries. With --zones, the feed carries these
+zones and no others.
+
+Examples:
+  aspen-node --ticket \"$(aspen-dns ticket create)\" --data-dir edge
+  aspen-dns ticket create --zones example.com,example.net")]
+    Create {
+        /// Only these zones.
+        #[arg(long, value_delimiter = ',', value_name = "APEX")]
+        zones: Vec<Name>,
+    },
+    /// Print what a ticket says; needs no node.
+    Show {
+        /// The ticket.
+        ticket: String,
+    },
+}
+
+/// Reads a number of seconds that a person may wait.
+fn parse_seconds(text: &str) -> Result<f64, String> {
+    text.parse::<f64>()
+        .ok()
+        .filter(|seconds| (0.0..=86_400.0).contains(seconds))
+        .ok_or_else(|| "not a number of seconds from 0 to 86400".to_owned())
+}
+
+/// The first line of the help.
+const ABOUT: &str = "Reads and writes the zones of an Aspen DNS node";
+/// The end of the help.
+const EXAMPLES: &str = "\
+Examples:
+  aspen-dns zone import example.com.zone
+  aspen-dns record set www.example.com A 300 192.0.2.1
+  aspen-dns record get www.example.com A --json
+  aspen-dns ticket create
+  aspen-dns wait --timeout 5
+
+Writes print the revision that they made. Exit status: 0 done, 1 not done, 2 wrong usage.";
+/// What a batch file may hold.
+const BATCH_HELP: &str = "\
+Lines of the form
+  set NAME TYPE TTL RDATA      several lines for one NAME and TYPE make one RRset
+  delete NAME TYPE
+  # a comment
+or JSON as POST /api/v1/aspen/batch takes it: {\"operations\": [{\"op\": \"set\", \"domain\": …,
+\"type\": …, \"ttl_seconds\": …, \"rdata\": […]}, {\"op\": \"delete\", \"domain\": …, \"type\": …}]}
+
+Examples:
+  aspen-dns batch changes.txt
+  printf 'set a.example.com A 60 192.0.2.1\\ndelete b.example.com A\\n' | aspen-dns batch -";

@@ -1,0 +1,198 @@
+//! `aspen-dns zone`: imports, exports, creates, deletes, lists and shows zones.
+
+use std::io::IsTerminal as _;
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use aspen_dns::name::Name;
+use indicatif::{ProgressBar, ProgressStyle};
+use reqwest::{Method, Response};
+use serde_json::{Value, json};
+
+use crate::client::{Client, segment};
+use crate::flags::{SerialPolicyFlag, SettingFlags, ZoneCommand};
+use crate::{batch, output};
+
+/// Does one verb that needs a node.
+pub(crate) async fn run(
+    client: &Client,
+    command: ZoneCommand,
+    is_json: bool,
+) -> anyhow::Result<()> {
+    match command {
+        ZoneCommand::Import { file, zone } => import(client, &file, zone.as_ref(), is_json).await,
+        ZoneCommand::Export { zone } => export(client, &zone, is_json).await,
+        ZoneCommand::List => list(client, is_json).await,
+        ZoneCommand::Create { zone, settings } => {
+            let request = client.request(Method::POST, &path(&zone)).json(&settings_of(&settings));
+            let answer = client.json(request).await?;
+            output::print_revision(&answer, &format!("{zone} created"), is_json)
+        }
+        ZoneCommand::Delete { zone } => {
+            let answer = client.json(client.request(Method::DELETE, &path(&zone))).await?;
+            output::print_revision(&answer, &format!("{zone} deleted"), is_json)
+        }
+        ZoneCommand::Show { zone } => show(client, &zone, is_json).await,
+        // Needs no node and was done before.
+        ZoneCommand::Check { .. } => Ok(()),
+    }
+}
+
+/// Sends a master file, and follows what the node does with it.
+async fn import(
+    client: &Client,
+    file: &Path,
+    zone: Option<&Name>,
+    is_json: bool,
+) -> anyhow::Result<()> {
+    let text = batch::read_file(file)?;
+    let origin = match zone {
+        Some(zone) => zone.clone(),
+        None => origin_of(file).context("--zone is needed: the file's name is no zone's name")?,
+    };
+    let is_strict = zone.is_some();
+    let path = format!(
+        "/api/v1/aspen/import?origin={}&file={}&progress=true{}",
+        segment(&origin.to_fqdn()),
+        segment(&file.display().to_string()),
+        if is_strict { format!("&zone={}", segment(&origin.to_fqdn())) } else { String::new() },
+    );
+    let bar = progress_bar(is_json);
+    let request = client.request(Method::POST, &path).body(text);
+    let response = client.send(request).await?;
+    let answer = follow(response, &bar).await;
+    bar.finish_and_clear();
+    let answer = answer?;
+    let said = format!(
+        "{} imported: {} records, serial {}",
+        answer["zone"].as_str().unwrap_or("zone"),
+        answer["records"],
+        answer["serial"]
+    );
+    output::print_revision(&answer, &said, is_json)
+}
+
+/// Reads lines of progress to the last, which says how it ended.
+async fn follow(mut response: Response, bar: &ProgressBar) -> anyhow::Result<Value> {
+    let mut rest: Vec<u8> = Vec::new();
+    let mut last = Value::Null;
+    while let Some(chunk) = response.chunk().await.context("the answer broke off")? {
+        rest.extend_from_slice(&chunk);
+        while let Some(end) = rest.iter().position(|&octet| octet == b'\n') {
+            let line: Vec<u8> = rest.drain(..=end).collect();
+            last = serde_json::from_slice(&line).context("the answer is no JSON")?;
+            if let (Some(done), Some(total)) = (last["done"].as_u64(), last["total"].as_u64()) {
+                bar.set_length(total);
+                bar.set_position(done);
+            }
+        }
+    }
+    if let Some(error) = last["error"].as_str() {
+        bail!("{error}");
+    }
+    if last["revision"].is_null() {
+        bail!("the answer broke off before the node said how the import ended");
+    }
+    Ok(last)
+}
+
+/// Returns a bar for a person who watches, and a hidden one for a program.
+fn progress_bar(is_json: bool) -> ProgressBar {
+    if is_json || !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(0);
+    let style = "{bar:40} {pos}/{len} records, {elapsed}";
+    if let Ok(style) = ProgressStyle::with_template(style) {
+        bar.set_style(style);
+    }
+    bar
+}
+
+/// Prints a zone as a master file as it arrives.
+async fn export(client: &Client, zone: &Name, is_json: bool) -> anyhow::Result<()> {
+    let path = format!("/api/v1/servers/localhost/zones/{}/export", segment(&zone.to_fqdn()));
+    let mut response = client.send(client.request(Method::GET, &path)).await?;
+    if is_json {
+        let text = response.text().await.context("the answer broke off")?;
+        return output::print_json(&json!({ "zone": text }));
+    }
+    while let Some(chunk) = response.chunk().await.context("the answer broke off")? {
+        output::print(&String::from_utf8_lossy(&chunk))?;
+    }
+    Ok(())
+}
+
+/// Prints a table of the zones.
+async fn list(client: &Client, is_json: bool) -> anyhow::Result<()> {
+    let zones = client.get("/api/v1/aspen/zones").await?;
+    if is_json {
+        return output::print_json(&zones);
+    }
+    let mut rows = Vec::new();
+    for zone in zones["zones"].as_array().into_iter().flatten() {
+        let state = if zone["is_enabled"] == false { "disabled" } else { "enabled" };
+        let serial = zone["serial"].as_u64().map_or("-".to_owned(), |serial| serial.to_string());
+        rows.push(vec![zone["zone"].as_str().unwrap_or("?").to_owned(), state.to_owned(), serial]);
+    }
+    if rows.is_empty() {
+        return output::print("no zones\n");
+    }
+    rows.insert(0, ["ZONE", "STATE", "SERIAL"].map(str::to_owned).to_vec());
+    output::print(&output::table(&rows))
+}
+
+/// Prints what the node knows of one zone.
+async fn show(client: &Client, zone: &Name, is_json: bool) -> anyhow::Result<()> {
+    let value = client.get(&path(zone)).await?;
+    if is_json {
+        return output::print_json(&value);
+    }
+    let mut rows = Vec::new();
+    for (field, value) in value.as_object().into_iter().flatten() {
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        rows.push(vec![field.clone(), text]);
+    }
+    output::print(&output::table(&rows))
+}
+
+/// Returns the name that a file's name spells: `example.com.zone`, `root.zone`, `db.example`.
+pub(crate) fn origin_of(file: &Path) -> Option<Name> {
+    let name = file.file_name()?.to_str()?;
+    match name.strip_suffix(".zone").unwrap_or(name) {
+        "-" => None,
+        "root" => Some(Name::root()),
+        stem => stem.parse().ok(),
+    }
+}
+
+/// Returns the settings as the API takes them; what was not given is left out.
+fn settings_of(flags: &SettingFlags) -> Value {
+    let mut settings = json!({});
+    if !flags.nameserver.is_empty() {
+        let names: Vec<String> = flags.nameserver.iter().map(Name::to_fqdn).collect();
+        settings["nameservers"] = json!(names);
+    }
+    if let Some(ttl_s) = flags.default_ttl {
+        settings["default_ttl_s"] = json!(ttl_s);
+    }
+    if let Some(policy) = flags.serial_policy {
+        settings["serial_policy"] = json!(match policy {
+            SerialPolicyFlag::Increment => "increment",
+            SerialPolicyFlag::Unixtime => "unixtime",
+            SerialPolicyFlag::Date => "date",
+        });
+    }
+    if let Some(description) = &flags.description {
+        settings["description"] = json!(description);
+    }
+    if flags.disabled {
+        settings["is_enabled"] = json!(false);
+    }
+    settings
+}
+
+/// Returns the path of one zone among our own paths.
+fn path(zone: &Name) -> String {
+    format!("/api/v1/aspen/zones/{}", segment(&zone.to_fqdn()))
+}
