@@ -4,12 +4,15 @@
 //! once the reply's buffer has a message's capacity.
 //! **Not here:** the answer algorithm (`answer`), sockets (`serve`).
 
-use crate::answer::{self, Scratch};
+use crate::answer;
 use crate::catalog::Catalog;
 use crate::limits::{MESSAGE_OCTETS_MAX, UDP_OCTETS_MAX, UDP_PLAIN_OCTETS_MAX};
 use crate::record::RecordType;
 use crate::wire::query::{CLASS_ANY, CLASS_CHAOS, CLASS_IN, Header, Question, Rest};
 use crate::wire::reply::{OptReply, Reply};
+use crate::zone::HashSeed;
+use crate::zone::path::NamePath;
+use crate::zone::prepare::HEADER_LEN;
 
 /// How a query came.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -119,19 +122,12 @@ impl Responder {
         if header.is_response() {
             return Verdict::Drop(DropReason::Response);
         }
-        let bare = Bare { header, question: None, opt: None };
-        if header.opcode() != 0 {
-            // Only QUERY is implemented; the other opcodes' messages have other forms.
-            let question = Some(header.counts[0] == 1)
-                .filter(|is_one| *is_one)
-                .and_then(|_| Question::read(query).ok());
-            return Bare { question, ..bare }.reply(reply, rcode::NOTIMP);
+        let bare = Bare { query, header, question: None, opt: None };
+        let mut path = NamePath::new();
+        if header.opcode() != 0 || header.counts[0] != 1 {
+            return bare.refuse_to_read(reply, &mut path, catalog.seed());
         }
-        // RFC 9619: a query has one question.
-        if header.counts[0] != 1 {
-            return bare.reply(reply, rcode::FORMERR);
-        }
-        let Ok(question) = Question::read(query) else {
+        let Ok(question) = Question::read(query, &mut path, catalog.seed()) else {
             return bare.reply(reply, rcode::FORMERR);
         };
         let bare = Bare { question: Some(question), ..bare };
@@ -141,7 +137,7 @@ impl Responder {
         let opt = rest.edns.map(|edns| OptReply {
             udp_octets: UDP_OCTETS_MAX as u16,
             is_dnssec_ok: edns.is_dnssec_ok,
-            nsid: self.nsid().filter(|_| edns.wants_nsid),
+            nsid: if edns.wants_nsid { self.nsid() } else { None },
         });
         let bare = Bare { opt, ..bare };
         if rest.edns.is_some_and(|edns| edns.version > 0) {
@@ -151,13 +147,14 @@ impl Responder {
             // No key is known here (RFC 8945 section 5.2): the query is not authorized.
             return bare.reply(reply, rcode::NOTAUTH);
         }
-        let limit = match peer.transport {
-            Transport::Tcp => MESSAGE_OCTETS_MAX,
-            Transport::Udp => rest.edns.map_or(UDP_PLAIN_OCTETS_MAX, |edns| {
+        let limit = match (peer.transport, rest.edns) {
+            (Transport::Tcp, _) => MESSAGE_OCTETS_MAX,
+            (Transport::Udp, None) => UDP_PLAIN_OCTETS_MAX,
+            (Transport::Udp, Some(edns)) => {
                 usize::from(edns.udp_octets).clamp(UDP_PLAIN_OCTETS_MAX, UDP_OCTETS_MAX)
-            }),
+            }
         };
-        bare.answer(self, catalog, reply, limit)
+        bare.answer(self, catalog, &path, reply, limit)
     }
 
     /// Returns what identifies this server.
@@ -178,9 +175,23 @@ impl Responder {
     }
 }
 
+/// Returns the rcode for a question that no zone can answer, by its class or type.
+fn no_answer(question: &Question<'_>) -> Option<u16> {
+    match (question.qclass, question.qtype) {
+        // RFC 6891 section 6.1.1, RFC 8945, RFC 2930: these are no questions.
+        (_, RecordType::OPT | RecordType::TSIG | RecordType::TKEY) => Some(rcode::FORMERR),
+        (CLASS_IN | CLASS_ANY, RecordType::AXFR | RecordType::IXFR) => Some(rcode::REFUSED),
+        (CLASS_IN | CLASS_ANY, RecordType::MAILA | RecordType::MAILB) => Some(rcode::REFUSED),
+        (CLASS_IN | CLASS_ANY, _) => None,
+        _ => Some(rcode::REFUSED),
+    }
+}
+
 /// What is known of a query when its reply begins.
 #[derive(Clone, Copy, Debug)]
 struct Bare<'q> {
+    /// The packet.
+    query: &'q [u8],
     /// The header.
     header: Header,
     /// The question, if it could be read.
@@ -192,40 +203,62 @@ struct Bare<'q> {
 impl<'q> Bare<'q> {
     /// Writes a reply without records.
     fn reply(self, reply: &mut Vec<u8>, rcode: u16) -> Verdict {
-        let message = Reply::new(reply, self.question.as_ref(), MESSAGE_OCTETS_MAX);
+        let message = Reply::new(reply, self.front(), MESSAGE_OCTETS_MAX);
         message.finish(&self.header, 0, rcode, self.opt.as_ref());
         self.verdict(rcode, 0)
     }
 
+    /// Replies to what is no query with one question.
+    fn refuse_to_read(
+        mut self,
+        reply: &mut Vec<u8>,
+        path: &mut NamePath,
+        seed: HashSeed,
+    ) -> Verdict {
+        if self.header.opcode() == 0 {
+            // RFC 9619: a query has one question.
+            return self.reply(reply, rcode::FORMERR);
+        }
+        // Only QUERY is implemented; other opcodes' messages may have other forms.
+        if self.header.counts[0] == 1 {
+            self.question = Question::read(self.query, path, seed).ok();
+        }
+        self.reply(reply, rcode::NOTIMP)
+    }
+
     /// Answers a well-formed query.
+    #[inline]
     fn answer(
         self,
         responder: &Responder,
         catalog: &Catalog,
+        path: &NamePath,
         reply: &mut Vec<u8>,
         limit: usize,
     ) -> Verdict {
         let Some(question) = self.question else { return self.reply(reply, rcode::FORMERR) };
-        match question.qclass {
-            CLASS_IN | CLASS_ANY => {}
-            CLASS_CHAOS => return self.answer_chaos(responder, &question, reply),
-            _ => return self.reply(reply, rcode::REFUSED),
-        }
-        match question.qtype {
-            // RFC 6891 section 6.1.1, RFC 8945, RFC 2930: these are no questions.
-            RecordType::OPT | RecordType::TSIG | RecordType::TKEY => {
-                return self.reply(reply, rcode::FORMERR);
+        if question.qclass != CLASS_IN || question.qtype.is_meta() {
+            if question.qclass == CLASS_CHAOS {
+                return self.answer_chaos(responder, &question, reply);
             }
-            RecordType::AXFR | RecordType::IXFR | RecordType::MAILA | RecordType::MAILB => {
-                return self.reply(reply, rcode::REFUSED);
+            if let Some(rcode) = no_answer(&question) {
+                return self.reply(reply, rcode);
             }
-            _ => {}
         }
+        let Some(place) = answer::locate(catalog, path, question.qtype) else {
+            return self.reply(reply, rcode::REFUSED);
+        };
         let room = limit - self.opt.as_ref().map_or(0, OptReply::octets_len);
-        let mut scratch = Scratch::new(&question, catalog.seed());
-        let mut message = Reply::new(reply, Some(&question), room);
         let is_dnssec_ok = self.opt.is_some_and(|opt| opt.is_dnssec_ok);
-        let outcome = answer::answer(catalog, &question, is_dnssec_ok, &mut scratch, &mut message);
+        let mut message = Reply::new(reply, self.front(), room);
+        // Most answers are one RRset as it was prepared.
+        if let Some(entry) = place.whole_answer(question.qtype, is_dnssec_ok)
+            && message.push_prepared(&entry)
+        {
+            message.finish(&self.header, FLAG_AA, rcode::NOERROR, self.opt.as_ref());
+            return self.verdict(rcode::NOERROR, FLAG_AA);
+        }
+        let outcome = answer::answer(catalog, place, &question, path, is_dnssec_ok, &mut message);
         message.finish(&self.header, outcome.flags, outcome.rcode, self.opt.as_ref());
         self.verdict(outcome.rcode, outcome.flags)
     }
@@ -242,10 +275,16 @@ impl<'q> Bare<'q> {
             .filter(|_| matches!(question.qtype, RecordType::TXT | RecordType::ANY))
             .map(|text| &text.as_bytes()[..text.len().min(255)]);
         let Some(text) = text else { return self.reply(reply, rcode::REFUSED) };
-        let mut message = Reply::new(reply, Some(question), MESSAGE_OCTETS_MAX);
+        let mut message = Reply::new(reply, self.front(), MESSAGE_OCTETS_MAX);
         message.push_text(CLASS_CHAOS, text);
         message.finish(&self.header, FLAG_AA, rcode::NOERROR, self.opt.as_ref());
         self.verdict(rcode::NOERROR, FLAG_AA)
+    }
+
+    /// Returns the header and, if it could be read, the question.
+    fn front(&self) -> &'q [u8] {
+        let end = self.question.map_or(HEADER_LEN, |question| question.end());
+        &self.query[..end]
     }
 
     /// States what was replied.

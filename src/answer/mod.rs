@@ -22,7 +22,7 @@ use crate::wire::reply::{Full, Owner, Reply, Section};
 use crate::zone::node::{EntryView, NodeView};
 use crate::zone::path::NamePath;
 use crate::zone::prepare::{ExpandedName, HEADER_LEN, RECORD_HEAD_LEN, expand_name, records};
-use crate::zone::{Found, HashSeed, Zone};
+use crate::zone::{Found, Zone};
 
 /// What goes into the header of a reply.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -33,40 +33,48 @@ pub struct Outcome {
     pub flags: u16,
 }
 
-/// Names that one answer works on; large, so it lives where the caller says.
-#[derive(Debug)]
-pub struct Scratch {
-    /// The question's name.
-    question: NamePath,
-    /// The name that aliases have led to.
-    alias: NamePath,
-    /// A name that is looked up beside: glue, a source of synthesis, an owner of a proof.
-    other: NamePath,
+/// A question's name in the zone that answers for it.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'c> {
+    /// The zone.
+    zone: &'c Zone,
+    /// What it knows of the name.
+    found: Found<'c>,
 }
 
-impl Scratch {
-    /// Takes the question's name apart.
-    pub fn new(question: &Question<'_>, seed: HashSeed) -> Self {
-        let mut path = NamePath::new();
-        path.set_any_case(question.qname, seed);
-        Self { question: path, alias: NamePath::new(), other: NamePath::new() }
+/// Finds the zone and node of a question of class IN; `None` if no zone is ours.
+#[inline]
+pub fn locate<'c>(catalog: &'c Catalog, path: &NamePath, qtype: RecordType) -> Option<Place<'c>> {
+    let zone = zone_for(catalog, path, qtype)?;
+    Some(Place { zone, found: zone.find(path) })
+}
+
+impl<'c> Place<'c> {
+    /// Returns the RRset that is all of the answer, where it is that simple.
+    #[inline]
+    pub fn whole_answer(&self, qtype: RecordType, is_dnssec_ok: bool) -> Option<EntryView<'c>> {
+        match &self.found {
+            Found::Node(node) => {
+                node.rrset(qtype).filter(|entry| !is_dnssec_ok || entry.sigs.is_empty())
+            }
+            _ => None,
+        }
     }
 }
 
 /// Answers a question of class IN.
 pub fn answer(
     catalog: &Catalog,
+    place: Place<'_>,
     question: &Question<'_>,
+    path: &NamePath,
     is_dnssec_ok: bool,
-    scratch: &mut Scratch,
     message: &mut Reply<'_>,
 ) -> Outcome {
-    let Scratch { question: path, alias, other } = scratch;
-    let Some(zone) = zone_for(catalog, path, question.qtype) else {
-        return Outcome { rcode: rcode::REFUSED, flags: 0 };
-    };
+    let (mut alias, mut other) = (NamePath::new(), NamePath::new());
+    let other = &mut other;
     let mut walk = Walk { question, path, is_dnssec_ok, other, message, flags: FLAG_AA };
-    let (rcode, flags) = match walk.run(catalog, zone, alias) {
+    let (rcode, flags) = match walk.run(catalog, place, &mut alias) {
         Ok(rcode) => (rcode, walk.flags),
         Err(Truncated(rcode)) => (rcode, walk.flags | FLAG_TC),
     };
@@ -75,6 +83,7 @@ pub fn answer(
 
 /// Returns the zone that answers for a name: the deepest one, but for the DS records of an apex
 /// the one above it (RFC 4035 section 3.1.4.1).
+#[inline]
 fn zone_for<'c>(catalog: &'c Catalog, path: &NamePath, qtype: RecordType) -> Option<&'c Zone> {
     let zone = catalog.find(path)?;
     if qtype == RecordType::DS && zone.apex_depth() == path.depth() && path.depth() > 0 {
@@ -133,12 +142,12 @@ impl Walk<'_, '_> {
     fn run(
         &mut self,
         catalog: &Catalog,
-        zone: &Zone,
+        place: Place<'_>,
         alias: &mut NamePath,
     ) -> Result<u16, Truncated> {
         let mut target = ExpandedName::new();
         let here = Here { path: self.path, at: HEADER_LEN as u16, is_alias: false };
-        let mut step = self.step(zone, here, &mut target)?;
+        let mut step = self.step(place, here, &mut target)?;
         let mut seen = ArrayVec::<u64, ALIAS_CHAIN_MAX>::new();
         let _ = seen.try_push(self.path.hash());
         loop {
@@ -151,23 +160,24 @@ impl Walk<'_, '_> {
             if seen.contains(&alias.hash()) || seen.try_push(alias.hash()).is_err() {
                 return Ok(rcode::NOERROR);
             }
-            let Some(zone) = zone_for(catalog, alias, self.question.qtype) else {
+            let Some(place) = locate(catalog, alias, self.question.qtype) else {
                 return Ok(rcode::NOERROR);
             };
             self.message.learn_name(at);
             let at = self.message.resolve_pointer(at);
-            step = self.step(zone, Here { path: alias, at, is_alias: true }, &mut target)?;
+            step = self.step(place, Here { path: alias, at, is_alias: true }, &mut target)?;
         }
     }
 
     /// Answers for one name as far as its zone can.
     fn step(
         &mut self,
-        zone: &Zone,
+        place: Place<'_>,
         here: Here<'_>,
         target: &mut ExpandedName,
     ) -> Result<Step, Truncated> {
-        match zone.find(here.path) {
+        let zone = place.zone;
+        match place.found {
             Found::Node(node) => self.answer_node(zone, here, &node, None, target),
             Found::Wildcard(node, encloser) => {
                 self.answer_node(zone, here, &node, Some(encloser), target)

@@ -10,6 +10,8 @@
 
 use crate::limits::{LABEL_OCTETS_MAX, NAME_OCTETS_MAX};
 use crate::record::RecordType;
+use crate::zone::HashSeed;
+use crate::zone::path::NamePath;
 use crate::zone::prepare::HEADER_LEN;
 
 /// The class IN.
@@ -69,6 +71,7 @@ pub struct Malformed;
 
 impl Header {
     /// Reads the header, if there are 12 octets.
+    #[inline]
     pub fn read(packet: &[u8]) -> Option<Self> {
         let head = packet.first_chunk::<HEADER_LEN>()?;
         let word = |at: usize| u16::from_be_bytes([head[at], head[at + 1]]);
@@ -88,33 +91,22 @@ impl Header {
 }
 
 impl<'q> Question<'q> {
-    /// Reads the question behind the header; names in questions are not compressed.
+    /// Reads the question behind the header, and takes its name apart into `path`.
     ///
     /// # Errors
-    /// [`Malformed`] if the name breaks a rule or octets are missing.
-    pub fn read(packet: &'q [u8]) -> Result<Self, Malformed> {
-        let mut at = HEADER_LEN;
-        loop {
-            let len = usize::from(*packet.get(at).ok_or(Malformed)?);
-            at += 1;
-            if len == 0 {
-                break;
-            }
-            if len > LABEL_OCTETS_MAX {
-                return Err(Malformed);
-            }
-            at += len;
-        }
-        let qname = packet.get(HEADER_LEN..at).ok_or(Malformed)?;
-        if qname.len() > NAME_OCTETS_MAX {
-            return Err(Malformed);
-        }
-        let tail = packet.get(at..at + 4).ok_or(Malformed)?;
+    /// [`Malformed`] if the name breaks a rule, is compressed, or octets are missing.
+    #[inline]
+    pub fn read(packet: &'q [u8], path: &mut NamePath, seed: HashSeed) -> Result<Self, Malformed> {
+        let octets = packet.get(HEADER_LEN..).ok_or(Malformed)?;
+        let len = path.read(octets, seed).ok_or(Malformed)?;
+        let (qname, tail) = octets.split_at(len);
+        let tail = tail.first_chunk::<4>().ok_or(Malformed)?;
         let qtype = RecordType(u16::from_be_bytes([tail[0], tail[1]]));
         Ok(Self { qname, qtype, qclass: u16::from_be_bytes([tail[2], tail[3]]) })
     }
 
     /// Returns where in the packet the question ends.
+    #[inline]
     pub fn end(&self) -> usize {
         HEADER_LEN + self.qname.len() + 4
     }
@@ -125,6 +117,7 @@ impl Rest {
     ///
     /// # Errors
     /// [`Malformed`] if records are cut short, octets are left over, or there are two OPT records.
+    #[inline]
     pub fn read(packet: &[u8], header: &Header, end: usize) -> Result<Self, Malformed> {
         let [_, answers, authorities, additionals] = header.counts;
         let tail = packet.get(end..).ok_or(Malformed)?;
@@ -231,10 +224,14 @@ mod tests {
         packet
     }
 
+    fn question(packet: &[u8]) -> Result<Question<'_>, Malformed> {
+        Question::read(packet, &mut NamePath::new(), HashSeed(1))
+    }
+
     fn check(counts: [u16; 4], tail: &[u8], expected: Result<Rest, Malformed>) {
         let packet = packet(counts, tail);
         let header = Header::read(&packet).expect("12 octets");
-        let question = Question::read(&packet).expect("whole");
+        let question = question(&packet).expect("whole");
         assert_eq!(Rest::read(&packet, &header, question.end()), expected, "{tail:?}");
     }
 
@@ -266,7 +263,7 @@ mod tests {
         let whole = packet([1, 0, 0, 1], OPT);
         for len in 0..whole.len() {
             let Some(header) = Header::read(&whole[..len]) else { continue };
-            let read = Question::read(&whole[..len])
+            let read = question(&whole[..len])
                 .and_then(|question| Rest::read(&whole[..len], &header, question.end()));
             assert_eq!(read, Err(Malformed), "{len}");
         }
@@ -275,9 +272,9 @@ mod tests {
     #[test]
     fn names_in_questions_are_plain_and_short() {
         for name in [&b"\xc0\x0c\0\x01\0\x01"[..], b"\x40a\0\0\x01\0\x01", b"\x01a"] {
-            assert_eq!(Question::read(&[&[0; 12], name].concat()), Err(Malformed));
+            assert_eq!(question(&[&[0; 12], name].concat()), Err(Malformed));
         }
         let long = [&[0; 12][..], &b"\x01a".repeat(128), b"\0\0\x01\0\x01"].concat();
-        assert_eq!(Question::read(&long), Err(Malformed));
+        assert_eq!(question(&long), Err(Malformed));
     }
 }

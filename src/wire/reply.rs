@@ -12,11 +12,12 @@
 use arrayvec::ArrayVec;
 use hickory_proto::serialize::binary::BinEncoder;
 
-use super::query::{Header, OPTION_NSID, Question};
+use super::query::{Header, OPTION_NSID};
 use crate::record::RecordType;
 use crate::zone::node::EntryView;
 use crate::zone::prepare::{
-    ExpandedName, HEADER_LEN, POINTER, RECORD_HEAD_LEN, expand_name, name_layout, records,
+    ExpandedName, HEADER_LEN, POINTER, RECORD_HEAD_LEN, expand_name, name_layout,
+    records as records_of,
 };
 
 /// The three sections of records.
@@ -79,17 +80,15 @@ pub struct Reply<'r> {
 }
 
 impl<'r> Reply<'r> {
-    /// Begins a reply with the question as it was asked; `out` is cleared.
-    pub fn new(out: &'r mut Vec<u8>, question: Option<&Question<'_>>, limit: usize) -> Self {
+    /// Begins a reply with the front of the query, header and question; `out` is cleared.
+    ///
+    /// Without a question `front` is the header alone. `limit` counts from the header on.
+    #[inline]
+    pub fn new(out: &'r mut Vec<u8>, front: &[u8], limit: usize) -> Self {
+        debug_assert!(front.len() >= HEADER_LEN);
         out.clear();
-        let mut encoder = BinEncoder::new(out);
-        // The header is written by `finish`. The encoder's own limit is a message's, so none fails.
-        let _ = encoder.emit_vec(&[0; HEADER_LEN]);
-        if let Some(question) = question {
-            let _ = encoder.emit_vec(question.qname);
-            let _ = encoder.emit_u16(question.qtype.0);
-            let _ = encoder.emit_u16(question.qclass);
-        }
+        // The header is written over by `finish`. The encoder's own limit is a message's.
+        let _ = BinEncoder::new(out).emit_vec(front);
         let question_end = out.len();
         Self { out, limit, counts: [0; 3], question_end, names: ArrayVec::new() }
     }
@@ -149,7 +148,8 @@ impl<'r> Reply<'r> {
                 }
                 owner => owner,
             };
-            records += self.push_records(sigs, owner);
+            self.push_records(sigs, owner);
+            records += records_of(sigs).count() as u16;
         }
         if self.out.len() > self.limit {
             self.out.truncate(start);
@@ -157,6 +157,19 @@ impl<'r> Reply<'r> {
         }
         self.counts[section as usize] += records;
         Ok(start)
+    }
+
+    /// Appends an RRset whose owner is the question's name to the answer section, without
+    /// signatures and as the first; says whether it fits.
+    #[inline]
+    pub fn push_prepared(&mut self, entry: &EntryView<'_>) -> bool {
+        debug_assert_eq!(self.out.len(), self.question_end);
+        if self.question_end + entry.body.len() > self.limit {
+            return false;
+        }
+        self.out.extend_from_slice(entry.body);
+        self.counts[0] = entry.records;
+        true
     }
 
     /// Appends one record with names that are nowhere prepared, the owner at `owner_at`.
@@ -224,28 +237,25 @@ impl<'r> Reply<'r> {
                 let _ = name.try_extend_from_slice(apex);
                 self.rewrite_body(entry, owner, &name);
             }
-            owner => drop(self.push_records(entry.body, owner)),
+            owner => self.push_records(entry.body, owner),
         }
     }
 
     /// Appends records whose RDATA has no pointers, or ones that are moved afterwards.
     #[inline]
-    fn push_records(&mut self, body: &[u8], owner: Owner<'_>) -> u16 {
+    fn push_records(&mut self, body: &[u8], owner: Owner<'_>) {
         if let Owner::Suffix { at, .. } = owner
             && usize::from(at) == HEADER_LEN
         {
             self.out.extend_from_slice(body);
-            return records(body).count() as u16;
+            return;
         }
         let mut owner = owner;
-        let mut count = 0;
-        for record in records(body) {
+        for record in records_of(body) {
             let end = record.at + RECORD_HEAD_LEN + record.rdata.len();
             owner = self.write_owner(owner);
             self.out.extend_from_slice(&body[record.at + 2..end]);
-            count += 1;
         }
-        count
     }
 
     /// Appends an owner; returns it as the next record of the RRset may write it.
@@ -299,7 +309,7 @@ impl<'r> Reply<'r> {
         let Some(layout) = name_layout(entry.rtype) else { return };
         let mut target = ExpandedName::new();
         let mut owner = owner;
-        for record in records(entry.body) {
+        for record in records_of(entry.body) {
             owner = self.write_owner(owner);
             let start = self.out.len() - 2;
             let rdata_at = record.at + RECORD_HEAD_LEN;
@@ -437,6 +447,7 @@ impl<'r> Reply<'r> {
     }
 
     /// Appends the OPT record, which `limit` has left room for, and writes the header.
+    #[inline]
     pub fn finish(self, header: &Header, flags: u16, rcode: u16, opt: Option<&OptReply<'_>>) {
         let Self { out, counts, question_end, .. } = self;
         let has_question = question_end > HEADER_LEN;
@@ -447,8 +458,14 @@ impl<'r> Reply<'r> {
         // Opcode, RD and CD come back as they were (RFC 1035 section 4.1.1, RFC 4035 section 3.2.2).
         let flags = 0x8000 | header.flags & 0x7900 | header.flags & 0x0010 | flags | rcode & 15;
         let words = [header.id, flags, u16::from(has_question), counts[0], counts[1], additionals];
-        for (at, word) in words.iter().enumerate() {
-            out[at * 2..at * 2 + 2].copy_from_slice(&word.to_be_bytes());
+        if let Some(head) = out.first_chunk_mut::<HEADER_LEN>() {
+            let [a, b] = words[0].to_be_bytes();
+            let [c, d] = words[1].to_be_bytes();
+            let [e, f] = words[2].to_be_bytes();
+            let [g, h] = words[3].to_be_bytes();
+            let [i, j] = words[4].to_be_bytes();
+            let [k, l] = words[5].to_be_bytes();
+            *head = [a, b, c, d, e, f, g, h, i, j, k, l];
         }
     }
 }
@@ -467,19 +484,22 @@ pub struct OptReply<'a> {
 impl OptReply<'_> {
     /// Returns how many octets the record takes.
     pub fn octets_len(&self) -> usize {
-        11 + self.nsid.map_or(0, |nsid| 4 + nsid.len())
+        usize::from(OPT_LEN) + self.nsid.map_or(0, |nsid| 4 + nsid.len())
     }
 
-    /// Appends the record; the upper bits of `rcode` stand in it.
+    /// Appends the OPT record; the upper bits of `rcode` stand in it.
+    #[inline]
     fn write(&self, out: &mut Vec<u8>, rcode: u16) {
+        let [size_high, size_low] = self.udp_octets.to_be_bytes();
+        let [len_high, len_low] = (self.octets_len() as u16 - OPT_LEN).to_be_bytes();
+        let dnssec_ok = if self.is_dnssec_ok { 0x80 } else { 0 };
+        let extended = (rcode >> 4) as u8;
+        // Root owner, type OPT, size, extended rcode, version 0, flags, length of the options.
+        let record = [0, 0, 41, size_high, size_low, extended, 0, dnssec_ok, 0, len_high, len_low];
         let offset = out.len() as u32;
         let mut encoder = BinEncoder::with_offset(out, offset);
         // None fails: the encoder's limit is a message's, and `limit` has left the room.
-        let _ = encoder.emit_vec(&[0, 0, RecordType::OPT.0 as u8]);
-        let _ = encoder.emit_u16(self.udp_octets);
-        let _ = encoder.emit_vec(&[(rcode >> 4) as u8, 0]);
-        let _ = encoder.emit_u16(if self.is_dnssec_ok { 0x8000 } else { 0 });
-        let _ = encoder.emit_u16(self.nsid.map_or(0, |nsid| 4 + nsid.len()) as u16);
+        let _ = encoder.emit_vec(&record);
         if let Some(nsid) = self.nsid {
             let _ = encoder.emit_u16(OPTION_NSID);
             let _ = encoder.emit_u16(nsid.len() as u16);
@@ -488,6 +508,8 @@ impl OptReply<'_> {
     }
 }
 
+/// Octets of an OPT record without options.
+const OPT_LEN: u16 = 11;
 /// The furthest that a compression pointer reaches.
 const POINTER_MAX: u16 = 0x3fff;
 /// Names behind the question that later ones are compared with.

@@ -11,6 +11,7 @@ pub struct HashSeed(pub u64);
 
 impl HashSeed {
     /// Returns the hash of the root name.
+    #[inline]
     pub fn root_hash(self) -> u64 {
         fold(self.0 ^ MULTIPLIERS[0], MULTIPLIERS[1])
     }
@@ -24,6 +25,7 @@ impl HashSeed {
 }
 
 /// Returns the hash of the name that has the canonical `label` in front of `parent`'s name.
+#[inline]
 pub fn extend_hash(parent: u64, label: &[u8]) -> u64 {
     let mut hash = parent ^ (label.len() as u64).wrapping_mul(MULTIPLIERS[2]);
     let mut chunks = label.chunks_exact(8);
@@ -35,14 +37,21 @@ pub fn extend_hash(parent: u64, label: &[u8]) -> u64 {
 }
 
 /// Reads up to seven octets as one word; the length is already in the hash.
+#[inline]
 fn tail_word(tail: &[u8]) -> u64 {
     if let (Some(front), Some(back)) = (tail.first_chunk::<4>(), tail.last_chunk::<4>()) {
         return u64::from(u32::from_le_bytes(*front)) | u64::from(u32::from_le_bytes(*back)) << 32;
     }
-    tail.iter().fold(0, |word, &octet| word << 8 | u64::from(octet))
+    match *tail {
+        [a, b, c] => u64::from(a) | u64::from(b) << 8 | u64::from(c) << 16,
+        [a, b] => u64::from(a) | u64::from(b) << 8,
+        [a] => u64::from(a),
+        _ => 0,
+    }
 }
 
 /// Multiplies to 128 bits and folds the halves together.
+#[inline]
 fn fold(a: u64, b: u64) -> u64 {
     let product = u128::from(a) * u128::from(b);
     (product as u64) ^ ((product >> 64) as u64)

@@ -62,16 +62,19 @@ impl<'a> NodeView<'a> {
     }
 
     /// Returns the owner's labels in front of the apex; empty for the apex.
+    #[inline]
     pub fn prefix(&self) -> &'a [u8] {
         &self.octets[1..=usize::from(self.octets[0])]
     }
 
     /// Returns the flags.
+    #[inline]
     pub fn flags(&self) -> u8 {
         self.octets[1 + usize::from(self.octets[0])]
     }
 
     /// Whether one of `flags` is set.
+    #[inline]
     pub fn has(&self, flags: u8) -> bool {
         self.flags() & flags != 0
     }
@@ -94,10 +97,11 @@ impl<'a> NodeView<'a> {
         let mut left = u16_at(self.octets, at);
         let mut rest = &self.octets[at + 2..];
         while left > 0 {
-            if u16_at(rest, 0) == rtype.0 {
+            let (head, _) = split_head(rest);
+            if head.rtype == rtype {
                 return Some(read_entry(rest).0);
             }
-            rest = &rest[entry_len(rest)..];
+            rest = &rest[head.entry_len()..];
             left -= 1;
         }
         None
@@ -125,17 +129,19 @@ impl<'a> NodeView<'a> {
         let at = self.types_at();
         let mut end = at + 2;
         for _ in 0..u16_at(self.octets, at) {
-            end += entry_len(&self.octets[end..]);
+            end += split_head(&self.octets[end..]).0.entry_len();
         }
         end
     }
 
     /// Returns where the flags stand.
+    #[inline]
     fn flags_at(&self) -> usize {
         1 + usize::from(self.octets[0])
     }
 
     /// Returns where the count of entries stands.
+    #[inline]
     fn types_at(&self) -> usize {
         let at = self.flags_at();
         if self.octets[at] & HAS_CHILDREN != 0 { at + 5 } else { at + 1 }
@@ -204,29 +210,49 @@ pub fn write_entry(entries: &mut Vec<u8>, entry: &EntryView<'_>) {
 /// Reads the entry at the front, and how many octets it takes.
 #[inline]
 fn read_entry(octets: &[u8]) -> (EntryView<'_>, usize) {
-    let body_len = u32_at(octets, 4) as usize;
-    let sigs_len = u32_at(octets, 8) as usize;
-    let pointers_len = usize::from(u16_at(octets, 12)) * 2;
-    let sigs_at = ENTRY_LEN + body_len;
-    let pointers_at = sigs_at + sigs_len;
-    let end = pointers_at + pointers_len;
-    let entry = EntryView {
-        rtype: RecordType(u16_at(octets, 0)),
-        records: u16_at(octets, 2),
-        body: &octets[ENTRY_LEN..sigs_at],
-        sigs: &octets[sigs_at..pointers_at],
-        pointers: &octets[pointers_at..end],
-    };
-    (entry, end)
+    let (head, rest) = split_head(octets);
+    let (body, rest) = rest.split_at(head.body_len);
+    let (sigs, rest) = rest.split_at(head.sigs_len);
+    let pointers = &rest[..head.pointers_len];
+    let entry = EntryView { rtype: head.rtype, records: head.records, body, sigs, pointers };
+    (entry, head.entry_len())
 }
 
-/// Returns how many octets the entry at the front takes.
+/// The fixed part of an entry.
+#[derive(Clone, Copy, Debug)]
+struct EntryHead {
+    /// The type.
+    rtype: RecordType,
+    /// How many records the body holds.
+    records: u16,
+    /// Octets of the body.
+    body_len: usize,
+    /// Octets of the signatures.
+    sigs_len: usize,
+    /// Octets of the pointers.
+    pointers_len: usize,
+}
+
+impl EntryHead {
+    /// Returns how many octets the entry takes.
+    #[inline]
+    fn entry_len(&self) -> usize {
+        ENTRY_LEN + self.body_len + self.sigs_len + self.pointers_len
+    }
+}
+
+/// Reads the fixed part of the entry at the front.
 #[inline]
-fn entry_len(octets: &[u8]) -> usize {
-    ENTRY_LEN
-        + u32_at(octets, 4) as usize
-        + u32_at(octets, 8) as usize
-        + usize::from(u16_at(octets, 12)) * 2
+fn split_head(octets: &[u8]) -> (EntryHead, &[u8]) {
+    let (head, rest) = octets.split_first_chunk::<ENTRY_LEN>().expect("entries were written whole");
+    let head = EntryHead {
+        rtype: RecordType(u16::from_le_bytes([head[0], head[1]])),
+        records: u16::from_le_bytes([head[2], head[3]]),
+        body_len: u32::from_le_bytes([head[4], head[5], head[6], head[7]]) as usize,
+        sigs_len: u32::from_le_bytes([head[8], head[9], head[10], head[11]]) as usize,
+        pointers_len: usize::from(u16::from_le_bytes([head[12], head[13]])) * 2,
+    };
+    (head, rest)
 }
 
 /// Reads a 16-bit integer.

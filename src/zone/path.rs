@@ -7,7 +7,7 @@
 use arrayvec::ArrayVec;
 
 use super::hash::{HashSeed, extend_hash};
-use crate::limits::{NAME_LABELS_MAX, NAME_OCTETS_MAX};
+use crate::limits::{LABEL_OCTETS_MAX, NAME_LABELS_MAX, NAME_OCTETS_MAX};
 
 /// The labels and suffix hashes of one canonical name.
 #[derive(Clone, Debug, Default)]
@@ -28,74 +28,90 @@ impl NamePath {
 
     /// Takes a canonical wire name apart.
     pub fn set_canonical(&mut self, wire: &[u8], seed: HashSeed) {
-        debug_assert!(crate::name::wire_len(wire) == Ok(wire.len()));
-        self.wire.clear();
-        self.starts.clear();
-        // A name that fits its type always fits here.
-        let _ = self.wire.try_extend_from_slice(wire);
-        let mut at = 0;
-        while at < self.wire.len() {
-            let _ = self.starts.try_push(at as u8);
-            at += usize::from(self.wire[at]) + 1;
-        }
-        self.hash_labels(seed);
+        debug_assert!(!wire.iter().any(u8::is_ascii_uppercase));
+        self.set_any_case(wire, seed);
     }
 
     /// Takes a wire name in any case apart.
     pub fn set_any_case(&mut self, wire: &[u8], seed: HashSeed) {
+        let len = self.read(wire, seed);
+        debug_assert_eq!(len, Some(wire.len()));
+    }
+
+    /// Takes the uncompressed wire name at the front of `octets` apart; returns its length.
+    ///
+    /// `None`, and a path that means nothing, if there is no such name (RFC 1035 section 3.1).
+    #[inline]
+    pub fn read(&mut self, octets: &[u8], seed: HashSeed) -> Option<usize> {
         self.wire.clear();
         self.starts.clear();
-        let _ = self.wire.try_extend_from_slice(wire);
         let mut at = 0;
-        while at < self.wire.len() {
-            let _ = self.starts.try_push(at as u8);
-            at += usize::from(self.wire[at]) + 1;
+        loop {
+            let len = usize::from(*octets.get(at)?);
+            if len > LABEL_OCTETS_MAX || at >= NAME_OCTETS_MAX {
+                return None;
+            }
+            self.starts.try_push(at as u8).ok()?;
+            at += len + 1;
+            if len == 0 {
+                break;
+            }
         }
+        self.wire.try_extend_from_slice(octets.get(..at)?).ok()?;
         // Length octets are below 64, so they are no letters: the whole name is folded at once.
         self.wire.make_ascii_lowercase();
         self.hash_labels(seed);
+        Some(at)
     }
 
     /// Hashes each suffix, the root's first.
+    #[inline]
     fn hash_labels(&mut self, seed: HashSeed) {
         self.hashes.clear();
         let mut hash = seed.root_hash();
         let _ = self.hashes.try_push(hash);
+        let mut end = self.wire.len() - 1;
         for &start in self.starts.iter().rev().skip(1) {
             let start = usize::from(start);
-            let len = usize::from(self.wire[start]);
-            hash = extend_hash(hash, &self.wire[start + 1..=start + len]);
+            hash = extend_hash(hash, &self.wire[start + 1..end]);
             let _ = self.hashes.try_push(hash);
+            end = start;
         }
         debug_assert_eq!(self.hashes.len(), self.starts.len());
     }
 
     /// Returns how many labels the name has, the root label not counted.
+    #[inline]
     pub fn depth(&self) -> usize {
         self.starts.len() - 1
     }
 
     /// Returns the canonical wire form.
+    #[inline]
     pub fn wire(&self) -> &[u8] {
         &self.wire
     }
 
     /// Returns the hash of the whole name.
+    #[inline]
     pub fn hash(&self) -> u64 {
         self.hashes[self.depth()]
     }
 
     /// Returns the hash of the suffix of `depth` labels.
+    #[inline]
     pub fn hash_at(&self, depth: usize) -> u64 {
         self.hashes[depth]
     }
 
     /// Returns where in the wire form the suffix of `depth` labels starts.
+    #[inline]
     pub fn start_at(&self, depth: usize) -> usize {
         usize::from(self.starts[self.depth() - depth])
     }
 
     /// Returns the wire form of the suffix of `depth` labels.
+    #[inline]
     pub fn suffix_at(&self, depth: usize) -> &[u8] {
         &self.wire[self.start_at(depth)..]
     }

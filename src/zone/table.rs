@@ -115,28 +115,25 @@ impl Shard {
     /// Looks a node up.
     #[inline]
     fn find(&self, hash: u64, is_it: impl Fn(&NodeView<'_>) -> bool) -> Option<NodeView<'_>> {
-        self.slot_of(hash, is_it).map(|slot| self.node_at(self.slots[slot].at))
-    }
-
-    /// Returns the slot that leads to a node.
-    #[inline]
-    fn slot_of(&self, hash: u64, is_it: impl Fn(&NodeView<'_>) -> bool) -> Option<usize> {
         if self.slots.is_empty() {
             return None;
         }
         let mut slot = home(hash as u32, self.slots.len());
         loop {
-            let Slot { tag, at } = self.slots[slot];
-            if at == FREE {
+            // The slot behind the last one is the first.
+            let Some(&Slot { tag, at }) = self.slots.get(slot) else {
+                slot = 0;
+                continue;
+            };
+            if tag == hash as u32 && at != FREE {
+                let node = self.node_at(at);
+                if is_it(&node) {
+                    return Some(node);
+                }
+            } else if at == FREE {
                 return None;
             }
-            if tag == hash as u32 && is_it(&self.node_at(at)) {
-                return Some(slot);
-            }
             slot += 1;
-            if slot == self.slots.len() {
-                slot = 0;
-            }
         }
     }
 
