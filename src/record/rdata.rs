@@ -8,13 +8,19 @@
 //! [`parse`] to the same octets. Names in wire form are uncompressed and keep their case.
 //! **Not here:** types and mnemonics (`record::rtype`), entries of master files (`record::master`).
 
+mod address;
 mod base;
 mod bitmap;
 mod field;
+mod gateway;
 mod layout;
+mod location;
 mod mnemonic;
 mod number;
+mod prefixes;
+mod service;
 mod strings;
+mod svcb;
 mod time;
 mod words;
 
@@ -307,7 +313,7 @@ impl Iterator for Names<'_> {
     fn next(&mut self) -> Option<(usize, usize)> {
         while let Some(&(field, kind)) = self.fields.first() {
             let (start, rest) = (self.at, self.rdata.get(self.at..)?);
-            let name = if kind == Kind::Names && !rest.is_empty() {
+            let name = if matches!(kind, Kind::Names) && !rest.is_empty() {
                 let len = Kind::Name.len(field, rest).ok()?;
                 self.at += len;
                 Some((0, len))

@@ -5,6 +5,7 @@ use data_encoding::{BASE32HEX_NOPAD, BASE64, HEXLOWER, HEXLOWER_PERMISSIVE};
 use crate::limits::RDATA_OCTETS_MAX;
 use crate::record::RdataError;
 use crate::record::rdata::Words;
+use crate::record::rdata::field::{Codec, no_name};
 use crate::record::rdata::number::parse_number;
 
 /// Reads hexadecimal up to the end; blanks may part it anywhere.
@@ -117,6 +118,39 @@ pub(super) fn parse_generic(words: &mut Words<'_>, out: &mut Vec<u8>) -> Result<
     parse_hex("data after \\#", words, out)?;
     let (said, found) = (usize::try_from(said).unwrap_or(usize::MAX), out.len());
     if said == found { Ok(()) } else { Err(RdataError::GenericLength { said, found }) }
+}
+
+/// Base64 up to the end, `-` for none (DOA's data).
+pub(super) const DATA: Codec =
+    Codec { parse: parse_data, len: len_data, write: write_data, name_in: no_name };
+
+/// Reads base64 or `-`.
+fn parse_data(
+    field: &'static str,
+    words: &mut Words<'_>,
+    out: &mut Vec<u8>,
+) -> Result<(), RdataError> {
+    let word = words.peek().ok_or(RdataError::Missing { field })?;
+    if word.octets == b"-" {
+        words.take();
+        return Ok(());
+    }
+    parse_base64(field, words, out)
+}
+
+/// Takes everything.
+fn len_data(_: &'static str, rest: &[u8]) -> Result<usize, RdataError> {
+    Ok(rest.len())
+}
+
+/// Writes base64 or `-`.
+fn write_data(octets: &[u8], out: &mut String) -> Option<()> {
+    if octets.is_empty() {
+        out.push('-');
+    } else {
+        write_base64(octets, out);
+    }
+    Some(())
 }
 
 /// Writes octets in hexadecimal.

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::record::rdata::Words;
+use crate::record::rdata::field::{Codec, no_name};
 use crate::record::{RdataError, RecordType};
 
 /// Reads mnemonics up to the end and appends their bitmap; none makes an empty one.
@@ -73,6 +74,43 @@ pub(super) fn write(octets: &[u8], out: &mut String) {
         }
         rest = tail;
     }
+}
+
+/// NXT's single window of the types below 128 (RFC 2535 section 5.2).
+pub(super) const OLD_TYPES: Codec =
+    Codec { parse: parse_old, len: len_old, write: write_old, name_in: no_name };
+
+/// Reads mnemonics up to the end and appends bits for them.
+fn parse_old(
+    field: &'static str,
+    words: &mut Words<'_>,
+    out: &mut Vec<u8>,
+) -> Result<(), RdataError> {
+    let mut windows = Vec::new();
+    parse(field, words, &mut windows)?;
+    match windows.as_slice() {
+        [] => Ok(()),
+        [0, len @ 0..=16, bits @ ..] if bits.len() == usize::from(*len) => {
+            out.extend_from_slice(bits);
+            Ok(())
+        }
+        _ => Err(RdataError::BadForm { field, form: "a list of types below 128" }),
+    }
+}
+
+/// Checks that all of `rest` is one window.
+fn len_old(field: &'static str, rest: &[u8]) -> Result<usize, RdataError> {
+    if rest.len() <= 16 && rest.last() != Some(&0) {
+        return Ok(rest.len());
+    }
+    Err(RdataError::BadValue { field, rule: "16 octets at most, the last one not zero" })
+}
+
+/// Writes the mnemonics of one window.
+fn write_old(octets: &[u8], out: &mut String) -> Option<()> {
+    let len = u8::try_from(octets.len()).ok()?;
+    write(&[&[0, len], octets].concat(), out);
+    Some(())
 }
 
 /// Reads one mnemonic, `TYPEnnn` included.

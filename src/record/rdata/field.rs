@@ -9,13 +9,32 @@ use std::str::FromStr;
 
 use crate::limits::NAME_OCTETS_MAX;
 use crate::name::{self, NameError};
-use crate::record::rdata::number::{from_octets, parse_number};
+use crate::record::rdata::mnemonic::{self, Table};
+use crate::record::rdata::number::{self, from_octets, parse_number};
 use crate::record::rdata::words::{Word, Words};
-use crate::record::rdata::{base, bitmap, mnemonic, number, strings, time};
+use crate::record::rdata::{base, bitmap, strings, time};
 use crate::record::{RdataError, RecordType};
 
+/// How a field that only one or two types have is read, checked and written.
+#[derive(Debug)]
+pub(super) struct Codec {
+    /// Does what [`Kind::parse`] does.
+    pub(super) parse: fn(&'static str, &mut Words<'_>, &mut Vec<u8>) -> Result<(), RdataError>,
+    /// Does what [`Kind::len`] does.
+    pub(super) len: fn(&'static str, &[u8]) -> Result<usize, RdataError>,
+    /// Does what [`Kind::write`] does.
+    pub(super) write: fn(&[u8], &mut String) -> Option<()>,
+    /// Does what [`Kind::name_in`] does.
+    pub(super) name_in: fn(&[u8]) -> Option<(usize, usize)>,
+}
+
+/// Says of any field that no name is in it.
+pub(super) fn no_name(_: &[u8]) -> Option<(usize, usize)> {
+    None
+}
+
 /// A kind of field.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Kind {
     /// An unsigned number of 8 bits.
     U8,
@@ -35,10 +54,10 @@ pub(super) enum Kind {
     Ipv6,
     /// A type, 16 bits, written by its mnemonic.
     Type,
-    /// A DNSSEC algorithm, 8 bits; text may use its mnemonic.
-    Algorithm,
-    /// A DS digest type, 8 bits; text may use its mnemonic.
-    DigestType,
+    /// 8 bits; text may use the mnemonics of a table.
+    Named8(Table),
+    /// 16 bits; text may use the mnemonics of a table.
+    Named16(Table),
     /// One name.
     Name,
     /// Names up to the end, none at all included.
@@ -61,6 +80,8 @@ pub(super) enum Kind {
     Hash,
     /// A bitmap of types up to the end.
     Types,
+    /// What only one or two types have.
+    Other(&'static Codec),
 }
 
 impl Kind {
@@ -100,10 +121,13 @@ impl Kind {
                 let rtype = bitmap::parse_type(field, words.need(field)?.octets)?;
                 out.extend_from_slice(&rtype.0.to_be_bytes());
             }
-            Self::Algorithm => {
-                out.push(mnemonic::parse_u8(field, words, mnemonic::ALGORITHMS)?);
+            Self::Named8(table) => {
+                out.push(mnemonic::parse(field, words, table, u8::MAX.into())?.to_be_bytes()[1]);
             }
-            Self::DigestType => out.push(mnemonic::parse_u8(field, words, mnemonic::DIGESTS)?),
+            Self::Named16(table) => {
+                let number = mnemonic::parse(field, words, table, u16::MAX)?;
+                out.extend_from_slice(&number.to_be_bytes());
+            }
             Self::Name => parse_name(field, words.need(field)?, words.origin(), out)?,
             Self::Names => {
                 while let Some(word) = words.take() {
@@ -150,6 +174,7 @@ impl Kind {
             Self::Salt => base::parse_salt(field, words, out),
             Self::Hash => base::parse_hash(field, words, out),
             Self::Types => bitmap::parse(field, words, out),
+            Self::Other(codec) => (codec.parse)(field, words, out),
             _ => unreachable!("parse handles every other kind"),
         }
     }
@@ -160,8 +185,8 @@ impl Kind {
     /// The rule that the octets break.
     pub(super) fn len(self, field: &'static str, rest: &[u8]) -> Result<usize, RdataError> {
         let len = match self {
-            Self::U8 | Self::Algorithm | Self::DigestType => 1,
-            Self::U16 | Self::Type => 2,
+            Self::U8 | Self::Named8(_) => 1,
+            Self::U16 | Self::Named16(_) | Self::Type => 2,
             Self::U32 | Self::Seconds | Self::Time | Self::Ipv4 => 4,
             Self::U64 => 8,
             Self::Ipv6 => 16,
@@ -201,6 +226,7 @@ impl Kind {
                 bitmap::check(field, rest)?;
                 rest.len()
             }
+            Self::Other(codec) => (codec.len)(field, rest)?,
         };
         if len > rest.len() { Err(RdataError::CutShort { field }) } else { Ok(len) }
     }
@@ -214,8 +240,8 @@ impl Kind {
             | Self::U32
             | Self::U64
             | Self::Seconds
-            | Self::Algorithm
-            | Self::DigestType => write!(out, "{}", from_octets(octets)).ok()?,
+            | Self::Named8(_)
+            | Self::Named16(_) => write!(out, "{}", from_octets(octets)).ok()?,
             Self::Time => time::write(u32::from_be_bytes(octets.try_into().ok()?), out),
             Self::Ipv4 => {
                 write!(out, "{}", Ipv4Addr::from(<[u8; 4]>::try_from(octets).ok()?)).ok()?;
@@ -255,13 +281,18 @@ impl Kind {
             Self::Salt => base::write_hex(octets.get(1..)?, out),
             Self::Hash => base::write_base32(octets.get(1..)?, out),
             Self::Types => bitmap::write(octets, out),
+            Self::Other(codec) => (codec.write)(octets, out)?,
         }
         Some(())
     }
 
     /// Returns offset and length of the name inside the field's `octets`, if there is one.
     pub(super) fn name_in(self, octets: &[u8]) -> Option<(usize, usize)> {
-        (self == Self::Name).then_some((0, octets.len()))
+        match self {
+            Self::Name => Some((0, octets.len())),
+            Self::Other(codec) => (codec.name_in)(octets),
+            _ => None,
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! Which fields the RDATA of each type is made of.
 
 use crate::record::rdata::field::Kind::{self, *};
+use crate::record::rdata::mnemonic::{ALGORITHMS, CERTIFICATES, DIGESTS, SCHEMES};
+use crate::record::rdata::{address, base, bitmap, gateway, location, prefixes, service, svcb};
 use crate::record::{RdataError, RecordType};
 
 /// The RDATA of one type.
@@ -74,15 +76,23 @@ const EXCHANGE: &[(&str, Kind)] = &[("preference", U16), ("host", Name)];
 /// Fields of TXT and its kin.
 const TEXTS: &[(&str, Kind)] = &[("text", Texts)];
 /// Fields of DS and its kin.
-const DS: &[(&str, Kind)] =
-    &[("key tag", U16), ("algorithm", Algorithm), ("digest type", DigestType), ("digest", Hex(1))];
+const DS: &[(&str, Kind)] = &[
+    ("key tag", U16),
+    ("algorithm", Named8(ALGORITHMS)),
+    ("digest type", Named8(DIGESTS)),
+    ("digest", Hex(1)),
+];
 /// Fields of DNSKEY and its kin.
-const KEY: &[(&str, Kind)] =
-    &[("flags", U16), ("protocol", U8), ("algorithm", Algorithm), ("public key", Base64(0))];
+const KEY: &[(&str, Kind)] = &[
+    ("flags", U16),
+    ("protocol", U8),
+    ("algorithm", Named8(ALGORITHMS)),
+    ("public key", Base64(0)),
+];
 /// Fields of RRSIG and SIG.
 const SIGNATURE: &[(&str, Kind)] = &[
     ("type covered", Type),
-    ("algorithm", Algorithm),
+    ("algorithm", Named8(ALGORITHMS)),
     ("labels", U8),
     ("original TTL", Seconds),
     ("expiration", Time),
@@ -94,6 +104,10 @@ const SIGNATURE: &[(&str, Kind)] = &[
 /// Fields of TLSA and SMIMEA.
 const ASSOCIATION: &[(&str, Kind)] =
     &[("usage", U8), ("selector", U8), ("matching type", U8), ("certificate data", Hex(1))];
+
+/// Fields of SVCB and HTTPS.
+const SERVICE_BINDING: &[(&str, Kind)] =
+    &[("priority", U16), ("target", Name), ("parameters", Other(&svcb::PARAMETERS))];
 
 /// All known types, by rising number.
 static LAYOUTS: &[Layout] = &[
@@ -117,6 +131,7 @@ static LAYOUTS: &[Layout] = &[
     row(RecordType::MB, HOST),
     row(RecordType::MG, NAME),
     row(RecordType::MR, NAME),
+    row(RecordType::WKS, &[("address", Ipv4), ("services", Other(&service::SERVICES))]),
     row(RecordType::PTR, NAME),
     row(RecordType::HINFO, &[("CPU", Text), ("operating system", Text)]),
     row(RecordType::MINFO, &[("responsible mailbox", Name), ("error mailbox", Name)]),
@@ -127,12 +142,15 @@ static LAYOUTS: &[Layout] = &[
     row(RecordType::X25, &[("PSDN address", Text)]),
     row(RecordType::ISDN, &[("ISDN address", Texts)]),
     row(RecordType::RT, EXCHANGE),
+    row(RecordType::NSAP, &[("address", Other(&address::NSAP))]),
     row(RecordType::NSAP_PTR, NAME),
     row(RecordType::SIG, SIGNATURE),
     row(RecordType::KEY, KEY),
     row(RecordType::PX, &[("preference", U16), ("RFC 822 name", Name), ("X.400 name", Name)]),
     row(RecordType::GPOS, &[("longitude", Text), ("latitude", Text), ("altitude", Text)]),
     row(RecordType::AAAA, &[("address", Ipv6)]),
+    row(RecordType::LOC, &[("location", Other(&location::LOCATION))]),
+    row(RecordType::NXT, &[("next name", Name), ("types", Other(&bitmap::OLD_TYPES))]),
     row(RecordType::EID, &[("endpoint", Hex(1))]),
     row(RecordType::NIMLOC, &[("locator", Hex(1))]),
     row(RecordType::SRV, &[("priority", U16), ("weight", U16), ("port", U16), ("target", Name)]),
@@ -148,9 +166,23 @@ static LAYOUTS: &[Layout] = &[
         ],
     ),
     row(RecordType::KX, EXCHANGE),
+    row(
+        RecordType::CERT,
+        &[
+            ("type", Named16(CERTIFICATES)),
+            ("key tag", U16),
+            ("algorithm", Named8(ALGORITHMS)),
+            ("certificate", Base64(1)),
+        ],
+    ),
     row(RecordType::DNAME, NAME),
+    row(RecordType::APL, &[("prefixes", Other(&prefixes::PREFIXES))]),
     ruled(RecordType::DS, DS, ds_digest),
     row(RecordType::SSHFP, &[("algorithm", U8), ("type", U8), ("fingerprint", Hex(1))]),
+    row(
+        RecordType::IPSECKEY,
+        &[("precedence", U8), ("gateway", Other(&gateway::GATEWAY)), ("public key", Base64(0))],
+    ),
     row(RecordType::RRSIG, SIGNATURE),
     row(RecordType::NSEC, &[("next name", Name), ("types", Types)]),
     row(RecordType::DNSKEY, KEY),
@@ -172,6 +204,10 @@ static LAYOUTS: &[Layout] = &[
     ),
     row(RecordType::TLSA, ASSOCIATION),
     row(RecordType::SMIMEA, ASSOCIATION),
+    row(
+        RecordType::HIP,
+        &[("identity", Other(&gateway::HOST_IDENTITY)), ("rendezvous server", Names)],
+    ),
     row(RecordType::NINFO, TEXTS),
     row(RecordType::RKEY, KEY),
     row(RecordType::TALINK, &[("previous name", Name), ("next name", Name)]),
@@ -184,12 +220,35 @@ static LAYOUTS: &[Layout] = &[
         &[("serial", U32), ("scheme", U8), ("hash algorithm", U8), ("digest", Hex(12))],
         zone_digest,
     ),
+    row(RecordType::SVCB, SERVICE_BINDING),
+    row(RecordType::HTTPS, SERVICE_BINDING),
+    row(
+        RecordType::DSYNC,
+        &[("type", Type), ("scheme", Named8(SCHEMES)), ("port", U16), ("target", Name)],
+    ),
+    row(RecordType::HHIT, &[("data", Base64(1))]),
+    row(RecordType::BRID, &[("data", Base64(1))]),
     row(RecordType::SPF, TEXTS),
+    row(RecordType::NID, &[("preference", U16), ("node", Other(&address::LOCATOR))]),
     row(RecordType::L32, &[("preference", U16), ("locator", Ipv4)]),
+    row(RecordType::L64, &[("preference", U16), ("locator", Other(&address::LOCATOR))]),
     row(RecordType::LP, EXCHANGE),
+    row(RecordType::EUI48, &[("address", Other(&address::EUI48))]),
+    row(RecordType::EUI64, &[("address", Other(&address::EUI64))]),
     row(RecordType::URI, &[("priority", U16), ("weight", U16), ("target", LongText(1))]),
     row(RecordType::CAA, &[("flags", U8), ("tag", Tag), ("value", LongText(0))]),
     row(RecordType::AVC, TEXTS),
+    row(
+        RecordType::DOA,
+        &[
+            ("enterprise", U32),
+            ("type", U32),
+            ("location", U8),
+            ("media type", Text),
+            ("data", Other(&base::DATA)),
+        ],
+    ),
+    row(RecordType::AMTRELAY, &[("precedence", U8), ("relay", Other(&gateway::RELAY))]),
     row(RecordType::RESINFO, TEXTS),
     row(RecordType::WALLET, TEXTS),
     row(RecordType::CLA, TEXTS),
@@ -210,7 +269,7 @@ mod tests {
     #[test]
     fn every_type_that_may_be_compressed_has_names_only_where_the_table_says() {
         for layout in LAYOUTS {
-            let has_name = layout.fields.iter().any(|(_, kind)| *kind == Name);
+            let has_name = layout.fields.iter().any(|(_, kind)| matches!(kind, Name));
             let is_compressible = crate::record::rdata::is_compressible(RecordType(layout.number));
             assert!(has_name || !is_compressible, "{}", layout.number);
         }

@@ -5,7 +5,7 @@ use crate::record::rdata::Words;
 use crate::record::rdata::number::parse_number;
 
 /// Numbers and what text may say for them.
-pub(super) type Table = &'static [(u8, &'static str)];
+pub(super) type Table = &'static [(u16, &'static str)];
 
 /// DNSSEC algorithms (RFC 4034 appendix A.1, IANA's registry).
 pub(super) const ALGORITHMS: Table = &[
@@ -44,25 +44,43 @@ pub(super) const DIGESTS: Table = &[
     (4, "SHA384"),
 ];
 
-/// Reads a number or a mnemonic that stands for it, in any case.
+/// CERT types (RFC 4398 section 2.1).
+pub(super) const CERTIFICATES: Table = &[
+    (1, "PKIX"),
+    (2, "SPKI"),
+    (3, "PGP"),
+    (4, "IPKIX"),
+    (5, "ISPKI"),
+    (6, "IPGP"),
+    (7, "ACPKIX"),
+    (8, "IACPKIX"),
+    (253, "URI"),
+    (254, "OID"),
+];
+
+/// DSYNC schemes (RFC 9859 section 2.2).
+pub(super) const SCHEMES: Table = &[(1, "NOTIFY")];
+
+/// Reads a number up to `max` or a mnemonic that stands for one, in any case.
 ///
 /// # Errors
 /// [`RdataError::Missing`] or [`RdataError::BadNumber`].
-pub(super) fn parse_u8(
+pub(super) fn parse(
     field: &'static str,
     words: &mut Words<'_>,
     table: Table,
-) -> Result<u8, RdataError> {
+    max: u16,
+) -> Result<u16, RdataError> {
     let text = words.need(field)?.octets;
     if let Some(number) = find(text, table) {
         return Ok(number);
     }
-    let number = parse_number(field, text, u64::from(u8::MAX))?;
-    u8::try_from(number).map_err(|_| RdataError::BadNumber { field, max: u64::from(u8::MAX) })
+    let number = parse_number(field, text, u64::from(max))?;
+    u16::try_from(number).map_err(|_| RdataError::BadNumber { field, max: u64::from(max) })
 }
 
 /// Returns what a mnemonic stands for.
-pub(super) fn find(text: &[u8], table: Table) -> Option<u8> {
+pub(super) fn find(text: &[u8], table: Table) -> Option<u16> {
     let row = table.iter().find(|row| row.1.as_bytes().eq_ignore_ascii_case(text))?;
     Some(row.0)
 }

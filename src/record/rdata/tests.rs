@@ -154,3 +154,141 @@ fn names_are_found_where_they_stand() {
     assert_eq!(names(RecordType::MX, b"\0").count(), 0);
     assert_eq!(names(RecordType::SOA, b"\0\x05a").count(), 1);
 }
+
+#[test]
+fn rarer_types_have_their_forms() {
+    use RecordType as T;
+    for (rtype, text, shown) in [
+        (T::LOC, "51 30 12.748 N 0 7 39.612 W 10.00m 1.00m 10000.00m 10.00m", ""),
+        (
+            T::LOC,
+            "42 21 54 N 71 6 18 W -24m 30m",
+            "42 21 54.000 N 71 6 18.000 W -24.00m 30.00m 10000.00m 10.00m",
+        ),
+        (
+            T::LOC,
+            "90 S 180 E -100000 0",
+            "90 0 0.000 S 180 0 0.000 E -100000.00m 0.00m 10000.00m 10.00m",
+        ),
+        (T::APL, "1:192.0.2.0/24 !2:2001:db8::/32 1:0.0.0.0/0", ""),
+        (T::APL, "", ""),
+        (T::IPSECKEY, "10 1 2 192.0.2.38 AQNRU3mG", ""),
+        (T::IPSECKEY, "10 0 0 .", ""),
+        (T::IPSECKEY, "10 2 2 2001:db8::1 AQNRU3mG", ""),
+        (T::IPSECKEY, "10 3 2 gw AQNR U3mG", "10 3 2 gw.example. AQNRU3mG"),
+        (T::AMTRELAY, "10 1 3 relay.example.", ""),
+        (T::AMTRELAY, "0 0 0 .", ""),
+        (
+            T::HIP,
+            "2 200100107B1A74DF365639CC39F1D578 AwEAAQ== rvs1 rvs2.",
+            "2 200100107b1a74df365639cc39f1d578 AwEAAQ== rvs1.example. rvs2.",
+        ),
+        (T::HIP, "2 00 AA==", ""),
+        (T::WKS, "192.0.2.1 TCP smtp 80", "192.0.2.1 6 25 80"),
+        (T::NSAP, "0x47.0005.80", "0x47000580"),
+        (T::CERT, "PKIX 12345 RSASHA256 aGVs bG8=", "1 12345 8 aGVsbG8="),
+        (T::EUI48, "00-00-5E-00-53-2a", "00-00-5e-00-53-2a"),
+        (T::EUI64, "00-00-5e-ef-10-00-00-2a", ""),
+        (T::NID, "10 14:4fff:ff20:EE64", "10 0014:4fff:ff20:ee64"),
+        (T::L64, "10 2001:0db8:1140:1000", ""),
+        (T::L32, "10 192.0.2.1", ""),
+        (T::LP, "10 l64", "10 l64.example."),
+        (T::DHCID, "AAIBY2/AuCccgoJbsaxcQc9TUapptP69lOjxfNuVAA2kjEA=", ""),
+        (T::NXT, "b A NS NXT", "b.example. A NS NXT"),
+        (T::DOA, "1 2 3 \"text/plain\" -", ""),
+        (T::DOA, "1 2 3 \"\" AA==", ""),
+        (T::DSYNC, "CDS NOTIFY 5359 cds-scanner.", "CDS 1 5359 cds-scanner."),
+        (T::CSYNC, "66 3 A NS AAAA", ""),
+        (T::ZONEMD, "2018031500 1 240 000102030405060708090a0b", ""),
+        (T::SSHFP, "4 2 CDCD cd", "4 2 cdcdcd"),
+        (T::RP, "mb txt.", "mb.example. txt."),
+        (T::GPOS, "-32.6882 116.8652 10.0", "\"-32.6882\" \"116.8652\" \"10.0\""),
+        (T::ISDN, "150862028003217 004", "\"150862028003217\" \"004\""),
+    ] {
+        check_text(rtype, text, None, if shown.is_empty() { text } else { shown });
+    }
+}
+
+#[test]
+fn rarer_types_that_break_a_rule_name_it() {
+    use RecordType as T;
+    check_refused(T::LOC, "91 N 0 E 0", "the latitude is not");
+    check_refused(T::LOC, "90 0 0.001 N 0 E 0", "the latitude is not");
+    check_refused(T::LOC, "0 60 N 0 E 0", "the latitude is not");
+    check_refused(T::LOC, "0 N 0 E 42849672.96", "the altitude is not");
+    check_refused(T::LOC, "0 N 0 E 0 90000000000", "the size is not");
+    check_refused(T::APL, "1:192.0.2.0/33", "prefixes");
+    check_refused(T::APL, "3:192.0.2.0/3", "prefixes");
+    check_refused(T::IPSECKEY, "10 4 2 . AA==", "gateway type");
+    check_refused(T::IPSECKEY, "10 0 2 a. AA==", "\".\"");
+    check_refused(T::AMTRELAY, "10 2 0 .", "discovery bit");
+    check_refused(T::EUI48, "00-00-5e-00-53", "six pairs");
+    check_refused(T::NID, "1 1:2:3", "four groups");
+    check_refused(T::ZONEMD, "1 1 1 00", "digest is missing");
+    check_refused(T::ZONEMD, "1 1 1 000102030405060708090a0b", "12 octets, its type makes 48");
+}
+
+#[test]
+fn service_parameters_are_sorted_and_checked() {
+    // RFC 9460 appendix D.
+    let svcb = RecordType::SVCB;
+    check_text(svcb, "0 foo.example.com.", None, "0 foo.example.com.");
+    check_text(svcb, "1 .", Some(b"\0\x01\0"), "1 .");
+    check_text(
+        svcb,
+        "16 foo.example.org. ( alpn=h2,h3-19 mandatory=ipv4hint,alpn ipv4hint=192.0.2.1 )",
+        Some(b"\0\x10\x03foo\x07example\x03org\0\0\0\0\x04\0\x01\0\x04\0\x01\0\x09\x02h2\x05h3-19\0\x04\0\x04\xc0\0\x02\x01"),
+        "16 foo.example.org. mandatory=alpn,ipv4hint alpn=\"h2,h3-19\" ipv4hint=192.0.2.1",
+    );
+    for alpn in [r#"alpn="f\\\\oo\\,bar,h2""#, r"alpn=f\\\092oo\092,bar,h2"] {
+        check_text(
+            svcb,
+            &format!("16 foo.example.org. {alpn}"),
+            Some(b"\0\x10\x03foo\x07example\x03org\0\0\x01\0\x0c\x08f\\oo,bar\x02h2"),
+            r#"16 foo.example.org. alpn="f\\\\oo\\,bar,h2""#,
+        );
+    }
+    check_text(svcb, "1 . key667=\"hello\\210qoo\"", None, "1 . key667=\"hello\\210qoo\"");
+    check_text(svcb, "1 . key667", None, "1 . key667");
+    check_text(
+        svcb,
+        "1 . ipv6hint=\"2001:db8::1,::2\" port=53",
+        None,
+        "1 . port=53 ipv6hint=2001:db8::1,::2",
+    );
+    check_text(svcb, "1 . key3=\\000\\053", None, "1 . port=53");
+    check_text(
+        svcb,
+        "1 . alpn=\"\\000\" no-default-alpn ech=AA== dohpath=/q{?dns} ohttp",
+        None,
+        "1 . alpn=\"\\000\" no-default-alpn ech=AA== dohpath=\"/q{?dns}\" ohttp",
+    );
+    check_text(
+        RecordType::HTTPS,
+        "1 . tls-supported-groups=29,23",
+        None,
+        "1 . tls-supported-groups=29,23",
+    );
+    for (text, message) in [
+        ("1 . key123=a key123=b", "none twice"),
+        ("1 . mandatory", "the mandatory is not a list"),
+        ("1 . mandatory=key123", "of keys that are there too"),
+        ("1 . mandatory=mandatory", "the mandatory is not a list"),
+        ("1 . mandatory=key123,key123 key123=abc", "the mandatory is not a list"),
+        ("1 . alpn", "the alpn is not a list"),
+        ("1 . no-default-alpn=abc alpn=h2", "without a value"),
+        ("1 . no-default-alpn", "beside alpn"),
+        ("1 . port=65536", "the port is not a number"),
+        ("1 . ipv4hint=192.0.2.1,", "the ipv4hint"),
+        ("1 . key03=1", "key=value"),
+        ("1 . key65536", "key=value"),
+        ("1 . \"port=53\"", "key=value"),
+        ("1 . foo=1", "key=value"),
+        ("1 . key", "key=value"),
+        ("1 . =", "key=value"),
+    ] {
+        check_refused(svcb, text, message);
+    }
+    let unsorted = b"\0\x01\0\0\x04\0\x04\xc0\0\x02\x01\0\x03\0\x02\0\x35";
+    assert!(check(svcb, unsorted).is_err());
+}

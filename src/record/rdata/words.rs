@@ -63,6 +63,14 @@ impl<'t> Words<'t> {
         self.take().ok_or(RdataError::Missing { field })
     }
 
+    /// Takes the quoted word that follows the last one without a blank between them, if there
+    /// is one: the value in `key="value"`.
+    pub(crate) fn take_glued(&mut self) -> Option<Word<'t>> {
+        let last = self.spans.get(self.taken.checked_sub(1)?)?;
+        let next = self.spans.get(self.taken)?;
+        (next.is_quoted && next.start == last.end + 1).then(|| self.take())?
+    }
+
     /// Whether the words are the form for unknown types: `\#`, unquoted, is the first.
     pub(crate) fn is_generic(&self) -> bool {
         self.peek().is_some_and(|word| !word.is_quoted && word.octets == b"\\#")
