@@ -272,3 +272,66 @@ pub const LATENCY_SAMPLE_BATCHES: u32 = 64;
 const _: () = assert!(UDP_BATCH_MAX <= 1_024, "sendmmsg takes no more (UIO_MAXIOV)");
 const _: () = assert!(TCP_IDLE_MS_MIN > TCP_MESSAGE_MS_MAX, "a message may take its whole time");
 const _: () = assert!(TCP_CONNECTIONS_PER_ADDRESS_MAX < TCP_CONNECTIONS_MAX);
+// ---- store ----
+
+/// Commits that wait for the writer of the embedded engine. Past it a submitter waits.
+pub const KV_QUEUE_COMMITS_MAX: usize = 1_024;
+/// Puts, deletes and preconditions of one commit of the embedded engine. More: refused.
+pub const KV_COMMIT_OPERATIONS_MAX: u32 = 65_536;
+/// Octets of one commit of the embedded engine: it stands in memory twice. More: refused.
+pub const KV_COMMIT_OCTETS_MAX: u64 = 32 << 20;
+/// Octets after which a page of a range ends early.
+pub const KV_PAGE_OCTETS_MAX: usize = 4 << 20;
+/// Octets of page cache of the embedded engine. Past it redb evicts.
+pub const REDB_CACHE_OCTETS: usize = 128 << 20;
+/// Commits that share one transaction. More wait for the next: one group stays short.
+pub const REDB_GROUP_COMMITS_MAX: usize = 512;
+/// Octets of commits after which a group takes no further one.
+pub const REDB_GROUP_OCTETS_MAX: u64 = 1 << 20;
+/// Commits that the change log keeps. Older ones are dropped: a follower that slow must rescan.
+pub const REDB_LOG_COMMITS_MAX: u64 = 200_000;
+/// Octets that the change log keeps. Older commits are dropped.
+pub const REDB_LOG_OCTETS_MAX: u64 = 256 << 20;
+/// Commits dropped from the log in one transaction, so that none pays for many others.
+pub const REDB_LOG_DROP_MAX: u32 = 4_096;
+/// Commits that a follower reads from the log at once.
+pub const REDB_FEED_READ_COMMITS_MAX: usize = 1_024;
+/// Octets after which a follower reads no further commit at once.
+pub const REDB_FEED_READ_OCTETS_MAX: usize = 4 << 20;
+
+const _: () = assert!(REDB_LOG_DROP_MAX as usize >= REDB_GROUP_COMMITS_MAX, "the log must shrink");
+const _: () = assert!(REDB_LOG_OCTETS_MAX >= 2 * KV_COMMIT_OCTETS_MAX, "the log holds any commit");
+/// Operations of one batch. More: refused; an import takes any number.
+pub const BATCH_OPERATIONS_MAX: usize = 4_096;
+/// Attempts of a batch that other writers of its zones get ahead of. Then it is refused.
+pub const BATCH_ATTEMPTS_MAX: u32 = 64;
+/// Locks that the zones share, so that writers of one process queue up rather than collide.
+pub const ZONE_LOCKS: usize = 256;
+/// Apexes that a store remembers in order to guess which zone a batch is about. Past it: forgotten.
+pub const ZONE_HINTS_MAX: usize = 16_384;
+/// Records that one RRset may have unless the zone's settings say otherwise. More: refused.
+pub const RRSET_RECORDS_DEFAULT_MAX: u32 = 100;
+/// Name servers in a zone's settings. More: refused.
+pub const ZONE_NAMESERVERS_MAX: usize = 16;
+/// Octets of a zone's description. More: refused.
+pub const ZONE_DESCRIPTION_OCTETS_MAX: usize = 1_024;
+/// RRsets or zones of one page of a listing. A greater limit is lowered to it.
+pub const LISTING_ITEMS_MAX: u32 = 10_000;
+/// RRsets of one page of a zone that is read as a whole.
+pub const ZONE_PAGE_RRSETS: u32 = 8_192;
+/// RRsets that an import writes in one commit: more would hold up the commits of others.
+pub const IMPORT_CHUNK_RRSETS: usize = 4_096;
+/// Octets of RRsets that an import writes in one commit.
+pub const IMPORT_CHUNK_OCTETS: u64 = 512 << 10;
+/// Commits of one import that are on their way at once.
+pub const IMPORT_CHUNKS_IN_FLIGHT: usize = 4;
+/// Milliseconds for which an import may stand still. Then a sweep takes its rows for left over.
+pub const IMPORT_IDLE_MS_MAX: u64 = 600_000;
+/// Rows that a sweep deletes in one commit.
+pub const SWEEP_CHUNK_ROWS: u32 = 2_048;
+
+const _: () = assert!(RRSET_RECORDS_DEFAULT_MAX <= RRSET_RECORDS_MAX, "the default is allowed");
+const _: () = assert!(
+    BATCH_OPERATIONS_MAX * 4 < KV_COMMIT_OPERATIONS_MAX as usize,
+    "a batch fits one commit: a row or an object, its precondition, a generation"
+);

@@ -1,1 +1,31 @@
-//! The store of record: zones and RRsets over a revisioned key-value store.
+//! The store: zones and records, with one revision per atomic commit.
+//!
+//! [`DnsStore`] keeps the rules of DNS over any engine that keeps the contract of
+//! [`kv::KeyValueStore`].
+//!
+//! **Invariant:** what was acknowledged is durable; a reader sees whole commits; revisions rise.
+//! **Not here:** the feed into a namespace (`export`).
+
+pub mod kv;
+pub mod redb;
+pub mod rules;
+pub mod serial;
+pub mod zone_settings;
+
+mod commits;
+mod dns_store;
+mod draft;
+mod import;
+mod journal;
+mod keys;
+mod operation;
+mod read;
+mod row;
+mod view;
+mod zone_object;
+
+pub use commits::{CommitStream, StoreCommit, ZoneCommit};
+pub use dns_store::DnsStore;
+pub use journal::ZoneCommitKind;
+pub use operation::{Batch, Committed, Expectation, Operation, StoreError};
+pub use read::{Listing, PageCursor, StoredRrset, StoredZone, ZoneContents};

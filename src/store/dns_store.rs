@@ -1,0 +1,314 @@
+//! [`DnsStore`]: zones and records over any engine.
+//!
+//! A batch is read, checked and built into one commit that expects every zone it touches to be as
+//! it was read. Writers of one process queue up by zone and build on each other's commits in
+//! flight, so that many of them share one fsync; writers of other processes are noticed by the
+//! engine, and the batch is built anew.
+//!
+//! **Invariant:** a batch is applied once or not at all.
+//! **Not here:** the rules (`store::rules`), reading (`store::read`), imports (`store::import`).
+
+use std::collections::HashSet;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tokio::sync::OwnedMutexGuard;
+
+use super::draft::{Built, Draft, DraftError, Staged};
+use super::keys;
+use super::kv::{KeyValueStore, KvError};
+use super::operation::{Batch, Committed, Expectation, Operation, StoreError};
+use super::view::{InFlight, View};
+use super::zone_settings::ZoneSettings;
+use crate::limits::{BATCH_ATTEMPTS_MAX, BATCH_OPERATIONS_MAX, ZONE_HINTS_MAX, ZONE_LOCKS};
+use crate::name::Name;
+use crate::record::{RecordType, Rrset};
+
+/// Zones and records. Cheap to share behind an [`Arc`]; every method may run concurrently.
+pub struct DnsStore {
+    /// The engine.
+    pub(super) kv: Arc<dyn KeyValueStore>,
+    /// Commits that are not yet durable.
+    in_flight: Arc<InFlight>,
+    /// One lock for every zone whose hash it gets.
+    locks: Vec<Arc<tokio::sync::Mutex<()>>>,
+    /// Spreads apexes over the locks.
+    hasher: std::hash::RandomState,
+    /// Apexes that batches were about: a guess of which locks the next one needs.
+    hints: Mutex<HashSet<Name>>,
+}
+
+/// What one commit is to do.
+enum Work<'a> {
+    /// A caller's batch.
+    Batch(&'a Batch),
+    /// The last step of an import.
+    Replace {
+        /// The zone.
+        apex: &'a Name,
+        /// Its settings, if they are to change.
+        settings: Option<&'a ZoneSettings>,
+        /// Its new rows.
+        staged: &'a Staged,
+    },
+}
+
+impl DnsStore {
+    /// Makes a store over an engine, and begins to sweep what imports left behind.
+    ///
+    /// Must be called within a tokio runtime.
+    pub fn new(kv: Arc<dyn KeyValueStore>) -> Arc<Self> {
+        let store = Arc::new(Self {
+            kv,
+            in_flight: Arc::default(),
+            locks: (0..ZONE_LOCKS).map(|_| Arc::default()).collect(),
+            hasher: std::hash::RandomState::new(),
+            hints: Mutex::default(),
+        });
+        store.spawn_sweep();
+        store
+    }
+
+    /// Returns the revision of the newest commit that changed a zone or a record, 0 without any.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    pub async fn revision(&self) -> Result<u64, StoreError> {
+        Ok(self.kv.get(keys::JOURNAL).await?.map_or(0, |found| found.revision))
+    }
+
+    /// Applies a batch as one commit.
+    ///
+    /// A batch that changes nothing (deletes of what is not there) makes no commit.
+    ///
+    /// # Errors
+    /// Every [`StoreError`] but [`StoreError::ImportLost`].
+    pub async fn apply(&self, batch: Batch) -> Result<Committed, StoreError> {
+        let operations = batch.operations.len() + batch.preconditions.len();
+        if operations > BATCH_OPERATIONS_MAX {
+            return Err(StoreError::BatchTooLarge { operations });
+        }
+        self.work(&Work::Batch(&batch)).await
+    }
+
+    /// Puts an RRset and returns the revision.
+    ///
+    /// # Errors
+    /// As [`DnsStore::apply`].
+    pub async fn set_record(&self, rrset: Rrset) -> Result<u64, StoreError> {
+        let committed = self.apply(vec![Operation::PutRrset(rrset)].into()).await?;
+        Ok(committed.revision)
+    }
+
+    /// Deletes an RRset and returns the revision, or `None` if there was none.
+    ///
+    /// # Errors
+    /// As [`DnsStore::apply`].
+    pub async fn delete_record(
+        &self,
+        owner: &Name,
+        rtype: RecordType,
+    ) -> Result<Option<u64>, StoreError> {
+        let delete = Operation::DeleteRrset { owner: owner.clone(), rtype };
+        let committed = self.apply(vec![delete].into()).await?;
+        Ok((committed.changed > 0).then_some(committed.revision))
+    }
+
+    /// Makes a zone and returns the revision.
+    ///
+    /// # Errors
+    /// [`StoreError::PreconditionFailed`] if there is one of that name; as [`DnsStore::apply`].
+    pub async fn create_zone(&self, settings: ZoneSettings) -> Result<u64, StoreError> {
+        let preconditions = vec![Expectation::ZoneAbsent { apex: settings.apex.clone() }];
+        let operations = vec![Operation::PutZone(settings)];
+        Ok(self.apply(Batch { operations, preconditions }).await?.revision)
+    }
+
+    /// Makes a zone or changes its settings, and returns the revision.
+    ///
+    /// # Errors
+    /// As [`DnsStore::apply`].
+    pub async fn set_zone(&self, settings: ZoneSettings) -> Result<u64, StoreError> {
+        Ok(self.apply(vec![Operation::PutZone(settings)].into()).await?.revision)
+    }
+
+    /// Deletes a zone with its records and returns the revision, or `None` if there was none.
+    ///
+    /// # Errors
+    /// As [`DnsStore::apply`].
+    pub async fn delete_zone(self: &Arc<Self>, apex: &Name) -> Result<Option<u64>, StoreError> {
+        let delete = Operation::DeleteZone { apex: apex.clone() };
+        let committed = self.apply(vec![delete].into()).await?;
+        if committed.changed == 0 {
+            return Ok(None);
+        }
+        self.spawn_sweep();
+        Ok(Some(committed.revision))
+    }
+
+    /// Switches a zone to the rows of an import.
+    pub(super) async fn replace(
+        &self,
+        apex: &Name,
+        settings: Option<&ZoneSettings>,
+        staged: &Staged,
+    ) -> Result<Committed, StoreError> {
+        self.work(&Work::Replace { apex, settings, staged }).await
+    }
+
+    /// Builds and makes one commit, anew as often as others get ahead.
+    async fn work(&self, work: &Work<'_>) -> Result<Committed, StoreError> {
+        let mut zones = self.guess_zones(work);
+        for attempt in 0..BATCH_ATTEMPTS_MAX {
+            let ended = self.in_flight.ended();
+            let locks = self.lock(&zones).await;
+            let view = View::open(&*self.kv, &self.in_flight).await?;
+            let mut draft = Draft::new(&view, now_ms());
+            match fill(&mut draft, work).await {
+                Ok(()) => {}
+                Err(DraftError::Refused(error)) => return Err(error),
+                Err(DraftError::Unsettled) => {
+                    drop(locks);
+                    // Bounded, should the commit have ended between the view and here.
+                    let _ = tokio::time::timeout(UNSETTLED_WAIT, ended).await;
+                    continue;
+                }
+            }
+            let touched = draft.touched();
+            if !touched.iter().all(|apex| zones.contains(apex)) {
+                self.remember(&touched);
+                zones = touched;
+                continue;
+            }
+            let built = draft.build().await?;
+            if built.commit.puts.is_empty() && built.commit.deletes.is_empty() {
+                let (revision, zones) = (self.revision().await?, Vec::new());
+                return Ok(Committed { revision, changed: 0, zones });
+            }
+            if let Some(committed) = self.make(built, locks).await? {
+                return Ok(committed);
+            }
+            self.check_import(work).await?;
+            back_off(attempt).await;
+        }
+        Err(StoreError::Contended { attempts: BATCH_ATTEMPTS_MAX })
+    }
+
+    /// Makes a commit; `None` if others got ahead.
+    async fn make(
+        &self,
+        built: Built,
+        locks: Vec<OwnedMutexGuard<()>>,
+    ) -> Result<Option<Committed>, StoreError> {
+        let Built { commit, zones, changed } = built;
+        let flight = self.in_flight.register(&commit);
+        let pending = self.kv.submit(commit).await?;
+        // The next writer of these zones builds on this commit while it is in flight.
+        drop(locks);
+        match pending.wait().await {
+            Ok(revision) => {
+                flight.land();
+                Ok(Some(Committed { revision, changed, zones }))
+            }
+            Err(KvError::Conflict { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Returns an error if the rows of an import were swept away.
+    async fn check_import(&self, work: &Work<'_>) -> Result<(), StoreError> {
+        let Work::Replace { staged, .. } = work else { return Ok(()) };
+        match self.kv.get(&keys::generation_key(staged.generation)).await? {
+            Some(found) if found.value == staged.marker => Ok(()),
+            _ => Err(StoreError::ImportLost),
+        }
+    }
+
+    /// Locks the zones, in an order that is the same for everyone.
+    async fn lock(&self, zones: &[Name]) -> Vec<OwnedMutexGuard<()>> {
+        let mut indexes: Vec<usize> = zones.iter().map(|apex| self.lock_index(apex)).collect();
+        indexes.sort_unstable();
+        indexes.dedup();
+        let mut guards = Vec::with_capacity(indexes.len());
+        for index in indexes {
+            guards.push(self.locks[index].clone().lock_owned().await);
+        }
+        guards
+    }
+
+    /// Returns which lock a zone has.
+    fn lock_index(&self, apex: &Name) -> usize {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(apex.as_wire());
+        usize::try_from(hasher.finish() % (self.locks.len() as u64)).unwrap_or(0)
+    }
+
+    /// Guesses which zones the work is about; a wrong guess costs a second attempt.
+    fn guess_zones(&self, work: &Work<'_>) -> Vec<Name> {
+        let operations = match work {
+            Work::Batch(batch) => &batch.operations,
+            Work::Replace { apex, .. } => return vec![(*apex).clone()],
+        };
+        let hints = self.hints.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut zones = HashSet::new();
+        for operation in operations {
+            let guess = match operation {
+                Operation::PutZone(settings) => Some(settings.apex.clone()),
+                Operation::PutRrsetIn { apex, .. }
+                | Operation::DeleteRrsetIn { apex, .. }
+                | Operation::DeleteZone { apex } => Some(apex.clone()),
+                Operation::PutRrset(Rrset { owner, .. }) | Operation::DeleteRrset { owner, .. } => {
+                    let mut above = std::iter::successors(Some(owner.clone()), Name::parent);
+                    above.find(|apex| hints.contains(apex))
+                }
+            };
+            zones.extend(guess);
+        }
+        zones.into_iter().collect()
+    }
+
+    /// Remembers zones for the next guess.
+    fn remember(&self, zones: &[Name]) {
+        let mut hints = self.hints.lock().unwrap_or_else(PoisonError::into_inner);
+        if hints.len() + zones.len() > ZONE_HINTS_MAX {
+            hints.clear();
+        }
+        hints.extend(zones.iter().cloned());
+    }
+}
+
+impl std::fmt::Debug for DnsStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DnsStore").finish_non_exhaustive()
+    }
+}
+
+/// Takes every step of the work.
+async fn fill(draft: &mut Draft<'_>, work: &Work<'_>) -> Result<(), DraftError> {
+    match work {
+        Work::Batch(batch) => {
+            draft.expect(&batch.preconditions).await?;
+            for operation in &batch.operations {
+                draft.apply(operation).await?;
+            }
+            Ok(())
+        }
+        Work::Replace { apex, settings, staged } => draft.replace(*settings, apex, staged).await,
+    }
+}
+
+/// Waits a random time that grows with the attempts, so that writers who collide spread out.
+async fn back_off(attempt: u32) {
+    let wait_us = rand::random_range(0..=200_u64 << attempt.min(8));
+    tokio::time::sleep(std::time::Duration::from_micros(wait_us)).await;
+}
+
+/// Returns the time in milliseconds since 1970, 0 if the clock stands before.
+pub(super) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// How long a batch waits for a commit in flight before it looks again.
+const UNSETTLED_WAIT: std::time::Duration = std::time::Duration::from_millis(20);

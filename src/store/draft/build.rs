@@ -1,0 +1,267 @@
+//! Ends a draft: the last checks, the new serials, and the keys of the commit.
+//!
+//! **Invariant:** a zone's counts are those of its rows.
+//! **Not here:** the steps of a batch (`store::draft`).
+
+use super::zone::ZoneDraft;
+use super::{Draft, Slot};
+use crate::name::Name;
+use crate::record::{Change, RecordType};
+use crate::store::import;
+use crate::store::journal::{self, JournalZone, ZoneCommitKind};
+use crate::store::keys;
+use crate::store::kv::{Commit, Cursor, KeyRange, Precondition};
+use crate::store::operation::StoreError;
+use crate::store::rules::{RuleError, check_owner};
+use crate::store::serial::{first_serial, next_serial};
+use crate::store::view::View;
+use crate::store::zone_object::written_serial;
+
+/// A commit, ready to be handed over.
+#[derive(Debug, Default)]
+pub(in crate::store) struct Built {
+    /// The commit; without puts and deletes there is nothing to do.
+    pub(in crate::store) commit: Commit,
+    /// The zones that it touches, and their serials.
+    pub(in crate::store) zones: Vec<(Name, u32)>,
+    /// RRsets and zones that change.
+    pub(in crate::store) changed: u64,
+}
+
+impl Draft<'_> {
+    /// Returns the zones that the draft touches or expects to be as they were.
+    pub(in crate::store) fn touched(&self) -> Vec<Name> {
+        let touched = self.slots.iter().filter(|(_, slot)| slot.is_touched || slot.is_expected);
+        touched.map(|(apex, _)| apex.clone()).collect()
+    }
+
+    /// Checks what only the whole batch shows, and makes the commit.
+    ///
+    /// # Errors
+    /// Every [`RuleError`] about an owner's types or a DNAME, and those of the engine.
+    pub(in crate::store) async fn build(mut self) -> Result<Built, StoreError> {
+        let mut built = Built::default();
+        let mut journal_zones = Vec::new();
+        let slots = std::mem::take(&mut self.slots);
+        for (apex, slot) in slots {
+            if !slot.is_touched && !slot.is_expected {
+                continue;
+            }
+            build_precondition(&mut built.commit, &apex, &slot);
+            if !slot.is_touched {
+                continue;
+            }
+            for generation in &slot.swept {
+                let value = import::swept_marker();
+                built.commit.puts.push((keys::generation_key(*generation), value));
+            }
+            let entry = match slot.zone {
+                Some(zone) => {
+                    let before = (slot.base.is_none(), slot.was_enabled);
+                    self.build_zone(&mut built, zone, before).await?
+                }
+                None if slot.base.is_some() => {
+                    built.commit.deletes.push(keys::zone_key(&apex));
+                    built.changed += 1;
+                    slot.was_enabled.then(|| JournalZone::removed(apex))
+                }
+                None => None,
+            };
+            journal_zones.extend(entry);
+        }
+        let is_empty = built.commit.puts.is_empty() && built.commit.deletes.is_empty();
+        if !is_empty {
+            let entry = journal::encode(&journal_zones);
+            built.commit.puts.push((keys::JOURNAL.to_vec(), entry));
+        }
+        Ok(built)
+    }
+
+    /// Ends one zone that exists after the commit.
+    async fn build_zone(
+        &self,
+        built: &mut Built,
+        mut zone: ZoneDraft,
+        (is_absent, was_enabled): (bool, bool),
+    ) -> Result<Option<JournalZone>, StoreError> {
+        check_zone(self.view, &zone).await?;
+        let apex = zone.object.settings.apex.clone();
+        let mut changes = Vec::new();
+        let changed = build_rows(&mut built.commit, &mut zone, &mut changes);
+        built.changed += changed
+            + u64::from(zone.is_settings_changed || zone.is_new)
+            + u64::from(zone.written_serial.is_some());
+        if let Some(staged) = &zone.replaced_by {
+            let key = keys::generation_key(staged.generation);
+            let value = staged.marker.clone();
+            built.commit.preconditions.push(Precondition::HasValue { key: key.clone(), value });
+            built.commit.deletes.push(key);
+            built.changed += staged.rrset_count;
+        }
+        zone.object.has_apex_ns = match zone.owners.get(&apex) {
+            Some(owner) => owner.after.contains_key(&RecordType::NS),
+            None => zone.object.has_apex_ns,
+        };
+        zone.object.serial = self.serial_after(&zone);
+        zone.object.version += 1;
+        zone.object.modified_at_ms = self.now_ms;
+        built.zones.push((apex.clone(), zone.object.serial));
+        built.commit.puts.push((keys::zone_key(&apex), zone.object.encode()));
+        let is_enabled = zone.object.settings.is_enabled;
+        let is_whole = is_absent || zone.is_new || !was_enabled || zone.replaced_by.is_some();
+        let kind = match (is_enabled, was_enabled) {
+            (false, false) => return Ok(None),
+            (false, true) => ZoneCommitKind::Removed,
+            (true, _) if is_whole => ZoneCommitKind::Replaced,
+            (true, _) => {
+                let is_ns_synthesised = zone.is_settings_changed || zone.had_apex_ns;
+                let ns = zone.object.synthesised_ns().filter(|_| is_ns_synthesised);
+                if let Some(ns) = ns {
+                    changes.retain(|change| {
+                        *change.owner() != apex || change.rtype() != RecordType::NS
+                    });
+                    changes.push(Change::Put(ns));
+                }
+                changes.push(Change::Put(zone.object.soa_rrset()));
+                ZoneCommitKind::Changes(changes)
+            }
+        };
+        let (serial, is_settings_changed) = (zone.object.serial, zone.is_settings_changed);
+        Ok(Some(JournalZone { apex, serial, is_settings_changed, kind }))
+    }
+
+    /// Returns the serial that the zone has after the commit.
+    fn serial_after(&self, zone: &ZoneDraft) -> u32 {
+        let (object, policy) = (&zone.object, zone.object.settings.serial_policy);
+        match zone.written_serial {
+            Some(written) if zone.is_new => written,
+            Some(written) => written_serial(object.serial, written)
+                .unwrap_or_else(|| next_serial(object.serial, policy, self.now_ms)),
+            None if zone.is_new => first_serial(policy, self.now_ms),
+            None => next_serial(object.serial, policy, self.now_ms),
+        }
+    }
+}
+
+/// Expects the zone object to be as it was read.
+fn build_precondition(commit: &mut Commit, apex: &Name, slot: &Slot) {
+    let key = keys::zone_key(apex);
+    commit.preconditions.push(match &slot.base {
+        Some(base) => Precondition::HasValue { key, value: base.value.clone() },
+        None => Precondition::Absent { key },
+    });
+}
+
+/// Writes and deletes the rows of the owners that changed, and notes the changes; returns how
+/// many RRsets changed.
+fn build_rows(commit: &mut Commit, zone: &mut ZoneDraft, changes: &mut Vec<Change>) -> u64 {
+    let apex = zone.object.settings.apex.clone();
+    let generation = zone.object.generation;
+    let mut changed = 0;
+    for (owner, draft) in &zone.owners {
+        for rtype in &draft.touched {
+            let (before, after) = (draft.before.get(rtype), draft.after.get(rtype));
+            let key = keys::row_key(generation, &apex, owner, *rtype);
+            let object = &mut zone.object;
+            if let Some((row, _)) = before {
+                object.rrset_count = object.rrset_count.saturating_sub(1);
+                object.record_count = object.record_count.saturating_sub(row.record_count());
+            }
+            match after {
+                Some(row) => {
+                    object.rrset_count += 1;
+                    object.record_count += row.record_count();
+                    commit.puts.push((key, row.encode()));
+                    changes.push(Change::Put(row.clone().into_rrset(owner.clone(), *rtype)));
+                }
+                // Put and deleted in the same batch: there is nothing to tell.
+                None if before.is_none() => continue,
+                None => {
+                    commit.deletes.push(key);
+                    changes.push(Change::Delete { owner: owner.clone(), rtype: *rtype });
+                }
+            }
+            changed += 1;
+        }
+    }
+    changed
+}
+
+/// Checks the types of every owner that changed, and that nothing stands below a DNAME.
+async fn check_zone(view: &View, zone: &ZoneDraft) -> Result<(), StoreError> {
+    let apex = &zone.object.settings.apex;
+    for (owner, draft) in zone.owners.iter().filter(|(_, draft)| !draft.touched.is_empty()) {
+        let types: Vec<RecordType> = draft.after.keys().copied().collect();
+        check_owner(owner, apex, &types)?;
+        let is_new_dname = draft.after.contains_key(&RecordType::DNAME)
+            && !draft.before.contains_key(&RecordType::DNAME);
+        if is_new_dname && let Some(below) = name_below(view, zone, owner).await? {
+            return Err(RuleError::BelowDname { owner: below, dname: owner.clone() }.into());
+        }
+        let is_new_owner = draft.before.is_empty() && !types.is_empty();
+        if is_new_owner && let Some(dname) = dname_above(view, zone, owner).await? {
+            return Err(RuleError::BelowDname { owner: owner.clone(), dname }.into());
+        }
+    }
+    Ok(())
+}
+
+/// Returns a name below `owner` that has data after the batch.
+async fn name_below(
+    view: &View,
+    zone: &ZoneDraft,
+    owner: &Name,
+) -> Result<Option<Name>, StoreError> {
+    let is_below = |name: &Name| name != owner && name.is_at_or_below(owner);
+    let drafted =
+        zone.owners.iter().find(|(name, draft)| is_below(name) && !draft.after.is_empty());
+    if let Some((name, _)) = drafted {
+        return Ok(Some(name.clone()));
+    }
+    if zone.has_no_rows() {
+        return Ok(None);
+    }
+    let apex = &zone.object.settings.apex;
+    let range: KeyRange = keys::rows_below(zone.object.generation, apex, owner);
+    let mut cursor: Option<Cursor> = None;
+    loop {
+        let (keys_found, next) = view.read_page(&range, cursor.as_ref()).await?;
+        for key in keys_found {
+            let (name, _) = keys::parse_row_key(&key, apex)?;
+            // An owner that the batch has read is judged above by what becomes of it.
+            if !zone.owners.contains_key(&name) {
+                return Ok(Some(name));
+            }
+        }
+        match next {
+            Some(next) => cursor = Some(next),
+            None => return Ok(None),
+        }
+    }
+}
+
+/// Returns the owner of a DNAME above `owner`, in the zone, after the batch.
+async fn dname_above(
+    view: &View,
+    zone: &ZoneDraft,
+    owner: &Name,
+) -> Result<Option<Name>, StoreError> {
+    let apex = &zone.object.settings.apex;
+    let above = std::iter::successors(owner.parent(), Name::parent);
+    let above: Vec<Name> = above.take_while(|name| name.is_at_or_below(apex)).collect();
+    let mut unread = Vec::new();
+    for name in above {
+        match zone.owners.get(&name) {
+            Some(draft) if draft.after.contains_key(&RecordType::DNAME) => return Ok(Some(name)),
+            Some(_) => {}
+            None => unread.push(name),
+        }
+    }
+    if unread.is_empty() || zone.has_no_rows() {
+        return Ok(None);
+    }
+    let key = |name| keys::row_key(zone.object.generation, apex, name, RecordType::DNAME);
+    let row_keys: Vec<Vec<u8>> = unread.iter().map(key).collect();
+    let found = view.read(&row_keys).await?;
+    Ok(unread.into_iter().zip(found).find(|(_, seen)| seen.is_some()).map(|(name, _)| name))
+}

@@ -1,0 +1,167 @@
+//! One zone of a draft: its object and the owners that the batch has to do with.
+//!
+//! **Invariant:** an owner is read as a whole before it changes, so its rules can be judged.
+//! **Not here:** which zone a record belongs to (`store::draft`).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Staged;
+use crate::name::Name;
+use crate::record::RecordType;
+use crate::store::keys;
+use crate::store::kv::{KeyRange, KvError};
+use crate::store::row::Row;
+use crate::store::view::View;
+use crate::store::zone_object::{StoredSoa, ZoneObject};
+use crate::store::zone_settings::ZoneSettings;
+
+/// A zone as it becomes.
+pub(super) struct ZoneDraft {
+    /// The object; serial, version and counts are brought up to date at the end.
+    pub(super) object: ZoneObject,
+    /// The owners that were read.
+    pub(super) owners: BTreeMap<Name, OwnerDraft>,
+    /// Whether the batch makes the zone, so that it has no rows in the store.
+    pub(super) is_new: bool,
+    /// Whether the batch switches the zone to the rows of an import.
+    pub(super) replaced_by: Option<Staged>,
+    /// Whether settings changed.
+    pub(super) is_settings_changed: bool,
+    /// The serial of an SOA that the batch puts.
+    pub(super) written_serial: Option<u32>,
+    /// Whether the apex had an NS RRset of its own.
+    pub(super) had_apex_ns: bool,
+}
+
+/// One owner as it was and as it becomes, without the SOA.
+#[derive(Default)]
+pub(super) struct OwnerDraft {
+    /// The rows before, each with its revision if it is durable.
+    pub(super) before: BTreeMap<RecordType, (Row, Option<u64>)>,
+    /// The rows after.
+    pub(super) after: BTreeMap<RecordType, Row>,
+    /// The types that the batch put or deleted.
+    pub(super) touched: BTreeSet<RecordType>,
+}
+
+impl ZoneDraft {
+    /// Begins with a zone that exists.
+    pub(super) fn existing(object: ZoneObject) -> Self {
+        let had_apex_ns = object.has_apex_ns;
+        Self {
+            object,
+            owners: BTreeMap::new(),
+            is_new: false,
+            replaced_by: None,
+            is_settings_changed: false,
+            written_serial: None,
+            had_apex_ns,
+        }
+    }
+
+    /// Begins with a zone that the batch makes.
+    pub(super) fn new(settings: ZoneSettings, now_ms: u64) -> Self {
+        // 64 random bits: two of the at most millions of generations never meet.
+        let object = ZoneObject::new(settings, rand::random(), now_ms);
+        Self { is_new: true, is_settings_changed: true, ..Self::existing(object) }
+    }
+
+    /// Takes other settings.
+    pub(super) fn put_settings(&mut self, settings: ZoneSettings) {
+        self.object.settings = settings;
+        self.is_settings_changed = true;
+    }
+
+    /// Takes an SOA.
+    pub(super) fn put_soa(&mut self, soa: StoredSoa, serial: u32) {
+        self.object.soa = Some(soa);
+        self.written_serial = Some(serial);
+    }
+
+    /// Drops the SOA that was written; whether there was one.
+    pub(super) fn delete_soa(&mut self) -> bool {
+        self.written_serial = None;
+        self.object.soa.take().is_some()
+    }
+
+    /// Switches to the rows of an import.
+    pub(super) fn replace(&mut self, staged: &Staged, now_ms: u64) {
+        self.owners.clear();
+        let object = &mut self.object;
+        object.generation = staged.generation;
+        object.has_apex_ns = staged.has_apex_ns;
+        object.rrset_count = staged.rrset_count;
+        object.record_count = staged.record_count;
+        let soa = staged.soa.as_ref().and_then(|rrset| StoredSoa::new(rrset, now_ms));
+        self.written_serial = soa.as_ref().map(|(_, serial)| *serial);
+        object.soa = soa.map(|(soa, _)| soa);
+        self.replaced_by = Some(staged.clone());
+    }
+
+    /// Returns an owner at or below the apex, read from the view the first time.
+    pub(super) async fn owner(
+        &mut self,
+        view: &View,
+        owner: &Name,
+    ) -> Result<&mut OwnerDraft, KvError> {
+        if !self.owners.contains_key(owner) {
+            let read = if self.has_no_rows() {
+                OwnerDraft::default()
+            } else {
+                self.read_owner(view, owner).await?
+            };
+            self.owners.insert(owner.clone(), read);
+        }
+        Ok(self.owners.entry(owner.clone()).or_default())
+    }
+
+    /// Returns the revision of an RRset if there is one: the inner `None` while it is in flight.
+    pub(super) async fn find(
+        &mut self,
+        view: &View,
+        owner: &Name,
+        rtype: RecordType,
+    ) -> Result<Option<Option<u64>>, KvError> {
+        if !owner.is_at_or_below(&self.object.settings.apex) {
+            return Ok(None);
+        }
+        let found = self.owner(view, owner).await?.before.get(&rtype);
+        Ok(found.map(|(_, revision)| *revision))
+    }
+
+    /// Whether the zone has no rows in the store that the batch may have to do with.
+    pub(super) fn has_no_rows(&self) -> bool {
+        self.is_new && self.replaced_by.is_none()
+    }
+
+    /// Reads the rows of an owner.
+    async fn read_owner(&self, view: &View, owner: &Name) -> Result<OwnerDraft, KvError> {
+        let apex = &self.object.settings.apex;
+        let prefix = keys::rows_at(self.object.generation, apex, owner);
+        let mut draft = OwnerDraft::default();
+        for (key, seen) in view.read_range(&KeyRange::prefix(&prefix)).await? {
+            let (_, rtype) = keys::parse_row_key(&key, apex)?;
+            let row = Row::decode(&seen.value)?;
+            draft.after.insert(rtype, row.clone());
+            draft.before.insert(rtype, (row, seen.revision));
+        }
+        Ok(draft)
+    }
+}
+
+impl OwnerDraft {
+    /// Puts an RRset.
+    pub(super) fn put(&mut self, rtype: RecordType, row: Row) {
+        self.after.insert(rtype, row);
+        self.touched.insert(rtype);
+    }
+
+    /// Deletes an RRset; whether it was there.
+    pub(super) fn delete(&mut self, rtype: RecordType) -> bool {
+        let was_there = self.after.remove(&rtype).is_some();
+        if was_there {
+            self.touched.insert(rtype);
+        }
+        was_there
+    }
+}

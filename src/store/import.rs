@@ -1,0 +1,326 @@
+//! Imports of whole zones, of any size, as one commit; and the sweep of what is no longer used.
+//!
+//! An import writes its rows under a new generation, which nobody reads, chunk by chunk under quiet
+//! keys. One last commit switches the zone object to it: readers and followers see the old zone or
+//! the new one. The rows of the old generation, and those of an import that broke off, are swept.
+//!
+//! A generation has a key while it is being filled (value: `f` and the time of the newest chunk,
+//! 64 bits) or is to be swept (value: `s`).
+//!
+//! **Invariant:** rows are swept only when no zone object can switch to their generation any more.
+//! **Not here:** the switch (`store::draft`), master files (`record::master`).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::dns_store::{DnsStore, now_ms};
+use super::draft::Staged;
+use super::keys;
+use super::kv::{Commit, KvError, KvLimits, PendingCommit, Precondition};
+use super::operation::StoreError;
+use super::row;
+use super::rules::{RuleError, check_owner, check_rrset};
+use super::zone_settings::ZoneSettings;
+use crate::limits::{
+    IMPORT_CHUNK_OCTETS, IMPORT_CHUNK_RRSETS, IMPORT_CHUNKS_IN_FLIGHT, IMPORT_IDLE_MS_MAX,
+    SWEEP_CHUNK_ROWS,
+};
+use crate::name::Name;
+use crate::record::{RecordType, Rrset};
+
+/// What the value of a generation's key begins with while it is being filled.
+const FILLING: u8 = b'f';
+/// The value of the key of a generation that is to be swept.
+const SWEPT: u8 = b's';
+
+/// Returns the value that says that a generation is to be swept.
+pub(super) fn swept_marker() -> Vec<u8> {
+    vec![SWEPT]
+}
+
+/// Returns the value that says that a generation is being filled.
+fn filling_marker(now_ms: u64) -> Vec<u8> {
+    [&[FILLING][..], &now_ms.to_be_bytes()].concat()
+}
+
+/// The RRsets of an import, checked and ready to be written.
+struct Prepared {
+    /// Keys and values, by rising key.
+    rows: Vec<(Vec<u8>, Vec<u8>)>,
+    /// What the switch needs to know; its marker is filled in later.
+    staged: Staged,
+}
+
+impl DnsStore {
+    /// Replaces the records of a zone by `rrsets`, as one commit, and returns its revision.
+    ///
+    /// The zone is made if there is none. `settings` replaces its settings, `None` leaves them as
+    /// they are. The serial is that of the imported SOA if it is newer than the zone's. `progress`
+    /// hears now and then how many RRsets are written.
+    ///
+    /// # Errors
+    /// [`StoreError::Rule`] for the first RRset that breaks a rule, with nothing changed;
+    /// [`StoreError::ImportLost`]; those of the engine.
+    pub async fn import_zone(
+        self: &Arc<Self>,
+        apex: &Name,
+        rrsets: Vec<Rrset>,
+        settings: Option<ZoneSettings>,
+        progress: &(dyn Fn(u64) + Send + Sync),
+    ) -> Result<u64, StoreError> {
+        let records_max = match &settings {
+            Some(settings) => settings.rrset_records_max,
+            None => match self.get_zone(apex).await? {
+                Some(zone) => zone.settings.rrset_records_max,
+                None => ZoneSettings::new(apex.clone()).rrset_records_max,
+            },
+        };
+        if let Some(settings) = &settings {
+            settings.check()?;
+        }
+        let (generation, zone) = (rand::random(), apex.clone());
+        let prepare = move || prepare(&zone, rrsets, generation, records_max, now_ms());
+        let Prepared { rows, mut staged } =
+            tokio::task::spawn_blocking(prepare).await.map_err(KvError::engine)??;
+        let outcome = match self.stage(rows, &mut staged, progress).await {
+            Ok(()) => self.replace(apex, settings.as_ref(), &staged).await,
+            Err(error) => Err(error),
+        };
+        if outcome.is_err() {
+            self.give_up(&staged).await;
+        }
+        self.spawn_sweep();
+        Ok(outcome?.revision)
+    }
+
+    /// Writes the rows under the new generation.
+    async fn stage(
+        &self,
+        rows: Vec<(Vec<u8>, Vec<u8>)>,
+        staged: &mut Staged,
+        progress: &(dyn Fn(u64) + Send + Sync),
+    ) -> Result<(), StoreError> {
+        let key = keys::generation_key(staged.generation);
+        staged.marker = filling_marker(now_ms());
+        let begin = Commit {
+            preconditions: vec![Precondition::Absent { key: key.clone() }],
+            puts: vec![(key.clone(), staged.marker.clone())],
+            deletes: Vec::new(),
+        };
+        self.kv.commit(begin).await?;
+        let mut rows = rows.into_iter().peekable();
+        let mut in_flight: VecDeque<(PendingCommit, u64)> = VecDeque::new();
+        let mut written = 0;
+        while rows.peek().is_some() {
+            let marker = filling_marker(now_ms());
+            let mut chunk = Commit {
+                preconditions: vec![Precondition::HasValue {
+                    key: key.clone(),
+                    value: std::mem::replace(&mut staged.marker, marker.clone()),
+                }],
+                puts: vec![(key.clone(), marker)],
+                deletes: Vec::new(),
+            };
+            fill_chunk(&mut chunk, &mut rows, self.kv.limits());
+            written += chunk.puts.len() as u64 - 1;
+            in_flight.push_back((self.kv.submit(chunk).await?, written));
+            if in_flight.len() >= IMPORT_CHUNKS_IN_FLIGHT
+                && let Some((oldest, count)) = in_flight.pop_front()
+            {
+                wait_chunk(oldest).await?;
+                progress(count);
+            }
+        }
+        for (chunk, count) in in_flight {
+            wait_chunk(chunk).await?;
+            progress(count);
+        }
+        Ok(())
+    }
+
+    /// Marks the rows of an import that failed for the sweep.
+    async fn give_up(&self, staged: &Staged) {
+        let key = keys::generation_key(staged.generation);
+        let value = staged.marker.clone();
+        let commit = Commit {
+            preconditions: vec![Precondition::HasValue { key: key.clone(), value }],
+            puts: vec![(key, swept_marker())],
+            deletes: Vec::new(),
+        };
+        if let Err(error) = self.kv.commit(commit).await {
+            tracing::warn!(%error, "an import's rows stay until they are swept as left over");
+        }
+    }
+
+    /// Starts a task that sweeps what is to be swept now, then ends.
+    pub(super) fn spawn_sweep(self: &Arc<Self>) {
+        // The task holds no store: one that is dropped meanwhile must close its file.
+        let store = Arc::downgrade(self);
+        tokio::spawn(async move {
+            loop {
+                let Some(store) = store.upgrade() else { return };
+                match store.sweep_chunk().await {
+                    Ok(true) => {}
+                    Ok(false) => return,
+                    Err(error) => {
+                        tracing::warn!(%error, "the sweep of old rows stopped; the next goes on");
+                        return;
+                    }
+                }
+                drop(store);
+                tokio::task::yield_now().await;
+            }
+        });
+    }
+
+    /// Deletes some rows that nobody reads any more; whether there may be more.
+    async fn sweep_chunk(&self) -> Result<bool, KvError> {
+        let page = self.kv.range(&keys::generation_range(), None, GENERATIONS_PAGE).await?;
+        for (key, found) in page.entries {
+            if found.value != swept_marker() {
+                self.mark_left_over(&key, &found.value).await?;
+                continue;
+            }
+            let generation = keys::parse_generation_key(&key)?;
+            let limit = SWEEP_CHUNK_ROWS.min(self.kv.limits().operations_max.saturating_sub(2));
+            let range = keys::rows_of_generation(generation);
+            let rows = self.kv.range(&range, None, limit).await?;
+            let mut deletes: Vec<Vec<u8>> = rows.entries.into_iter().map(|(key, _)| key).collect();
+            if rows.next.is_none() {
+                deletes.push(key);
+            }
+            self.kv.commit(Commit { deletes, ..Commit::default() }).await?;
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    /// Marks a generation for the sweep if its import has stood still for too long.
+    async fn mark_left_over(&self, key: &[u8], marker: &[u8]) -> Result<(), KvError> {
+        let newest_ms = marker.get(1..9).and_then(|octets| octets.try_into().ok());
+        let newest_ms = newest_ms.map_or(0, u64::from_be_bytes);
+        if now_ms().saturating_sub(newest_ms) < IMPORT_IDLE_MS_MAX {
+            return Ok(());
+        }
+        let (key, value) = (key.to_vec(), marker.to_vec());
+        let commit = Commit {
+            preconditions: vec![Precondition::HasValue { key: key.clone(), value }],
+            puts: vec![(key, swept_marker())],
+            deletes: Vec::new(),
+        };
+        match self.kv.commit(commit).await {
+            // It goes on after all, or somebody else marked it.
+            Ok(_) | Err(KvError::Conflict { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Moves as many rows into a chunk as one commit may have.
+fn fill_chunk(
+    chunk: &mut Commit,
+    rows: &mut std::iter::Peekable<std::vec::IntoIter<(Vec<u8>, Vec<u8>)>>,
+    limits: KvLimits,
+) {
+    let operations_max = (limits.operations_max as usize - 1).min(IMPORT_CHUNK_RRSETS);
+    let octets_max = IMPORT_CHUNK_OCTETS.min(limits.octets_max);
+    let mut octets = chunk.octets();
+    while let Some((key, value)) = rows.peek() {
+        octets += (key.len() + value.len()) as u64;
+        let is_full = chunk.puts.len() + 1 > operations_max || octets > octets_max;
+        if is_full && chunk.puts.len() > 1 {
+            return;
+        }
+        chunk.puts.extend(rows.next());
+    }
+}
+
+/// Waits for a chunk; that its generation was marked meanwhile means that it is lost.
+async fn wait_chunk(chunk: PendingCommit) -> Result<(), StoreError> {
+    match chunk.wait().await {
+        Ok(_) => Ok(()),
+        Err(KvError::Conflict { .. }) => Err(StoreError::ImportLost),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Checks every RRset and makes the rows.
+fn prepare(
+    apex: &Name,
+    mut rrsets: Vec<Rrset>,
+    generation: u64,
+    records_max: u32,
+    now_ms: u64,
+) -> Result<Prepared, StoreError> {
+    let mut staged = Staged {
+        generation,
+        marker: Vec::new(),
+        soa: None,
+        has_apex_ns: false,
+        rrset_count: 0,
+        record_count: 0,
+    };
+    for rrset in &rrsets {
+        check_rrset(rrset, apex, records_max)?;
+    }
+    let soa_at = rrsets.iter().position(|rrset| rrset.rtype == RecordType::SOA);
+    staged.soa = soa_at.map(|index| rrsets.swap_remove(index));
+    let mut rows = Vec::with_capacity(rrsets.len());
+    for rrset in rrsets {
+        if rrset.rtype == RecordType::SOA {
+            return Err(RuleError::Twice { owner: rrset.owner, rtype: rrset.rtype }.into());
+        }
+        staged.has_apex_ns |= rrset.rtype == RecordType::NS && rrset.owner == *apex;
+        staged.rrset_count += 1;
+        staged.record_count += rrset.rdata.count() as u64;
+        let key = keys::row_key(generation, apex, &rrset.owner, rrset.rtype);
+        rows.push((key, row::encode(rrset.ttl_s, now_ms, &rrset.rdata)));
+    }
+    rows.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+    check_rows(apex, &rows)?;
+    Ok(Prepared { rows, staged })
+}
+
+/// Checks the owners of sorted rows against each other: the rows of an owner stand together, and
+/// names below it behind them.
+fn check_rows(apex: &Name, rows: &[(Vec<u8>, Vec<u8>)]) -> Result<(), StoreError> {
+    let name_of = |key: &'_ Vec<u8>| key.len().saturating_sub(2);
+    let same_owner = |a: &(Vec<u8>, Vec<u8>), b: &(Vec<u8>, Vec<u8>)| {
+        a.0[..name_of(&a.0)] == b.0[..name_of(&b.0)]
+    };
+    // The key prefix of everything below the newest DNAME.
+    let mut dname: Option<(Vec<u8>, Name)> = None;
+    let mut types = Vec::new();
+    for at in rows.chunk_by(same_owner) {
+        let (first, _) = &at[0];
+        if let Some((prefix, dname)) = &dname
+            && first.starts_with(prefix)
+        {
+            let (owner, _) = keys::parse_row_key(first, apex)?;
+            return Err(RuleError::BelowDname { owner, dname: dname.clone() }.into());
+        }
+        types.clear();
+        for (key, _) in at {
+            let rtype = key.last_chunk::<2>().map_or(0, |octets| u16::from_be_bytes(*octets));
+            types.push(RecordType(rtype));
+        }
+        // Most owners have one type that stands beside anything: their names are never parsed.
+        let is_plain = !types.contains(&RecordType::CNAME) && !types.contains(&RecordType::DNAME);
+        if is_plain && types.is_sorted_by(|a, b| a < b) {
+            continue;
+        }
+        let (owner, _) = keys::parse_row_key(first, apex)?;
+        if let Some(pair) = types.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(RuleError::Twice { owner, rtype: pair[0] }.into());
+        }
+        check_owner(&owner, apex, &types)?;
+        if types.contains(&RecordType::DNAME) {
+            // The name's own rows go on with 0x00 behind it, the names below with a label.
+            dname = Some((first[..name_of(first) - 1].to_vec(), owner));
+        }
+    }
+    Ok(())
+}
+
+/// Generations that a sweep looks at in one go.
+const GENERATIONS_PAGE: u32 = 100;

@@ -1,0 +1,241 @@
+//! The keys under which zones and records stand in the engine, and the order that they make.
+//!
+//! | key | what stands there | in the feed |
+//! |---|---|---|
+//! | `J` | the journal: what the newest commit changed (`store::journal`) | yes |
+//! | `Z` name | a zone object (`store::zone_object`) | yes |
+//! | `g` generation | a generation that is being filled or swept (`store::import`) | no |
+//! | `r` generation name 0x00 type | one RRset (`store::row`) | no |
+//!
+//! A name is written label by label from the right, so that the octet order of keys is the
+//! canonical order of names (RFC 4034 section 6.1) and a subtree is one range. Each label ends in
+//! 0x00; within it 0x00 becomes 0x01 0x01 and 0x01 becomes 0x01 0x02. The name of a row is
+//! relative to the apex. A generation is the 64-bit number under which one version of a zone's
+//! rows stands: an import fills a new one and the zone object then switches to it.
+//!
+//! **Invariant:** every key that is written reads back as what it was made of.
+//! **Not here:** the public keys `dns:{owner}:{TYPE}` (`feed::key`).
+
+use crate::limits::NAME_OCTETS_MAX;
+use crate::name::Name;
+use crate::record::RecordType;
+use crate::store::kv::{KeyRange, KvError};
+
+/// The key of the journal.
+pub(super) const JOURNAL: &[u8] = b"J";
+/// What the keys of zone objects begin with.
+const ZONE: u8 = b'Z';
+/// What the keys of generations begin with.
+const GENERATION: u8 = b'g';
+/// What the keys of rows begin with.
+const ROW: u8 = b'r';
+/// Ends a label, and stands between a row's name and its type.
+const END: u8 = 0;
+/// Begins an escape.
+const ESCAPE: u8 = 1;
+/// Octets in front of a row's name: `r` and the generation.
+pub(super) const ROW_NAME_AT: usize = 9;
+
+/// Returns the key of the zone object of `apex`.
+pub(super) fn zone_key(apex: &Name) -> Vec<u8> {
+    let mut key = vec![ZONE];
+    push_labels(&mut key, apex.as_wire());
+    key
+}
+
+/// Returns the range of all zone objects, in canonical order of their apexes.
+pub(super) fn zone_range() -> KeyRange {
+    KeyRange::prefix(&[ZONE])
+}
+
+/// Returns the key that says that a generation is being filled or swept.
+pub(super) fn generation_key(generation: u64) -> Vec<u8> {
+    [&[GENERATION][..], &generation.to_be_bytes()].concat()
+}
+
+/// Returns the range of all keys that [`generation_key`] makes.
+pub(super) fn generation_range() -> KeyRange {
+    KeyRange::prefix(&[GENERATION])
+}
+
+/// Reads back what [`generation_key`] made.
+///
+/// # Errors
+/// [`KvError::Unreadable`].
+pub(super) fn parse_generation_key(key: &[u8]) -> Result<u64, KvError> {
+    let octets = key.get(1..).and_then(|octets| octets.try_into().ok());
+    octets.map(u64::from_be_bytes).ok_or(KvError::Unreadable { what: "the key of a generation" })
+}
+
+/// Returns the range of all rows of a generation, in canonical order of their owners.
+pub(super) fn rows_of_generation(generation: u64) -> KeyRange {
+    KeyRange::prefix(&row_prefix(generation))
+}
+
+/// Returns the key of the row of (`owner`, `rtype`); `owner` is at or below `apex`.
+pub(super) fn row_key(generation: u64, apex: &Name, owner: &Name, rtype: RecordType) -> Vec<u8> {
+    let mut key = rows_at(generation, apex, owner);
+    key.extend_from_slice(&rtype.0.to_be_bytes());
+    key
+}
+
+/// Returns what the keys of all rows of `owner` begin with.
+pub(super) fn rows_at(generation: u64, apex: &Name, owner: &Name) -> Vec<u8> {
+    let mut key = rows_at_or_below(generation, apex, owner);
+    key.push(END);
+    key
+}
+
+/// Returns what the keys of all rows of `owner` and of the names below it begin with.
+pub(super) fn rows_at_or_below(generation: u64, apex: &Name, owner: &Name) -> Vec<u8> {
+    debug_assert!(owner.is_at_or_below(apex));
+    let mut key = row_prefix(generation);
+    let relative_len = owner.as_wire().len() - apex.as_wire().len();
+    push_labels(&mut key, &owner.as_wire()[..relative_len]);
+    key
+}
+
+/// Returns the range of the rows of names below `owner`, `owner`'s own left out.
+pub(super) fn rows_below(generation: u64, apex: &Name, owner: &Name) -> KeyRange {
+    let range = KeyRange::prefix(&rows_at_or_below(generation, apex, owner));
+    let mut start = range.start;
+    start.push(END + 1);
+    KeyRange { start, end: range.end }
+}
+
+/// Reads back owner and type from a row's key.
+///
+/// # Errors
+/// [`KvError::Unreadable`].
+pub(super) fn parse_row_key(key: &[u8], apex: &Name) -> Result<(Name, RecordType), KvError> {
+    let unreadable = KvError::Unreadable { what: "the key of an RRset" };
+    let parse = || {
+        let (name, rtype) = key.get(ROW_NAME_AT..)?.split_last_chunk::<2>()?;
+        let (end, labels) = name.split_last()?;
+        let owner = parse_labels(labels, apex.as_wire())?;
+        (*end == END).then_some((owner, RecordType(u16::from_be_bytes(*rtype))))
+    };
+    parse().ok_or(unreadable)
+}
+
+/// Returns what the keys of a generation's rows begin with.
+fn row_prefix(generation: u64) -> Vec<u8> {
+    let mut key = Vec::with_capacity(48);
+    key.push(ROW);
+    key.extend_from_slice(&generation.to_be_bytes());
+    key
+}
+
+/// Appends the labels of `wire` (with or without a root label) from the right.
+fn push_labels(key: &mut Vec<u8>, wire: &[u8]) {
+    let (mut starts, mut count, mut at) = ([0_u8; NAME_OCTETS_MAX], 0, 0);
+    while let Some(&len) = wire.get(at).filter(|len| **len > 0) {
+        starts[count] = u8::try_from(at).unwrap_or(u8::MAX);
+        count += 1;
+        at += usize::from(len) + 1;
+    }
+    for &start in starts[..count].iter().rev() {
+        let start = usize::from(start);
+        for &octet in &wire[start + 1..=start + usize::from(wire[start])] {
+            match octet {
+                0 | 1 => key.extend_from_slice(&[ESCAPE, octet + 1]),
+                plain => key.push(plain),
+            }
+        }
+        key.push(END);
+    }
+}
+
+/// Reads what [`push_labels`] appended, in front of the wire name `apex`.
+fn parse_labels(mut escaped: &[u8], apex: &[u8]) -> Option<Name> {
+    // Filled from the right, as the labels come.
+    let mut wire = [0_u8; NAME_OCTETS_MAX];
+    let mut at = NAME_OCTETS_MAX - apex.len();
+    wire[at..].copy_from_slice(apex);
+    while !escaped.is_empty() {
+        let mut label = [0_u8; 63];
+        let mut len = 0;
+        loop {
+            let (octet, tail) = escaped.split_first()?;
+            escaped = tail;
+            let plain = match *octet {
+                END => break,
+                ESCAPE => {
+                    let (octet, tail) = escaped.split_first()?;
+                    escaped = tail;
+                    octet.checked_sub(1).filter(|plain| *plain <= 1)?
+                }
+                plain => plain,
+            };
+            *label.get_mut(len)? = plain;
+            len += 1;
+        }
+        at = at.checked_sub(len + 1)?;
+        wire[at] = u8::try_from(len).ok()?;
+        wire[at + 1..=at + len].copy_from_slice(&label[..len]);
+    }
+    Name::from_wire(&wire[at..]).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        Name::from_text(text).expect("a name")
+    }
+
+    #[test]
+    fn a_row_key_reads_back_any_owner() {
+        let long = format!("{0}.{0}.{0}.{1}", "a".repeat(63), "b".repeat(61));
+        for (owner, apex) in [
+            ("example.com", "example.com"),
+            ("www.example.com", "example.com"),
+            ("\\000.\\001\\255.a\\.b.example.com", "example.com"),
+            ("*.example.com", "."),
+            (".", "."),
+            (&long, "."),
+        ] {
+            let (owner, apex) = (name(owner), name(apex));
+            let key = row_key(u64::MAX, &apex, &owner, RecordType::AAAA);
+            assert_eq!(parse_row_key(&key, &apex).ok(), Some((owner, RecordType::AAAA)));
+        }
+    }
+
+    #[test]
+    fn keys_sort_as_names_do_and_a_subtree_is_one_range() {
+        // RFC 4034 section 6.1, and two labels that only escapes keep in order.
+        let names = [
+            "example",
+            "a.example",
+            "yljkjljk.a.example",
+            "Z.a.example",
+            "zABC.a.EXAMPLE",
+            "\\000.z.example",
+            "z.example",
+            "\\001.z.example",
+            "*.z.example",
+            "\\200.z.example",
+        ];
+        let mut sorted: Vec<Name> = names.iter().map(|text| name(text)).collect();
+        sorted.sort();
+        let apex = name("example");
+        let key = |owner: &Name| row_key(7, &apex, owner, RecordType::A);
+        assert!(sorted.is_sorted_by(|a, b| key(a) < key(b)));
+        let below = rows_below(7, &apex, &name("z.example"));
+        for owner in &sorted {
+            let is_below = owner.is_at_or_below(&name("z.example")) && *owner != name("z.example");
+            let key = key(owner);
+            assert_eq!(below.start <= key && key < below.end, is_below, "{owner}");
+        }
+    }
+
+    #[test]
+    fn rubbish_is_no_row_key() {
+        let apex = name("example");
+        let good = row_key(7, &apex, &name("www.example"), RecordType::A);
+        for len in 0..good.len() {
+            assert!(parse_row_key(&good[..len], &apex).is_err(), "{len}");
+        }
+    }
+}

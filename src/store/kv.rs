@@ -1,0 +1,433 @@
+//! The contract of a storage engine: an ordered map with one revision per atomic commit.
+//!
+//! Two engines keep it: `store::redb` (embedded, one file) and `store::etcd` (Raft, feature
+//! `etcd`). `tests/store_contract` runs the same cases over both.
+//!
+//! **Invariant:** revisions rise with every commit and never return; a commit that was
+//! acknowledged is durable; readers see whole commits only.
+//! **Not here:** what the keys mean (`store::keys`), rules of DNS (`store::rules`).
+//!
+//! # Quiet keys
+//! A key whose first octet is [`QUIET_FIRST`] or above is *quiet*: it is stored like any other but
+//! the change feed does not carry it. A bulk import writes its rows there without a second copy of
+//! them in the log, and says what it did under one key that is not quiet.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::oneshot;
+
+/// The first octet from which keys are quiet: kept, but left out of the change feed.
+pub const QUIET_FIRST: u8 = 0x60;
+
+/// A value and the revision of the commit that wrote it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Versioned {
+    /// The octets.
+    pub value: Vec<u8>,
+    /// The revision of the commit that put them.
+    pub revision: u64,
+}
+
+/// The keys from `start` up to but without `end`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct KeyRange {
+    /// The first key that belongs to the range.
+    pub start: Vec<u8>,
+    /// The first key that no longer does.
+    pub end: Vec<u8>,
+}
+
+/// Where the next page of a range begins; opaque to callers.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Cursor(pub Vec<u8>);
+
+/// A part of a range.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Page {
+    /// Keys and values by rising key.
+    pub entries: Vec<(Vec<u8>, Versioned)>,
+    /// Where to go on; `None` exactly when the range has no further key.
+    pub next: Option<Cursor>,
+    /// The revision of the view that the page was read from.
+    pub revision: u64,
+}
+
+/// What must hold for a commit to be made.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Precondition {
+    /// The key has no value.
+    Absent {
+        /// The key.
+        key: Vec<u8>,
+    },
+    /// The key has a value, and this commit wrote it.
+    AtRevision {
+        /// The key.
+        key: Vec<u8>,
+        /// The revision of its value.
+        revision: u64,
+    },
+    /// The key has exactly this value.
+    HasValue {
+        /// The key.
+        key: Vec<u8>,
+        /// The value.
+        value: Vec<u8>,
+    },
+    /// No commit was made after this revision.
+    UnchangedSince {
+        /// The revision of the whole store.
+        revision: u64,
+    },
+}
+
+/// Puts and deletes that happen together or not at all.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Commit {
+    /// All must hold, judged at the moment of the commit.
+    pub preconditions: Vec<Precondition>,
+    /// Keys and their new values. No key stands twice in a commit.
+    pub puts: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Keys that shall have no value; one that has none is no error.
+    pub deletes: Vec<Vec<u8>>,
+}
+
+/// What one commit did to one key.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct KeyChange {
+    /// The key.
+    pub key: Vec<u8>,
+    /// The new value, or `None` for a delete.
+    pub value: Option<Vec<u8>>,
+    /// The revision of the value that was there before, or `None` if there was none.
+    pub prev_revision: Option<u64>,
+}
+
+/// What one commit did to the keys that are not quiet, by rising key.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ChangeEvent {
+    /// The commit's revision.
+    pub revision: u64,
+    /// At least one change.
+    pub changes: Vec<KeyChange>,
+}
+
+/// What an engine takes in one commit.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct KvLimits {
+    /// Puts, deletes and preconditions of one commit.
+    pub operations_max: u32,
+    /// Octets of all keys and values of one commit.
+    pub octets_max: u64,
+}
+
+/// Why the engine did not do what was asked.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum KvError {
+    /// A precondition does not hold; nothing was written.
+    #[error("precondition {index} of a commit does not hold")]
+    Conflict {
+        /// Which of the commit's preconditions, from zero; the first that failed, where the
+        /// engine can tell.
+        index: usize,
+    },
+    /// A key stands twice in one commit.
+    #[error("a key stands twice in one commit")]
+    DuplicateKey,
+    /// More puts, deletes and preconditions than the engine takes.
+    #[error("a commit of {operations} operations, {operations_max} at most")]
+    TooManyOperations {
+        /// How many there were.
+        operations: u64,
+        /// How many there may be.
+        operations_max: u32,
+    },
+    /// More octets than the engine takes.
+    #[error("a commit of {octets} octets, {octets_max} at most")]
+    TooManyOctets {
+        /// How many there were.
+        octets: u64,
+        /// How many there may be.
+        octets_max: u64,
+    },
+    /// The change log no longer reaches back to what was asked; rescan, then go on from there.
+    #[error("the change log begins after revision {compacted}; rescan")]
+    Compacted {
+        /// The newest revision whose changes are gone.
+        compacted: u64,
+    },
+    /// The feed was asked to go on after a revision that the store has not reached, so it is not
+    /// the store that the caller followed (an older backup, for instance); rescan.
+    #[error("revision {after} lies ahead of the store's revision {revision}; rescan")]
+    Ahead {
+        /// What was asked.
+        after: u64,
+        /// The store's revision.
+        revision: u64,
+    },
+    /// Another process has the store's file open.
+    #[error("another process has the store open")]
+    InUse,
+    /// The connection broke and it could not be found out whether the commit was made.
+    #[error("whether the commit was made is not known: the engine was lost in the middle of it")]
+    OutcomeUnknown,
+    /// The engine was stopped or no longer answers.
+    #[error("the storage engine is not running")]
+    Closed,
+    /// What is stored is not what this version writes.
+    #[error("the store holds data that this version cannot read: {what}")]
+    Unreadable {
+        /// Which part.
+        what: &'static str,
+    },
+    /// The engine failed; nothing was acknowledged.
+    #[error("the storage engine failed: {0}")]
+    Engine(#[source] Arc<dyn std::error::Error + Send + Sync>),
+}
+
+/// A commit on its way: judged after all that were submitted before it, not yet durable.
+#[derive(Debug)]
+pub struct PendingCommit(oneshot::Receiver<Result<u64, KvError>>);
+
+/// A view of all keys at one revision. It stays as it was when other commits are made.
+///
+/// A view costs the engine something (redb keeps replaced pages, etcd must not compact), so hold
+/// one for seconds, not for hours. An old view may end with [`KvError::Compacted`].
+#[async_trait]
+pub trait Snapshot: Send + Sync {
+    /// Returns the revision of the newest commit in the view.
+    async fn revision(&self) -> Result<u64, KvError>;
+
+    /// Returns the values of `keys`, in their order.
+    async fn get_many(&self, keys: &[Vec<u8>]) -> Result<Vec<Option<Versioned>>, KvError>;
+
+    /// Returns up to `limit` (at least 1) entries of `range`, from `cursor` on.
+    ///
+    /// A page may be shorter than `limit`; the range's end is where [`Page::next`] is `None`.
+    async fn range(
+        &self,
+        range: &KeyRange,
+        cursor: Option<&Cursor>,
+        limit: u32,
+    ) -> Result<Page, KvError>;
+}
+
+/// Commits in order, each once, from where the caller left off, then live.
+#[async_trait]
+pub trait ChangeFeed: Send {
+    /// Returns the next commit that changed a key that is not quiet; waits until there is one.
+    ///
+    /// A waiting caller is woken when the commit is durable; nothing polls. Safe to cancel: what
+    /// was not returned comes with the next call.
+    ///
+    /// # Errors
+    /// [`KvError::Compacted`] when the caller was slower than the log is long. The feed is then
+    /// at its end.
+    async fn next(&mut self) -> Result<ChangeEvent, KvError>;
+}
+
+/// A feed of changes of any engine.
+pub type ChangeStream = Box<dyn ChangeFeed>;
+
+/// An ordered map with a 64-bit revision per atomic commit.
+#[async_trait]
+pub trait KeyValueStore: Send + Sync + 'static {
+    /// Returns what the engine takes in one commit.
+    fn limits(&self) -> KvLimits;
+
+    /// Returns a view of all commits that were acknowledged before the call.
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, KvError>;
+
+    /// Hands over a commit; it is judged after all that were handed over before it returned.
+    ///
+    /// Waits while the engine's queue is full. An engine may finish the commit before it returns.
+    ///
+    /// # Errors
+    /// [`KvError::DuplicateKey`], [`KvError::TooManyOperations`], [`KvError::TooManyOctets`] or
+    /// [`KvError::Closed`]; the commit was then not made. What happens to one that was handed over
+    /// is told by [`PendingCommit::wait`].
+    async fn submit(&self, commit: Commit) -> Result<PendingCommit, KvError>;
+
+    /// Opens the feed of all commits with a revision above `after`; 0 is the very beginning.
+    ///
+    /// # Errors
+    /// [`KvError::Compacted`] or [`KvError::Ahead`] if there would be a gap: rescan.
+    async fn changes(&self, after: u64) -> Result<ChangeStream, KvError>;
+
+    /// Returns the revision of the newest durable commit, 0 if there was none.
+    async fn revision(&self) -> Result<u64, KvError>;
+
+    /// Makes a commit and returns its revision once it is durable.
+    ///
+    /// # Errors
+    /// As [`KeyValueStore::submit`] and [`PendingCommit::wait`].
+    async fn commit(&self, commit: Commit) -> Result<u64, KvError> {
+        self.submit(commit).await?.wait().await
+    }
+
+    /// Returns the value of one key.
+    async fn get(&self, key: &[u8]) -> Result<Option<Versioned>, KvError> {
+        let values = self.snapshot().await?.get_many(&[key.to_vec()]).await?;
+        Ok(values.into_iter().next().flatten())
+    }
+
+    /// Returns a page of a range, from a view of its own.
+    ///
+    /// Pages of one listing may so be of different revisions, and each says its own; a key that
+    /// keeps its value throughout appears exactly once. Take a [`Snapshot`] for one view over all.
+    async fn range(
+        &self,
+        range: &KeyRange,
+        cursor: Option<&Cursor>,
+        limit: u32,
+    ) -> Result<Page, KvError> {
+        self.snapshot().await?.range(range, cursor, limit).await
+    }
+}
+
+impl PendingCommit {
+    /// Makes the two ends: the engine's and the caller's.
+    pub fn channel() -> (oneshot::Sender<Result<u64, KvError>>, Self) {
+        let (sender, receiver) = oneshot::channel();
+        (sender, Self(receiver))
+    }
+
+    /// Returns the commit's revision once it is durable.
+    ///
+    /// # Errors
+    /// [`KvError::Conflict`], [`KvError::OutcomeUnknown`], [`KvError::Engine`] or
+    /// [`KvError::Closed`].
+    pub async fn wait(self) -> Result<u64, KvError> {
+        self.0.await.unwrap_or(Err(KvError::Closed))
+    }
+}
+
+impl KeyRange {
+    /// Returns the range of all keys that begin with `prefix`.
+    pub fn prefix(prefix: &[u8]) -> Self {
+        let mut end = prefix.to_vec();
+        // The first key behind the prefix: the last octet that can rise, raised.
+        while let Some(last) = end.pop() {
+            if last < u8::MAX {
+                end.push(last + 1);
+                break;
+            }
+        }
+        if end.is_empty() {
+            end = vec![u8::MAX; 1 + prefix.len()];
+        }
+        Self { start: prefix.to_vec(), end }
+    }
+
+    /// Returns the range without the keys before `cursor`.
+    pub fn from_cursor(&self, cursor: Option<&Cursor>) -> Self {
+        let start = match cursor {
+            Some(Cursor(key)) if *key > self.start => key.clone().min(self.end.clone()),
+            _ => self.start.clone(),
+        };
+        Self { start, end: self.end.clone() }
+    }
+}
+
+impl Cursor {
+    /// Returns the cursor behind `key`: the least key that is greater.
+    pub fn behind(key: &[u8]) -> Self {
+        Self([key, &[0]].concat())
+    }
+}
+
+impl Commit {
+    /// Returns how many puts, deletes and preconditions there are.
+    pub fn operations(&self) -> u64 {
+        (self.puts.len() + self.deletes.len() + self.preconditions.len()) as u64
+    }
+
+    /// Returns the octets of all keys and values.
+    pub fn octets(&self) -> u64 {
+        let puts: usize = self.puts.iter().map(|(key, value)| key.len() + value.len()).sum();
+        let deletes: usize = self.deletes.iter().map(Vec::len).sum();
+        let preconditions: usize = self.preconditions.iter().map(Precondition::octets).sum();
+        (puts + deletes + preconditions) as u64
+    }
+
+    /// Checks the commit against the engine's limits.
+    ///
+    /// # Errors
+    /// [`KvError::DuplicateKey`], [`KvError::TooManyOperations`] or [`KvError::TooManyOctets`].
+    pub fn check(&self, limits: KvLimits) -> Result<(), KvError> {
+        let (operations, octets) = (self.operations(), self.octets());
+        if operations > u64::from(limits.operations_max) {
+            let operations_max = limits.operations_max;
+            return Err(KvError::TooManyOperations { operations, operations_max });
+        }
+        if octets > limits.octets_max {
+            return Err(KvError::TooManyOctets { octets, octets_max: limits.octets_max });
+        }
+        let mut seen = std::collections::HashSet::with_capacity(self.puts.len());
+        let keys = self.puts.iter().map(|(key, _)| key).chain(&self.deletes);
+        for key in keys {
+            if !seen.insert(key.as_slice()) {
+                return Err(KvError::DuplicateKey);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Precondition {
+    /// Returns the octets of key and value.
+    fn octets(&self) -> usize {
+        match self {
+            Self::Absent { key } | Self::AtRevision { key, .. } => key.len(),
+            Self::HasValue { key, value } => key.len() + value.len(),
+            Self::UnchangedSince { .. } => 0,
+        }
+    }
+}
+
+impl KvError {
+    /// Wraps an engine's own error.
+    pub fn engine(error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Engine(Arc::new(error))
+    }
+}
+
+/// Whether the change feed leaves the key out.
+pub fn is_quiet(key: &[u8]) -> bool {
+    key.first().is_some_and(|first| *first >= QUIET_FIRST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_range_ends_before_the_next_prefix() {
+        for (prefix, end) in [(&b"ab"[..], &b"ac"[..]), (b"a\xff", b"b"), (b"\xff", b"\xff\xff")] {
+            let range = KeyRange::prefix(prefix);
+            assert_eq!((range.start.as_slice(), range.end.as_slice()), (prefix, end));
+        }
+    }
+
+    #[test]
+    fn a_cursor_never_widens_the_range() {
+        let range = KeyRange::prefix(b"b");
+        assert_eq!(range.from_cursor(Some(&Cursor(b"a".to_vec()))).start, b"b");
+        assert_eq!(range.from_cursor(Some(&Cursor(b"bx".to_vec()))).start, b"bx");
+        assert_eq!(range.from_cursor(Some(&Cursor(b"z".to_vec()))).start, b"c");
+    }
+
+    #[test]
+    fn a_key_twice_in_one_commit_is_refused() {
+        let limits = KvLimits { operations_max: 3, octets_max: 6 };
+        let put = |key: &[u8]| (key.to_vec(), b"v".to_vec());
+        let twice =
+            Commit { puts: vec![put(b"a")], deletes: vec![b"a".to_vec()], ..Commit::default() };
+        assert!(matches!(twice.check(limits), Err(KvError::DuplicateKey)));
+        let fits = Commit { puts: vec![put(b"a"), put(b"b"), put(b"c")], ..Commit::default() };
+        assert!(fits.check(limits).is_ok());
+        let more = Commit { puts: vec![put(b"a"), put(b"b"), put(b"cd")], ..Commit::default() };
+        assert!(matches!(more.check(limits), Err(KvError::TooManyOctets { octets: 7, .. })));
+    }
+}

@@ -1,0 +1,264 @@
+//! The embedded engine: one redb file, one writer thread, group commit.
+//!
+//! Commits queue up for the writer thread, which takes all that wait into one redb transaction:
+//! each is judged and applied in order with a revision of its own, and one fsync makes all of them
+//! durable. Only then are they acknowledged, and only then do followers of the feed wake.
+//!
+//! **Invariant:** data, change log and revision are written in one transaction; what was
+//! acknowledged survives a crash at any moment. One process has the file open.
+//! **Not here:** the contract (`store::kv`), the transaction (`redb::writer`), the log
+//! (`redb::log`).
+
+mod log;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use redb::{Database, ReadOnlyTable, ReadableDatabase, ReadableTable, TableDefinition};
+use tokio::sync::{mpsc, watch};
+
+use super::kv::{
+    ChangeStream, Commit, Cursor, KeyRange, KeyValueStore, KvError, KvLimits, Page, PendingCommit,
+    Snapshot, Versioned,
+};
+use crate::limits::{
+    KV_COMMIT_OCTETS_MAX, KV_COMMIT_OPERATIONS_MAX, KV_PAGE_OCTETS_MAX, KV_QUEUE_COMMITS_MAX,
+    REDB_CACHE_OCTETS,
+};
+
+/// Keys and values; a value is 8 octets of revision (big-endian) and what was put.
+const DATA: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("data");
+/// The change log: revision and what `log::encode` made of the commit.
+const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
+/// Counters by the names below.
+const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+/// The revision of the newest commit.
+const META_REVISION: &str = "revision";
+/// The newest revision whose changes the log has dropped.
+const META_COMPACTED: &str = "compacted";
+/// Octets of all values of the log.
+const META_LOG_OCTETS: &str = "log_octets";
+/// The version of this layout.
+const META_FORMAT: &str = "format";
+/// The layout that this code reads and writes.
+const FORMAT: u64 = 1;
+
+/// The embedded engine. Dropping it lets the writer finish what is queued, then closes the file.
+#[derive(Debug)]
+pub struct RedbStore {
+    /// The open file.
+    database: Arc<Database>,
+    /// The way to the writer; `None` only while dropping.
+    queue: Option<mpsc::Sender<writer::Job>>,
+    /// The newest durable revision.
+    revision: watch::Receiver<u64>,
+    /// The writer, joined on drop so that the file is closed when the store is gone.
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+/// How far back the change log reaches.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct LogBounds {
+    /// Commits kept at most.
+    pub commits_max: u64,
+    /// Octets kept at most.
+    pub octets_max: u64,
+}
+
+impl RedbStore {
+    /// Opens the store at `path`, or makes it, and starts the writer thread.
+    ///
+    /// After a crash redb first checks the file, which takes time with its size (blocking).
+    ///
+    /// # Errors
+    /// [`KvError::InUse`] if a process has it open, [`KvError::Unreadable`] if a later version
+    /// wrote it, [`KvError::Engine`] for everything that redb or the disk says.
+    pub fn open(path: &Path) -> Result<Self, KvError> {
+        Self::open_with(path, LogBounds::default())
+    }
+
+    /// Opens the store with a change log of other bounds.
+    ///
+    /// # Errors
+    /// As [`RedbStore::open`].
+    pub fn open_with(path: &Path, bounds: LogBounds) -> Result<Self, KvError> {
+        let opened = Database::builder().set_cache_size(REDB_CACHE_OCTETS).create(path);
+        let database = Arc::new(opened.map_err(|error| match error {
+            redb::DatabaseError::DatabaseAlreadyOpen => KvError::InUse,
+            other => engine(other),
+        })?);
+        let revision = prepare(&database)?;
+        let (queue, jobs) = mpsc::channel(KV_QUEUE_COMMITS_MAX);
+        let (revision_sender, revision) = watch::channel(revision);
+        let writer = writer::Writer::new(database.clone(), jobs, revision_sender, bounds);
+        let thread = std::thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || writer.run())
+            .map_err(KvError::engine)?;
+        Ok(Self { database, queue: Some(queue), revision, thread: Some(thread) })
+    }
+}
+
+impl Drop for RedbStore {
+    fn drop(&mut self) {
+        self.queue = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the store's writer thread had panicked");
+        }
+    }
+}
+
+impl Default for LogBounds {
+    fn default() -> Self {
+        Self {
+            commits_max: crate::limits::REDB_LOG_COMMITS_MAX,
+            octets_max: crate::limits::REDB_LOG_OCTETS_MAX,
+        }
+    }
+}
+
+#[async_trait]
+impl KeyValueStore for RedbStore {
+    fn limits(&self) -> KvLimits {
+        KvLimits { operations_max: KV_COMMIT_OPERATIONS_MAX, octets_max: KV_COMMIT_OCTETS_MAX }
+    }
+
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, KvError> {
+        Ok(Box::new(RedbSnapshot::open(&self.database)?))
+    }
+
+    async fn submit(&self, commit: Commit) -> Result<PendingCommit, KvError> {
+        commit.check(self.limits())?;
+        let (reply, pending) = PendingCommit::channel();
+        let queue = self.queue.as_ref().ok_or(KvError::Closed)?;
+        queue.send(writer::Job { commit, reply }).await.map_err(|_| KvError::Closed)?;
+        Ok(pending)
+    }
+
+    async fn changes(&self, after: u64) -> Result<ChangeStream, KvError> {
+        let feed = log::LogFeed::open(self.database.clone(), self.revision.clone(), after)?;
+        Ok(Box::new(feed))
+    }
+
+    async fn revision(&self) -> Result<u64, KvError> {
+        Ok(*self.revision.borrow())
+    }
+}
+
+/// A redb read transaction: it costs nothing to take and keeps replaced pages while it lives.
+struct RedbSnapshot {
+    /// The newest revision in the view.
+    revision: u64,
+    /// The data of the view.
+    data: Arc<ReadOnlyTable<&'static [u8], &'static [u8]>>,
+}
+
+impl RedbSnapshot {
+    /// Begins a read transaction.
+    fn open(database: &Database) -> Result<Self, KvError> {
+        let transaction = database.begin_read().map_err(engine)?;
+        let meta = transaction.open_table(META).map_err(engine)?;
+        let revision = meta.get(META_REVISION).map_err(engine)?.map_or(0, |guard| guard.value());
+        let data = Arc::new(transaction.open_table(DATA).map_err(engine)?);
+        Ok(Self { revision, data })
+    }
+}
+
+#[async_trait]
+impl Snapshot for RedbSnapshot {
+    async fn revision(&self) -> Result<u64, KvError> {
+        Ok(self.revision)
+    }
+
+    // Some ten keys from the page cache take microseconds: less than a hop to another thread.
+    async fn get_many(&self, keys: &[Vec<u8>]) -> Result<Vec<Option<Versioned>>, KvError> {
+        let find = |key: &Vec<u8>| match self.data.get(key.as_slice()).map_err(engine)? {
+            Some(guard) => split_value(guard.value()).map(Some),
+            None => Ok(None),
+        };
+        keys.iter().map(find).collect()
+    }
+
+    async fn range(
+        &self,
+        range: &KeyRange,
+        cursor: Option<&Cursor>,
+        limit: u32,
+    ) -> Result<Page, KvError> {
+        let (range, revision) = (range.from_cursor(cursor), self.revision);
+        if limit <= PAGE_INLINE_ENTRIES_MAX {
+            return read_page(&self.data, &range, limit, revision);
+        }
+        let data = self.data.clone();
+        tokio::task::spawn_blocking(move || read_page(&data, &range, limit, revision))
+            .await
+            .map_err(KvError::engine)?
+    }
+}
+
+/// Reads up to `limit` entries of `range`, or fewer if they are large.
+fn read_page(
+    data: &ReadOnlyTable<&'static [u8], &'static [u8]>,
+    range: &KeyRange,
+    limit: u32,
+    revision: u64,
+) -> Result<Page, KvError> {
+    let mut page = Page { entries: Vec::new(), next: None, revision };
+    if range.start >= range.end {
+        return Ok(page);
+    }
+    let mut octets = 0;
+    let found = data.range::<&[u8]>(range.start.as_slice()..range.end.as_slice());
+    for entry in found.map_err(engine)? {
+        let (key, value) = entry.map_err(engine)?;
+        let is_full = page.entries.len() >= limit.max(1) as usize || octets >= KV_PAGE_OCTETS_MAX;
+        if is_full {
+            page.next = Some(Cursor(key.value().to_vec()));
+            break;
+        }
+        octets += key.value().len() + value.value().len();
+        page.entries.push((key.value().to_vec(), split_value(value.value())?));
+    }
+    Ok(page)
+}
+
+/// Takes a stored value apart.
+fn split_value(stored: &[u8]) -> Result<Versioned, KvError> {
+    let Some((revision, value)) = stored.split_first_chunk::<8>() else {
+        return Err(KvError::Unreadable { what: "a value without its revision" });
+    };
+    Ok(Versioned { value: value.to_vec(), revision: u64::from_be_bytes(*revision) })
+}
+
+/// Makes the tables where there are none and returns the store's revision.
+fn prepare(database: &Database) -> Result<u64, KvError> {
+    let transaction = database.begin_write().map_err(engine)?;
+    let revision = {
+        transaction.open_table(DATA).map_err(engine)?;
+        transaction.open_table(LOG).map_err(engine)?;
+        let mut meta = transaction.open_table(META).map_err(engine)?;
+        let format = meta.get(META_FORMAT).map_err(engine)?.map(|guard| guard.value());
+        match format {
+            Some(FORMAT) => {}
+            Some(_) => return Err(KvError::Unreadable { what: "the layout of the redb file" }),
+            None => {
+                meta.insert(META_FORMAT, FORMAT).map_err(engine)?;
+            }
+        }
+        meta.get(META_REVISION).map_err(engine)?.map_or(0, |guard| guard.value())
+    };
+    transaction.commit().map_err(engine)?;
+    Ok(revision)
+}
+
+/// Wraps any of redb's errors.
+fn engine(error: impl Into<redb::Error>) -> KvError {
+    KvError::engine(error.into())
+}
+
+/// Entries of a page that are read without a hop to another thread.
+const PAGE_INLINE_ENTRIES_MAX: u32 = 256;

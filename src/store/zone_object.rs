@@ -1,0 +1,149 @@
+//! What the store keeps of a zone beside its rows: settings, serial, SOA, counts, generation.
+//!
+//! Every commit that touches a zone writes its object, with a [`version`](ZoneObject::version)
+//! that no earlier one had. A commit that expects the object's octets so expects the whole zone to
+//! be as it was read.
+//!
+//! **Invariant:** the SOA lives here and nowhere else, so that its serial is the zone's.
+//! **Not here:** settings (`store::zone_settings`), when a serial moves (`store::draft`).
+
+use serde::{Deserialize, Serialize};
+
+use super::kv::KvError;
+use super::serial::is_newer;
+use super::zone_settings::ZoneSettings;
+use crate::record::{RdataList, RecordType, Rrset};
+
+/// The stored zone object, JSON.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub(super) struct ZoneObject {
+    /// What the operator said.
+    pub(super) settings: ZoneSettings,
+    /// The serial of the newest commit.
+    pub(super) serial: u32,
+    /// Under which number the rows stand.
+    pub(super) generation: u64,
+    /// Rises with every commit; with `generation` it is never the same twice.
+    pub(super) version: u64,
+    /// The SOA that was written, its serial always [`ZoneObject::serial`].
+    pub(super) soa: Option<StoredSoa>,
+    /// Whether the apex has an NS RRset of its own.
+    pub(super) has_apex_ns: bool,
+    /// RRsets that stand as rows: all but the SOA and a synthesised NS.
+    pub(super) rrset_count: u64,
+    /// Records of these RRsets.
+    pub(super) record_count: u64,
+    /// When the newest commit was made, in milliseconds since 1970.
+    pub(super) modified_at_ms: u64,
+}
+
+/// An SOA that was written, in place of a synthesised one.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub(super) struct StoredSoa {
+    /// The TTL in seconds.
+    pub(super) ttl_s: u32,
+    /// MNAME and RNAME in wire form, hexadecimal.
+    pub(super) names: String,
+    /// REFRESH, RETRY, EXPIRE and MINIMUM, in seconds.
+    pub(super) times_s: [u32; 4],
+    /// When it was written, in milliseconds since 1970.
+    pub(super) updated_at_ms: u64,
+}
+
+impl ZoneObject {
+    /// Makes the object of a zone without rows.
+    pub(super) fn new(settings: ZoneSettings, generation: u64, now_ms: u64) -> Self {
+        Self {
+            settings,
+            serial: 0,
+            generation,
+            version: 0,
+            soa: None,
+            has_apex_ns: false,
+            rrset_count: 0,
+            record_count: 0,
+            modified_at_ms: now_ms,
+        }
+    }
+
+    /// Returns the stored octets.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("a zone object has string keys and no failing field")
+    }
+
+    /// Reads a zone object.
+    ///
+    /// # Errors
+    /// [`KvError::Unreadable`].
+    pub(super) fn decode(octets: &[u8]) -> Result<Self, KvError> {
+        serde_json::from_slice(octets).map_err(|error| {
+            tracing::error!(%error, "a zone object does not parse");
+            KvError::Unreadable { what: "a zone object" }
+        })
+    }
+
+    /// Returns the SOA RRset as it is served: the written one or a synthesised one.
+    pub(super) fn soa_rrset(&self) -> Rrset {
+        let synthesised = || self.settings.synthesised_soa(self.serial);
+        let Some(soa) = &self.soa else { return synthesised() };
+        let Ok(mut rdata) = data_encoding::HEXLOWER.decode(soa.names.as_bytes()) else {
+            return synthesised();
+        };
+        rdata.extend_from_slice(&self.serial.to_be_bytes());
+        rdata.extend(soa.times_s.iter().flat_map(|seconds| seconds.to_be_bytes()));
+        let rdata = RdataList::new([rdata]).expect("one record of two names' length");
+        let owner = self.settings.apex.clone();
+        Rrset { owner, rtype: RecordType::SOA, ttl_s: soa.ttl_s, rdata }
+    }
+
+    /// Returns the NS RRset that is served where the apex has none of its own.
+    pub(super) fn synthesised_ns(&self) -> Option<Rrset> {
+        (!self.has_apex_ns).then(|| self.settings.synthesised_ns())
+    }
+}
+
+impl StoredSoa {
+    /// Takes a written SOA RRset apart; returns it with its serial.
+    ///
+    /// `None` if the RDATA is no SOA; `record::rdata::check` has seen to that.
+    pub(super) fn new(rrset: &Rrset, now_ms: u64) -> Option<(Self, u32)> {
+        let (names, numbers) = rrset.rdata.first().split_last_chunk::<20>()?;
+        let mut words = [0_u32; 5];
+        for (word, octets) in words.iter_mut().zip(numbers.as_chunks::<4>().0) {
+            *word = u32::from_be_bytes(*octets);
+        }
+        let [serial, times_s @ ..] = words;
+        let names = data_encoding::HEXLOWER.encode(names);
+        let soa = Self { ttl_s: rrset.ttl_s, names, times_s, updated_at_ms: now_ms };
+        Some((soa, serial))
+    }
+}
+
+/// Returns the serial after an SOA with serial `written` was put over `current`: the written one
+/// if it is newer, otherwise none, and the policy decides.
+pub(super) fn written_serial(current: u32, written: u32) -> Option<u32> {
+    is_newer(written, current).then_some(written)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::name::Name;
+
+    #[test]
+    fn a_zone_object_reads_back_and_rubbish_is_an_error() {
+        let settings = ZoneSettings::new(Name::from_text("example.com").unwrap());
+        let mut object = ZoneObject::new(settings.clone(), u64::MAX, 5);
+        object.serial = 77;
+        let mut written = settings.synthesised_soa(99);
+        written.ttl_s = 1;
+        let (soa, serial) = StoredSoa::new(&written, 9).unwrap();
+        assert_eq!(serial, 99);
+        object.soa = Some(soa);
+        assert_eq!(ZoneObject::decode(&object.encode()).unwrap(), object);
+        // The SOA that is served carries the zone's serial.
+        let expected = Rrset { ttl_s: 1, ..settings.synthesised_soa(77) };
+        assert_eq!(object.soa_rrset(), expected);
+        assert!(ZoneObject::decode(b"{\"settings\":1}").is_err());
+    }
+}

@@ -1,0 +1,6 @@
+//! The store: one contract suite over every engine, and `DnsStore` over them.
+
+#![allow(clippy::unwrap_used, clippy::missing_docs_in_private_items, missing_docs, unreachable_pub)]
+mod contract;
+mod dns_store;
+mod redb_engine;
