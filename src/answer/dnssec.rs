@@ -5,8 +5,6 @@
 //!
 //! **Invariant:** no proof record twice; a chain with holes yields less proof, never a failure.
 
-use arrayvec::ArrayVec;
-
 use super::{Here, Walk};
 use crate::record::RecordType;
 use crate::wire::reply::{Full, Owner, Section};
@@ -14,9 +12,6 @@ use crate::zone::Zone;
 use crate::zone::denial::{Nsec3Params, key_prefix, nsec3_hash, nsec3_prefix, order_key};
 use crate::zone::node::NodeView;
 use crate::zone::path::NamePath;
-
-/// The owners of proof records already in the message, as labels in front of the apex.
-type Proofs<'z> = ArrayVec<&'z [u8], 4>;
 
 impl Walk<'_, '_> {
     /// Proves that a positive answer came from a wildcard: the name itself does not exist.
@@ -27,10 +22,9 @@ impl Walk<'_, '_> {
         wildcard: Option<usize>,
     ) -> Result<(), Full> {
         let Some(encloser) = wildcard.filter(|_| self.is_dnssec_ok) else { return Ok(()) };
-        let mut proofs = Proofs::new();
         match &zone.denial().params {
-            Some(params) => self.cover_hash(zone, params, here.path, encloser + 1, &mut proofs),
-            None => self.cover_name(zone, here.path.wire(), &mut proofs),
+            Some(params) => self.cover_hash(zone, params, here.path, encloser + 1),
+            None => self.cover_name(zone, here.path.wire()),
         }
     }
 
@@ -44,20 +38,19 @@ impl Walk<'_, '_> {
         if !self.is_dnssec_ok {
             return Ok(());
         }
-        let mut proofs = Proofs::new();
         let mut wildcard = crate::zone::prepare::ExpandedName::new();
         let _ = wildcard.try_extend_from_slice(b"\x01*");
         // A name of 255 octets has no child, and none needs to be denied.
         let is_name = wildcard.try_extend_from_slice(path.suffix_at(encloser)).is_ok();
         let Some(params) = &zone.denial().params else {
-            self.cover_name(zone, path.wire(), &mut proofs)?;
-            return if is_name { self.cover_name(zone, &wildcard, &mut proofs) } else { Ok(()) };
+            self.cover_name(zone, path.wire())?;
+            return if is_name { self.cover_name(zone, &wildcard) } else { Ok(()) };
         };
-        let encloser = self.prove_encloser(zone, params, path, encloser, &mut proofs)?;
+        let encloser = self.prove_encloser(zone, params, path, encloser)?;
         wildcard.truncate(2);
         let is_name = wildcard.try_extend_from_slice(path.suffix_at(encloser)).is_ok();
         if is_name {
-            self.push_covering_hash(zone, &nsec3_hash(&wildcard, params), &mut proofs)?;
+            self.push_covering_hash(zone, &nsec3_hash(&wildcard, params))?;
         }
         Ok(())
     }
@@ -72,16 +65,15 @@ impl Walk<'_, '_> {
         if !self.is_dnssec_ok {
             return Ok(());
         }
-        let mut proofs = Proofs::new();
         let Some(params) = &zone.denial().params else {
             if node.rrset(RecordType::NSEC).is_some() {
-                return self.push_proof(zone, node, RecordType::NSEC, &mut proofs);
+                return self.push_proof(zone, node, RecordType::NSEC);
             }
-            return self.cover_name(zone, path.wire(), &mut proofs);
+            return self.cover_name(zone, path.wire());
         };
-        if !self.match_hash(zone, params, path.wire(), &mut proofs)? {
+        if !self.match_hash(zone, params, path.wire())? {
             // Opt-out: the name has no NSEC3 record; its closest provable encloser has.
-            self.prove_encloser(zone, params, path, path.depth() - 1, &mut proofs)?;
+            self.prove_encloser(zone, params, path, path.depth() - 1)?;
         }
         Ok(())
     }
@@ -97,20 +89,19 @@ impl Walk<'_, '_> {
         if !self.is_dnssec_ok {
             return Ok(());
         }
-        let mut proofs = Proofs::new();
         let mut wildcard = crate::zone::prepare::ExpandedName::new();
         let _ = wildcard.try_extend_from_slice(b"\x01*");
         let _ = wildcard.try_extend_from_slice(path.suffix_at(encloser));
         let Some(params) = &zone.denial().params else {
             if node.rrset(RecordType::NSEC).is_some() {
-                self.push_proof(zone, node, RecordType::NSEC, &mut proofs)?;
+                self.push_proof(zone, node, RecordType::NSEC)?;
             } else {
-                self.cover_name(zone, &wildcard, &mut proofs)?;
+                self.cover_name(zone, &wildcard)?;
             }
-            return self.cover_name(zone, path.wire(), &mut proofs);
+            return self.cover_name(zone, path.wire());
         };
-        self.prove_encloser(zone, params, path, encloser, &mut proofs)?;
-        self.match_hash(zone, params, &wildcard, &mut proofs).map(drop)
+        self.prove_encloser(zone, params, path, encloser)?;
+        self.match_hash(zone, params, &wildcard).map(drop)
     }
 
     /// Proves that a cut has no DS records: its own NSEC or NSEC3 record, or an opt-out span.
@@ -121,48 +112,41 @@ impl Walk<'_, '_> {
         cut: &NodeView<'_>,
         depth: usize,
     ) -> Result<(), Full> {
-        let mut proofs = Proofs::new();
         let Some(params) = &zone.denial().params else {
             if cut.rrset(RecordType::NSEC).is_some() {
-                return self.push_proof(zone, cut, RecordType::NSEC, &mut proofs);
+                return self.push_proof(zone, cut, RecordType::NSEC);
             }
             return Ok(());
         };
-        if !self.match_hash(zone, params, path.suffix_at(depth), &mut proofs)? {
+        if !self.match_hash(zone, params, path.suffix_at(depth))? {
             let encloser = self.provable_encloser(zone, params, path, depth - 1);
-            self.match_hash(zone, params, path.suffix_at(encloser), &mut proofs)?;
-            self.cover_hash(zone, params, path, encloser + 1, &mut proofs)?;
+            self.match_hash(zone, params, path.suffix_at(encloser))?;
+            self.cover_hash(zone, params, path, encloser + 1)?;
         }
         Ok(())
     }
 
     /// Appends the NSEC record that covers a canonical name.
-    fn cover_name<'z>(
-        &mut self,
-        zone: &'z Zone,
-        wire: &[u8],
-        proofs: &mut Proofs<'z>,
-    ) -> Result<(), Full> {
+    fn cover_name(&mut self, zone: &Zone, wire: &[u8]) -> Result<(), Full> {
         let prefix = &wire[..wire.len() - zone.apex().as_wire().len()];
         let Some(key) = zone.denial().nsec.at_or_before(&order_key(prefix)) else { return Ok(()) };
         match self.node_of(zone, &key_prefix(key)) {
-            Some(node) => self.push_proof(zone, &node, RecordType::NSEC, proofs),
+            Some(node) => self.push_proof(zone, &node, RecordType::NSEC),
             None => Ok(()),
         }
     }
 
     /// Appends the closest encloser proof; returns the depth of the encloser that it proves.
-    fn prove_encloser<'z>(
+    fn prove_encloser(
         &mut self,
-        zone: &'z Zone,
+        zone: &Zone,
         params: &Nsec3Params,
         path: &NamePath,
         depth: usize,
-        proofs: &mut Proofs<'z>,
     ) -> Result<usize, Full> {
         let encloser = self.provable_encloser(zone, params, path, depth);
-        self.match_hash(zone, params, path.suffix_at(encloser), proofs)?;
-        self.cover_hash(zone, params, path, encloser + 1, proofs)?;
+        self.match_hash(zone, params, path.suffix_at(encloser))?;
+        self.cover_hash(zone, params, path, encloser + 1)?;
         Ok(encloser)
     }
 
@@ -188,45 +172,33 @@ impl Walk<'_, '_> {
     }
 
     /// Appends the NSEC3 record that covers the suffix of `depth` labels.
-    fn cover_hash<'z>(
+    fn cover_hash(
         &mut self,
-        zone: &'z Zone,
+        zone: &Zone,
         params: &Nsec3Params,
         path: &NamePath,
         depth: usize,
-        proofs: &mut Proofs<'z>,
     ) -> Result<(), Full> {
         let hash = nsec3_hash(path.suffix_at(depth.min(path.depth())), params);
-        self.push_covering_hash(zone, &hash, proofs)
+        self.push_covering_hash(zone, &hash)
     }
 
     /// Appends the NSEC3 record whose span holds a hash.
-    fn push_covering_hash<'z>(
-        &mut self,
-        zone: &'z Zone,
-        hash: &[u8],
-        proofs: &mut Proofs<'z>,
-    ) -> Result<(), Full> {
+    fn push_covering_hash(&mut self, zone: &Zone, hash: &[u8]) -> Result<(), Full> {
         let Some(key) = zone.denial().nsec3.at_or_before(hash) else { return Ok(()) };
         match self.node_of(zone, &nsec3_prefix(key)) {
-            Some(node) => self.push_proof(zone, &node, RecordType::NSEC3, proofs),
+            Some(node) => self.push_proof(zone, &node, RecordType::NSEC3),
             None => Ok(()),
         }
     }
 
     /// Appends the NSEC3 record of a name; says whether it has one.
-    fn match_hash<'z>(
-        &mut self,
-        zone: &'z Zone,
-        params: &Nsec3Params,
-        wire: &[u8],
-        proofs: &mut Proofs<'z>,
-    ) -> Result<bool, Full> {
+    fn match_hash(&mut self, zone: &Zone, params: &Nsec3Params, wire: &[u8]) -> Result<bool, Full> {
         let hash = nsec3_hash(wire, params);
         if zone.denial().nsec3.at_or_before(&hash) != Some(&hash[..]) {
             return Ok(false);
         }
-        self.push_covering_hash(zone, &hash, proofs)?;
+        self.push_covering_hash(zone, &hash)?;
         Ok(true)
     }
 
@@ -240,24 +212,21 @@ impl Walk<'_, '_> {
     }
 
     /// Appends a node's NSEC or NSEC3 record with its signatures, once.
-    fn push_proof<'z>(
+    fn push_proof(
         &mut self,
-        zone: &'z Zone,
-        node: &NodeView<'z>,
+        zone: &Zone,
+        node: &NodeView<'_>,
         rtype: RecordType,
-        proofs: &mut Proofs<'z>,
     ) -> Result<(), Full> {
-        let prefix = node.prefix();
-        let Some(entry) = node.rrset(rtype).filter(|_| !proofs.contains(&prefix)) else {
+        let Some(entry) = node.rrset(rtype).filter(|_| self.proofs.add(node)) else {
             return Ok(());
         };
-        let _ = proofs.try_push(prefix);
         let apex = zone.apex().as_wire();
         let apex_at = match self.suffix_owner(apex) {
             Owner::Suffix { at, .. } | Owner::Elsewhere { at, .. } => Some(at),
             Owner::Written { .. } => None,
         };
-        let owner = Owner::Written { prefix, apex, apex_at };
+        let owner = Owner::Written { prefix: node.prefix(), apex, apex_at };
         self.message.push(Section::Authority, &entry, owner, true)?;
         Ok(())
     }

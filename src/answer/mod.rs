@@ -72,8 +72,9 @@ pub fn answer(
     message: &mut Reply<'_>,
 ) -> Outcome {
     let (mut alias, mut other) = (NamePath::new(), NamePath::new());
-    let other = &mut other;
-    let mut walk = Walk { question, path, is_dnssec_ok, other, message, flags: FLAG_AA };
+    let (dnames, proofs) = (Nodes::default(), Nodes::default());
+    let (other, flags) = (&mut other, FLAG_AA);
+    let mut walk = Walk { question, path, is_dnssec_ok, other, message, flags, dnames, proofs };
     let (rcode, flags) = match walk.run(catalog, place, &mut alias) {
         Ok(rcode) => (rcode, walk.flags),
         Err(Truncated(rcode)) => (rcode, walk.flags | FLAG_TC),
@@ -116,6 +117,28 @@ struct Walk<'w, 'r> {
     message: &'w mut Reply<'r>,
     /// The AA bit, until a referral takes it away.
     flags: u16,
+    /// Nodes whose DNAME is in the answer section.
+    dnames: Nodes,
+    /// Nodes whose NSEC or NSEC3 record is in the authority section.
+    proofs: Nodes,
+}
+
+/// Nodes whose RRset is in a section: a chain may come by again, and no record is there twice
+/// (RFC 2181 section 5).
+#[derive(Debug, Default)]
+struct Nodes(ArrayVec<usize, NODES_MAX>);
+
+impl Nodes {
+    /// Adds a node, known by its address; says whether it is new.
+    fn add(&mut self, node: &NodeView<'_>) -> bool {
+        let address = node.prefix().as_ptr().addr();
+        let is_new = !self.0.contains(&address);
+        if is_new {
+            let is_pushed = self.0.try_push(address).is_ok();
+            debug_assert!(is_pushed);
+        }
+        is_new
+    }
 }
 
 /// The name that the walk is at.
@@ -253,8 +276,10 @@ impl Walk<'_, '_> {
         let Some(entry) = node.rrset(RecordType::DNAME) else {
             return Ok(Step::Done(rcode::SERVFAIL));
         };
-        let owner = self.suffix_owner(here.path.suffix_at(depth));
-        self.message.push(Section::Answer, &entry, owner, self.is_dnssec_ok)?;
+        if self.dnames.add(node) {
+            let owner = self.suffix_owner(here.path.suffix_at(depth));
+            self.message.push(Section::Answer, &entry, owner, self.is_dnssec_ok)?;
+        }
         let Some(record) = records(entry.body).next() else {
             return Ok(Step::Done(rcode::SERVFAIL));
         };
@@ -319,6 +344,9 @@ fn synthesized_owner<'p>(here: Here<'_>, prepared: &'p [u8]) -> Owner<'p> {
     }
     Owner::Suffix { at: here.at, shift: (here.path.wire().len() - prepared.len()) as u16 }
 }
+
+/// Nodes of one answer: a DNAME or a proof of synthesis for each alias, and four for the last name.
+const NODES_MAX: usize = ALIAS_CHAIN_MAX + 4;
 
 #[cfg(test)]
 mod tests;

@@ -231,6 +231,19 @@ fn dname_redirects_what_is_below_it() {
 }
 
 #[test]
+fn a_dname_that_redirects_twice_is_in_the_answer_once() {
+    let zone = "
+        e SOA ns.e. h.e. 1 1 1 1 1
+        d.e DNAME t.e.
+        www.t.e CNAME mail.d.e.
+        mail.t.e A 192.0.2.1";
+    let dname = "an d.e. DNAME AXQBZQA=";
+    let first = "an www.d.e. CNAME www.t.e. | an www.t.e. CNAME mail.d.e.";
+    let second = "an mail.d.e. CNAME mail.t.e. | an mail.t.e. A 192.0.2.1";
+    check(zone, "www.d.e. A", &format!("NOERROR aa | {dname} | {first} | {second}"));
+}
+
+#[test]
 fn a_dname_that_makes_a_name_too_long_is_yxdomain() {
     let label = "a".repeat(63);
     let long = format!("{label}.{label}.{}", "b".repeat(50));
