@@ -83,14 +83,21 @@ pub fn answer(
 }
 
 /// Returns the zone that answers for a name: the deepest one, but for the DS records of an apex
-/// the one above it (RFC 4035 section 3.1.4.1).
+/// the one above it, unless this delegates an ancestor and so is not the parent (RFC 4035 section
+/// 3.1.4.1).
 #[inline]
 fn zone_for<'c>(catalog: &'c Catalog, path: &NamePath, qtype: RecordType) -> Option<&'c Zone> {
     let zone = catalog.find(path)?;
     if qtype == RecordType::DS && zone.apex_depth() == path.depth() && path.depth() > 0 {
-        return Some(catalog.find_up_to(path, path.depth() - 1).unwrap_or(zone));
+        let above = catalog.find_up_to(path, path.depth() - 1);
+        return Some(above.filter(|above| is_parent(above, path)).unwrap_or(zone));
     }
     Some(zone)
+}
+
+/// Whether a zone that is above a name delegates no ancestor of it.
+fn is_parent(zone: &Zone, path: &NamePath) -> bool {
+    !matches!(zone.find(path), Found::Cut(_, depth) if depth < path.depth())
 }
 
 /// Something that the answer needs did not fit; the rcode that it has all the same.
@@ -129,12 +136,16 @@ struct Walk<'w, 'r> {
 struct Nodes(ArrayVec<usize, NODES_MAX>);
 
 impl Nodes {
-    /// Adds a node, known by its address; says whether it is new.
+    /// Whether a node, known by its address, is among them.
+    fn contains(&self, node: &NodeView<'_>) -> bool {
+        self.0.contains(&node.prefix().as_ptr().addr())
+    }
+
+    /// Adds a node; says whether it is new.
     fn add(&mut self, node: &NodeView<'_>) -> bool {
-        let address = node.prefix().as_ptr().addr();
-        let is_new = !self.0.contains(&address);
+        let is_new = !self.contains(node);
         if is_new {
-            let is_pushed = self.0.try_push(address).is_ok();
+            let is_pushed = self.0.try_push(node.prefix().as_ptr().addr()).is_ok();
             debug_assert!(is_pushed);
         }
         is_new
@@ -232,15 +243,21 @@ impl Walk<'_, '_> {
                 synthesized_owner(here, &prepared)
             }
         };
+        // A chain may end at a DNAME that has redirected it.
+        let has_dname = wildcard.is_none() && self.dnames.contains(node);
+        let is_there = |entry: &EntryView<'_>| has_dname && entry.rtype == RecordType::DNAME;
         let qtype = self.question.qtype;
         let found = match qtype {
             RecordType::ANY => node.entries().find(|entry| entry.records > 0),
             _ => node.rrset(qtype),
         };
         if let Some(entry) = found {
-            self.message.push(Section::Answer, &entry, owner, self.is_dnssec_ok)?;
+            if !is_there(&entry) {
+                self.message.push(Section::Answer, &entry, owner, self.is_dnssec_ok)?;
+            }
         } else if qtype == RecordType::RRSIG && node.entries().any(|entry| !entry.sigs.is_empty()) {
-            for entry in node.entries() {
+            let is_sig_there = |entry: &EntryView<'_>| self.is_dnssec_ok && is_there(entry);
+            for entry in node.entries().filter(|entry| !is_sig_there(entry)) {
                 let sigs = EntryView { records: 0, body: &[], pointers: &[], ..entry };
                 self.message.push(Section::Answer, &sigs, owner, true)?;
             }

@@ -241,6 +241,12 @@ fn a_dname_that_redirects_twice_is_in_the_answer_once() {
     let first = "an www.d.e. CNAME www.t.e. | an www.t.e. CNAME mail.d.e.";
     let second = "an mail.d.e. CNAME mail.t.e. | an mail.t.e. A 192.0.2.1";
     check(zone, "www.d.e. A", &format!("NOERROR aa | {dname} | {first} | {second}"));
+    let zone = "e SOA ns.e. h.e. 1 1 1 1 1\n d.e DNAME t.e.\n www.t.e CNAME d.e.";
+    check(
+        zone,
+        "www.d.e. DNAME",
+        &format!("NOERROR aa | {dname} | an www.d.e. CNAME www.t.e. | an www.t.e. CNAME d.e."),
+    );
 }
 
 #[test]
@@ -263,6 +269,16 @@ fn parent_and_child_on_one_server_answer_each_for_its_own() {
     check(zones, "child.example. A", "NOERROR aa | an child.example. A 192.0.2.1");
     let (_, reply) = ask(&catalog(zones), &query("child.example.", "DS", None));
     assert!(summary(&reply).starts_with("NOERROR aa | an child.example. DS"));
+}
+
+#[test]
+fn the_ds_records_of_an_apex_are_not_asked_of_its_grandparent() {
+    let zones = "
+        example SOA ns.example. h.example. 1 1 1 1 60
+        a.example NS ns.test.
+        b.a.example SOA ns.example. h.example. 2 1 1 1 60";
+    let soa = "au b.a.example. SOA ns.example. h.example. 2 1 1 1 60";
+    check(zones, "b.a.example. DS", &format!("NOERROR aa | {soa}"));
 }
 
 #[test]
