@@ -4,6 +4,7 @@
 //! system (API, master files, feed documents).
 //! RFC 1035 section 3.2, RFC 2181 section 5 (RRsets), RFC 3597 (types that nobody named).
 
+pub mod document;
 pub mod master;
 pub mod rdata;
 pub mod rrset;

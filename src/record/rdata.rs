@@ -34,6 +34,7 @@ use crate::record::token::{self, Place, SplitError};
 use self::field::Kind;
 pub(crate) use self::field::parse_name;
 pub(crate) use self::number::{parse_decimal, parse_seconds};
+pub(crate) use self::strings::write_quoted;
 pub(crate) use self::words::Words;
 
 /// Why RDATA, in wire or presentation form, does not fit its type.
@@ -196,7 +197,7 @@ pub fn parse(rtype: RecordType, text: &str, origin: &Name) -> Result<Vec<u8>, Rd
         return Err(RdataError::TrailingText);
     }
     let mut rdata = Vec::new();
-    parse_words(rtype, &mut Words::new(text, &spans, origin), &mut rdata)?;
+    parse_words(rtype, &mut Words::new(text, &spans, origin.as_wire()), &mut rdata)?;
     Ok(rdata)
 }
 

@@ -50,7 +50,7 @@ pub(super) fn string_len(field: &'static str, rest: &[u8]) -> Result<usize, Rdat
 }
 
 /// Writes octets in quotes; what is not printable ASCII becomes `\DDD`.
-pub(super) fn write_quoted(octets: &[u8], out: &mut String) {
+pub(crate) fn write_quoted(octets: &[u8], out: &mut String) {
     out.push('"');
     for &octet in octets {
         match octet {

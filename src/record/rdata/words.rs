@@ -1,6 +1,5 @@
 //! The words of one record's presentation form, taken one after the other.
 
-use crate::name::Name;
 use crate::record::RdataError;
 use crate::record::token::Span;
 
@@ -27,9 +26,9 @@ pub(crate) struct Words<'t> {
 }
 
 impl<'t> Words<'t> {
-    /// Begins at the first of `spans`.
-    pub(crate) fn new(text: &'t [u8], spans: &'t [Span], origin: &'t Name) -> Self {
-        Self { text, spans, taken: 0, origin: origin.as_wire() }
+    /// Begins at the first of `spans`; `origin` is a name in wire form, in any case.
+    pub(crate) fn new(text: &'t [u8], spans: &'t [Span], origin: &'t [u8]) -> Self {
+        Self { text, spans, taken: 0, origin }
     }
 
     /// Whether no word is left.
