@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::limits::{INCLUDE_DEPTH_MAX, INCLUDE_FILES_MAX, TTL_S_MAX};
-use crate::name::Name;
+use crate::name::NameError;
 use crate::record::RdataError;
 use crate::record::master::MasterRule;
 use crate::record::master::generate::Range;
@@ -15,7 +15,7 @@ use crate::record::token::{Place, Span};
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Directive {
     /// Relative names now lie under this name (RFC 1035 section 5.1).
-    Origin(Name),
+    Origin(Box<[u8]>),
     /// Records without a TTL now have this one, in seconds (RFC 2308 section 4).
     Ttl(u32),
     /// Another file's records stand here (RFC 1035 section 5.1).
@@ -23,7 +23,7 @@ pub(super) enum Directive {
         /// The path as written.
         path: String,
         /// The origin that the file begins with.
-        origin: Name,
+        origin: Box<[u8]>,
     },
     /// A template's records stand here (BIND's, taken over by PowerDNS and others).
     Generate {
@@ -35,7 +35,7 @@ pub(super) enum Directive {
 }
 
 /// Reads the directive that an entry's words hold.
-pub(super) fn parse(text: &[u8], spans: &[Span], origin: &Name) -> Result<Directive, Fault> {
+pub(super) fn parse(text: &[u8], spans: &[Span], origin: &[u8]) -> Result<Directive, Fault> {
     let mut words = Words::new(text, spans, origin);
     let Some(name) = words.take() else { return Err((0, MasterRule::NoType)) };
     let start = spans.first().map_or(0, |span| span.start);
@@ -57,7 +57,7 @@ pub(super) fn parse(text: &[u8], spans: &[Span], origin: &Name) -> Result<Direct
                 .map_err(|_| (last_start(&words), MasterRule::IncludePath))?
                 .to_owned();
             let origin = match words.is_empty() {
-                true => origin.clone(),
+                true => origin.into(),
                 false => take_origin(&mut words, "$INCLUDE")?,
             };
             end("$INCLUDE", &mut words, Directive::Include { path, origin })
@@ -85,7 +85,7 @@ pub(super) fn parse_ttl(text: &[u8]) -> Option<u32> {
 impl MasterReader<'_> {
     /// Goes on with the file at `path`, its relative names under `origin`. Origin and owner of
     /// the file that includes it are what they were when it ends; its `$TTL` stays.
-    pub(super) fn include(&mut self, path: &str, origin: Name) -> Result<(), MasterRule> {
+    pub(super) fn include(&mut self, path: &str, origin: Box<[u8]>) -> Result<(), MasterRule> {
         if self.sources.len() > INCLUDE_DEPTH_MAX {
             return Err(MasterRule::IncludeTooDeep);
         }
@@ -118,7 +118,7 @@ fn need<'t>(
 }
 
 /// Takes a name, relative to the origin that holds so far.
-fn take_origin(words: &mut Words<'_>, directive: &'static str) -> Result<Name, Fault> {
+fn take_origin(words: &mut Words<'_>, directive: &'static str) -> Result<Box<[u8]>, Fault> {
     let end = words.last_span().map_or(0, |span| span.end);
     let missing = MasterRule::DirectiveCutShort { directive, what: "name" };
     let word = words.take().ok_or((end, missing))?;
@@ -126,9 +126,9 @@ fn take_origin(words: &mut Words<'_>, directive: &'static str) -> Result<Name, F
     rdata::parse_name("origin", word, words.origin(), &mut wire)
         .map_err(|error| match error {
             RdataError::BadName { rule, .. } => rule,
-            _ => crate::name::NameError::BadEscape,
+            _ => NameError::BadEscape,
         })
-        .and_then(|()| Name::from_wire(&wire))
+        .map(|()| wire.into())
         .map_err(|rule| (last_start(words), MasterRule::Origin(rule)))
 }
 

@@ -46,8 +46,9 @@ pub(super) struct Source<'a> {
 /// The names that stand for parts that an entry leaves out.
 #[derive(Clone, Debug)]
 pub(super) struct CurrentNames {
-    /// The origin of relative names.
-    pub(super) origin: Name,
+    /// The origin of relative names in wire form, in the case that its author wrote: names in
+    /// RDATA keep it.
+    pub(super) origin: Box<[u8]>,
     /// The owner of the record before.
     pub(super) owner: Option<Name>,
 }
@@ -70,7 +71,7 @@ impl<'a> MasterReader<'a> {
     /// Begins at the start of `text`; relative names lie under `origin` until `$ORIGIN` says else.
     pub fn new(text: &'a [u8], origin: &Name, options: MasterOptions<'a>) -> Self {
         let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
-        let names = CurrentNames { origin: origin.clone(), owner: None };
+        let names = CurrentNames { origin: origin.as_wire().into(), owner: None };
         let file = options.file.clone();
         let ttl = DefaultTtl {
             directive_s: None,

@@ -72,6 +72,14 @@ fn names_and_strings_take_escapes_and_any_octet() {
 }
 
 #[test]
+fn names_in_rdata_keep_the_case_of_the_origin_and_owners_do_not() {
+    check(
+        "$ORIGIN Sub\nA MX 1 Mx\n MX 2 @",
+        "a.sub.example 3600 MX 1 Mx.Sub.example.\na.sub.example 3600 MX 2 Sub.example.",
+    );
+}
+
+#[test]
 fn an_included_file_leaves_origin_and_owner_as_they_were() {
     check(
         "o A 192.0.2.1\n$INCLUDE a inc\n A 192.0.2.2",
@@ -200,4 +208,16 @@ fn signatures_and_nsec_may_stand_beside_a_cname() {
     let text =
         format!("{SOA}a CNAME b\na CNAME B\na NSEC b CNAME\na RRSIG CNAME 8 2 9 1 1 1 @ AAAA");
     assert!(show_zone(&text).contains("NSEC"), "{}", show_zone(&text));
+}
+
+#[test]
+fn a_signature_is_written_with_the_ttl_of_what_it_signs() {
+    let text =
+        format!("{SOA}a 300 RRSIG A 8 2 300 1 1 1 @ AAAA\na 60 RRSIG TXT 8 2 60 1 1 1 @ AAAA");
+    let shown = show_zone(&text);
+    assert!(
+        shown.contains("a.example. 300 IN RRSIG A ")
+            && shown.contains("a.example. 60 IN RRSIG TXT"),
+        "{shown}"
+    );
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::io;
 
+use crate::limits::TTL_S_MAX;
 use crate::name::Name;
 use crate::record::rdata;
 use crate::record::{RecordType, Rrset};
@@ -40,12 +41,19 @@ pub fn write_zone(
     flush(&mut text, out, 0)
 }
 
-/// Appends one line for each record.
+/// Appends one line for each record. A signature has the TTL of what it signs (RFC 4034 section 3),
+/// which it states as the original TTL; those at one owner may differ.
 fn write_rrset(rrset: &Rrset, text: &mut String) {
     let owner = rrset.owner.to_fqdn();
     for rdata in &rrset.rdata {
+        let ttl_s = match (rrset.rtype, rdata) {
+            (RecordType::RRSIG, [_, _, _, _, a, b, c, d, ..]) => {
+                u32::from_be_bytes([*a, *b, *c, *d]).min(TTL_S_MAX)
+            }
+            _ => rrset.ttl_s,
+        };
         // Writing to a string does not fail.
-        let _ = write!(text, "{owner}\t{}\tIN\t{}\t", rrset.ttl_s, rrset.rtype);
+        let _ = write!(text, "{owner}\t{ttl_s}\tIN\t{}\t", rrset.rtype);
         rdata::write(rrset.rtype, rdata, text);
         text.push('\n');
     }
