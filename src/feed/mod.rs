@@ -25,6 +25,7 @@ pub mod key;
 pub mod live;
 pub mod manifest;
 pub mod merge;
+mod order;
 pub mod pack;
 
 /// A place in the history of a store: revisions count commits, epochs count histories.

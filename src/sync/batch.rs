@@ -1,0 +1,50 @@
+//! What an edge is to publish: for each zone one step.
+//!
+//! **Invariant:** the steps of one zone come in the order of rising revisions; a caller that takes
+//! each whole shows no commit in part.
+//! **Not here:** how steps come about (`sync::history`, `sync::core`).
+
+use bytes::Bytes;
+
+use crate::feed::Revision;
+use crate::name::Name;
+use crate::record::Change;
+
+/// One zone's step to a higher revision.
+#[derive(Clone, Debug)]
+pub struct ZoneBatch {
+    /// The zone.
+    pub apex: Name,
+    /// The revision that the step leads to; tell it to `SyncCore::handle_applied`.
+    pub revision: Revision,
+    /// What to do.
+    pub step: ZoneStep,
+}
+
+/// What to do with a zone.
+#[derive(Clone, Debug)]
+pub enum ZoneStep {
+    /// Build it anew from packs and then edits; `feed::merge` streams them into a builder.
+    Rebuild {
+        /// Base packs in canonical order, then delta packs, oldest first. Not yet proven.
+        packs: Vec<Bytes>,
+        /// About how many owner names there are.
+        name_count: u64,
+        /// Changes after the packs, oldest first.
+        edits: Vec<Change>,
+    },
+    /// Change the zone as it is now.
+    Edit(Vec<Change>),
+    /// Serve it no longer; not an error if it is not served.
+    Remove,
+}
+
+impl ZoneStep {
+    /// Returns how many changes the step has beside packs, at least one.
+    pub fn change_count(&self) -> usize {
+        match self {
+            Self::Rebuild { edits, .. } | Self::Edit(edits) => edits.len().max(1),
+            Self::Remove => 1,
+        }
+    }
+}

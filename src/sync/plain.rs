@@ -1,0 +1,475 @@
+//! A feed without header: one entry per RRset, as the original system writes them.
+//!
+//! There is no revision in it, so the replica's own rule decides: of one key the newest entry, and
+//! an entry removes every older one of its author whose key begins with its key. An empty value,
+//! or one octet 0x00, is a delete. Zones are those that have a zone entry, and the names of the
+//! zone filter; a record belongs to the longest of them that its owner name is at or below.
+//! A zone without SOA or NS records gets them made up.
+//!
+//! **Invariant:** the zones given out depend on the entries, not on their order of arrival; a
+//! record of a disabled zone, or of none, is not served.
+//! **Not here:** the JSON of records (`record::document`).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Deserialize;
+
+use crate::feed::Revision;
+use crate::feed::key::{KeyError, ZONE_PREFIX, parse_record_key, parse_zone_key};
+use crate::limits::{BATCH_CHANGES_MAX, PLAIN_ENTRIES_MAX, PLAIN_WAIT_MS};
+use crate::name::Name;
+use crate::record::{Change, RecordType, Rrset};
+use crate::sync::batch::{ZoneBatch, ZoneStep};
+use crate::sync::complaint::EntryError;
+use crate::sync::entry::FeedEntry;
+
+/// Everything known of a feed without header.
+#[derive(Debug, Default)]
+pub(super) struct PlainFeed {
+    /// Zones that are served though no entry says so.
+    static_zones: Vec<Name>,
+    /// The newest entry of each key.
+    entries: BTreeMap<Box<[u8]>, PlainEntry>,
+    /// The keys that hold each RRset; more than one only if somebody wrote one name in two forms.
+    keys_of: BTreeMap<Place, BTreeSet<Box<[u8]>>>,
+    /// RRsets that changed since the last batch.
+    changed: BTreeSet<Place>,
+    /// Whether the set of zones may have changed since the last batch.
+    has_zone_change: bool,
+    /// The zones given out, with the last serial.
+    served: BTreeMap<Name, u32>,
+    /// Counts batches; stands for a revision.
+    number: u64,
+    /// When zones are given out though content is missing.
+    deadline_ms: Option<u64>,
+    /// Whether anything was given out.
+    has_begun: bool,
+}
+
+/// Where an RRset stands.
+type Place = (Name, RecordType);
+
+/// The newest entry of a key.
+#[derive(Debug)]
+struct PlainEntry {
+    /// Who wrote it.
+    author: [u8; 32],
+    /// When, by the replica.
+    timestamp_us: u64,
+    /// Its content.
+    hash: [u8; 32],
+    /// What it says.
+    value: PlainValue,
+}
+
+/// What an entry says.
+#[derive(Debug, Default)]
+enum PlainValue {
+    /// Nothing yet: the content has not come, or is bad.
+    #[default]
+    Unknown,
+    /// Nothing any more.
+    Gone,
+    /// An RRset.
+    #[allow(dead_code)] // made by the reader of records' JSON
+    Record {
+        /// The RRset.
+        rrset: Rrset,
+        /// When it was written, in seconds since 1970.
+        updated_s: u32,
+    },
+    /// A zone.
+    Zone {
+        /// Its apex.
+        apex: Name,
+        /// Whether it is served.
+        is_enabled: bool,
+    },
+}
+
+/// What became of an entry.
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    /// Whether its content is needed.
+    pub(super) needs_content: bool,
+    /// Whether the filter kept it out.
+    pub(super) is_filtered: bool,
+    /// Keys whose entries are gone or replaced, so that their content is not needed.
+    pub(super) passed: Vec<Box<[u8]>>,
+}
+
+/// A zone in the original's JSON.
+#[derive(Debug, Deserialize)]
+struct ZoneDocument {
+    /// Whether it is served.
+    #[serde(default = "enabled", alias = "is_enabled")]
+    enabled: bool,
+}
+
+/// The default of `enabled`.
+fn enabled() -> bool {
+    true
+}
+
+impl PlainFeed {
+    /// Begins with no entries.
+    pub(super) fn new(static_zones: Vec<Name>) -> Self {
+        Self { static_zones, has_zone_change: true, ..Self::default() }
+    }
+
+    /// Whether an entry says that its key is gone.
+    fn is_delete(entry: &FeedEntry<'_>) -> bool {
+        entry.len == 0 || (entry.len == 1 && entry.hash == ZERO_OCTET_HASH)
+    }
+
+    /// Takes an entry.
+    ///
+    /// # Errors
+    /// [`EntryError::BadKey`] or [`EntryError::TooLong`].
+    pub(super) fn handle_entry(
+        &mut self,
+        entry: &FeedEntry<'_>,
+        filter: Option<&[Name]>,
+    ) -> Result<Taken, EntryError> {
+        let mut taken = Taken::default();
+        let is_delete = Self::is_delete(entry);
+        let parsed = parse_key(entry.key);
+        // A delete may be of a prefix; every other key must say what it is about.
+        if let (Err(error), false) = (&parsed, is_delete) {
+            return Err(EntryError::BadKey(error.clone()));
+        }
+        if let (Ok(subject), Some(filter)) = (&parsed, filter) {
+            let name = subject.name();
+            if !filter.iter().any(|zone| name.is_at_or_below(zone)) {
+                return Ok(Taken { is_filtered: true, ..taken });
+            }
+        }
+        if entry.len > DOCUMENT_OCTETS_MAX {
+            return Err(EntryError::TooLong { len: entry.len, max: DOCUMENT_OCTETS_MAX });
+        }
+        if self.is_passed(entry) {
+            return Ok(taken);
+        }
+        if self.entries.len() >= PLAIN_ENTRIES_MAX && !self.entries.contains_key(entry.key) {
+            let (len, max) = (self.entries.len() as u64, PLAIN_ENTRIES_MAX as u64);
+            return Err(EntryError::TooLong { len, max });
+        }
+        let below = self.keys_below(entry);
+        for key in below.iter().map(AsRef::as_ref).chain([entry.key]) {
+            self.set(key, None);
+            taken.passed.push(key.into());
+        }
+        let value = if is_delete { PlainValue::Gone } else { PlainValue::Unknown };
+        self.set(
+            entry.key,
+            Some(PlainEntry {
+                author: entry.author,
+                timestamp_us: entry.timestamp_us,
+                hash: entry.hash,
+                value,
+            }),
+        );
+        taken.needs_content = !is_delete;
+        Ok(taken)
+    }
+
+    /// Whether a known entry of this key, or of a key that this one begins with, is newer.
+    fn is_passed(&self, entry: &FeedEntry<'_>) -> bool {
+        let at = |known: &PlainEntry| (known.timestamp_us, known.hash);
+        let new = (entry.timestamp_us, entry.hash);
+        if self.entries.get(entry.key).is_some_and(|known| at(known) >= new) {
+            return true;
+        }
+        (0..entry.key.len()).any(|len| {
+            let known = self.entries.get(&entry.key[..len]);
+            known.is_some_and(|known| known.author == entry.author && at(known) > new)
+        })
+    }
+
+    /// Returns the keys of older entries of the same author that begin with the entry's key.
+    fn keys_below(&self, entry: &FeedEntry<'_>) -> Vec<Box<[u8]>> {
+        let range = self
+            .entries
+            .range::<[u8], _>((std::ops::Bound::Excluded(entry.key), std::ops::Bound::Unbounded));
+        range
+            .take_while(|(key, _)| key.starts_with(entry.key))
+            .filter(|(_, known)| known.author == entry.author)
+            .filter(|(_, known)| {
+                (known.timestamp_us, known.hash) < (entry.timestamp_us, entry.hash)
+            })
+            .map(|(key, _)| key.clone())
+            .collect()
+    }
+
+    /// Takes the content of the newest entry of a key.
+    ///
+    /// # Errors
+    /// [`EntryError`]; the entry then says nothing.
+    pub(super) fn handle_value(&mut self, key: &[u8], octets: &[u8]) -> Result<(), EntryError> {
+        let value = read_value(key, octets)?;
+        if let Some(mut entry) = self.entries.remove(key) {
+            entry.value = value;
+            self.set(key, Some(entry));
+        }
+        Ok(())
+    }
+
+    /// Replaces what is known of a key, and notes what changes by that.
+    fn set(&mut self, key: &[u8], entry: Option<PlainEntry>) {
+        if let Some(before) = self.entries.remove(key) {
+            match before.value {
+                PlainValue::Record { rrset, .. } => {
+                    let place = (rrset.owner, rrset.rtype);
+                    if let Some(keys) = self.keys_of.get_mut(&place) {
+                        keys.remove(key);
+                    }
+                    self.changed.insert(place);
+                }
+                PlainValue::Zone { .. } => self.has_zone_change = true,
+                PlainValue::Unknown | PlainValue::Gone => {}
+            }
+        }
+        let Some(entry) = entry else { return };
+        match &entry.value {
+            PlainValue::Record { rrset, .. } => {
+                let place = (rrset.owner.clone(), rrset.rtype);
+                self.keys_of.entry(place.clone()).or_default().insert(key.into());
+                self.changed.insert(place);
+            }
+            PlainValue::Zone { .. } => self.has_zone_change = true,
+            PlainValue::Unknown | PlainValue::Gone => {}
+        }
+        self.entries.insert(key.into(), entry);
+    }
+
+    /// Whether any entry was seen.
+    pub(super) fn has_entries(&self) -> bool {
+        !self.entries.is_empty()
+    }
+
+    /// Whether all that is known was given out.
+    pub(super) fn is_idle(&self) -> bool {
+        self.has_begun && self.changed.is_empty() && !self.has_zone_change
+    }
+
+    /// Returns how many zones are served.
+    pub(super) fn zone_count(&self) -> u64 {
+        self.served.len() as u64
+    }
+
+    /// Begins to give out zones: when all content is here, or after a while without.
+    pub(super) fn begin(&mut self, now_ms: u64) {
+        self.deadline_ms = Some(now_ms.saturating_add(PLAIN_WAIT_MS));
+    }
+
+    /// Returns when zones are given out though content is missing.
+    pub(super) fn timeout_ms(&self) -> Option<u64> {
+        self.deadline_ms.filter(|_| !self.has_begun)
+    }
+
+    /// Forgets all entries: the feed has a header. Zones stay until the feed replaces them.
+    pub(super) fn become_headed(&mut self) {
+        *self = Self { served: std::mem::take(&mut self.served), ..Self::default() };
+    }
+
+    /// Returns what to publish.
+    pub(super) fn poll_batch(&mut self, is_whole: bool, now_ms: u64) -> Vec<ZoneBatch> {
+        let is_due = self.deadline_ms.is_some_and(|deadline_ms| deadline_ms <= now_ms);
+        if !self.has_begun && !is_whole && !is_due {
+            return Vec::new();
+        }
+        self.has_begun = true;
+        if std::mem::take(&mut self.has_zone_change) {
+            self.changed.clear();
+            return self.rebuild();
+        }
+        let zones = self.zones();
+        let mut edits: BTreeMap<Name, Vec<Change>> = BTreeMap::new();
+        let mut count = 0;
+        while count < BATCH_CHANGES_MAX
+            && let Some(place) = self.changed.pop_first()
+        {
+            count += 1;
+            let Some(apex) =
+                zone_of(&zones, &place.0).filter(|apex| self.served.contains_key(apex))
+            else {
+                continue;
+            };
+            let (owner, rtype) = place.clone();
+            let rrset = self.rrset_at(&place).map(|(rrset, _)| rrset.clone());
+            let change = rrset.map_or(Change::Delete { owner, rtype }, Change::Put);
+            edits.entry(apex).or_default().push(change);
+        }
+        let step = |(apex, mut edits): (Name, Vec<Change>)| {
+            let made_up = self.made_up(&apex);
+            edits.retain(|edit| !made_up.iter().any(|rrset| is_at(edit, rrset)));
+            edits.extend(made_up.into_iter().map(Change::Put));
+            (apex, ZoneStep::Edit(edits))
+        };
+        let steps: Vec<_> = edits.into_iter().map(step).collect();
+        self.number_steps(steps)
+    }
+
+    /// Gives every zone out anew, and takes away those that are none any more.
+    fn rebuild(&mut self) -> Vec<ZoneBatch> {
+        let zones = self.zones();
+        let mut contents: BTreeMap<Name, Vec<Change>> = BTreeMap::new();
+        for place in self.keys_of.keys() {
+            let Some(apex) = zone_of(&zones, &place.0) else { continue };
+            let rrset = self.rrset_at(place).map(|(rrset, _)| rrset.clone());
+            contents.entry(apex).or_default().extend(rrset.map(Change::Put));
+        }
+        contents.retain(|apex, changes| zones.get(apex) == Some(&true) && !changes.is_empty());
+        let gone: Vec<Name> =
+            self.served.keys().filter(|apex| !contents.contains_key(*apex)).cloned().collect();
+        let mut steps: Vec<(Name, ZoneStep)> = Vec::new();
+        for apex in gone {
+            self.served.remove(&apex);
+            steps.push((apex, ZoneStep::Remove));
+        }
+        for (apex, mut edits) in contents {
+            self.served.entry(apex.clone()).or_default();
+            edits.extend(self.made_up(&apex).into_iter().map(Change::Put));
+            let name_count = edits.len() as u64;
+            steps.push((apex, ZoneStep::Rebuild { packs: Vec::new(), name_count, edits }));
+        }
+        self.number_steps(steps)
+    }
+
+    /// Gives steps a revision.
+    fn number_steps(&mut self, steps: Vec<(Name, ZoneStep)>) -> Vec<ZoneBatch> {
+        self.number += 1;
+        let revision = Revision::new(0, self.number);
+        let batch = |(apex, step)| ZoneBatch { apex, revision, step };
+        steps.into_iter().map(batch).collect()
+    }
+
+    /// Returns every zone, and whether it is served.
+    fn zones(&self) -> BTreeMap<Name, bool> {
+        let mut zones: BTreeMap<Name, bool> =
+            self.static_zones.iter().map(|apex| (apex.clone(), true)).collect();
+        for entry in self.entries.values() {
+            if let PlainValue::Zone { apex, is_enabled } = &entry.value {
+                zones.insert(apex.clone(), *is_enabled);
+            }
+        }
+        zones
+    }
+
+    /// Returns the RRset at a place and when it was written; of two keys that hold it, by the
+    /// later time and then the lower key.
+    fn rrset_at(&self, place: &Place) -> Option<(&Rrset, u32)> {
+        let keys = self.keys_of.get(place)?.iter().rev();
+        let held = keys.filter_map(|key| match &self.entries.get(key)?.value {
+            PlainValue::Record { rrset, updated_s } => Some((rrset, *updated_s)),
+            _ => None,
+        });
+        held.max_by_key(|(_, updated_s)| *updated_s)
+    }
+
+    /// Returns the SOA and NS RRsets of a zone that has none.
+    fn made_up(&mut self, apex: &Name) -> Vec<Rrset> {
+        let has = |rtype| self.rrset_at(&(apex.clone(), rtype)).is_some();
+        let (has_soa, has_ns) = (has(RecordType::SOA), has(RecordType::NS));
+        let newest_s = self.entries.values().filter_map(|entry| match &entry.value {
+            PlainValue::Record { updated_s, .. } => Some(*updated_s),
+            _ => None,
+        });
+        let newest_s = newest_s.max().unwrap_or(1);
+        let serial = self.served.entry(apex.clone()).or_default();
+        *serial = newest_s.max(serial.wrapping_add(1));
+        let soa = soa_rdata(apex, *serial);
+        let mut made_up = Vec::new();
+        let mut add = |rtype, rdata: Option<Vec<u8>>| {
+            let rrset = rdata.map(|rdata| Rrset::new(apex.clone(), rtype, MADE_UP_TTL_S, [rdata]));
+            made_up.extend(rrset.and_then(Result::ok));
+        };
+        if !has_soa {
+            add(RecordType::SOA, soa);
+        }
+        if !has_ns {
+            let server = apex.with_label(b"ns").ok();
+            add(RecordType::NS, server.map(|server| server.as_wire().to_vec()));
+        }
+        made_up
+    }
+}
+
+/// What a key is about.
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum Subject {
+    /// An RRset.
+    Record(Name, RecordType),
+    /// A zone.
+    Zone(Name),
+}
+
+impl Subject {
+    /// Returns the name that the filter is asked about.
+    fn name(&self) -> &Name {
+        match self {
+            Self::Record(name, _) | Self::Zone(name) => name,
+        }
+    }
+}
+
+/// Reads a key, with a final 0x00 or without.
+fn parse_key(key: &[u8]) -> Result<Subject, KeyError> {
+    let key = key.strip_suffix(&[0]).unwrap_or(key);
+    if key.starts_with(ZONE_PREFIX.as_bytes()) {
+        return parse_zone_key(key).map(Subject::Zone);
+    }
+    parse_record_key(key).map(|(owner, rtype)| Subject::Record(owner, rtype))
+}
+
+/// Reads content.
+fn read_value(key: &[u8], octets: &[u8]) -> Result<PlainValue, EntryError> {
+    if octets == [0] {
+        return Ok(PlainValue::Gone);
+    }
+    match parse_key(key).map_err(EntryError::BadKey)? {
+        Subject::Zone(apex) => {
+            let document: ZoneDocument =
+                serde_json::from_slice(octets).map_err(|_| EntryError::BadZoneSettings)?;
+            Ok(PlainValue::Zone { apex, is_enabled: document.enabled })
+        }
+        Subject::Record(..) => Err(EntryError::BadDocument),
+    }
+}
+
+/// Returns the longest zone that `owner` is at or below, served or not.
+fn zone_of(zones: &BTreeMap<Name, bool>, owner: &Name) -> Option<Name> {
+    let mut candidate = Some(owner.clone());
+    while let Some(name) = candidate {
+        if zones.contains_key(&name) {
+            return Some(name);
+        }
+        candidate = name.parent();
+    }
+    None
+}
+
+/// Whether a change is of the RRset's place.
+fn is_at(change: &Change, rrset: &Rrset) -> bool {
+    *change.owner() == rrset.owner && change.rtype() == rrset.rtype
+}
+
+/// Writes the RDATA of a made-up SOA (RFC 1035 section 3.3.13), if its names are not too long.
+fn soa_rdata(apex: &Name, serial: u32) -> Option<Vec<u8>> {
+    let mut rdata = apex.with_label(b"ns").ok()?.as_wire().to_vec();
+    rdata.extend_from_slice(apex.with_label(b"hostmaster").ok()?.as_wire());
+    for field in [serial, 3_600, 600, 604_800, 300] {
+        rdata.extend_from_slice(&field.to_be_bytes());
+    }
+    Some(rdata)
+}
+
+/// TTL in seconds of made-up records.
+const MADE_UP_TTL_S: u32 = 3_600;
+/// Octets of a record's or zone's JSON: the original's limit of a value.
+const DOCUMENT_OCTETS_MAX: u64 = 1 << 20;
+/// BLAKE3 of one octet 0x00, the original's sign of a delete.
+const ZERO_OCTET_HASH: [u8; 32] = [
+    0x2d, 0x3a, 0xde, 0xdf, 0xf1, 0x1b, 0x61, 0xf1, 0x4c, 0x88, 0x6e, 0x35, 0xaf, 0xa0, 0x36, 0x73,
+    0x6d, 0xcd, 0x87, 0xa7, 0x4d, 0x27, 0xb5, 0xc1, 0x51, 0x02, 0x25, 0xd0, 0xf5, 0x92, 0xe2, 0x13,
+];
