@@ -9,6 +9,8 @@
 //! **Not here:** header and EDNS (`responder`), the layout of records (`wire::reply`).
 
 mod dnssec;
+#[cfg(any(test, feature = "oracle"))]
+pub mod oracle;
 mod referral;
 
 use arrayvec::ArrayVec;

@@ -1,0 +1,124 @@
+//! Random zones and questions: the fast answer and the slow one are the same.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::Arc;
+
+use super::compare::difference;
+use super::sample::{Draw, Question};
+use super::*;
+use crate::catalog::{Catalog, CatalogChange};
+use crate::responder::{Peer, Responder, Transport};
+use crate::zone::{HashSeed, build};
+
+/// The seed of hashes in tests.
+const SEED: HashSeed = HashSeed(1);
+/// Questions put to each catalog.
+const QUESTIONS: usize = 40;
+
+/// A zone's apex and RRsets.
+type ZoneData = (Name, Vec<Rrset>);
+
+/// Makes a query over TCP.
+fn query(question: &Question) -> Vec<u8> {
+    let mut packet = vec![0x12, 0x34, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1];
+    packet.extend_from_slice(&question.qname);
+    packet.extend_from_slice(&question.qtype.0.to_be_bytes());
+    packet.extend_from_slice(&[0, 1]);
+    let flags = if question.is_dnssec_ok { 0x80 } else { 0 };
+    packet.extend_from_slice(&[0, 0, 41, 4, 0xd0, 0, 0, flags, 0, 0, 0]);
+    packet
+}
+
+/// Builds a catalog.
+fn catalog(zones: &[ZoneData]) -> Catalog {
+    let put = |(apex, rrsets): ZoneData| {
+        CatalogChange::Put(Arc::new(build(apex, SEED, rrsets).expect("samples are good")))
+    };
+    Catalog::new(SEED).with_changes(zones.iter().cloned().map(put).collect())
+}
+
+/// Puts one question to both; says how they differ.
+fn differ(oracle: &Oracle, catalog: &Catalog, question: &Question) -> Option<String> {
+    let mut reply = Vec::new();
+    let peer = Peer { transport: Transport::Tcp };
+    Responder::default().respond(catalog, &query(question), peer, &mut reply);
+    let expected = oracle.answer(&question.qname, question.qtype, question.is_dnssec_ok);
+    difference(&expected, &reply)
+}
+
+/// Takes RRsets away as long as the two still differ, and shows what is left.
+fn shrink(mut zones: Vec<ZoneData>, finish: fn(&[ZoneData]) -> Vec<ZoneData>, question: &Question) {
+    let differ = |zones: &[ZoneData]| {
+        let zones = finish(zones);
+        differ(&Oracle::new(zones.clone()), &catalog(&zones), question)
+    };
+    let mut at = 0;
+    let places: Vec<(usize, usize)> = zones
+        .iter()
+        .enumerate()
+        .flat_map(|(zone, data)| (0..data.1.len()).rev().map(move |rrset| (zone, rrset)))
+        .collect();
+    while let Some(&(zone, rrset)) = places.get(at) {
+        at += 1;
+        let mut fewer = zones.clone();
+        if fewer[zone].1.remove(rrset).rtype != RecordType::SOA && differ(&fewer).is_some() {
+            zones = fewer;
+        }
+    }
+    let mut fewer: Vec<ZoneData> = zones.clone();
+    fewer.retain(|zone| zone.1.len() > 1);
+    if differ(&fewer).is_some() {
+        zones = fewer;
+    }
+    for (apex, rrsets) in &zones {
+        println!("; zone {apex}");
+        for rrset in rrsets {
+            for rdata in rrset.rdata.iter() {
+                let (owner, rdata) = (rrset.owner.clone(), rdata.to_vec());
+                let (rtype, ttl_s) = (rrset.rtype, rrset.ttl_s);
+                println!("{}", Record { owner, rtype, ttl_s, rdata });
+            }
+        }
+    }
+    let Question { qname, qtype, is_dnssec_ok } = question;
+    println!("{} {qtype} do={is_dnssec_ok}", qname.escape_ascii());
+    panic!("the oracle says otherwise:\n{}", differ(&zones).unwrap_or_default());
+}
+
+/// Compares over many catalogs: `finish` makes of drawn zones those that are served.
+///
+/// `ORACLE_ROUNDS` says over how many, `ORACLE_SEED` repeats a run.
+fn compare(finish: fn(&[ZoneData]) -> Vec<ZoneData>) {
+    let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let rounds = number("ORACLE_ROUNDS").unwrap_or(300);
+    let mut seed =
+        number("ORACLE_SEED").unwrap_or_else(|| RandomState::new().build_hasher().finish());
+    println!("ORACLE_SEED={seed}");
+    let mut octets = vec![0; 2_048];
+    for _ in 0..rounds {
+        for octet in &mut octets {
+            // xorshift64*, Marsaglia 2003 and Vigna 2016.
+            seed |= u64::from(seed == 0);
+            seed ^= seed >> 12;
+            seed ^= seed << 25;
+            seed ^= seed >> 27;
+            *octet = (seed.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 56) as u8;
+        }
+        let mut draw = Draw::new(&octets);
+        let drawn = draw.zones();
+        let zones = finish(&drawn);
+        let (oracle, catalog) = (Oracle::new(zones.clone()), catalog(&zones));
+        for _ in 0..QUESTIONS {
+            let question = draw.question(&drawn);
+            if differ(&oracle, &catalog, &question).is_some() {
+                shrink(drawn, finish, &question);
+                return;
+            }
+        }
+    }
+}
+
+#[test]
+fn plain_zones_are_answered_as_the_oracle_says() {
+    compare(<[ZoneData]>::to_vec);
+}
