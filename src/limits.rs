@@ -153,7 +153,7 @@ pub const MESSAGE_OCTETS_MAX: usize = 65_535;
 /// CNAME and DNAME records that one answer follows. A longer chain is answered so far and ends there.
 pub const ALIAS_CHAIN_MAX: usize = 16;
 /// Name servers of a referral whose addresses are looked up. More would only fill the message.
-pub const REFERRAL_GLUE_NAMES_MAX: usize = 32;
+pub const REFERRAL_GLUE_NAMES_MAX: usize = 256;
 
 const _: () = assert!(UDP_PLAIN_OCTETS_MAX <= UDP_OCTETS_MAX, "EDNS only ever allows more");
 

@@ -178,8 +178,8 @@ impl Responder {
 /// Returns the rcode for a question that no zone can answer, by its class or type.
 fn no_answer(question: &Question<'_>) -> Option<u16> {
     match (question.qclass, question.qtype) {
-        // RFC 6891 section 6.1.1, RFC 8945, RFC 2930: these are no questions.
-        (_, RecordType::OPT | RecordType::TSIG | RecordType::TKEY) => Some(rcode::FORMERR),
+        // RFC 8945, RFC 2930: these are no questions.
+        (_, RecordType::TSIG | RecordType::TKEY) => Some(rcode::FORMERR),
         (CLASS_IN | CLASS_ANY, RecordType::AXFR | RecordType::IXFR) => Some(rcode::REFUSED),
         (CLASS_IN | CLASS_ANY, RecordType::MAILA | RecordType::MAILB) => Some(rcode::REFUSED),
         (CLASS_IN | CLASS_ANY, _) => None,
@@ -219,11 +219,14 @@ impl<'q> Bare<'q> {
             // RFC 9619: a query has one question.
             return self.reply(reply, rcode::FORMERR);
         }
-        // Only QUERY is implemented; other opcodes' messages may have other forms.
-        if self.header.counts[0] == 1 {
-            self.question = Question::read(self.query, path, seed).ok();
+        // Only QUERY is implemented. What has no readable question is no message at all.
+        match Question::read(self.query, path, seed) {
+            Ok(question) if self.header.counts[0] == 1 => {
+                self.question = Some(question);
+                self.reply(reply, rcode::NOTIMP)
+            }
+            _ => self.reply(reply, rcode::FORMERR),
         }
-        self.reply(reply, rcode::NOTIMP)
     }
 
     /// Answers a well-formed query.

@@ -13,6 +13,8 @@ mod dnssec;
 pub mod oracle;
 mod referral;
 
+use dnssec::{PROOFS_MAX, Proof};
+
 use arrayvec::ArrayVec;
 
 use crate::catalog::Catalog;
@@ -74,46 +76,34 @@ pub fn answer(
     message: &mut Reply<'_>,
 ) -> Outcome {
     let (mut alias, mut other) = (NamePath::new(), NamePath::new());
-    let (dnames, proofs) = (Nodes::default(), Nodes::default());
-    let (other, flags) = (&mut other, FLAG_AA);
-    let mut walk = Walk { question, path, is_dnssec_ok, other, message, flags, dnames, proofs };
-    let (rcode, flags) = match walk.run(catalog, place, &mut alias) {
-        Ok(rcode) => (rcode, walk.flags),
-        Err(Truncated(rcode)) => (rcode, walk.flags | FLAG_TC),
+    let mut walk = Walk {
+        question,
+        path,
+        is_dnssec_ok,
+        other: &mut other,
+        message,
+        flags: FLAG_AA,
+        proofs: ArrayVec::new(),
+        dnames: ArrayVec::new(),
     };
-    Outcome { rcode, flags }
+    let rcode = walk.run(catalog, place, &mut alias);
+    walk.push_proofs();
+    Outcome { rcode, flags: walk.flags }
 }
 
 /// Returns the zone that answers for a name: the deepest one, but for the DS records of an apex
-/// the one above it, unless this delegates an ancestor and so is not the parent (RFC 4035 section
-/// 3.1.4.1).
+/// the one above it (RFC 4035 section 3.1.4.1).
 #[inline]
 fn zone_for<'c>(catalog: &'c Catalog, path: &NamePath, qtype: RecordType) -> Option<&'c Zone> {
     let zone = catalog.find(path)?;
     if qtype == RecordType::DS && zone.apex_depth() == path.depth() && path.depth() > 0 {
-        let above = catalog.find_up_to(path, path.depth() - 1);
-        return Some(above.filter(|above| is_parent(above, path)).unwrap_or(zone));
+        return Some(catalog.find_up_to(path, path.depth() - 1).unwrap_or(zone));
     }
     Some(zone)
 }
 
-/// Whether a zone that is above a name delegates no ancestor of it.
-fn is_parent(zone: &Zone, path: &NamePath) -> bool {
-    !matches!(zone.find(path), Found::Cut(_, depth) if depth < path.depth())
-}
-
-/// Something that the answer needs did not fit; the rcode that it has all the same.
-#[derive(Clone, Copy, Debug)]
-struct Truncated(u16);
-
-impl From<Full> for Truncated {
-    fn from(_: Full) -> Self {
-        Self(rcode::NOERROR)
-    }
-}
-
 /// An answer under construction.
-struct Walk<'w, 'r> {
+struct Walk<'w, 'r, 'c> {
     /// The question.
     question: &'w Question<'w>,
     /// Its name.
@@ -124,34 +114,12 @@ struct Walk<'w, 'r> {
     other: &'w mut NamePath,
     /// The reply.
     message: &'w mut Reply<'r>,
-    /// The AA bit, until a referral takes it away.
+    /// The AA bit, until a referral takes it away; TC once something did not fit.
     flags: u16,
-    /// Nodes whose DNAME is in the answer section.
-    dnames: Nodes,
-    /// Nodes whose NSEC or NSEC3 record is in the authority section.
-    proofs: Nodes,
-}
-
-/// Nodes whose RRset is in a section: a chain may come by again, and no record is there twice
-/// (RFC 2181 section 5).
-#[derive(Debug, Default)]
-struct Nodes(ArrayVec<usize, NODES_MAX>);
-
-impl Nodes {
-    /// Whether a node, known by its address, is among them.
-    fn contains(&self, node: &NodeView<'_>) -> bool {
-        self.0.contains(&node.prefix().as_ptr().addr())
-    }
-
-    /// Adds a node; says whether it is new.
-    fn add(&mut self, node: &NodeView<'_>) -> bool {
-        let is_new = !self.contains(node);
-        if is_new {
-            let is_pushed = self.0.try_push(node.prefix().as_ptr().addr()).is_ok();
-            debug_assert!(is_pushed);
-        }
-        is_new
-    }
+    /// What the authority section will prove.
+    proofs: ArrayVec<Proof<'c>, PROOFS_MAX>,
+    /// The DNAMEs that are in the answer, by their owner's hash.
+    dnames: ArrayVec<u64, ALIAS_CHAIN_MAX>,
 }
 
 /// The name that the walk is at.
@@ -173,45 +141,35 @@ enum Step {
     Alias(u16),
 }
 
-impl Walk<'_, '_> {
+impl<'c> Walk<'_, '_, 'c> {
     /// Walks from the question's name on; returns the rcode.
-    fn run(
-        &mut self,
-        catalog: &Catalog,
-        place: Place<'_>,
-        alias: &mut NamePath,
-    ) -> Result<u16, Truncated> {
+    fn run(&mut self, catalog: &'c Catalog, place: Place<'c>, alias: &mut NamePath) -> u16 {
         let mut target = ExpandedName::new();
         let here = Here { path: self.path, at: HEADER_LEN as u16, is_alias: false };
-        let mut step = self.step(place, here, &mut target)?;
+        let mut step = self.step(place, here, &mut target);
         let mut seen = ArrayVec::<u64, ALIAS_CHAIN_MAX>::new();
         let _ = seen.try_push(self.path.hash());
         loop {
             let at = match step {
-                Step::Done(rcode) => return Ok(rcode),
+                Step::Done(rcode) => return rcode,
                 Step::Alias(at) => at,
             };
             alias.set_any_case(&target, catalog.seed());
             // A loop, or a chain that is too long, is answered as far as it was followed.
             if seen.contains(&alias.hash()) || seen.try_push(alias.hash()).is_err() {
-                return Ok(rcode::NOERROR);
+                return rcode::NOERROR;
             }
             let Some(place) = locate(catalog, alias, self.question.qtype) else {
-                return Ok(rcode::NOERROR);
+                return rcode::NOERROR;
             };
             self.message.learn_name(at);
             let at = self.message.resolve_pointer(at);
-            step = self.step(place, Here { path: alias, at, is_alias: true }, &mut target)?;
+            step = self.step(place, Here { path: alias, at, is_alias: true }, &mut target);
         }
     }
 
     /// Answers for one name as far as its zone can.
-    fn step(
-        &mut self,
-        place: Place<'_>,
-        here: Here<'_>,
-        target: &mut ExpandedName,
-    ) -> Result<Step, Truncated> {
+    fn step(&mut self, place: Place<'c>, here: Here<'_>, target: &mut ExpandedName) -> Step {
         let zone = place.zone;
         match place.found {
             Found::Node(node) => self.answer_node(zone, here, &node, None, target),
@@ -221,8 +179,9 @@ impl Walk<'_, '_> {
             Found::Dname(node, depth) => self.synthesize(here, &node, depth, target),
             Found::Cut(node, depth) => self.refer_or_answer_ds(zone, here, &node, depth),
             Found::Missing(encloser) => {
-                self.deny(zone, here, encloser).map_err(|_| Truncated(rcode::NXDOMAIN))?;
-                Ok(Step::Done(rcode::NXDOMAIN))
+                self.push_soa(zone);
+                self.prove_missing(zone, here.path, encloser);
+                Step::Done(rcode::NXDOMAIN)
             }
         }
     }
@@ -230,12 +189,12 @@ impl Walk<'_, '_> {
     /// Answers from a node: the name's own, or the source of synthesis below an encloser.
     fn answer_node(
         &mut self,
-        zone: &Zone,
+        zone: &'c Zone,
         here: Here<'_>,
-        node: &NodeView<'_>,
+        node: &NodeView<'c>,
         wildcard: Option<usize>,
         target: &mut ExpandedName,
-    ) -> Result<Step, Truncated> {
+    ) -> Step {
         let mut prepared = ExpandedName::new();
         let owner = match wildcard {
             None => exact_owner(here),
@@ -245,93 +204,119 @@ impl Walk<'_, '_> {
                 synthesized_owner(here, &prepared)
             }
         };
-        // A chain may end at a DNAME that has redirected it.
-        let has_dname = wildcard.is_none() && self.dnames.contains(node);
-        let is_there = |entry: &EntryView<'_>| has_dname && entry.rtype == RecordType::DNAME;
         let qtype = self.question.qtype;
+        // A chain may end at the DNAME that has redirected it; its record stands there already.
+        let has_dname = wildcard.is_none() && self.dnames.contains(&here.path.hash());
+        let is_there = |entry: &EntryView<'_>| has_dname && entry.rtype == RecordType::DNAME;
         let found = match qtype {
             RecordType::ANY => node.entries().find(|entry| entry.records > 0),
             _ => node.rrset(qtype),
         };
         if let Some(entry) = found {
             if !is_there(&entry) {
-                self.message.push(Section::Answer, &entry, owner, self.is_dnssec_ok)?;
+                self.push(Section::Answer, &entry, owner, self.is_dnssec_ok);
             }
         } else if qtype == RecordType::RRSIG && node.entries().any(|entry| !entry.sigs.is_empty()) {
-            let is_sig_there = |entry: &EntryView<'_>| self.is_dnssec_ok && is_there(entry);
-            for entry in node.entries().filter(|entry| !is_sig_there(entry)) {
+            let with_sigs = self.is_dnssec_ok;
+            for entry in node.entries().filter(|entry| !(with_sigs && is_there(entry))) {
                 let sigs = EntryView { records: 0, body: &[], pointers: &[], ..entry };
-                self.message.push(Section::Answer, &sigs, owner, true)?;
+                self.push(Section::Answer, &sigs, owner, true);
             }
         } else if let Some(entry) = node.rrset(RecordType::CNAME) {
-            let start = self.message.push(Section::Answer, &entry, owner, self.is_dnssec_ok)?;
+            let start = self.push(Section::Answer, &entry, owner, self.is_dnssec_ok);
             let from = match wildcard {
                 None => here.path.wire(),
                 Some(_) => &prepared,
             };
             expand_name(entry.body, RECORD_HEAD_LEN, from, target);
-            self.prove_synthesis(zone, here, wildcard)?;
-            return Ok(Step::Alias((start + RECORD_HEAD_LEN) as u16));
+            self.prove_synthesis(zone, here, wildcard);
+            return Step::Alias((start + RECORD_HEAD_LEN) as u16);
         } else {
-            self.push_soa(zone)?;
+            self.push_soa(zone);
             match wildcard {
-                None => self.prove_nodata(zone, here.path, node)?,
-                Some(encloser) => self.prove_wildcard_nodata(zone, here.path, node, encloser)?,
+                None => self.prove_nodata(zone, here.path, node),
+                Some(encloser) => self.prove_wildcard_nodata(zone, here.path, node, encloser),
             }
-            return Ok(Step::Done(rcode::NOERROR));
+            return Step::Done(rcode::NOERROR);
         }
-        self.prove_synthesis(zone, here, wildcard)?;
-        Ok(Step::Done(rcode::NOERROR))
+        self.prove_synthesis(zone, here, wildcard);
+        Step::Done(rcode::NOERROR)
     }
 
     /// Appends a DNAME and the CNAME that follows from it (RFC 6672 section 3.1).
     fn synthesize(
         &mut self,
         here: Here<'_>,
-        node: &NodeView<'_>,
+        node: &NodeView<'c>,
         depth: usize,
         target: &mut ExpandedName,
-    ) -> Result<Step, Truncated> {
-        let Some(entry) = node.rrset(RecordType::DNAME) else {
-            return Ok(Step::Done(rcode::SERVFAIL));
+    ) -> Step {
+        let entry = node.rrset(RecordType::DNAME);
+        let Some((entry, record)) =
+            entry.and_then(|entry| Some((entry, records(entry.body).next()?)))
+        else {
+            return Step::Done(rcode::SERVFAIL);
         };
-        if self.dnames.add(node) {
+        // A chain may pass one DNAME several times; the record stands in the answer once.
+        let owner_hash = here.path.hash_at(depth);
+        if !self.dnames.contains(&owner_hash) {
+            let _ = self.dnames.try_push(owner_hash);
             let owner = self.suffix_owner(here.path.suffix_at(depth));
-            self.message.push(Section::Answer, &entry, owner, self.is_dnssec_ok)?;
+            let start = self.push(Section::Answer, &entry, owner, self.is_dnssec_ok);
+            self.message.learn_name((start + RECORD_HEAD_LEN) as u16);
         }
-        let Some(record) = records(entry.body).next() else {
-            return Ok(Step::Done(rcode::SERVFAIL));
-        };
         // The labels below the DNAME keep the case in which they were asked.
         let below = here.path.start_at(depth);
         let as_asked = if here.is_alias { here.path.wire() } else { self.question.qname };
         if below + record.rdata.len() > NAME_OCTETS_MAX {
-            return Ok(Step::Done(rcode::YXDOMAIN));
+            return Step::Done(rcode::YXDOMAIN);
         }
         target.clear();
         let _ = target.try_extend_from_slice(&as_asked[..below]);
         let _ = target.try_extend_from_slice(record.rdata);
-        let (cname, ttl_s) = (RecordType::CNAME, record.ttl_s);
-        let start =
-            self.message.push_name_record(Section::Answer, here.at, cname, ttl_s, target)?;
+        let start = self.push_cname(here.at, record.ttl_s, target);
         if matches!(self.question.qtype, RecordType::CNAME | RecordType::ANY) {
-            return Ok(Step::Done(rcode::NOERROR));
+            return Step::Done(rcode::NOERROR);
         }
-        Ok(Step::Alias((start + RECORD_HEAD_LEN) as u16))
-    }
-
-    /// Denies a name: the zone's SOA, and with DO the proof that neither it nor a wildcard exists.
-    fn deny(&mut self, zone: &Zone, here: Here<'_>, encloser: usize) -> Result<(), Full> {
-        self.push_soa(zone)?;
-        self.prove_missing(zone, here.path, encloser)
+        Step::Alias((start + RECORD_HEAD_LEN) as u16)
     }
 
     /// Appends the zone's SOA with the TTL of a negative answer (RFC 2308 section 3).
-    fn push_soa(&mut self, zone: &Zone) -> Result<(), Full> {
+    fn push_soa(&mut self, zone: &Zone) {
         let soa = zone.negative_soa().entry();
         let owner = self.suffix_owner(zone.apex().as_wire());
-        self.message.push(Section::Authority, &soa, owner, self.is_dnssec_ok)?;
-        Ok(())
+        self.push(Section::Authority, &soa, owner, self.is_dnssec_ok);
+    }
+
+    /// Appends an RRset that the answer needs, and returns where it starts; sets TC if it does not
+    /// fit, and then appends nothing more.
+    fn push(
+        &mut self,
+        section: Section,
+        entry: &EntryView<'_>,
+        owner: Owner<'_>,
+        with_sigs: bool,
+    ) -> usize {
+        if self.flags & FLAG_TC != 0 {
+            return self.message.octets_len();
+        }
+        self.message.push(section, entry, owner, with_sigs).unwrap_or_else(|Full| {
+            self.flags |= FLAG_TC;
+            self.message.octets_len()
+        })
+    }
+
+    /// Appends a CNAME record as [`Walk::push`] does.
+    fn push_cname(&mut self, owner_at: u16, ttl_s: u32, target: &[u8]) -> usize {
+        if self.flags & FLAG_TC != 0 {
+            return self.message.octets_len();
+        }
+        let cname = RecordType::CNAME;
+        let pushed = self.message.push_name_record(Section::Answer, owner_at, cname, ttl_s, target);
+        pushed.unwrap_or_else(|Full| {
+            self.flags |= FLAG_TC;
+            self.message.octets_len()
+        })
     }
 
     /// Returns the owner for a canonical name that the question's, or an alias's, ends in.
@@ -363,9 +348,6 @@ fn synthesized_owner<'p>(here: Here<'_>, prepared: &'p [u8]) -> Owner<'p> {
     }
     Owner::Suffix { at: here.at, shift: (here.path.wire().len() - prepared.len()) as u16 }
 }
-
-/// Nodes of one answer: a DNAME or a proof of synthesis for each alias, and four for the last name.
-const NODES_MAX: usize = ALIAS_CHAIN_MAX + 4;
 
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@
 //!
 //! **Invariant:** glue that the referral is useless without is there, or TC is set.
 
-use super::{FLAG_AA, Here, Step, Truncated, Walk, rcode};
+use super::{FLAG_AA, FLAG_TC, Here, Step, Walk, rcode};
 use crate::limits::REFERRAL_GLUE_NAMES_MAX;
 use crate::name::is_at_or_below;
 use crate::record::RecordType;
@@ -13,57 +13,51 @@ use crate::zone::Zone;
 use crate::zone::node::{EntryView, NodeView};
 use crate::zone::prepare::{ExpandedName, RECORD_HEAD_LEN, expand_name, records};
 
-impl Walk<'_, '_> {
+impl<'c> Walk<'_, '_, 'c> {
     /// Answers for a name at or below a zone cut.
     pub(super) fn refer_or_answer_ds(
         &mut self,
-        zone: &Zone,
+        zone: &'c Zone,
         here: Here<'_>,
-        cut: &NodeView<'_>,
+        cut: &NodeView<'c>,
         depth: usize,
-    ) -> Result<Step, Truncated> {
+    ) -> Step {
         // The DS records of a cut belong to the parent (RFC 4035 section 3.1.4.1).
         if self.question.qtype == RecordType::DS && depth == here.path.depth() {
             let owner = self.suffix_owner(here.path.wire());
             match cut.rrset(RecordType::DS) {
-                Some(ds) => {
-                    self.message.push(Section::Answer, &ds, owner, self.is_dnssec_ok)?;
-                }
+                Some(ds) => drop(self.push(Section::Answer, &ds, owner, self.is_dnssec_ok)),
                 None => {
-                    self.push_soa(zone)?;
-                    self.prove_nodata(zone, here.path, cut)?;
+                    self.push_soa(zone);
+                    self.prove_nodata(zone, here.path, cut);
                 }
             }
-            return Ok(Step::Done(rcode::NOERROR));
+            return Step::Done(rcode::NOERROR);
         }
         if !here.is_alias {
             self.flags &= !FLAG_AA;
         }
-        self.refer(zone, here, cut, depth)?;
-        Ok(Step::Done(rcode::NOERROR))
+        self.refer(zone, here, cut, depth);
+        Step::Done(rcode::NOERROR)
     }
 
     /// Appends the referral.
-    fn refer(
-        &mut self,
-        zone: &Zone,
-        here: Here<'_>,
-        cut: &NodeView<'_>,
-        depth: usize,
-    ) -> Result<(), Full> {
-        let Some(ns) = cut.rrset(RecordType::NS) else { return Ok(()) };
+    fn refer(&mut self, zone: &'c Zone, here: Here<'_>, cut: &NodeView<'c>, depth: usize) {
+        let Some(ns) = cut.rrset(RecordType::NS) else { return };
         let cut_wire = here.path.suffix_at(depth);
         let owner = self.suffix_owner(cut_wire);
-        let start = self.message.push(Section::Authority, &ns, owner, false)?;
+        let start = self.push(Section::Authority, &ns, owner, false);
         if self.is_dnssec_ok {
-            match cut.rrset(RecordType::DS) {
-                Some(ds) => {
-                    self.message.push(Section::Authority, &ds, owner, true)?;
-                }
-                None => self.prove_no_ds(zone, here.path, cut, depth)?,
+            // Without signatures DS records prove nothing: the zone is not signed.
+            match cut.rrset(RecordType::DS).filter(|ds| !ds.sigs.is_empty()) {
+                Some(ds) => drop(self.push(Section::Authority, &ds, owner, true)),
+                None => self.prove_no_ds(zone, here.path, cut, depth),
             }
+            self.push_proofs();
         }
-        self.push_glue(zone, &ns, cut_wire, owner, start)
+        if self.flags & FLAG_TC == 0 && self.push_glue(zone, &ns, cut_wire, owner, start).is_err() {
+            self.flags |= FLAG_TC;
+        }
     }
 
     /// Appends the addresses of the name servers that the zone knows.
@@ -71,7 +65,7 @@ impl Walk<'_, '_> {
     /// Those inside the delegated zone go first and are required (RFC 9471 section 3.1).
     fn push_glue(
         &mut self,
-        zone: &Zone,
+        zone: &'c Zone,
         ns: &EntryView<'_>,
         cut: &[u8],
         owner: Owner<'_>,
@@ -106,7 +100,7 @@ impl Walk<'_, '_> {
     }
 
     /// Appends the addresses of `self.other`, a name that stands at `at`.
-    fn push_addresses(&mut self, zone: &Zone, at: u16) -> Result<(), Full> {
+    fn push_addresses(&mut self, zone: &'c Zone, at: u16) -> Result<(), Full> {
         let Some(node) = zone.node_at(self.other, self.other.depth()) else { return Ok(()) };
         let at = self.message.resolve_pointer(at);
         for rtype in [RecordType::A, RecordType::AAAA] {

@@ -113,16 +113,16 @@ impl<'q> Question<'q> {
 }
 
 impl Rest {
-    /// Reads what stands behind the question, to the packet's last octet.
+    /// Reads the records behind the question; octets behind the last one are not looked at.
     ///
     /// # Errors
-    /// [`Malformed`] if records are cut short, octets are left over, or there are two OPT records.
+    /// [`Malformed`] if records are cut short, or there are two OPT records.
     #[inline]
     pub fn read(packet: &[u8], header: &Header, end: usize) -> Result<Self, Malformed> {
         let [_, answers, authorities, additionals] = header.counts;
         let tail = packet.get(end..).ok_or(Malformed)?;
         if answers | authorities == 0 {
-            if additionals == 0 && tail.is_empty() {
+            if additionals == 0 {
                 return Ok(Self::default());
             }
             // An OPT record without options: root name, type 41, and nothing behind it.
@@ -168,7 +168,7 @@ impl Rest {
                 }
             }
         }
-        if tail.is_empty() { Ok(found) } else { Err(Malformed) }
+        Ok(found)
     }
 }
 
@@ -238,14 +238,15 @@ mod tests {
     const OPT: &[u8] = b"\0\0\x29\x04\xd0\0\0\x80\0\0\0";
 
     #[test]
-    fn the_rest_is_read_to_the_last_octet() {
+    fn the_rest_is_read_as_far_as_its_counts_say() {
         let edns = EdnsQuery { udp_octets: 1_232, is_dnssec_ok: true, ..EdnsQuery::default() };
         let plain = Rest { edns: Some(edns), has_tsig: false };
         check([1, 0, 0, 0], b"", Ok(Rest::default()));
         check([1, 0, 0, 1], OPT, Ok(plain));
         check([1, 0, 0, 1], b"", Err(Malformed));
-        check([1, 0, 0, 0], b"x", Err(Malformed));
-        check([1, 0, 0, 0], OPT, Err(Malformed));
+        check([1, 0, 0, 0], b"x", Ok(Rest::default()));
+        check([1, 0, 0, 0], OPT, Ok(Rest::default()));
+        check([1, 0, 0, 1], &[OPT, b"x"].concat(), Ok(plain));
         check([1, 0, 0, 2], &[OPT, OPT].concat(), Err(Malformed));
         check([1, 0, 1, 0], OPT, Err(Malformed));
         check([1, 65_535, 65_535, 65_535], b"", Err(Malformed));

@@ -455,8 +455,8 @@ impl<'r> Reply<'r> {
             opt.write(out, rcode);
         }
         let additionals = counts[2] + u16::from(opt.is_some());
-        // Opcode, RD and CD come back as they were (RFC 1035 section 4.1.1, RFC 4035 section 3.2.2).
-        let flags = 0x8000 | header.flags & 0x7900 | header.flags & 0x0010 | flags | rcode & 15;
+        // Opcode and RD come back as they were (RFC 1035 section 4.1.1).
+        let flags = 0x8000 | header.flags & 0x7900 | flags | rcode & 15;
         let words = [header.id, flags, u16::from(has_question), counts[0], counts[1], additionals];
         if let Some(head) = out.first_chunk_mut::<HEADER_LEN>() {
             let [a, b] = words[0].to_be_bytes();

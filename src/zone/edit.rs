@@ -11,7 +11,9 @@ use std::collections::BTreeMap;
 
 use super::denial::{Key, keys_of, params_of};
 use super::hash::HashSeed;
-use super::node::{CNAME, CUT, DNAME, HAS_CHILDREN, HAS_WILDCARD, NodeView, OCCLUDED, write_node};
+use super::node::{
+    CNAME, CUT, DNAME, HAS_CHILDREN, HAS_WILDCARD, NSEC3_ONLY, NodeView, OCCLUDED, write_node,
+};
 use super::path::NamePath;
 use super::sets::{NodeSets, canonical, check_rrset};
 use super::table::{TableBuilder, TableEdit};
@@ -144,7 +146,7 @@ impl<'z> ZoneEdit<'z> {
         let covered_before = flags & (CUT | DNAME);
         self.entries.clear();
         let written = self.sets.write(owner.as_wire(), &mut self.entries);
-        flags = flags & !(CUT | DNAME | CNAME) | written.flags;
+        flags = flags & !(CUT | DNAME | CNAME | NSEC3_ONLY) | written.flags;
         if written.has_ns && depth > self.base.apex_depth() {
             flags |= CUT;
         }

@@ -9,7 +9,7 @@
 
 use super::Zone;
 use super::hash::extend_hash;
-use super::node::{CUT, DNAME, HAS_WILDCARD, NodeView, OCCLUDED};
+use super::node::{CUT, DNAME, HAS_CHILDREN, HAS_WILDCARD, NSEC3_ONLY, NodeView, OCCLUDED};
 use super::path::NamePath;
 
 /// What a zone knows of a name.
@@ -32,7 +32,10 @@ impl Zone {
     /// Finds the place of a name that is at or below the apex.
     pub fn find(&self, path: &NamePath) -> Found<'_> {
         debug_assert!(path.depth() >= self.apex_depth());
-        if let Some(node) = self.node_at(path, path.depth()) {
+        let node = self.node_at(path, path.depth());
+        if let Some(node) =
+            node.filter(|node| node.flags() & (NSEC3_ONLY | HAS_CHILDREN) != NSEC3_ONLY)
+        {
             return match node.flags() & (OCCLUDED | CUT) {
                 0 => Found::Node(node),
                 CUT => Found::Cut(node, path.depth()),

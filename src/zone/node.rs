@@ -30,6 +30,9 @@ pub const DNAME: u8 = 16;
 /// The node owns a CNAME RRset.
 pub const CNAME: u8 = 32;
 
+/// The node owns nothing but NSEC3 records: as a name it does not exist (RFC 5155 section 7.2.8).
+pub const NSEC3_ONLY: u8 = 64;
+
 /// Octets of an entry before its body.
 const ENTRY_LEN: usize = 14;
 

@@ -6,7 +6,7 @@
 //! **Not here:** flags that depend on other nodes (`zone::build`, `zone::edit`).
 
 use super::InsertError;
-use super::node::{CNAME, DNAME, EntryView, NodeView, write_entry};
+use super::node::{CNAME, DNAME, EntryView, NSEC3_ONLY, NodeView, write_entry};
 use super::prepare::{self, Preparer, expand_rdata};
 use crate::name::Name;
 use crate::record::rrset::{RdataIter, check_list};
@@ -34,7 +34,7 @@ pub struct NodeSets {
 pub struct Written {
     /// How many entries there are.
     pub types: u16,
-    /// [`DNAME`] and [`CNAME`], where they hold.
+    /// [`DNAME`], [`CNAME`] and [`NSEC3_ONLY`], where they hold.
     pub flags: u8,
     /// Whether there is an NS RRset: a zone cut, unless at the apex.
     pub has_ns: bool,
@@ -118,6 +118,11 @@ impl NodeSets {
             written.rrsets += 1;
             written.records += RdataIter::over(&self.octets[range]).count() as u64;
             written.types += self.write_lone_sigs(ttl_s, entries);
+        }
+        let is_nsec3_only = written.types == 1
+            && self.sets.iter().all(|set| matches!(set.0, RecordType::NSEC3 | RecordType::RRSIG));
+        if is_nsec3_only && written.has_denial {
+            written.flags |= NSEC3_ONLY;
         }
         written
     }
