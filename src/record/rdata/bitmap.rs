@@ -62,7 +62,7 @@ pub(super) fn write(octets: &[u8], out: &mut String) {
     let (mut rest, mut separator) = (octets, "");
     while let [window, len, tail @ ..] = rest {
         let (bits, tail) = tail.split_at(usize::from(*len).min(tail.len()));
-        for (index, bit) in (0_u8..)
+        for (index, bit) in (0..=u8::MAX)
             .zip(bits.iter().flat_map(|octet| (0..8).map(move |bit| octet << bit & 0x80 != 0)))
         {
             if bit {

@@ -229,6 +229,13 @@ fn rarer_types_that_break_a_rule_name_it() {
 }
 
 #[test]
+fn the_last_type_of_a_window_is_written() {
+    let rdata = [&[0, 0, 32][..], &[0; 31], &[1]].concat();
+    check_text(RecordType::NSEC, ". TYPE255", None, ". ANY");
+    assert_eq!(parse(RecordType::NSEC, ". ANY", &Name::root()), Ok(rdata));
+}
+
+#[test]
 fn service_parameters_are_sorted_and_checked() {
     // RFC 9460 appendix D.
     let svcb = RecordType::SVCB;
