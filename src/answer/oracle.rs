@@ -11,6 +11,9 @@
 //! * ANY is answered with the RRset of the lowest type, RRSIG last (RFC 8482 section 4.1);
 //! * a type that stands beside a CNAME is answered itself; of several CNAME or DNAME records of an
 //!   owner the first leads on;
+//! * the DS records of an apex are asked of the nearest zone above, which refers to the parent if it is
+//!   not the parent itself, as other servers do; RFC 4035 section 3.1.4.1 would have the child deny them;
+//! * DS records without signatures are no part of a referral: the zone is not signed;
 //! * NS and DNAME records of a source of synthesis are data like others (RFC 4592 sections 4.2, 4.4);
 //! * the CNAME that follows from a DNAME answers a question for CNAME or ANY and is not followed;
 //! * a referral has the addresses of all its name servers that the zone holds, occluded or not;
@@ -153,13 +156,7 @@ impl Oracle {
     fn zone_for(&self, ask: &Ask) -> Option<View<'_>> {
         let nearest = self.nearest(Some(ask.qname.clone()))?;
         if ask.qtype == RecordType::DS && *nearest.apex == ask.qname {
-            // Only the zone that delegates the name itself has its DS records.
-            let above = self.nearest(ask.qname.parent());
-            let is_parent = |zone: &View<'_>| match zone.place(&ask.qname) {
-                Place::Cut(cut) => cut == ask.qname,
-                _ => true,
-            };
-            return Some(above.filter(is_parent).unwrap_or(nearest));
+            return Some(self.nearest(ask.qname.parent()).unwrap_or(nearest));
         }
         Some(nearest)
     }
@@ -264,6 +261,13 @@ impl View<'_> {
         self.rrset(owner, rtype).is_some()
     }
 
+    /// Whether there is an RRset of an owner and type, and a signature that covers it.
+    fn is_signed(&self, owner: &Name, rtype: RecordType) -> bool {
+        let sigs = self.rrset(owner, RecordType::RRSIG);
+        let mut sigs = sigs.into_iter().flat_map(|sigs| sigs.rdata.iter());
+        self.has(owner, rtype) && sigs.any(|sig| covered(sig) == rtype)
+    }
+
     /// Answers with the data of `owner`: the name itself or its source of synthesis.
     fn answer_from(&self, owner: &Name, ask: &Ask, expected: &mut Expected) -> Option<Vec<u8>> {
         let types = || self.sets.get(owner).into_iter().flatten().map(|rrset| rrset.rtype);
@@ -317,9 +321,9 @@ impl View<'_> {
     /// Refers to the name servers of a cut.
     fn refer(&self, cut: &Name, ask: &Ask, expected: &mut Expected) {
         self.add(&mut expected.authority, cut, cut, RecordType::NS, false);
-        if ask.is_dnssec_ok
-            && !self.add(&mut expected.authority, cut, cut, RecordType::DS, ask.is_dnssec_ok)
-        {
+        if ask.is_dnssec_ok && self.is_signed(cut, RecordType::DS) {
+            self.add(&mut expected.authority, cut, cut, RecordType::DS, true);
+        } else {
             self.prove_no_ds(ask, cut, expected);
         }
         let servers = self.rrset(cut, RecordType::NS).into_iter().flat_map(|ns| ns.rdata.iter());
