@@ -150,12 +150,22 @@ pub const UDP_PLAIN_OCTETS_MAX: usize = 512;
 pub const UDP_OCTETS_MAX: usize = 1_232;
 /// Octets of any message (RFC 1035 section 4.2.2). A reply that needs more is truncated.
 pub const MESSAGE_OCTETS_MAX: usize = 65_535;
+/// Octets of capacity with which a reply's buffer never grows. An RRset is taken back when it turns
+/// out not to fit, at the latest one record past the limit: a message and a record at their longest.
+pub const REPLY_OCTETS_CAPACITY: usize = 2 * MESSAGE_OCTETS_MAX + 1_024;
+/// Octets of a version or an identity that is told to who asks: beside the longest question they fit
+/// the smallest reply. The rest is cut off.
+pub const IDENTITY_OCTETS_MAX: usize = UDP_PLAIN_OCTETS_MAX - (12 + NAME_OCTETS_MAX + 4) - (11 + 4);
 /// CNAME and DNAME records that one answer follows. A longer chain is answered so far and ends there.
 pub const ALIAS_CHAIN_MAX: usize = 16;
 /// Name servers of a referral whose addresses are looked up. More would only fill the message.
 pub const REFERRAL_GLUE_NAMES_MAX: usize = 256;
 
 const _: () = assert!(UDP_PLAIN_OCTETS_MAX <= UDP_OCTETS_MAX, "EDNS only ever allows more");
+const _: () = assert!(
+    REPLY_OCTETS_CAPACITY >= MESSAGE_OCTETS_MAX + RDATA_OCTETS_MAX + 3 * NAME_OCTETS_MAX,
+    "a record of two names past the limit fits the buffer"
+);
 
 // --- master files (`record::master`) ----------------------------------------------------------
 

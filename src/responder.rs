@@ -6,7 +6,9 @@
 
 use crate::answer;
 use crate::catalog::Catalog;
-use crate::limits::{MESSAGE_OCTETS_MAX, UDP_OCTETS_MAX, UDP_PLAIN_OCTETS_MAX};
+use crate::limits::{
+    IDENTITY_OCTETS_MAX, MESSAGE_OCTETS_MAX, UDP_OCTETS_MAX, UDP_PLAIN_OCTETS_MAX,
+};
 use crate::record::RecordType;
 use crate::wire::query::{CLASS_ANY, CLASS_CHAOS, CLASS_IN, Header, Question, Rest};
 use crate::wire::reply::{OptReply, Reply};
@@ -110,7 +112,7 @@ impl Responder {
 
     /// Answers one packet.
     ///
-    /// `reply` is cleared first; with a capacity of 65,535 octets it never grows.
+    /// `reply` is cleared first; with a capacity of [`REPLY_OCTETS_CAPACITY`](crate::limits::REPLY_OCTETS_CAPACITY) it never grows.
     pub fn respond(
         &self,
         catalog: &Catalog,
@@ -157,9 +159,10 @@ impl Responder {
         bare.answer(self, catalog, &path, reply, limit)
     }
 
-    /// Returns what identifies this server.
+    /// Returns what identifies this server, as far as the smallest reply has room for it.
     fn nsid(&self) -> Option<&[u8]> {
-        self.config.identity.as_deref().map(str::as_bytes)
+        let identity = self.config.identity.as_deref()?.as_bytes();
+        Some(&identity[..identity.len().min(IDENTITY_OCTETS_MAX)])
     }
 
     /// Returns the text for a question of class CH.
@@ -276,7 +279,7 @@ impl<'q> Bare<'q> {
         let text = responder
             .chaos_text(question.qname)
             .filter(|_| matches!(question.qtype, RecordType::TXT | RecordType::ANY))
-            .map(|text| &text.as_bytes()[..text.len().min(255)]);
+            .map(|text| &text.as_bytes()[..text.len().min(IDENTITY_OCTETS_MAX)]);
         let Some(text) = text else { return self.reply(reply, rcode::REFUSED) };
         let mut message = Reply::new(reply, self.front(), MESSAGE_OCTETS_MAX);
         message.push_text(CLASS_CHAOS, text);

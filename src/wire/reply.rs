@@ -252,6 +252,9 @@ impl<'r> Reply<'r> {
         }
         let mut owner = owner;
         for record in records_of(body) {
+            if self.out.len() > self.limit {
+                return; // owners written out have made it too long; `push` takes it back
+            }
             let end = record.at + RECORD_HEAD_LEN + record.rdata.len();
             owner = self.write_owner(owner);
             self.out.extend_from_slice(&body[record.at + 2..end]);
@@ -310,6 +313,9 @@ impl<'r> Reply<'r> {
         let mut target = ExpandedName::new();
         let mut owner = owner;
         for record in records_of(entry.body) {
+            if self.out.len() > self.limit {
+                return; // `push` takes it back
+            }
             owner = self.write_owner(owner);
             let start = self.out.len() - 2;
             let rdata_at = record.at + RECORD_HEAD_LEN;

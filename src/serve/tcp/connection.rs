@@ -13,7 +13,9 @@ use std::sync::Arc;
 use mio::net::TcpStream;
 
 use super::table::Phase;
-use crate::limits::{TCP_OUTPUT_OCTETS_MAX, TCP_READ_OCTETS, TCP_READS_PER_TURN_MAX};
+use crate::limits::{
+    REPLY_OCTETS_CAPACITY, TCP_OUTPUT_OCTETS_MAX, TCP_READ_OCTETS, TCP_READS_PER_TURN_MAX,
+};
 use crate::publish::Reader;
 use crate::responder::{Peer, Responder, Transport, Verdict};
 use crate::serve::event::ConnectionEvent;
@@ -77,7 +79,7 @@ impl Answerer {
             responder,
             recorder,
             input: vec![0; TCP_READ_OCTETS].into(),
-            reply: Vec::with_capacity(usize::from(u16::MAX)),
+            reply: Vec::with_capacity(REPLY_OCTETS_CAPACITY),
             output: Vec::with_capacity(2 * TCP_OUTPUT_OCTETS_MAX + usize::from(u16::MAX)),
         }
     }
