@@ -5,14 +5,14 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{DefaultHasher, Hasher};
 
-use crate::limits::MASTER_WARNINGS_MAX;
+use crate::limits::{MASTER_WARNINGS_MAX, TTL_S_MAX};
 use crate::name::Name;
 use crate::record::master::reader::CLASS_IN;
 use crate::record::master::{MasterError, MasterOptions, MasterReader, MasterRecord, MasterRule};
 use crate::record::rdata;
-use crate::record::{RecordType, Rrset};
+use crate::record::{RdataList, RecordType, Rrset};
 
 /// The RRsets of one zone.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -194,10 +194,7 @@ impl Groups {
                 let kind = WarningKind::TtlDiffers { ttl_s: group.ttl_s };
                 self.warn(file, line, &group.owner, group.rtype, kind);
             }
-            let (owner, rtype) = (group.owner.clone(), group.rtype);
-            let rrset = group
-                .into_rrset()
-                .map_err(|rule| self.error(file, line, MasterRule::Rrset { owner, rtype, rule }))?;
+            let rrset = group.into_rrset().map_err(|rule| self.error(file, line, rule))?;
             record_count += rrset.rdata.count() as u64;
             rrsets.push(rrset);
         }
@@ -234,66 +231,83 @@ impl Groups {
         }
     }
 
-    /// Returns the groups' indexes such that those of one owner are neighbors, and among them
-    /// those of one type, in the file's order.
-    fn sort(&self) -> Vec<usize> {
-        let mut order: Vec<(u64, u16, usize)> = Vec::with_capacity(self.list.len());
+    /// Returns the groups' places such that those of one owner are neighbors, and among them those
+    /// of one type, in the file's order.
+    fn sort(&self) -> Vec<Place> {
+        let mut order = Vec::with_capacity(self.list.len());
         for (index, group) in self.list.iter().enumerate().filter(|(_, group)| !group.is_left_out) {
             let mut hasher = DefaultHasher::new();
-            group.owner.hash(&mut hasher);
-            order.push((hasher.finish(), group.rtype.0, index));
+            hasher.write(group.owner.as_wire());
+            order.push(Place { hash: hasher.finish(), rtype: group.rtype, index });
         }
         // The owner decides among equal hashes alone: comparing numbers is what makes this fast.
         order.sort_unstable_by(|a, b| {
-            a.0.cmp(&b.0)
-                .then_with(|| self.list[a.2].owner.cmp(&self.list[b.2].owner))
-                .then_with(|| (a.1, a.2).cmp(&(b.1, b.2)))
+            a.hash
+                .cmp(&b.hash)
+                .then_with(|| self.owner_at(a).cmp(self.owner_at(b)))
+                .then_with(|| (a.rtype, a.index).cmp(&(b.rtype, b.index)))
         });
-        order.into_iter().map(|(_, _, index)| index).collect()
+        order
+    }
+
+    /// Whether two groups have one owner. Groups are looked at only if their hashes agree: most do
+    /// not, and are far apart in memory.
+    fn is_same_owner(&self, a: &Place, b: &Place) -> bool {
+        a.hash == b.hash && self.owner_at(a) == self.owner_at(b)
+    }
+
+    /// Returns the owner name of a group in wire form: its order as octets will do here.
+    fn owner_at(&self, place: &Place) -> &[u8] {
+        self.list[place.index].owner.as_wire()
     }
 
     /// Moves the records of each RRset to its first group.
-    fn join(&mut self, order: &[usize]) {
-        let Some(&first) = order.first() else { return };
-        let mut target = first;
-        for &index in &order[1..] {
-            let (into, from) = (&self.list[target], &self.list[index]);
-            if into.rtype != from.rtype || into.owner != from.owner {
-                target = index;
+    fn join(&mut self, order: &[Place]) {
+        let Some(mut target) = order.first() else { return };
+        for place in &order[1..] {
+            if place.rtype != target.rtype || !self.is_same_owner(place, target) {
+                target = place;
                 continue;
             }
-            debug_assert!(target < index);
-            let from = &mut self.list[index];
+            debug_assert!(target.index < place.index);
+            let from = &mut self.list[place.index];
             from.is_left_out = true;
             let records: Vec<Vec<u8>> = std::iter::once(std::mem::take(&mut from.rdata))
                 .chain(from.more.drain(..))
                 .collect();
             let (ttl_s, has_other_ttl) = (from.ttl_s, from.has_other_ttl);
-            self.list[target].add(ttl_s, has_other_ttl, records);
+            self.list[target.index].add(ttl_s, has_other_ttl, records);
         }
     }
 
     /// Checks, owner by owner, that a CNAME is alone, and that no two CNAMEs or DNAMEs differ.
-    fn check_owners(&self, order: &[usize]) -> Result<(), MasterError> {
-        for groups in order.chunk_by(|&a, &b| self.list[a].owner == self.list[b].owner) {
-            let cname = groups
-                .iter()
-                .map(|&index| &self.list[index])
-                .find(|group| group.rtype == RecordType::CNAME);
-            for group in groups.iter().map(|&index| &self.list[index]) {
-                let (owner, rtype) = (group.owner.clone(), group.rtype);
-                let is_single = matches!(rtype, RecordType::CNAME | RecordType::DNAME);
-                let has_other = |group: &Group| {
-                    group.more.iter().any(|other| !is_same_rdata(rtype, other, &group.rdata))
-                };
-                if is_single && has_other(group) {
-                    let rule = MasterRule::SecondSingle { owner, rtype, line: group.line };
-                    return Err(self.error(group.file, group.line, rule));
-                }
-                if let Some(cname) = cname.filter(|_| !may_stand_beside_cname(rtype)) {
-                    let rule = MasterRule::CnameNotAlone { owner, rtype, line: cname.line };
-                    return Err(self.error(group.file, group.line, rule));
-                }
+    fn check_owners(&self, order: &[Place]) -> Result<(), MasterError> {
+        for places in order.chunk_by(|a, b| self.is_same_owner(a, b)) {
+            if places.iter().any(|place| is_single(place.rtype)) {
+                self.check_owner(places)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks one owner that has a CNAME or a DNAME.
+    fn check_owner(&self, places: &[Place]) -> Result<(), MasterError> {
+        let groups = || {
+            let groups = places.iter().map(|place| &self.list[place.index]);
+            groups.filter(|group| !group.is_left_out)
+        };
+        let cname = groups().find(|group| group.rtype == RecordType::CNAME);
+        for group in groups() {
+            let rtype = group.rtype;
+            let is_other = |other: &Vec<u8>| !is_same_rdata(rtype, other, &group.rdata);
+            let owner = || group.owner.clone();
+            if is_single(rtype) && group.more.iter().any(is_other) {
+                let rule = MasterRule::SecondSingle { owner: owner(), rtype, line: group.line };
+                return Err(self.error(group.file, group.line, rule));
+            }
+            if let Some(cname) = cname.filter(|_| !may_stand_beside_cname(rtype)) {
+                let rule = MasterRule::CnameNotAlone { owner: owner(), rtype, line: cname.line };
+                return Err(self.error(group.file, group.line, rule));
             }
         }
         Ok(())
@@ -326,14 +340,35 @@ impl Group {
     }
 
     /// Makes the RRset; of records that differ in the case of names alone the first stays.
-    fn into_rrset(self) -> Result<Rrset, crate::record::RrsetError> {
+    fn into_rrset(self) -> Result<Rrset, MasterRule> {
         let Self { owner, rtype, ttl_s, rdata, mut more, .. } = self;
         if !more.is_empty() && rdata::names(rtype, &rdata).next().is_some() {
             let mut seen = HashSet::from([lower_names(rtype, &rdata)]);
             more.retain(|other| seen.insert(lower_names(rtype, other)));
         }
-        Rrset::new(owner, rtype, ttl_s, std::iter::once(rdata).chain(more))
+        debug_assert!(ttl_s <= TTL_S_MAX, "the reader takes no longer one");
+        match RdataList::new(std::iter::once(rdata).chain(more)) {
+            Ok(rdata) => Ok(Rrset { owner, rtype, ttl_s, rdata }),
+            Err(rule) => Err(MasterRule::Rrset { owner, rtype, rule }),
+        }
     }
+}
+
+/// Where a group is, and what it is sorted by.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    /// A hash of the owner name.
+    hash: u64,
+    /// The type.
+    rtype: RecordType,
+    /// The index into [`Groups::list`].
+    index: usize,
+}
+
+/// Whether an owner may have only one record of a type (RFC 2181 section 10.1, RFC 6672
+/// section 2.4).
+fn is_single(rtype: RecordType) -> bool {
+    matches!(rtype, RecordType::CNAME | RecordType::DNAME)
 }
 
 /// Whether data of a type may be at the owner of a CNAME (RFC 4034 section 2.5; RFC 2535's too).
