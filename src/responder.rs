@@ -178,16 +178,9 @@ impl Responder {
     }
 }
 
-/// Returns the rcode for a question that no zone can answer, by its class or type.
-fn no_answer(question: &Question<'_>) -> Option<u16> {
-    match (question.qclass, question.qtype) {
-        // RFC 8945, RFC 2930: these are no questions.
-        (_, RecordType::TSIG | RecordType::TKEY) => Some(rcode::FORMERR),
-        (CLASS_IN | CLASS_ANY, RecordType::AXFR | RecordType::IXFR) => Some(rcode::REFUSED),
-        (CLASS_IN | CLASS_ANY, RecordType::MAILA | RecordType::MAILB) => Some(rcode::REFUSED),
-        (CLASS_IN | CLASS_ANY, _) => None,
-        _ => Some(rcode::REFUSED),
-    }
+/// Whether a question asks for a zone transfer, which is not offered.
+fn is_transfer(qtype: RecordType) -> bool {
+    matches!(qtype, RecordType::AXFR | RecordType::IXFR)
 }
 
 /// What is known of a query when its reply begins.
@@ -222,9 +215,10 @@ impl<'q> Bare<'q> {
             // RFC 9619: a query has one question.
             return self.reply(reply, rcode::FORMERR);
         }
-        // Only QUERY is implemented. What has no readable question is no message at all.
-        match Question::read(self.query, path, seed) {
-            Ok(question) if self.header.counts[0] == 1 => {
+        // Only QUERY is implemented. A question that cannot be read makes no message at all.
+        match (self.header.counts[0], Question::read(self.query, path, seed)) {
+            (0, _) => self.reply(reply, rcode::NOTIMP),
+            (1, Ok(question)) => {
                 self.question = Some(question);
                 self.reply(reply, rcode::NOTIMP)
             }
@@ -243,17 +237,19 @@ impl<'q> Bare<'q> {
         limit: usize,
     ) -> Verdict {
         let Some(question) = self.question else { return self.reply(reply, rcode::FORMERR) };
-        if question.qclass != CLASS_IN || question.qtype.is_meta() {
-            if question.qclass == CLASS_CHAOS {
-                return self.answer_chaos(responder, &question, reply);
-            }
-            if let Some(rcode) = no_answer(&question) {
-                return self.reply(reply, rcode);
-            }
+        match question.qclass {
+            CLASS_IN | CLASS_ANY => {}
+            CLASS_CHAOS => return self.answer_chaos(responder, &question, reply),
+            _ => return self.reply(reply, rcode::REFUSED),
         }
         let Some(place) = answer::locate(catalog, path, question.qtype) else {
             return self.reply(reply, rcode::REFUSED);
         };
+        if is_transfer(question.qtype) {
+            // RFC 5936 section 2.2.1: the name must be the apex of a zone of ours.
+            let rcode = if place.is_apex(path) { rcode::REFUSED } else { rcode::NOTAUTH };
+            return self.reply(reply, rcode);
+        }
         let room = limit - self.opt.as_ref().map_or(0, OptReply::octets_len);
         let is_dnssec_ok = self.opt.is_some_and(|opt| opt.is_dnssec_ok);
         let mut message = Reply::new(reply, self.front(), room);

@@ -54,6 +54,11 @@ pub fn locate<'c>(catalog: &'c Catalog, path: &NamePath, qtype: RecordType) -> O
 }
 
 impl<'c> Place<'c> {
+    /// Whether the name is the apex of the zone.
+    pub fn is_apex(&self, path: &NamePath) -> bool {
+        path.depth() == self.zone.apex_depth()
+    }
+
     /// Returns the RRset that is all of the answer, where it is that simple.
     #[inline]
     pub fn whole_answer(&self, qtype: RecordType, is_dnssec_ok: bool) -> Option<EntryView<'c>> {
