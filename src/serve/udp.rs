@@ -291,3 +291,58 @@ fn pin_to_cpu(cpu: usize) {
 
 /// What the front end is called.
 const NAME: &str = "udp";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::publish::Publisher;
+    use crate::responder::ResponderConfig;
+    use crate::serve::ServeStats;
+    use crate::zone::HashSeed;
+
+    /// Datagrams with their source ports; sending fails as it is told to.
+    struct Script {
+        arrivals: Vec<(u16, &'static [u8])>,
+        replies: Vec<Vec<u8>>,
+        report: SendReport,
+    }
+
+    impl Exchange for Script {
+        fn receive(&mut self, _: Wait) -> io::Result<usize> {
+            Ok(self.arrivals.len())
+        }
+
+        fn slot(&mut self, index: usize) -> Slot<'_> {
+            let (source_port, query) = self.arrivals[index];
+            Slot { query, source_port, is_cut: false, reply: &mut self.replies[index] }
+        }
+
+        fn send(&mut self) -> SendReport {
+            self.report
+        }
+    }
+
+    #[test]
+    fn nothing_is_sent_to_port_zero_and_lost_replies_are_counted() {
+        const QUERY: &[u8] = b"\0\x01\0\0\0\x01\0\0\0\0\0\0\0\0\x01\0\x01";
+        let mut script = Script {
+            arrivals: vec![(0, QUERY), (53, QUERY), (53, QUERY)],
+            replies: vec![b"of the batch before".to_vec(); 3],
+            report: SendReport { queue_full: 1, refused: 1 },
+        };
+        let mut worker = Worker {
+            reader: Publisher::new(HashSeed(1)).reader(),
+            responder: Arc::new(Responder::new(ResponderConfig::default())),
+            recorder: Recorder::new(NAME),
+        };
+        assert_eq!(worker.turn(&mut script, Wait::First).expect("a script"), 3);
+        let lens: Vec<_> = script.replies.iter().map(Vec::len).collect();
+        assert_eq!((lens[0], lens[1] > 0), (0, true));
+        let stats = ServeStats::collect(&[worker.recorder.counters()]);
+        let udp = stats.front_end(NAME).expect("one worker");
+        assert_eq!(udp.queries, 3);
+        for cause in [DropCause::SourcePortZero, DropCause::SendQueueFull, DropCause::SendRefused] {
+            assert_eq!(udp.dropped(cause), 1, "{cause:?}");
+        }
+    }
+}

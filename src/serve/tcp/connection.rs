@@ -48,7 +48,10 @@ pub(super) struct Connection<S = TcpStream> {
     output: Vec<u8>,
     /// How much of them it has taken since.
     output_sent: usize,
-    /// Whether the peer has closed its side.
+    /// Whether the system says that the peer has closed its side, perhaps behind octets that are
+    /// still to be read. It says so once.
+    is_end_announced: bool,
+    /// Whether those octets have been read.
     has_ended: bool,
 }
 
@@ -89,7 +92,13 @@ impl<S: Read + Write> Connection<S> {
     /// Makes a connection of a socket that does not block.
     pub(super) fn new(stream: S) -> Self {
         let (input, output) = (Vec::new(), Vec::new());
-        Self { stream, input, output, output_sent: 0, has_ended: false }
+        let (is_end_announced, has_ended) = (false, false);
+        Self { stream, input, output, output_sent: 0, is_end_announced, has_ended }
+    }
+
+    /// Notes that the peer has closed its side.
+    pub(super) fn note_end(&mut self) {
+        self.is_end_announced = true;
     }
 
     /// Returns the socket.
@@ -132,8 +141,7 @@ impl<S: Read + Write> Connection<S> {
         let len = match self.stream.read(&mut answerer.input) {
             Ok(len) => len,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                let phase = if self.input.is_empty() { Phase::Idle } else { Phase::Receiving };
-                return Ok(Some(Turn::Wait { phase, has_answered: *answered }));
+                return Ok(Some(self.waiting(*answered)));
             }
             Err(error) => return Err(error),
         };
@@ -141,6 +149,31 @@ impl<S: Read + Write> Connection<S> {
             self.has_ended = true;
             return Ok(None);
         }
+        let turn = self.take(len, answerer, answered)?;
+        // A buffer that was not filled has emptied the socket: what comes later is told anew. But
+        // an end that came with these octets is told no more.
+        let is_drained = len < TCP_READ_OCTETS && !self.is_end_announced;
+        let is_waiting = turn.is_none() && is_drained && !has_message(&self.input);
+        Ok(if is_waiting { Some(self.waiting(*answered)) } else { turn })
+    }
+
+    /// Returns the end of a turn after which the peer has to act.
+    fn waiting(&self, has_answered: bool) -> Turn {
+        let phase = match (self.output.is_empty(), self.input.is_empty()) {
+            (false, _) => Phase::Sending,
+            (true, false) => Phase::Receiving,
+            (true, true) => Phase::Idle,
+        };
+        Turn::Wait { phase, has_answered }
+    }
+
+    /// Answers what has just been read together with what was there before.
+    fn take(
+        &mut self,
+        len: usize,
+        answerer: &mut Answerer,
+        answered: &mut bool,
+    ) -> io::Result<Option<Turn>> {
         if !self.input.is_empty() {
             self.input.extend_from_slice(&answerer.input[..len]);
             let input = std::mem::take(&mut self.input);

@@ -107,14 +107,27 @@ impl Worker {
     fn round(&mut self, events: &mut Events) -> io::Result<()> {
         let timeout = self.timeout();
         self.wait(events, timeout)?;
+        self.give_turns(events);
+        self.close_expired();
+        Ok(())
+    }
+
+    /// Gives a turn to everyone who wants another one, and to everyone who is ready.
+    fn give_turns(&mut self, events: &Events) {
         self.now = Instant::now();
         let mut again = std::mem::take(&mut self.again);
         again.append(&mut self.paused);
-        for token in again.into_iter().chain(events.iter().map(|event| event.token())) {
+        for token in again {
             self.give_turn(token);
         }
-        self.close_expired();
-        Ok(())
+        for event in events {
+            let token = event.token();
+            if event.is_read_closed() && token.0 > self.listeners.len() {
+                let peer = self.table.value_mut(token.0 - self.listeners.len() - 1);
+                peer.into_iter().for_each(|peer| peer.connection.note_end());
+            }
+            self.give_turn(token);
+        }
     }
 
     /// Gives a listener or a connection its turn. A token of a connection that is gone, or whose
@@ -230,17 +243,12 @@ impl Worker {
             self.accept(Token(index));
             self.poll.registry().deregister(&mut self.listeners[index])?;
         }
+        // Anyone may have sent something that no event has told of yet.
+        let everyone: Vec<Token> = self.table.keys().iter().map(|key| self.token(*key)).collect();
+        self.again.extend(everyone);
         let end = Instant::now() + Duration::from_millis(TCP_DRAIN_MS_MAX);
-        self.again = self.table.keys().into_iter().map(|key| self.token(key)).collect();
         loop {
-            self.now = Instant::now();
-            let again = std::mem::take(&mut self.again);
-            let ready: Vec<Token> = events.iter().map(|event| event.token()).collect();
-            for token in again.into_iter().chain(ready) {
-                if token.0 > self.listeners.len() {
-                    self.give_turn(token);
-                }
-            }
+            self.give_turns(events);
             let left = end.saturating_duration_since(self.now);
             if left.is_zero() {
                 break;
