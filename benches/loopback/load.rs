@@ -7,18 +7,42 @@ use std::time::{Duration, Instant};
 use super::Result;
 use super::mmsg::Messages;
 use super::peers::Peer;
+use super::stream::{self, Share};
 use super::zone::{Ask, Random};
 
 /// Queries that have been made beforehand, and buffers.
 pub(crate) struct Load {
     /// What is asked.
     ask: Ask,
+    /// Over what.
+    transport: Transport,
     /// Queries, sent one after the other and again from the first.
     queries: Vec<Vec<u8>>,
     /// The next one.
     next: usize,
     /// Buffers.
     messages: Messages,
+}
+
+/// What the load goes over.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Transport {
+    /// Datagrams.
+    Udp,
+    /// Connections.
+    Tcp(Share),
+}
+
+impl Transport {
+    /// Reads a transport's name.
+    pub(crate) fn parse(name: &str) -> Result<Self> {
+        match name {
+            "udp" => Ok(Self::Udp),
+            "tcp" => Ok(Self::Tcp(Share::Pipelined)),
+            "tcp-single" => Ok(Self::Tcp(Share::Single)),
+            other => Err(format!("{other}: udp, tcp or tcp-single").into()),
+        }
+    }
 }
 
 /// What came of a load.
@@ -34,11 +58,11 @@ pub(crate) struct Outcome {
 
 impl Load {
     /// Makes the queries.
-    pub(crate) fn new(ask: Ask, names: u32) -> Result<Self> {
+    pub(crate) fn new(ask: Ask, transport: Transport, names: u32) -> Result<Self> {
         let mut random = Random(5);
         let queries =
             (0..=u16::MAX).map(|id| ask.query(id, names, &mut random)).collect::<Result<_>>()?;
-        Ok(Self { ask, queries, next: 0, messages: Messages::new(BATCH) })
+        Ok(Self { ask, transport, queries, next: 0, messages: Messages::new(BATCH) })
     }
 
     /// Waits until a server has loaded its zone and answers as it should.
@@ -63,6 +87,16 @@ impl Load {
 
     /// Asks a server for some time.
     pub(crate) fn run(&mut self, server: &Peer, duration: Duration) -> Result<Outcome> {
+        match self.transport {
+            Transport::Udp => self.run_datagrams(server, duration),
+            Transport::Tcp(share) => {
+                stream::run(self.ask, share, &self.queries, server.port, duration)
+            }
+        }
+    }
+
+    /// Asks with datagrams.
+    fn run_datagrams(&mut self, server: &Peer, duration: Duration) -> Result<Outcome> {
         let sockets = (0..SOCKETS).map(|_| connect(server.port)).collect::<Result<Vec<_>>>()?;
         for socket in &sockets {
             socket.set_nonblocking(true)?;

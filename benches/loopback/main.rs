@@ -3,11 +3,11 @@
 //! ```sh
 //! cargo bench --no-default-features --bench loopback -- [--servers aspen,nsd,knot,bind,pdns,echo]
 //!     [--names 100000] [--ask a,nxdomain,referral,wildcard] [--rounds 7] [--seconds 2]
-//!     [--other-max 0.25] [--patience 900]
+//!     [--transport udp|tcp|tcp-single] [--other-max 0.25] [--patience 900]
 //! ```
 //!
 //! Every server answers the same zone from one worker on CPU 0. The load comes from CPU 1, with
-//! a window of 256 queries over eight sockets. The servers take turns, when the machine is quiet; a
+//! a window of 256 queries over eight sockets, or from eight connections at a time. The servers take turns, when the machine is quiet; a
 //! sample in which anything else used more than a quarter of a CPU (`--other-max`) is thrown away
 //! and taken again, until all are there or `--patience` seconds are over. What counts is the CPU
 //! time of the server's processes for each query that it answered: it hardly depends on the load.
@@ -18,12 +18,13 @@ mod peers;
 mod sample;
 #[path = "../../examples/serve_zone.rs"]
 mod serve_zone;
+mod stream;
 mod zone;
 
 use std::error::Error;
 use std::time::{Duration, Instant};
 
-use load::Load;
+use load::{Load, Transport};
 use peers::Peer;
 use sample::Sample;
 use zone::Ask;
@@ -51,6 +52,8 @@ struct Options {
     names: u32,
     /// Kinds of queries, one after the other.
     asks: Vec<Ask>,
+    /// What the load goes over.
+    transport: Transport,
     /// Good samples of each server.
     rounds: usize,
     /// How long each sample takes.
@@ -74,6 +77,7 @@ impl Options {
             servers: servers.split(',').map(str::to_owned).collect(),
             names: value("--names", "100000").parse()?,
             asks: asks.split(',').map(Ask::parse).collect::<Result<_>>()?,
+            transport: Transport::parse(&value("--transport", "udp"))?,
             rounds: value("--rounds", "7").parse()?,
             duration: Duration::from_secs_f64(value("--seconds", "2").parse()?),
             other_share_max: value("--other-max", "0.25").parse()?,
@@ -89,6 +93,9 @@ fn measure(options: &Options) -> Result<()> {
     zone::write(&zone_file, options.names)?;
     let mut servers = Vec::new();
     for (index, name) in options.servers.iter().enumerate() {
+        if name == "echo" && options.transport != Transport::Udp {
+            continue;
+        }
         let port = FIRST_PORT + u16::try_from(index)?;
         match Peer::start(name, directory.path(), port) {
             Ok(peer) => servers.push(peer),
@@ -97,8 +104,8 @@ fn measure(options: &Options) -> Result<()> {
     }
     sample::stay_on_cpu(CLIENT_CPU)?;
     for ask in &options.asks {
-        println!("\n## {} of {} names", ask.name(), options.names);
-        let mut load = Load::new(*ask, options.names)?;
+        println!("\n## {} of {} names, {:?}", ask.name(), options.names, options.transport);
+        let mut load = Load::new(*ask, options.transport, options.names)?;
         servers.retain(|server| {
             let ready = load.wait_for_answer(server);
             let _ = ready.as_ref().inspect_err(|error| println!("left out: {error}"));

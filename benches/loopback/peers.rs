@@ -40,8 +40,11 @@ impl Peer {
         let file = if name == "pdns" { format!("{home}/pdns.conf") } else { conf.clone() };
         fs::write(file, config)?;
         let log = fs::File::create(format!("{home}/log"))?;
-        let process = Command::new("taskset")
-            .args(["-c", &SERVER_CPU.to_string()])
+        // A server left over from somewhere else must not be measured instead of this one.
+        drop((std::net::UdpSocket::bind(&address)?, std::net::TcpListener::bind(&address)?));
+        // Should the bench be killed, its servers go with it.
+        let process = Command::new("setpriv")
+            .args(["--pdeathsig", "TERM", "taskset", "-c", &SERVER_CPU.to_string()])
             .args(command)
             .stdin(Stdio::piped())
             .stdout(log.try_clone()?)
