@@ -8,6 +8,7 @@ use aspen_dns::record::{RecordType, Rrset};
 use aspen_dns::zone::{HashSeed, Zone, build};
 
 /// A kind of question.
+#[allow(dead_code)] // each benchmark takes what it needs of this module
 #[derive(Clone, Copy, Debug)]
 pub struct Kind {
     /// What it is called in reports.
@@ -33,6 +34,7 @@ pub const KINDS: &[Kind] = &[
 ];
 
 /// Returns how many names the zone has: `ASPEN_BENCH_NAMES`, else 100,000.
+#[allow(dead_code)] // each benchmark takes what it needs of this module
 pub fn names_from_env() -> u64 {
     std::env::var("ASPEN_BENCH_NAMES").ok().and_then(|text| text.parse().ok()).unwrap_or(100_000)
 }

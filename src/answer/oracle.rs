@@ -33,7 +33,7 @@ use std::collections::BTreeMap;
 use crate::limits::{ALIAS_CHAIN_MAX, NAME_OCTETS_MAX};
 use crate::name::Name;
 use crate::record::{RecordType, Rrset};
-use crate::responder::rcode;
+use crate::wire::rcode;
 
 /// All zones of a server.
 #[derive(Clone, Debug, Default)]

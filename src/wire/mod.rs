@@ -2,5 +2,33 @@
 //!
 //! RFC 1035 section 4, RFC 6891.
 
+mod compress;
 pub mod query;
 pub mod reply;
+
+/// RCODEs (RFC 1035 section 4.1.1, RFC 2136 section 2.2, RFC 6891 section 9).
+pub mod rcode {
+    /// No error.
+    pub const NOERROR: u16 = 0;
+    /// The query is malformed.
+    pub const FORMERR: u16 = 1;
+    /// The server failed.
+    pub const SERVFAIL: u16 = 2;
+    /// The name does not exist.
+    pub const NXDOMAIN: u16 = 3;
+    /// The opcode is not known.
+    pub const NOTIMP: u16 = 4;
+    /// Not ours, or not allowed.
+    pub const REFUSED: u16 = 5;
+    /// A name that is too long came out of a DNAME (RFC 6672 section 2.2).
+    pub const YXDOMAIN: u16 = 6;
+    /// Not authoritative, or not authorized (RFC 2136, RFC 8945).
+    pub const NOTAUTH: u16 = 9;
+    /// The EDNS version is not known.
+    pub const BADVERS: u16 = 16;
+}
+
+/// The AA bit.
+pub const FLAG_AA: u16 = 0x0400;
+/// The TC bit.
+pub const FLAG_TC: u16 = 0x0200;

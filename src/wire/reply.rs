@@ -12,6 +12,7 @@
 use arrayvec::ArrayVec;
 use hickory_proto::serialize::binary::BinEncoder;
 
+use super::compress::POINTER_MAX;
 use super::query::{Header, OPTION_NSID};
 use crate::record::RecordType;
 use crate::zone::node::EntryView;
@@ -68,7 +69,7 @@ pub struct Full;
 #[derive(Debug)]
 pub struct Reply<'r> {
     /// The message so far.
-    out: &'r mut Vec<u8>,
+    pub(super) out: &'r mut Vec<u8>,
     /// Octets that the sections may fill.
     limit: usize,
     /// How many records each section has.
@@ -76,7 +77,7 @@ pub struct Reply<'r> {
     /// Where the question ends.
     question_end: usize,
     /// Where names stand that others may point to, besides the question's.
-    names: ArrayVec<u16, NAMES_MAX>,
+    pub(super) names: ArrayVec<u16, NAMES_MAX>,
 }
 
 impl<'r> Reply<'r> {
@@ -337,112 +338,6 @@ impl<'r> Reply<'r> {
         self.out[start + 10..start + 12].copy_from_slice(&len.to_be_bytes());
     }
 
-    /// Appends a name, its longest known suffix as a pointer.
-    fn write_name(&mut self, wire: &[u8]) {
-        let mut at = 0;
-        while wire[at] != 0 {
-            if let Some(target) = self.find_suffix(&wire[at..]) {
-                let place = self.out.len();
-                self.out.extend_from_slice(&wire[..at]);
-                self.out.extend_from_slice(&(POINTER | target).to_be_bytes());
-                if at > 0 && place < usize::from(POINTER_MAX) {
-                    self.learn_name(place as u16);
-                }
-                return;
-            }
-            at += usize::from(wire[at]) + 1;
-        }
-        let place = self.out.len();
-        self.out.extend_from_slice(wire);
-        if at > 0 && place < usize::from(POINTER_MAX) {
-            self.learn_name(place as u16);
-        }
-    }
-
-    /// Returns where a canonical name stands in the message, in whatever case, if it does.
-    pub fn find_owner(&self, wire: &[u8]) -> Option<u16> {
-        self.find(wire, <[u8]>::eq_ignore_ascii_case)
-    }
-
-    /// Returns where a name that is copied into an owner pointer may be pointed to: what stands at
-    /// `at`, or what this points to if it is a pointer itself.
-    pub fn resolve_pointer(&self, at: u16) -> u16 {
-        match self.out.get(usize::from(at)..).and_then(<[u8]>::first_chunk::<2>) {
-            Some(pair) if pair[0] & 0xc0 == 0xc0 => u16::from_be_bytes(*pair) & !POINTER,
-            _ => at,
-        }
-    }
-
-    /// Returns where the record ends that starts at `start` with a pointer as its owner.
-    pub fn record_end(&self, start: usize) -> usize {
-        let len = self.out.get(start + 10..start + RECORD_HEAD_LEN);
-        let len = len.map_or(0, |len| usize::from(u16::from_be_bytes([len[0], len[1]])));
-        start + RECORD_HEAD_LEN + len
-    }
-
-    /// Looks for a name that ends in `suffix` among those that stand in the message.
-    fn find_suffix(&self, suffix: &[u8]) -> Option<u16> {
-        self.find(suffix, |left, right| left == right)
-    }
-
-    /// Looks for a name among the suffixes of those that stand in the message.
-    fn find(&self, wire: &[u8], same: impl Fn(&[u8], &[u8]) -> bool + Copy) -> Option<u16> {
-        std::iter::once(HEADER_LEN as u16)
-            .chain(self.names.iter().copied())
-            .find_map(|start| self.find_in(usize::from(start), wire, same))
-    }
-
-    /// Looks for `wire` among the suffixes of the name that stands at `at`.
-    fn find_in(
-        &self,
-        mut at: usize,
-        wire: &[u8],
-        same: impl Fn(&[u8], &[u8]) -> bool + Copy,
-    ) -> Option<u16> {
-        for _ in 0..NAME_STEPS_MAX {
-            let len = *self.out.get(at)?;
-            if len & 0xc0 == 0xc0 {
-                at = usize::from(u16::from_be_bytes([len & 0x3f, *self.out.get(at + 1)?]));
-                continue;
-            }
-            if len == 0 {
-                return None;
-            }
-            if self.is_name_at(at, wire, same) {
-                return u16::try_from(at).ok().filter(|at| *at <= POINTER_MAX);
-            }
-            at += usize::from(len) + 1;
-        }
-        None
-    }
-
-    /// Whether the name that stands at `at` is `wire`.
-    fn is_name_at(
-        &self,
-        mut at: usize,
-        mut wire: &[u8],
-        same: impl Fn(&[u8], &[u8]) -> bool,
-    ) -> bool {
-        for _ in 0..NAME_STEPS_MAX {
-            let Some(&len) = self.out.get(at) else { return false };
-            if len & 0xc0 == 0xc0 {
-                let Some(&low) = self.out.get(at + 1) else { return false };
-                at = usize::from(u16::from_be_bytes([len & 0x3f, low]));
-                continue;
-            }
-            let end = usize::from(len) + 1;
-            match (self.out.get(at..at + end), wire.get(..end)) {
-                (Some(left), Some(right)) if same(left, right) => {}
-                _ => return false,
-            }
-            if len == 0 {
-                return true;
-            }
-            (at, wire) = (at + end, &wire[end..]);
-        }
-        false
-    }
-
     /// Returns by how much writing an owner out may lengthen an RRset that is otherwise copied.
     fn slack(&self, owner: Owner<'_>) -> usize {
         match owner {
@@ -516,9 +411,5 @@ impl OptReply<'_> {
 
 /// Octets of an OPT record without options.
 const OPT_LEN: u16 = 11;
-/// The furthest that a compression pointer reaches.
-const POINTER_MAX: u16 = 0x3fff;
 /// Names behind the question that later ones are compared with.
 const NAMES_MAX: usize = 3 * crate::limits::ALIAS_CHAIN_MAX;
-/// Labels and pointers that a name is read over: as many as it can have of each.
-const NAME_STEPS_MAX: usize = 2 * (crate::limits::NAME_LABELS_MAX + 1);

@@ -16,7 +16,8 @@ use super::node::{
 };
 use super::path::NamePath;
 use super::sets::{NodeSets, canonical, check_rrset};
-use super::table::{TableBuilder, TableEdit};
+use super::table::TableBuilder;
+use super::table_edit::TableEdit;
 use super::{InsertError, NegativeSoa, Totals, Zone, soa_serial};
 use crate::name::{Name, is_at_or_below};
 use crate::record::{Change, RecordType, RrsetRef};

@@ -17,6 +17,7 @@ pub mod path;
 pub mod prepare;
 pub mod sets;
 mod table;
+mod table_edit;
 
 pub use build::{Totals, ZoneBuilder, build};
 pub use edit::EditReport;
