@@ -10,6 +10,7 @@ use crate::feed::key::KeyError;
 use crate::limits::COMPLAINTS_MAX;
 use crate::name::Name;
 use crate::octets::DecodeError;
+use crate::record::document::DocumentError;
 use crate::sync::inbox::Hash;
 
 /// Why an entry changes nothing.
@@ -47,12 +48,9 @@ pub enum EntryError {
     /// An entry of the original's form in a feed that has a header.
     #[error("a record entry in a feed that has a header")]
     PlainInFeed,
-    /// A record's JSON is not what it must be.
-    #[error("a record's JSON is not of the expected form")]
-    BadDocument,
-    /// A zone's JSON is not what it must be.
-    #[error("a zone's settings are no JSON object of the expected form")]
-    BadZoneSettings,
+    /// A record's or zone's JSON is not what it must be.
+    #[error(transparent)]
+    BadDocument(#[from] DocumentError),
 }
 
 /// One bad entry.

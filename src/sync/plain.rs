@@ -12,12 +12,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Deserialize;
-
 use crate::feed::Revision;
 use crate::feed::key::{KeyError, ZONE_PREFIX, parse_record_key, parse_zone_key};
 use crate::limits::{BATCH_CHANGES_MAX, PLAIN_ENTRIES_MAX, PLAIN_WAIT_MS};
 use crate::name::Name;
+use crate::record::document::{RecordDocument, ZoneDocument};
 use crate::record::{Change, RecordType, Rrset};
 use crate::sync::batch::{ZoneBatch, ZoneStep};
 use crate::sync::complaint::EntryError;
@@ -71,7 +70,6 @@ enum PlainValue {
     /// Nothing any more.
     Gone,
     /// An RRset.
-    #[allow(dead_code)] // made by the reader of records' JSON
     Record {
         /// The RRset.
         rrset: Rrset,
@@ -87,6 +85,17 @@ enum PlainValue {
     },
 }
 
+/// Why a name is the apex of a zone.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Origin {
+    /// A zone entry says so.
+    Enabled,
+    /// A zone entry says that it is not served.
+    Disabled,
+    /// The zone filter names it; it is served so long as it has records.
+    Filter,
+}
+
 /// What became of an entry.
 #[derive(Debug, Default)]
 pub(super) struct Taken {
@@ -96,19 +105,6 @@ pub(super) struct Taken {
     pub(super) is_filtered: bool,
     /// Keys whose entries are gone or replaced, so that their content is not needed.
     pub(super) passed: Vec<Box<[u8]>>,
-}
-
-/// A zone in the original's JSON.
-#[derive(Debug, Deserialize)]
-struct ZoneDocument {
-    /// Whether it is served.
-    #[serde(default = "enabled", alias = "is_enabled")]
-    enabled: bool,
-}
-
-/// The default of `enabled`.
-fn enabled() -> bool {
-    true
 }
 
 impl PlainFeed {
@@ -290,13 +286,18 @@ impl PlainFeed {
             && let Some(place) = self.changed.pop_first()
         {
             count += 1;
-            let Some(apex) =
-                zone_of(&zones, &place.0).filter(|apex| self.served.contains_key(apex))
-            else {
-                continue;
-            };
-            let (owner, rtype) = place.clone();
             let rrset = self.rrset_at(&place).map(|(rrset, _)| rrset.clone());
+            let Some((apex, origin)) = zone_of(&zones, &place.0) else { continue };
+            match origin {
+                Origin::Disabled => continue,
+                // Its first record makes such a zone, its last one takes it away.
+                Origin::Filter if rrset.is_none() || !self.served.contains_key(&apex) => {
+                    self.changed.clear();
+                    return self.rebuild();
+                }
+                Origin::Enabled | Origin::Filter => {}
+            }
+            let (owner, rtype) = place;
             let change = rrset.map_or(Change::Delete { owner, rtype }, Change::Put);
             edits.entry(apex).or_default().push(change);
         }
@@ -313,13 +314,16 @@ impl PlainFeed {
     /// Gives every zone out anew, and takes away those that are none any more.
     fn rebuild(&mut self) -> Vec<ZoneBatch> {
         let zones = self.zones();
-        let mut contents: BTreeMap<Name, Vec<Change>> = BTreeMap::new();
+        let is_enabled = |(_, origin): &(&Name, &Origin)| **origin == Origin::Enabled;
+        let enabled = zones.iter().filter(is_enabled).map(|(apex, _)| (apex.clone(), Vec::new()));
+        let mut contents: BTreeMap<Name, Vec<Change>> = enabled.collect();
         for place in self.keys_of.keys() {
-            let Some(apex) = zone_of(&zones, &place.0) else { continue };
+            let Some((apex, origin)) = zone_of(&zones, &place.0) else { continue };
             let rrset = self.rrset_at(place).map(|(rrset, _)| rrset.clone());
-            contents.entry(apex).or_default().extend(rrset.map(Change::Put));
+            if let (Some(rrset), Origin::Enabled | Origin::Filter) = (rrset, origin) {
+                contents.entry(apex).or_default().push(Change::Put(rrset));
+            }
         }
-        contents.retain(|apex, changes| zones.get(apex) == Some(&true) && !changes.is_empty());
         let gone: Vec<Name> =
             self.served.keys().filter(|apex| !contents.contains_key(*apex)).cloned().collect();
         let mut steps: Vec<(Name, ZoneStep)> = Vec::new();
@@ -344,13 +348,14 @@ impl PlainFeed {
         steps.into_iter().map(batch).collect()
     }
 
-    /// Returns every zone, and whether it is served.
-    fn zones(&self) -> BTreeMap<Name, bool> {
-        let mut zones: BTreeMap<Name, bool> =
-            self.static_zones.iter().map(|apex| (apex.clone(), true)).collect();
+    /// Returns every zone, and why it is one.
+    fn zones(&self) -> BTreeMap<Name, Origin> {
+        let from_filter = self.static_zones.iter().map(|apex| (apex.clone(), Origin::Filter));
+        let mut zones: BTreeMap<Name, Origin> = from_filter.collect();
         for entry in self.entries.values() {
             if let PlainValue::Zone { apex, is_enabled } = &entry.value {
-                zones.insert(apex.clone(), *is_enabled);
+                let origin = if *is_enabled { Origin::Enabled } else { Origin::Disabled };
+                zones.insert(apex.clone(), origin);
             }
         }
         zones
@@ -429,20 +434,33 @@ fn read_value(key: &[u8], octets: &[u8]) -> Result<PlainValue, EntryError> {
     }
     match parse_key(key).map_err(EntryError::BadKey)? {
         Subject::Zone(apex) => {
-            let document: ZoneDocument =
-                serde_json::from_slice(octets).map_err(|_| EntryError::BadZoneSettings)?;
-            Ok(PlainValue::Zone { apex, is_enabled: document.enabled })
+            let document = ZoneDocument::from_json(octets)?;
+            if document.apex != apex {
+                return Err(EntryError::WrongZone { found: document.apex });
+            }
+            Ok(PlainValue::Zone { apex, is_enabled: document.is_enabled })
         }
-        Subject::Record(..) => Err(EntryError::BadDocument),
+        Subject::Record(owner, rtype) => read_record(&owner, rtype, octets),
     }
 }
 
-/// Returns the longest zone that `owner` is at or below, served or not.
-fn zone_of(zones: &BTreeMap<Name, bool>, owner: &Name) -> Option<Name> {
+/// Reads a record's JSON.
+fn read_record(owner: &Name, rtype: RecordType, octets: &[u8]) -> Result<PlainValue, EntryError> {
+    let document = RecordDocument::from_json(octets)?;
+    if *document.change.owner() != *owner || document.change.rtype() != rtype {
+        return Err(EntryError::WrongRrset { found: document.change.owner().clone() });
+    }
+    let Change::Put(rrset) = document.change else { return Ok(PlainValue::Gone) };
+    let updated_s = u32::try_from(document.updated_at_ms / 1_000).unwrap_or(u32::MAX);
+    Ok(PlainValue::Record { rrset, updated_s })
+}
+
+/// Returns the longest zone that `owner` is at or below, and why it is one.
+fn zone_of(zones: &BTreeMap<Name, Origin>, owner: &Name) -> Option<(Name, Origin)> {
     let mut candidate = Some(owner.clone());
     while let Some(name) = candidate {
-        if zones.contains_key(&name) {
-            return Some(name);
+        if let Some(origin) = zones.get(&name) {
+            return Some((name, *origin));
         }
         candidate = name.parent();
     }
