@@ -1,7 +1,9 @@
 //! Master files as text in, records, RRsets or errors out.
 
+use proptest::prelude::*;
+
 use super::*;
-use crate::record::rdata;
+use crate::record::{Rrset, rdata};
 
 /// Shows each record as `owner ttl type rdata`, one a line; or the error.
 fn show(text: &str) -> String {
@@ -220,4 +222,42 @@ fn a_signature_is_written_with_the_ttl_of_what_it_signs() {
             && shown.contains("a.example. 60 IN RRSIG TXT"),
         "{shown}"
     );
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_the_reader_panic(words in prop::collection::vec(prop_oneof![
+        Just("\n".to_owned()), Just("\n ".to_owned()), Just(" ".to_owned()), Just("(".to_owned()),
+        Just(")".to_owned()), Just("\"".to_owned()), Just("\\".to_owned()), Just(";".to_owned()),
+        Just("$ORIGIN ".to_owned()), Just("$TTL ".to_owned()), Just("$INCLUDE ".to_owned()),
+        Just("$GENERATE 1-3 ${0,2,x} ".to_owned()), Just("$GENERATE ".to_owned()),
+        Just("@ SOA a b 1 2 3 4 5\n".to_owned()), Just("A 192.0.2.1\n".to_owned()),
+        Just("TXT ".to_owned()), Just("CNAME ".to_owned()), "[ -~]{0,5}", "[a-z]{1,3} ", "[0-9]{1,3} ",
+    ], 0..40)) {
+        let text = words.concat();
+        let _ = show(&text);
+        let _ = show_zone(&text);
+    }
+
+    #[test]
+    fn what_is_written_is_read_back(rrsets in prop::collection::btree_map(
+        (prop::collection::vec(any::<u8>(), 1..5), 40_000..40_003_u16),
+        (0..=TTL_S_MAX, prop::collection::btree_set(prop::collection::vec(any::<u8>(), 0..5), 1..4)),
+        0..8,
+    )) {
+        let apex = Name::from_text("a\\.b.example").unwrap();
+        let soa = rdata::parse(RecordType::SOA, "a b 1 2 3 4 5", &apex).unwrap();
+        let mut zone = vec![Rrset::new(apex.clone(), RecordType::SOA, 1, [soa]).unwrap()];
+        let mut seen = std::collections::HashSet::new();
+        for ((label, rtype), (ttl_s, records)) in rrsets {
+            let owner = apex.with_label(&label).unwrap();
+            if seen.insert((owner.clone(), rtype)) {
+                zone.push(Rrset::new(owner, RecordType(rtype), ttl_s, records).unwrap());
+            }
+        }
+        let mut text = Vec::new();
+        write_zone(&apex, zone.clone(), &mut text).unwrap();
+        let read = read_zone(&text, &Name::root(), MasterOptions::default(), &mut |_| ()).unwrap();
+        prop_assert_eq!((read.apex, read.rrsets, read.warnings.count), (apex, zone, 0));
+    }
 }

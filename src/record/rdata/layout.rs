@@ -87,6 +87,13 @@ const KEY: &[(&str, Kind)] = &[
     ("flags", U16),
     ("protocol", U8),
     ("algorithm", Named8(ALGORITHMS)),
+    ("public key", Base64(1)),
+];
+/// Fields of KEY, which may say that there is no key (RFC 2535 section 3.1.2).
+const OLD_KEY: &[(&str, Kind)] = &[
+    ("flags", U16),
+    ("protocol", U8),
+    ("algorithm", Named8(ALGORITHMS)),
     ("public key", Base64(0)),
 ];
 /// Fields of RRSIG and SIG.
@@ -145,7 +152,7 @@ static LAYOUTS: &[Layout] = &[
     row(RecordType::NSAP, &[("address", Other(&address::NSAP))]),
     row(RecordType::NSAP_PTR, NAME),
     row(RecordType::SIG, SIGNATURE),
-    row(RecordType::KEY, KEY),
+    row(RecordType::KEY, OLD_KEY),
     row(RecordType::PX, &[("preference", U16), ("RFC 822 name", Name), ("X.400 name", Name)]),
     row(RecordType::GPOS, &[("longitude", Text), ("latitude", Text), ("altitude", Text)]),
     row(RecordType::AAAA, &[("address", Ipv6)]),
@@ -176,6 +183,10 @@ static LAYOUTS: &[Layout] = &[
         ],
     ),
     row(RecordType::DNAME, NAME),
+    row(
+        RecordType::SINK,
+        &[("meaning", U8), ("coding", U8), ("subcoding", U8), ("data", Base64(0))],
+    ),
     row(RecordType::APL, &[("prefixes", Other(&prefixes::PREFIXES))]),
     ruled(RecordType::DS, DS, ds_digest),
     row(RecordType::SSHFP, &[("algorithm", U8), ("type", U8), ("fingerprint", Hex(1))]),

@@ -159,14 +159,13 @@ impl Form {
             Self::Port => value.len() == 2,
             Self::Ipv4 => is_list(value, 4),
             Self::Ipv6 => is_list(value, 16),
-            Self::Base64 => !value.is_empty(),
             Self::Text => !value.is_empty() && std::str::from_utf8(value).is_ok(),
             Self::Groups => {
                 let mut sorted: Vec<u16> = numbers(value).collect();
                 sorted.sort_unstable();
                 is_list(value, 2) && sorted.is_sorted_by(|a, b| a < b)
             }
-            Self::Opaque => true,
+            Self::Base64 | Self::Opaque => true,
         }
     }
 
@@ -179,7 +178,7 @@ impl Form {
             Self::Port => "a number from 0 to 65535",
             Self::Ipv4 => "a list of IPv4 addresses",
             Self::Ipv6 => "a list of IPv6 addresses",
-            Self::Base64 => "base64 that is not empty",
+            Self::Base64 => "base64",
             Self::Text => "UTF-8 that is not empty",
             Self::Groups => "a list of numbers from 0 to 65535, none twice",
             Self::Opaque => "text with escapes",
@@ -187,16 +186,13 @@ impl Form {
     }
 }
 
-/// Reads a key: its name, or `key` and its number without leading zeros, whose value is opaque.
+/// Reads a key: its name, in lower case alone (RFC 9460 section 2.1), or `key` and its number without leading zeros, whose value is opaque.
 fn parse_key(text: &[u8]) -> Option<(u16, Form)> {
-    if let Some((key, _, form)) =
-        KEYS.iter().find(|row| row.1.as_bytes().eq_ignore_ascii_case(text))
-    {
+    if let Some((key, _, form)) = KEYS.iter().find(|row| row.1.as_bytes() == text) {
         return Some((*key, *form));
     }
     let (prefix, digits) = text.split_at_checked(3)?;
-    let is_number =
-        prefix.eq_ignore_ascii_case(b"key") && (digits == b"0" || digits.first() != Some(&b'0'));
+    let is_number = prefix == b"key" && (digits == b"0" || digits.first() != Some(&b'0'));
     let key = parse_decimal(digits).filter(|_| is_number)?;
     Some((u16::try_from(key).ok()?, Form::Opaque))
 }

@@ -132,6 +132,7 @@ fn text_that_breaks_a_rule_names_field_and_rule() {
     check_refused(T::CAA, "0 is-sue \"x\"", "the tag must be letters and digits");
     check_refused(T::DS, "1 5 1 00", "the digest has 1 octets, its type makes 20");
     check_refused(T::DNSKEY, "256 3 8 A", "base64");
+    check_refused(T::DNSKEY, "256 3 8", "the public key is missing");
     check_refused(T::NSEC, "a. B", "record type");
     check_refused(T::OPT, "\\# 0", "never of data");
     check_refused(T::ANY, "\\# 0", "never of data");
@@ -291,6 +292,7 @@ fn service_parameters_are_sorted_and_checked() {
         ("1 . key65536", "key=value"),
         ("1 . \"port=53\"", "key=value"),
         ("1 . foo=1", "key=value"),
+        ("1 . ALPN=h2", "key=value"),
         ("1 . key", "key=value"),
         ("1 . =", "key=value"),
     ] {
