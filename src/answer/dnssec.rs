@@ -138,9 +138,8 @@ impl<'c> Walk<'_, '_, 'c> {
     fn cover_name(&mut self, zone: &'c Zone, wire: &[u8]) {
         let prefix = &wire[..wire.len() - zone.apex().as_wire().len()];
         let Some(key) = zone.denial().nsec.at_or_before(&order_key(prefix)) else { return };
-        match self.node_of(zone, &key_prefix(key)) {
-            Some(node) => self.prove_by(zone, &node, RecordType::NSEC),
-            None => {}
+        if let Some(node) = self.node_of(zone, &key_prefix(key)) {
+            self.prove_by(zone, &node, RecordType::NSEC);
         }
     }
 
@@ -182,15 +181,14 @@ impl<'c> Walk<'_, '_, 'c> {
     /// Notes the NSEC3 record that covers the suffix of `depth` labels.
     fn cover_hash(&mut self, zone: &'c Zone, params: &Nsec3Params, path: &NamePath, depth: usize) {
         let hash = nsec3_hash(path.suffix_at(depth.min(path.depth())), params);
-        self.cover_by_hash(zone, &hash)
+        self.cover_by_hash(zone, &hash);
     }
 
     /// Notes the NSEC3 record whose span holds a hash.
     fn cover_by_hash(&mut self, zone: &'c Zone, hash: &[u8]) {
         let Some(key) = zone.denial().nsec3.at_or_before(hash) else { return };
-        match self.node_of(zone, &nsec3_prefix(key)) {
-            Some(node) => self.prove_by(zone, &node, RecordType::NSEC3),
-            None => {}
+        if let Some(node) = self.node_of(zone, &nsec3_prefix(key)) {
+            self.prove_by(zone, &node, RecordType::NSEC3);
         }
     }
 

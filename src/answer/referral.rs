@@ -81,7 +81,7 @@ impl<'c> Walk<'_, '_, 'c> {
                     Owner::Suffix { .. } => start + record.at + RECORD_HEAD_LEN,
                     _ => place + RECORD_HEAD_LEN,
                 };
-                place = self.message.record_end(place);
+                place = self.message.next_record(place);
                 self.other.set_any_case(&target, zone.seed());
                 if is_at_or_below(self.other.wire(), cut) != is_required
                     || !is_at_or_below(self.other.wire(), zone.apex().as_wire())

@@ -8,9 +8,47 @@
 //! **Not here:** RRsets (`wire::reply`), prepared names (`zone::prepare`).
 
 use super::reply::Reply;
-use crate::zone::prepare::{HEADER_LEN, POINTER, RECORD_HEAD_LEN};
+use crate::zone::prepare::{HEADER_LEN, POINTER};
 
 impl Reply<'_> {
+    /// Lets later names point to the one that stands at `at`.
+    pub fn learn_name(&mut self, at: u16) {
+        let _ = self.names.try_push(at);
+    }
+
+    /// Appends a pointer to the name that stands at `at`, or a copy of it where no pointer reaches.
+    pub(super) fn write_owner_at(&mut self, at: u16) {
+        if at <= POINTER_MAX {
+            self.out.extend_from_slice(&(POINTER | at).to_be_bytes());
+            return;
+        }
+        let mut at = usize::from(at);
+        for _ in 0..NAME_STEPS_MAX {
+            let Some(&len) = self.out.get(at) else { return };
+            let is_pointer = len & 0xc0 == 0xc0;
+            let end = if is_pointer { at + 2 } else { at + usize::from(len) + 1 };
+            if end > self.out.len() {
+                return;
+            }
+            self.out.extend_from_within(at..end);
+            if is_pointer || len == 0 {
+                return;
+            }
+            at = end;
+        }
+    }
+
+    /// Returns where the name ends that starts at `at`.
+    pub(super) fn name_end(&self, mut at: usize) -> usize {
+        loop {
+            match self.out.get(at) {
+                Some(len) if len & 0xc0 == 0xc0 => return at + 2,
+                Some(&len) if len > 0 => at += usize::from(len) + 1,
+                _ => return at + 1,
+            }
+        }
+    }
+
     /// Appends a name, its longest known suffix as a pointer.
     pub(super) fn write_name(&mut self, wire: &[u8]) {
         let mut at = 0;
@@ -45,13 +83,6 @@ impl Reply<'_> {
             Some(pair) if pair[0] & 0xc0 == 0xc0 => u16::from_be_bytes(*pair) & !POINTER,
             _ => at,
         }
-    }
-
-    /// Returns where the record ends that starts at `start` with a pointer as its owner.
-    pub fn record_end(&self, start: usize) -> usize {
-        let len = self.out.get(start + 10..start + RECORD_HEAD_LEN);
-        let len = len.map_or(0, |len| usize::from(u16::from_be_bytes([len[0], len[1]])));
-        start + RECORD_HEAD_LEN + len
     }
 
     /// Looks for a name that ends in `suffix` among those that stand in the message.

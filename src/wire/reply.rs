@@ -116,12 +116,8 @@ impl<'r> Reply<'r> {
         self.counts
     }
 
-    /// Lets later names point to the one that stands at `at`.
-    pub fn learn_name(&mut self, at: u16) {
-        let _ = self.names.try_push(at);
-    }
-
-    /// Appends an RRset, with its signatures if asked; returns where its first record starts.
+    /// Appends an RRset, with its signatures if asked; returns where its first record starts, or
+    /// would if its owner were a pointer: [`RECORD_HEAD_LEN`] octets in front of its RDATA.
     ///
     /// # Errors
     /// [`Full`]; nothing is then written.
@@ -157,7 +153,7 @@ impl<'r> Reply<'r> {
             return Err(Full);
         }
         self.counts[section as usize] += records;
-        Ok(start)
+        Ok(self.name_end(start) - 2)
     }
 
     /// Appends an RRset whose owner is the question's name to the answer section, without
@@ -175,7 +171,7 @@ impl<'r> Reply<'r> {
 
     /// Appends one record with names that are nowhere prepared, the owner at `owner_at`.
     ///
-    /// Returns where it starts.
+    /// Returns where it starts, as [`Reply::push`] does.
     ///
     /// # Errors
     /// [`Full`]; nothing is then written.
@@ -188,19 +184,20 @@ impl<'r> Reply<'r> {
         target: &[u8],
     ) -> Result<usize, Full> {
         let start = self.out.len();
-        self.out.extend_from_slice(&(POINTER | owner_at).to_be_bytes());
+        self.write_owner_at(owner_at);
+        let place = self.out.len() - 2;
         self.out.extend_from_slice(&rtype.0.to_be_bytes());
         self.out.extend_from_slice(&[0, 1]);
         self.out.extend_from_slice(&ttl_s.to_be_bytes());
         self.out.extend_from_slice(&[0, 0]);
         self.write_name(target);
-        self.end_rdata(start);
+        self.end_rdata(place);
         if self.out.len() > self.limit {
             self.out.truncate(start);
             return Err(Full);
         }
         self.counts[section as usize] += 1;
-        Ok(start)
+        Ok(place)
     }
 
     /// Appends one TXT record of the question's name, of another class than IN and TTL 0.
@@ -220,9 +217,20 @@ impl<'r> Reply<'r> {
     /// Appends the records of an entry's body.
     #[inline]
     fn push_body(&mut self, entry: &EntryView<'_>, owner: Owner<'_>) {
+        let start = self.out.len();
         match owner {
+            // Pointers into a body that stands so far behind would not reach.
+            Owner::Suffix { shift, .. }
+                if !entry.pointers.is_empty()
+                    && start > self.question_end
+                    && start + entry.body.len() > usize::from(POINTER_MAX) =>
+            {
+                let name_at = HEADER_LEN + usize::from(shift)..self.question_end - 4;
+                let mut name = ExpandedName::new();
+                let _ = name.try_extend_from_slice(&self.out[name_at]);
+                self.rewrite_body(entry, owner, &name);
+            }
             Owner::Suffix { at, shift } => {
-                let start = self.out.len();
                 self.push_records(entry.body, owner);
                 if !entry.pointers.is_empty() {
                     debug_assert!(usize::from(at) < self.question_end);
@@ -267,7 +275,7 @@ impl<'r> Reply<'r> {
         let start = self.out.len();
         match owner {
             Owner::Suffix { at, .. } | Owner::Elsewhere { at, .. } => {
-                self.out.extend_from_slice(&(POINTER | at).to_be_bytes());
+                self.write_owner_at(at);
                 owner
             }
             Owner::Written { prefix, apex, apex_at } => {
@@ -300,9 +308,7 @@ impl<'r> Reply<'r> {
             } else {
                 target + shift + body_shift as u16
             };
-            // A name that moved out of a pointer's reach is caught by the limit of a message in
-            // all but absurd answers; those keep the pointer to what they share least.
-            debug_assert!(moved < POINTER);
+            debug_assert!(moved <= POINTER_MAX);
             self.out[at..at + 2].copy_from_slice(&(POINTER | moved).to_be_bytes());
         }
     }
@@ -336,6 +342,13 @@ impl<'r> Reply<'r> {
     fn end_rdata(&mut self, start: usize) {
         let len = (self.out.len() - start - RECORD_HEAD_LEN) as u16;
         self.out[start + 10..start + 12].copy_from_slice(&len.to_be_bytes());
+    }
+
+    /// Returns where the record behind the one at `start` starts, both as [`Reply::push`] says it.
+    pub fn next_record(&self, start: usize) -> usize {
+        let len = self.out.get(start + 10..start + RECORD_HEAD_LEN);
+        let len = len.map_or(0, |len| usize::from(u16::from_be_bytes([len[0], len[1]])));
+        self.name_end(start + RECORD_HEAD_LEN + len) - 2
     }
 
     /// Returns by how much writing an owner out may lengthen an RRset that is otherwise copied.
