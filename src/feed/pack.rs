@@ -189,7 +189,7 @@ const FORMAT: Format = Format { letters: *b"AP", version: 1 };
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{RecordType, Rrset};
+    use crate::record::{Change, RecordType, Rrset};
 
     fn rrset(owner: &str, rtype: RecordType, ttl_s: u32, rdata: &[&[u8]]) -> Rrset {
         Rrset::new(owner.parse().unwrap(), rtype, ttl_s, rdata).expect(owner)
@@ -224,7 +224,7 @@ mod tests {
         while let Some(item) = items.next() {
             read.push(item.to_change().expect("proven"));
         }
-        let expected: Vec<_> = sample().into_iter().map(crate::record::Change::Put).collect();
+        let expected: Vec<_> = sample().into_iter().map(Change::Put).collect();
         assert_eq!(read, expected);
     }
 
@@ -289,12 +289,69 @@ mod tests {
         let octets = base(std::slice::from_ref(&full));
         let pack = Pack::check(&octets).expect("255 octets");
         let change = pack.items().next().and_then(ItemRef::to_change);
-        assert_eq!(change, Some(crate::record::Change::Put(full)));
+        assert_eq!(change, Some(Change::Put(full)));
         // The same labels below a longer apex are too long.
         let apex_at = 4;
         let mut longer = octets[..apex_at].to_vec();
         longer.extend_from_slice(b"\x08examples\0");
         longer.extend_from_slice(&octets[apex_at + 9..]);
         assert!(matches!(Pack::check(&longer), Err(DecodeError::BadName { .. })));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_changes_in_order_read_back(
+            changes in proptest::collection::vec(
+                (
+                    proptest::collection::vec(proptest::collection::vec(0_u8.., 1..4), 0..4),
+                    1_u16..70,
+                    proptest::option::of((0_u32..4, proptest::collection::vec(0_u8.., 0..40))),
+                ),
+                0..40,
+            ),
+        ) {
+            let apex: Name = "example".parse().unwrap();
+            let changes: Vec<Change> = changes
+                .into_iter()
+                .filter(|(_, rtype, _)| !RecordType(*rtype).is_meta())
+                .map(|(labels, rtype, rdata)| {
+                    let below = |name: Name, label: &Vec<u8>| name.with_label(label).unwrap();
+                    let owner = labels.iter().fold(apex.clone(), below);
+                    let rtype = RecordType(rtype);
+                    match rdata {
+                        None => Change::Delete { owner, rtype },
+                        Some((ttl_s, rdata)) => {
+                            Change::Put(Rrset::new(owner, rtype, ttl_s, [rdata]).unwrap())
+                        }
+                    }
+                })
+                .collect();
+            let sorted = crate::feed::live::coalesce(&changes);
+            let mut writer = PackWriter::delta(apex);
+            for change in &sorted {
+                writer.push(crate::feed::items::item_of(change)).expect("in order");
+            }
+            let octets = writer.finish();
+            let pack = Pack::check(&octets).expect("a good pack");
+            let mut items = pack.items();
+            for change in sorted {
+                let read = items.next().and_then(ItemRef::to_change);
+                proptest::prop_assert_eq!(read.as_ref(), Some(change));
+            }
+            proptest::prop_assert!(items.next().is_none());
+        }
+
+        #[test]
+        fn no_octets_make_a_pack_panic(octets in proptest::collection::vec(0_u8.., 0..200)) {
+            let head = b"AP\x01\0\x07example\0\x01\0\0\0\x05\x01\0\x01\0\0\0\x3c";
+            for octets in [octets.clone(), [&head[..], &octets].concat()] {
+                if let Ok(pack) = Pack::check(&octets) {
+                    let mut items = pack.items();
+                    while let Some(item) = items.next() {
+                        proptest::prop_assert!(item.to_change().is_some());
+                    }
+                }
+            }
+        }
     }
 }

@@ -314,6 +314,10 @@ impl SyncCore {
 
     /// Takes an entry in the original system's form.
     fn take_plain(&mut self, entry: &FeedEntry<'_>, now_ms: u64) -> Result<(), EntryError> {
+        if self.kind == FeedKind::Headed && entry.len == 0 {
+            self.stats.emptied += 1;
+            return Ok(());
+        }
         if self.kind == FeedKind::Headed {
             return Err(EntryError::PlainInFeed);
         }

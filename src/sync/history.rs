@@ -362,9 +362,10 @@ impl History {
         self.is_built
     }
 
-    /// Whether something is known that is not handed out: a manifest or live changes.
+    /// Whether something is known that is not handed out: a manifest, one that could not be built
+    /// included, or live changes.
     pub fn has_pending(&self) -> bool {
-        self.manifest.is_some() || !self.live.is_empty()
+        self.manifest.is_some() || !self.live.is_empty() || self.refused > self.handed_out
     }
 
     /// Whether a live change could be handed out now.

@@ -17,6 +17,7 @@ use crate::name::Name;
 use crate::sync::batch::{ZoneBatch, ZoneStep};
 use crate::sync::complaint::{Complaint, EntryError};
 use crate::sync::core::{FeedKind, SyncCore};
+use crate::sync::history::History;
 use crate::sync::inbox::Hash;
 use crate::sync::status::{StatusEvent, SyncStatus};
 
@@ -288,7 +289,10 @@ impl SyncCore {
         self.progress.served_next = None;
         if let Some(history) = self.zones.get_mut(apex) {
             history.handle_refused(revision);
+            self.progress.note_pending(apex, now_ms);
         }
+        let published = self.zones.values().filter_map(History::published).max();
+        self.progress.handed_out = published.unwrap_or_default();
         self.progress.want_rescan();
         self.look(now_ms);
     }
