@@ -229,6 +229,11 @@ const _: () = assert!(GAP_MS_MAX < BEHIND_MS_MAX, "a rescan is tried before the 
 /// Datagrams that one worker receives, answers and sends together. Twice as many gained nothing
 /// on one core, and the first of a batch waits for the last.
 pub const UDP_BATCH_MAX: usize = 64;
+/// Queries whose answers are read ahead together: a whole batch. Those beyond it are answered all
+/// the same.
+pub const WARM_QUERIES_MAX: usize = UDP_BATCH_MAX;
+/// Queries in a batch from which on reading ahead pays: it costs each of them some 40 ns.
+pub const WARM_QUERIES_MIN: usize = 4;
 /// Octets of a query in a datagram. Queries carry one question and a few EDNS options; a longer
 /// one is dropped and counted.
 pub const UDP_QUERY_OCTETS_MAX: usize = 2_048;

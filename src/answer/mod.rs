@@ -12,6 +12,7 @@ mod dnssec;
 #[cfg(any(test, feature = "oracle"))]
 pub mod oracle;
 mod referral;
+pub mod warm;
 
 use dnssec::{PROOFS_MAX, Proof};
 

@@ -20,7 +20,9 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::limits::{UDP_BATCH_MAX, UDP_DRAIN_BATCHES_MAX, UDP_SOCKET_BUFFER_OCTETS, UDP_WAKE_MS};
+use crate::limits::{
+    UDP_BATCH_MAX, UDP_DRAIN_BATCHES_MAX, UDP_SOCKET_BUFFER_OCTETS, UDP_WAKE_MS, WARM_QUERIES_MIN,
+};
 use crate::publish::Reader;
 use crate::responder::{Peer, Responder, Transport};
 use crate::serve::event::DropCause;
@@ -160,6 +162,9 @@ trait Exchange {
     /// Returns one datagram of the batch. `index` is below the size of the batch.
     fn slot(&mut self, index: usize) -> Slot<'_>;
 
+    /// Iterates over the datagrams of the batch.
+    fn queries(&self) -> impl Iterator<Item = &[u8]>;
+
     /// Sends all replies of the batch that are not empty, without ever waiting.
     fn send(&mut self) -> SendReport;
 }
@@ -209,6 +214,9 @@ impl Worker {
     /// Answers every query of the batch from one snapshot.
     fn answer(&mut self, exchange: &mut impl Exchange, count: usize) {
         let catalog = self.reader.load();
+        if count >= WARM_QUERIES_MIN {
+            self.responder.warm(&catalog, exchange.queries());
+        }
         for index in 0..count {
             let slot = exchange.slot(index);
             slot.reply.clear();
@@ -315,6 +323,10 @@ mod tests {
         fn slot(&mut self, index: usize) -> Slot<'_> {
             let (source_port, query) = self.arrivals[index];
             Slot { query, source_port, is_cut: false, reply: &mut self.replies[index] }
+        }
+
+        fn queries(&self) -> impl Iterator<Item = &[u8]> {
+            self.arrivals.iter().map(|arrival| arrival.1)
         }
 
         fn send(&mut self) -> SendReport {

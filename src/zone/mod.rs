@@ -18,11 +18,13 @@ pub mod prepare;
 pub mod sets;
 mod table;
 mod table_edit;
+mod table_warm;
 
 pub use build::{Totals, ZoneBuilder, build};
 pub use edit::EditReport;
 pub use find::Found;
 pub use hash::HashSeed;
+pub use table_warm::Warming;
 
 use crate::name::Name;
 use crate::record::{RecordType, Rrset};
@@ -240,6 +242,12 @@ impl Zone {
     /// Returns the owner name of a node.
     pub fn owner_of(&self, node: &NodeView<'_>) -> Name {
         sets::canonical(&[node.prefix(), self.apex.as_wire()].concat())
+    }
+
+    /// Begins to read ahead of a look-up by the hash of its whole name.
+    #[inline]
+    pub fn warming(&self, hash: u64) -> Warming<'_> {
+        Warming::new(&self.table, hash)
     }
 
     /// Returns the table of nodes.

@@ -217,6 +217,11 @@ impl Exchange for Batch {
         }
     }
 
+    fn queries(&self) -> impl Iterator<Item = &[u8]> {
+        let arrivals = self.arrivals[..self.received].iter();
+        arrivals.zip(&self.queries).map(|(arrival, query)| &query[..arrival.query_len])
+    }
+
     fn send(&mut self) -> SendReport {
         let count = self.prepare_send();
         let (socket, mut report, mut next) = (self.socket.as_raw_fd(), SendReport::default(), 0);

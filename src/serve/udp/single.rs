@@ -67,6 +67,10 @@ impl Exchange for Single {
         }
     }
 
+    fn queries(&self) -> impl Iterator<Item = &[u8]> {
+        std::iter::once(&self.query[..self.query_len])
+    }
+
     fn send(&mut self) -> SendReport {
         let mut report = SendReport::default();
         if self.reply.is_empty() {
