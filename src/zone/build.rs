@@ -7,15 +7,13 @@
 //! **Invariant:** every proper ancestor of an owner, up to the apex, has a node.
 //! **Not here:** rules that a served zone may break (`zone::check`).
 
-use std::cmp::Ordering;
-
 use super::denial::DenialBuilder;
 use super::hash::{HashSeed, extend_hash};
 use super::node::{CUT, DNAME, HAS_WILDCARD, NodeView, OCCLUDED, write_node};
 use super::sets::{NodeSets, Written, canonical, check_rrset};
 use super::table::TableBuilder;
 use super::{BuildError, InsertError, Zone};
-use crate::name::{Name, compare_canonical, is_at_or_below};
+use crate::name::{Name, is_at_or_below};
 use crate::record::{Rrset, RrsetRef};
 
 /// Takes RRsets owner by owner and makes a zone.
@@ -100,16 +98,35 @@ impl ZoneBuilder {
     pub fn push(&mut self, rrset: RrsetRef<'_>) -> Result<(), InsertError> {
         let current = &self.open[self.open_count - 1];
         check_rrset(&self.apex, &rrset)?;
-        // Nodes are closed only when a later owner comes, so the current one is the last that came.
-        if compare_canonical(&current.owner, rrset.owner) == Ordering::Greater {
-            return Err(InsertError::OutOfOrder { owner: canonical(rrset.owner) });
-        }
         if current.owner != rrset.owner {
+            let parent = self.parent_of(rrset.owner)?;
             self.end_owner();
+            while self.open_count > parent + 1 {
+                self.close();
+            }
             self.begin_owner(rrset.owner);
         }
         self.sets.put(rrset.rtype, rrset.ttl_s, rrset.rdata);
         Ok(())
+    }
+
+    /// Returns which open node the next owner goes below: the closest that is its ancestor.
+    ///
+    /// # Errors
+    /// [`InsertError::OutOfOrder`] if the owner, or something below it, has been there already.
+    fn parent_of(&self, owner: &[u8]) -> Result<usize, InsertError> {
+        let open = &self.open[..self.open_count];
+        let below = |node: &OpenNode| is_at_or_below(owner, &node.owner);
+        // The apex is an ancestor of all, so one is found.
+        let parent = open.iter().rposition(below).unwrap_or(0);
+        // The open child of that node came last; the new one's label must be greater.
+        if let Some(last) = open.get(parent + 1) {
+            let child = child_label(owner, open[parent].owner.len());
+            if child.is_none_or(|child| child <= child_label(&last.owner, 0).unwrap_or_default()) {
+                return Err(InsertError::OutOfOrder { owner: canonical(owner) });
+            }
+        }
+        Ok(parent)
     }
 
     /// Ends the zone.
@@ -145,9 +162,6 @@ impl ZoneBuilder {
 
     /// Opens the node of a new owner, and of the empty non-terminals above it.
     fn begin_owner(&mut self, owner: &[u8]) {
-        while !is_at_or_below(owner, &self.open[self.open_count - 1].owner) {
-            self.close();
-        }
         let parent_len = self.open[self.open_count - 1].owner.len();
         let mut starts = arrayvec::ArrayVec::<usize, 128>::new();
         let mut at = 0;
@@ -196,6 +210,18 @@ impl ZoneBuilder {
                 self.denial.push(&NodeView::new(&arena[start..]));
             }
         });
+    }
+}
+
+/// Returns the label of `owner` that stands in front of its last `parent_len` octets; with 0, its first.
+fn child_label(owner: &[u8], parent_len: usize) -> Option<&[u8]> {
+    let mut at = 0;
+    loop {
+        let end = at + usize::from(*owner.get(at)?) + 1;
+        if parent_len == 0 || end + parent_len == owner.len() {
+            return owner.get(at + 1..end);
+        }
+        at = end;
     }
 }
 
