@@ -197,6 +197,9 @@ pub const LIVE_HELD_OCTETS_MAX: usize = 32 << 20;
 /// Octets of packs that may wait for a manifest to name them. Past it they are dropped and asked
 /// for again when it does.
 pub const PACK_HELD_OCTETS_MAX: usize = 96 << 20;
+/// Packs that are remembered as arrived (2 MiB of hashes). Past it all are forgotten, and a rescan
+/// reads them once more.
+pub const PACKS_STORED_MAX: usize = 65_536;
 /// Revisions that a zone remembers having been at, to compare with a heartbeat from the past.
 pub const TRAIL_LEN_MAX: usize = 4_096;
 /// Complaints that wait to be logged, and keys that are remembered as complained of.

@@ -15,7 +15,7 @@
 //! **Not here:** zones' histories (`sync::history`), feeds without header (`sync::plain`), outputs
 //! and progress (`sync::output`).
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use bytes::Bytes;
 
@@ -26,7 +26,7 @@ use crate::feed::live::read_live;
 use crate::feed::manifest::Manifest;
 use crate::limits::{
     BEAT_OCTETS_MAX, LIVE_HELD_OCTETS_MAX, MANIFEST_OCTETS_MAX, PACK_HELD_OCTETS_MAX,
-    PACK_OCTETS_MAX,
+    PACK_OCTETS_MAX, PACKS_STORED_MAX,
 };
 use crate::name::Name;
 use crate::octets::DecodeError;
@@ -88,6 +88,8 @@ pub struct SyncCore {
     pub(super) dirty_since_ms: Option<u64>,
     /// Octets of live changes and of packs that wait, over all zones.
     pub(super) held: HeldOctets,
+    /// Packs that have arrived once, so that a rescan does not bring all of them again.
+    stored: HashSet<Hash>,
     /// Records and zones of a feed without header.
     pub(super) plain: PlainFeed,
     /// The newest header.
@@ -126,6 +128,7 @@ impl SyncCore {
             dirty: BTreeSet::new(),
             dirty_since_ms: None,
             held: HeldOctets::default(),
+            stored: HashSet::new(),
             plain,
             header: None,
             beat: None,
@@ -151,8 +154,13 @@ impl SyncCore {
                 self.take_plain(entry, now_ms)
             }
             // What a delete leaves behind; a delete of a prefix leaves a key of no kind.
-            _ if entry.len == 0 => {
+            emptied if entry.len == 0 => {
                 self.stats.emptied += 1;
+                if let Ok(FeedKey::Pack { apex, .. }) = emptied {
+                    // Nobody need wait for it, unless the manifest still names it.
+                    self.inbox.forget(entry.key);
+                    self.mark_dirty(apex, now_ms);
+                }
                 Ok(())
             }
             Err(error) => Err(EntryError::BadKey(error)),
@@ -175,14 +183,17 @@ impl SyncCore {
             FeedKey::Header | FeedKey::Beat => (BEAT_OCTETS_MAX, true),
             FeedKey::Zone { apex } => {
                 check_form(entry.key, &key::terminate(&key::zone_key(apex)))?;
-                if !self.admits(apex) {
+                let known = self.zones.get(apex).and_then(History::manifest_hash);
+                if !self.admits(apex) || known == Some(entry.hash) {
+                    self.inbox.forget_older(entry.key, entry.timestamp_us);
                     return Ok(());
                 }
                 (MANIFEST_OCTETS_MAX, true)
             }
             FeedKey::Pack { apex, number } => {
                 check_form(entry.key, &key::terminate(&key::pack_key(apex, *number)))?;
-                if !self.admits(apex) {
+                // What arrived once is on disk; whoever needs it again says so.
+                if !self.admits(apex) || self.stored.contains(&entry.hash) {
                     return Ok(());
                 }
                 (PACK_OCTETS_MAX, false)
@@ -291,7 +302,7 @@ impl SyncCore {
                 self.progress.hear(manifest.revision);
                 let history = self.zones.entry(apex.clone()).or_default();
                 let before = history.pack_octets();
-                let is_news = history.handle_manifest(manifest);
+                let is_news = history.handle_manifest(manifest, hash);
                 self.held.packs = self.held.packs + history.pack_octets() - before;
                 if is_news {
                     self.mark_dirty(apex, now_ms);
@@ -302,6 +313,10 @@ impl SyncCore {
                 let history = self.zones.entry(apex.clone()).or_default();
                 let before = history.pack_octets();
                 let is_kept = history.handle_pack(hash, octets.clone(), may_hold);
+                if self.stored.len() >= PACKS_STORED_MAX {
+                    self.stored.clear();
+                }
+                self.stored.insert(hash);
                 self.held.packs = self.held.packs + history.pack_octets() - before;
                 if is_kept {
                     self.mark_dirty(apex, now_ms);

@@ -41,6 +41,8 @@ pub struct History {
     is_published_served: bool,
     /// The newest manifest, until it is not needed any more.
     manifest: Option<Box<Manifest>>,
+    /// The hash of the manifest that was read last.
+    manifest_hash: Option<Hash>,
     /// A manifest at or below this revision could not be built.
     refused: Option<Revision>,
     /// Live changes that are not handed out.
@@ -89,9 +91,11 @@ pub struct Plan {
 }
 
 impl History {
-    /// Takes a manifest; says whether it is newer than all that was known.
-    pub fn handle_manifest(&mut self, manifest: Manifest) -> bool {
+    /// Takes a manifest, whose content has this hash; says whether it is newer than all that was
+    /// known.
+    pub fn handle_manifest(&mut self, manifest: Manifest, hash: Hash) -> bool {
         let revision = manifest.revision;
+        self.manifest_hash = Some(hash);
         let is_news = self.handed_out.is_none_or(|handed_out| revision > handed_out)
             && self.refused.is_none_or(|refused| revision > refused)
             && self.manifest.as_ref().is_none_or(|known| revision > known.revision);
@@ -340,6 +344,11 @@ impl History {
         self.mode = if self.is_built { ZoneMode::Served } else { ZoneMode::Disabled };
         let published = self.published;
         self.trail.retain(|past| Some(*past) <= published);
+    }
+
+    /// Returns the hash of the manifest that was read last.
+    pub fn manifest_hash(&self) -> Option<Hash> {
+        self.manifest_hash
     }
 
     /// Returns the revision of the last step handed out.

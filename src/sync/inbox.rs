@@ -74,6 +74,13 @@ impl Inbox {
         true
     }
 
+    /// Makes a key wait no longer for content older than an entry that is known.
+    pub fn forget_older(&mut self, key: &[u8], timestamp_us: u64) {
+        if self.by_key.get(key).is_some_and(|newest| newest.timestamp_us < timestamp_us) {
+            self.forget(key);
+        }
+    }
+
     /// Makes a key wait no longer.
     pub fn forget(&mut self, key: &[u8]) {
         let Some(newest) = self.by_key.remove(key) else { return };
