@@ -250,6 +250,17 @@ fn a_dname_that_redirects_twice_is_in_the_answer_once() {
 }
 
 #[test]
+fn the_owner_of_an_nsec3_record_encloses_no_name() {
+    let zone = "
+        example.com SOA ns.example.com. host.example.com. 7 3600 600 86400 60
+        *.example.com TXT w
+        0p9mhaveqvm6t7vbl5lop2u3t2rp3tom.example.com NSEC3 1 0 0 - 2t7b4g4vsa5smi47k61mv5bv1a22bojr";
+    let hash = "0p9mhaveqvm6t7vbl5lop2u3t2rp3tom.example.com.";
+    check(zone, &format!("{hash} TXT"), &format!("NOERROR aa | an {hash} TXT w"));
+    check(zone, &format!("x.{hash} TXT"), &format!("NOERROR aa | an x.{hash} TXT w"));
+}
+
+#[test]
 fn a_dname_that_makes_a_name_too_long_is_yxdomain() {
     let label = "a".repeat(63);
     let long = format!("{label}.{label}.{}", "b".repeat(50));

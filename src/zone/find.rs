@@ -32,10 +32,7 @@ impl Zone {
     /// Finds the place of a name that is at or below the apex.
     pub fn find(&self, path: &NamePath) -> Found<'_> {
         debug_assert!(path.depth() >= self.apex_depth());
-        let node = self.node_at(path, path.depth());
-        if let Some(node) =
-            node.filter(|node| node.flags() & (NSEC3_ONLY | HAS_CHILDREN) != NSEC3_ONLY)
-        {
+        if let Some(node) = self.node_at(path, path.depth()).filter(is_name) {
             return match node.flags() & (OCCLUDED | CUT) {
                 0 => Found::Node(node),
                 CUT => Found::Cut(node, path.depth()),
@@ -45,7 +42,7 @@ impl Zone {
         // The apex always exists, so the search ends; names deeper than any of ours do not.
         let mut depth = (path.depth() - 1).min(usize::from(self.totals().depth));
         let encloser = loop {
-            match self.node_at(path, depth) {
+            match self.node_at(path, depth).filter(is_name) {
                 Some(node) => break node,
                 None if depth <= self.apex_depth() => return Found::Missing(depth),
                 None => depth -= 1,
@@ -88,4 +85,11 @@ impl Zone {
         let prefix_end = path.start_at(self.apex_depth());
         self.table().find(path.hash_at(depth), &path.wire()[path.start_at(depth)..prefix_end])
     }
+}
+
+/// Whether a node exists as a name: the owner of an NSEC3 record does not by this alone (RFC 5155
+/// section 7.2.8).
+#[inline]
+fn is_name(node: &NodeView<'_>) -> bool {
+    node.flags() & (NSEC3_ONLY | HAS_CHILDREN) != NSEC3_ONLY
 }
