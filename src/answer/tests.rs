@@ -261,6 +261,21 @@ fn the_owner_of_an_nsec3_record_encloses_no_name() {
 }
 
 #[test]
+fn a_dname_at_the_apex_does_not_occlude_nsec3_records() {
+    // RFC 5155 section 3, RFC 6672 section 2.3. The hash of "example" stands in RFC 5155 appendix A.
+    let hash = "0p9mhaveqvm6t7vbl5lop2u3t2rp3tom";
+    let zone = format!(
+        "example SOA ns.test. host.test. 7 3600 600 86400 60
+        example DNAME other.test.
+        example NSEC3PARAM 1 0 12 aabbccdd
+        {hash}.example NSEC3 1 0 12 aabbccdd {hash} SOA DNAME"
+    );
+    let opt = &b"\0\0\x29\x04\xd0\0\0\x80\0\0\0"[..];
+    let (_, reply) = ask(&catalog(&zone), &query("example.", "A", Some(opt)));
+    assert!(summary(&reply).contains(&format!("au {hash}.example. NSEC3")));
+}
+
+#[test]
 fn a_dname_that_makes_a_name_too_long_is_yxdomain() {
     let label = "a".repeat(63);
     let long = format!("{label}.{label}.{}", "b".repeat(50));

@@ -206,7 +206,7 @@ impl ZoneBuilder {
         self.table.insert(node.hash, |arena| {
             let start = arena.len();
             write_node(arena, prefix, *flags, *children, written.types, entries);
-            if written.has_denial && flags & OCCLUDED == 0 {
+            if written.has_denial {
                 self.denial.push(&NodeView::new(&arena[start..]));
             }
         });

@@ -13,7 +13,7 @@ use arrayvec::ArrayVec;
 use data_encoding::BASE32HEX_NOPAD;
 use sha1::{Digest, Sha1};
 
-use super::node::NodeView;
+use super::node::{NodeView, OCCLUDED};
 use crate::limits::NAME_OCTETS_MAX;
 use crate::record::RecordType;
 
@@ -129,7 +129,7 @@ pub struct DenialBuilder {
 }
 
 impl DenialBuilder {
-    /// Takes note of a node that is not occluded.
+    /// Takes note of a node.
     pub fn push(&mut self, node: &NodeView<'_>) {
         let (nsec, nsec3) = keys_of(node);
         self.nsec.extend(nsec);
@@ -150,8 +150,12 @@ impl DenialBuilder {
 }
 
 /// Returns a node's keys in the two orders.
+///
+/// Occluded NSEC records deny nothing. NSEC3 records are children of the apex (RFC 5155 section 3); a
+/// DNAME at the apex, which may have one (RFC 6672 section 2.3), does not hide them.
 pub fn keys_of(node: &NodeView<'_>) -> (Option<Key>, Option<Key>) {
-    let nsec = node.rrset(RecordType::NSEC).map(|_| order_key(node.prefix())[..].into());
+    let nsec = node.rrset(RecordType::NSEC).filter(|_| !node.has(OCCLUDED));
+    let nsec = nsec.map(|_| order_key(node.prefix())[..].into());
     let nsec3 = node.rrset(RecordType::NSEC3).and_then(|_| nsec3_key(node.prefix()));
     (nsec, nsec3)
 }

@@ -267,9 +267,6 @@ impl<'z> ZoneEdit<'z> {
         node: &NodeView<'_>,
         is_added: bool,
     ) {
-        if is_added && node.has(OCCLUDED) {
-            return;
-        }
         let keys = keys_of(node);
         nsec.extend(keys.0.map(|key| (key, is_added)));
         nsec3.extend(keys.1.map(|key| (key, is_added)));
