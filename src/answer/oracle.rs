@@ -25,6 +25,7 @@
 pub mod compare;
 mod proof;
 pub mod sample;
+pub mod sign;
 #[cfg(test)]
 mod tests;
 
