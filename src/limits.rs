@@ -356,3 +356,82 @@ const _: () = assert!(
     BATCH_OPERATIONS_MAX * 4 < KV_COMMIT_OPERATIONS_MAX as usize,
     "a batch fits one commit: a row or an object, its precondition, a generation"
 );
+
+/// Milliseconds that one dial of a ticket's peer may take. A round trip around the world takes 300.
+pub const LINK_DIAL_MS: u64 = 600;
+/// Milliseconds between two dials of a peer that is away. It is found within a second of its return.
+pub const LINK_REDIAL_MS: u64 = 200;
+/// Milliseconds without a packet after which a ticket's peer counts as away.
+pub const LINK_IDLE_MS: u32 = 900;
+/// Milliseconds between the packets that keep a link alive.
+pub const LINK_KEEP_ALIVE_MS: u64 = 250;
+const _: () = assert!(LINK_DIAL_MS + LINK_REDIAL_MS < 1_000, "a peer is found within a second");
+const _: () = assert!(LINK_KEEP_ALIVE_MS * 3 < LINK_IDLE_MS as u64, "two lost packets are no loss");
+
+/// Entries that may wait for the edge. Past it all are dropped and the replica is scanned.
+pub const MAILBOX_ENTRIES_MAX: u32 = 65_536;
+/// Contents asked for over one stream. They are in memory together until they are answered.
+pub const FETCH_GROUP_MAX: u32 = 8;
+/// Streams of contents that are open at once. More would only share the same line.
+pub const FETCH_STREAMS_MAX: u32 = 4;
+/// Milliseconds without an octet after which a stream of contents is given up.
+pub const FETCH_STALL_MS: u64 = 3_000;
+/// Neighbors outside the ticket that are remembered as sources. More are not asked.
+pub const FETCH_NEIGHBORS_MAX: u32 = 16;
+
+/// Milliseconds between two heartbeats of a feed.
+pub const BEAT_MS: u64 = 2_000;
+/// Milliseconds after a change until the heartbeat names it.
+pub const BEAT_AFTER_CHANGE_MS: u64 = 200;
+/// Milliseconds between two looks at what is due in a feed.
+pub const EXPORT_TICK_MS: u64 = 100;
+/// Commits that wait for the exporter, and are written together. More wait in the store.
+pub const EXPORT_COMMITS_MAX: usize = 256;
+/// Milliseconds until an export that failed begins anew, at first and at most.
+pub const EXPORT_RETRY_MS_MIN: u64 = 100;
+/// See [`EXPORT_RETRY_MS_MIN`].
+pub const EXPORT_RETRY_MS_MAX: u64 = 5_000;
+/// Zones that are read as a whole at a time: reading takes a core.
+pub const BUILDS_MAX: u32 = 2;
+/// Milliseconds between two tries to write while the clock lags behind the last entry, at first.
+pub const CLOCK_RETRY_MS_MIN: u64 = 1;
+/// Milliseconds between two tries to write while the clock lags behind the last entry, at most.
+pub const CLOCK_RETRY_MS_MAX: u64 = 500;
+/// Live entries of a zone at which they are folded into a pack.
+pub const LIVE_ENTRIES_FOLD: u32 = 4_096;
+/// Seconds after which live entries are folded into a pack, however few.
+pub const LIVE_AGE_S_MAX: u64 = 60;
+/// Delta packs of a zone at which it gets a new base.
+pub const DELTA_PACKS_MAX: u32 = 32;
+/// Octets of delta packs that are no reason for a new base, however small the zone.
+pub const DELTA_OCTETS_MIN: u64 = 64 << 10;
+/// Seconds that a pack which no manifest names any more is kept for edges that are fetching it.
+pub const PACK_RETIRED_S: u64 = 60;
+
+/// CNAMEs that a look-up follows in a row.
+pub const LOOKUP_ALIASES_MAX: u32 = 8;
+/// Events that wait for a slow subscriber of a client; it is told how many more it lost.
+pub const CLIENT_EVENTS_MAX: usize = 4_096;
+/// Milliseconds without contact after which an edge is stale.
+pub const STALE_AFTER_MS: u64 = 300_000;
+/// Milliseconds between two looks of an edge at its connection.
+pub const LISTENER_TICK_MS: u64 = 50;
+/// Milliseconds that the document engine may take to join or leave a namespace.
+pub const DOCS_CALL_MS_MAX: u64 = 2_000;
+/// Contents that are fetched at a time. They are in memory together.
+pub const FETCHES_MAX: usize = 32;
+/// Changes that are applied at once by the task that listens; more take a thread of their own.
+pub const INLINE_CHANGES_MAX: usize = 256;
+/// Milliseconds without any entry, though the feed has a heartbeat, after which an edge joins anew.
+pub const SILENCE_MS_MAX: u64 = 6_500;
+const _: () = assert!(SILENCE_MS_MAX > 3 * BEAT_MS, "two heartbeats may be lost");
+/// Milliseconds until an edge joins anew, at first and at most.
+pub const REJOIN_MS_MIN: u64 = 200;
+/// See [`REJOIN_MS_MIN`].
+pub const REJOIN_MS_MAX: u64 = 5_000;
+/// Milliseconds until a failed reconciliation is tried again, at first and at most.
+pub const SYNC_RETRY_MS_MIN: u64 = 200;
+/// See [`SYNC_RETRY_MS_MIN`].
+pub const SYNC_RETRY_MS_MAX: u64 = 5_000;
+/// Milliseconds between two reconciliations with all peers, and half as many more at random.
+pub const RECONCILE_MS: u64 = 30_000;

@@ -11,6 +11,8 @@
 
 mod secret;
 
+pub use secret::write_secret_file;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -203,7 +205,7 @@ impl Mesh {
     /// Ends replication, writes the stores out and closes the endpoint.
     ///
     /// Takes [`MESH_SHUTDOWN_MS`] at most: a peer that does not answer must not keep us.
-    pub async fn shutdown(self) {
+    pub async fn shutdown(&self) {
         let limit = Duration::from_millis(MESH_SHUTDOWN_MS);
         match tokio::time::timeout(limit, self.router.shutdown()).await {
             Ok(Ok(())) => {}

@@ -23,7 +23,9 @@ pub(super) fn load_or_create(path: &Path) -> Result<SecretKey, MeshError> {
         Ok(text) => parse(&text).ok_or_else(|| MeshError::SecretKey { path: path.into() }),
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let key = SecretKey::generate();
-            create(path, &key).map_err(|source| MeshError::File { path: path.into(), source })?;
+            let text = HEXLOWER_PERMISSIVE.encode(&key.to_bytes());
+            write_secret_file(path, &text)
+                .map_err(|source| MeshError::File { path: path.into(), source })?;
             Ok(key)
         }
         Err(source) => Err(MeshError::File { path: path.into(), source }),
@@ -37,12 +39,15 @@ fn parse(text: &str) -> Option<SecretKey> {
     Some(SecretKey::from_bytes(&octets))
 }
 
-/// Writes the key beside `path` and renames it into place, so that a crash leaves no half key.
-fn create(path: &Path, key: &SecretKey) -> std::io::Result<()> {
+/// Writes one line to a file that its owner alone may read: beside `path`, then renamed into
+/// place, so that a crash leaves no half file.
+///
+/// # Errors
+/// What the system says.
+pub fn write_secret_file(path: &Path, text: &str) -> std::io::Result<()> {
     let temporary = path.with_extension("new");
     let mut file =
         OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-    let text = HEXLOWER_PERMISSIVE.encode(&key.to_bytes());
     writeln!(file, "{text}")?;
     file.sync_all()?;
     std::fs::rename(&temporary, path)

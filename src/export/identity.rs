@@ -1,0 +1,115 @@
+//! Who a feed is: its namespace and its one author, kept in a file beside the replicas.
+//!
+//! The document store keeps both keys too, but writes them out late; the file is written before
+//! anything is exported, so that a crash never leaves tickets that name a lost namespace.
+//!
+//! **Invariant:** the file is readable by its owner alone and never half written.
+//! **Not here:** the node's own key (`mesh`).
+
+use std::path::{Path, PathBuf};
+
+use data_encoding::HEXLOWER;
+use iroh_docs::{Author, NamespaceSecret};
+use serde::{Deserialize, Serialize};
+
+use super::ExportError;
+use crate::mesh::write_secret_file;
+
+/// The two keys of a feed.
+#[derive(Clone, Debug)]
+pub(super) struct Identity {
+    /// Who may write to the namespace at all.
+    pub(super) namespace: NamespaceSecret,
+    /// The one author whom edges believe.
+    pub(super) author: Author,
+}
+
+/// The file's content.
+#[derive(Serialize, Deserialize)]
+struct IdentityFile {
+    /// The namespace's secret in hexadecimal digits.
+    namespace_secret: String,
+    /// The author's secret in hexadecimal digits.
+    author_secret: String,
+}
+
+impl Identity {
+    /// Makes new keys.
+    pub(super) fn generate() -> Self {
+        let mut rng = rand::rng();
+        Self { namespace: NamespaceSecret::new(&mut rng), author: Author::new(&mut rng) }
+    }
+
+    /// Returns the keys of the feed called `name`; makes them when the feed is new.
+    ///
+    /// # Errors
+    /// [`ExportError::File`] when the file cannot be read or written, [`ExportError::Identity`]
+    /// when it holds something else. A damaged file is never replaced: tickets name its keys.
+    pub(super) fn load_or_create(dir: Option<&Path>, name: &str) -> Result<Self, ExportError> {
+        let Some(dir) = dir else { return Ok(Self::generate()) };
+        let path = path_in(dir, name);
+        let file = |source| ExportError::File { path: path.clone(), source };
+        match std::fs::read(&path) {
+            Ok(text) => Self::parse(&text).ok_or(ExportError::Identity { path }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let identity = Self::generate();
+                std::fs::create_dir_all(dir.join("feeds")).map_err(file)?;
+                write_secret_file(&path, &identity.to_text()).map_err(file)?;
+                Ok(identity)
+            }
+            Err(source) => Err(file(source)),
+        }
+    }
+
+    /// Reads the file's content.
+    fn parse(text: &[u8]) -> Option<Self> {
+        let file: IdentityFile = serde_json::from_slice(text).ok()?;
+        let secret = |text: &str| -> Option<[u8; 32]> {
+            HEXLOWER.decode(text.as_bytes()).ok()?.try_into().ok()
+        };
+        Some(Self {
+            namespace: NamespaceSecret::from_bytes(&secret(&file.namespace_secret)?),
+            author: Author::from_bytes(&secret(&file.author_secret)?),
+        })
+    }
+
+    /// Writes the file's content.
+    fn to_text(&self) -> String {
+        let namespace_secret = HEXLOWER.encode(&self.namespace.to_bytes());
+        let author_secret = HEXLOWER.encode(&self.author.to_bytes());
+        format!(
+            "{{\n  \"namespace_secret\": \"{namespace_secret}\",\n  \"author_secret\": \"{author_secret}\"\n}}"
+        )
+    }
+}
+
+/// Returns the file of the feed called `name`.
+fn path_in(dir: &Path, name: &str) -> PathBuf {
+    dir.join("feeds").join(format!("{name}.json"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_feed_keeps_its_keys_and_two_feeds_have_different_ones() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Identity::load_or_create(Some(dir.path()), "main").unwrap();
+        let again = Identity::load_or_create(Some(dir.path()), "main").unwrap();
+        let other = Identity::load_or_create(Some(dir.path()), "partner").unwrap();
+        assert_eq!(first.namespace.id(), again.namespace.id());
+        assert_eq!(first.author.id(), again.author.id());
+        assert_ne!(first.namespace.id(), other.namespace.id());
+    }
+
+    #[test]
+    fn a_damaged_file_is_an_error_and_is_not_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        Identity::load_or_create(Some(dir.path()), "main").unwrap();
+        std::fs::write(path_in(dir.path(), "main"), "{}").unwrap();
+        let error = Identity::load_or_create(Some(dir.path()), "main").err().unwrap();
+        assert!(matches!(error, ExportError::Identity { .. }));
+        assert_eq!(std::fs::read_to_string(path_in(dir.path(), "main")).unwrap(), "{}");
+    }
+}

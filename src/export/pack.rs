@@ -1,0 +1,182 @@
+//! Cuts a zone into base packs.
+//!
+//! A cut is made where the hash of an owner name says so, once a pack is large enough. The same
+//! records are therefore cut at the same places, and after a change here and there most packs
+//! have the same octets as before, the same hash, and are neither written nor sent again.
+//!
+//! **Invariant:** all RRsets of one owner name are in one pack; no pack exceeds
+//! [`PACK_OCTETS_MAX`].
+//! **Not here:** the octets of a pack (`feed::pack`), which packs a manifest names (`zone`).
+
+use crate::feed::items::ItemRef;
+use crate::feed::pack::PackWriter;
+use crate::limits::{PACK_OCTETS_MAX, PACK_OCTETS_TARGET};
+use crate::name::Name;
+use crate::record::{RecordType, Rrset};
+
+/// One pack that was cut.
+#[derive(Debug)]
+pub(super) struct CutPack {
+    /// Its octets.
+    pub(super) octets: Vec<u8>,
+    /// How many RRsets it holds.
+    pub(super) rrset_count: u32,
+    /// The owner name of its first RRset.
+    pub(super) first_owner: Name,
+}
+
+/// A zone in packs.
+#[derive(Debug, Default)]
+pub(super) struct CutZone {
+    /// The packs in order.
+    pub(super) packs: Vec<CutPack>,
+    /// How many owner names there are.
+    pub(super) name_count: u64,
+    /// The serial of the SOA; zero without one.
+    pub(super) serial: u32,
+    /// Owner names whose RRsets fit no pack, or are not of this zone.
+    pub(super) refused: Vec<Name>,
+}
+
+/// Cuts the RRsets of the zone `apex`.
+pub(super) fn cut(apex: &Name, mut rrsets: Vec<Rrset>) -> CutZone {
+    let place = |rrset: &Rrset| (rrset.rtype, rrset.owner.clone());
+    if !rrsets.is_sorted_by(|left, right| (&left.owner, left.rtype) < (&right.owner, right.rtype)) {
+        rrsets
+            .sort_by(|left, right| left.owner.cmp(&right.owner).then(left.rtype.cmp(&right.rtype)));
+        rrsets.dedup_by_key(|rrset| place(rrset));
+    }
+    let mut zone = CutZone::default();
+    let mut open: Option<(PackWriter, Name)> = None;
+    for owner_rrsets in rrsets.chunk_by(|left, right| left.owner == right.owner) {
+        let owner = &owner_rrsets[0].owner;
+        let octets: usize = owner_rrsets.iter().map(item_octets).sum();
+        if !owner.is_at_or_below(apex) || octets + HEAD_OCTETS > PACK_OCTETS_MAX {
+            zone.refused.push(owner.clone());
+            continue;
+        }
+        if open.as_ref().is_some_and(|(writer, _)| is_cut_before(writer, owner, octets)) {
+            zone.packs.extend(open.take().map(close));
+        }
+        let (writer, _) =
+            open.get_or_insert_with(|| (PackWriter::base(apex.clone()), owner.clone()));
+        for rrset in owner_rrsets {
+            if writer.push(ItemRef::Put(rrset.as_ref())).is_err() {
+                debug_assert!(false, "sorted, and at or below the apex");
+            }
+        }
+        zone.name_count += 1;
+    }
+    zone.packs.extend(open.map(close));
+    zone.serial = serial(apex, &rrsets).unwrap_or(0);
+    zone
+}
+
+/// Returns the serial of a zone's SOA (RFC 1035 section 3.3.13).
+fn serial(apex: &Name, rrsets: &[Rrset]) -> Option<u32> {
+    let soa = rrsets.iter().find(|rrset| rrset.rtype == RecordType::SOA && rrset.owner == *apex)?;
+    soa_serial(soa)
+}
+
+/// Returns the serial in an SOA RRset: the fifth number from the end of its RDATA.
+pub(super) fn soa_serial(soa: &Rrset) -> Option<u32> {
+    let rdata = soa.rdata.iter().next()?;
+    let numbers = rdata.last_chunk::<20>()?;
+    Some(u32::from_be_bytes(*numbers.first_chunk::<4>()?))
+}
+
+/// Whether a pack ends before `owner`, whose RRsets take `octets`.
+fn is_cut_before(writer: &PackWriter, owner: &Name, octets: usize) -> bool {
+    let len = writer.len();
+    if len + octets > PACK_OCTETS_TARGET * 3 / 2 {
+        return true;
+    }
+    len >= PACK_OCTETS_TARGET / 2 && hash(owner) & CUT_MASK == 0
+}
+
+/// Returns what an RRset takes in a pack at most.
+fn item_octets(rrset: &Rrset) -> usize {
+    rrset.owner.as_wire().len() + rrset.rdata.as_octets().len() + 16
+}
+
+/// Ends a pack.
+fn close((writer, first_owner): (PackWriter, Name)) -> CutPack {
+    let rrset_count = writer.count();
+    let octets = writer.finish();
+    debug_assert!(octets.len() <= PACK_OCTETS_MAX);
+    CutPack { octets, rrset_count, first_owner }
+}
+
+/// Returns a hash of an owner name that is the same on every machine (FNV-1a).
+fn hash(owner: &Name) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for octet in owner.as_wire() {
+        hash = (hash ^ u64::from(*octet)).wrapping_mul(0x0000_0100_0000_01b3);
+    }
+    hash ^ (hash >> 29)
+}
+
+/// One owner name in 4,096 may begin a pack: some 250 KB apart.
+const CUT_MASK: u64 = 0xfff;
+/// What a pack takes besides its items at most: head, apex and table.
+const HEAD_OCTETS: usize = 2_048;
+const _: () = assert!(PACK_OCTETS_TARGET * 3 / 2 + HEAD_OCTETS < PACK_OCTETS_MAX);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn zone(count: u32) -> Vec<Rrset> {
+        let apex = Rrset::new(name("example"), RecordType::SOA, 60, [[7; 22]]).unwrap();
+        let hosts = (0..count).map(|index| host(index, 1));
+        std::iter::once(apex).chain(hosts).collect()
+    }
+
+    fn host(index: u32, octet: u8) -> Rrset {
+        let owner = name(&format!("h{index:06}.example"));
+        Rrset::new(owner, RecordType::A, 60, [[octet; 4]]).unwrap()
+    }
+
+    fn name(text: &str) -> Name {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_zone_in_any_order_is_cut_at_the_same_places() {
+        let sorted = cut(&name("example"), zone(100_000));
+        let mut rrsets = zone(100_000);
+        rrsets.reverse();
+        let reversed = cut(&name("example"), rrsets);
+        assert!(sorted.packs.len() > 2, "{}", sorted.packs.len());
+        assert!(sorted.packs.iter().all(|pack| pack.octets.len() <= PACK_OCTETS_MAX));
+        let octets = |zone: &CutZone| -> Vec<Vec<u8>> {
+            zone.packs.iter().map(|pack| pack.octets.clone()).collect()
+        };
+        assert!(octets(&sorted) == octets(&reversed));
+        assert_eq!((sorted.name_count, sorted.serial), (100_001, 0x0707_0707));
+        assert!(sorted.refused.is_empty());
+    }
+
+    #[test]
+    fn one_changed_name_changes_one_pack() {
+        let before = cut(&name("example"), zone(100_000));
+        let mut rrsets = zone(100_000);
+        rrsets[50_001] = host(50_000, 2);
+        rrsets.push(host(999_999, 1));
+        let after = cut(&name("example"), rrsets);
+        let same = after
+            .packs
+            .iter()
+            .filter(|pack| before.packs.iter().any(|other| other.octets == pack.octets));
+        assert!(same.count() + 2 >= before.packs.len());
+    }
+
+    #[test]
+    fn a_record_outside_the_zone_is_refused_and_the_rest_is_cut() {
+        let mut rrsets = zone(3);
+        rrsets.push(Rrset::new(name("other.test"), RecordType::A, 60, [[1; 4]]).unwrap());
+        let zone = cut(&name("example"), rrsets);
+        assert_eq!(zone.refused, [name("other.test")]);
+        assert_eq!(zone.packs.iter().map(|pack| pack.rrset_count).sum::<u32>(), 4);
+    }
+}
