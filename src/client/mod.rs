@@ -1,1 +1,347 @@
 //! The edge: follows a feed and publishes its zones.
+//!
+//! An [`AspenDnsClient`] holds what is served: zones of a feed, and static ones beside them. It
+//! can be fed by hand, entry by entry, or by [`spawn_dns_sync_listener`], which follows a
+//! namespace over the network. Servers and look-ups read what it publishes, without a lock.
+//!
+//! **Invariant:** no zone goes back to a lower revision; what is served stays served when every
+//! peer is gone.
+//! **Not here:** what entries mean (`feed`, `sync`), answers to packets (`responder`).
+
+mod apply;
+mod builder;
+mod event;
+mod fetch;
+mod link;
+mod listener;
+pub mod lookup;
+mod mailbox;
+mod progress;
+mod supervisor;
+
+use std::collections::{HashMap, HashSet};
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::{Notify, broadcast, watch};
+
+use crate::feed::Revision;
+use crate::name::Name;
+use crate::publish::{Publisher, Reader};
+use crate::record::{Change, RecordType, Rrset};
+use crate::sync::core::SyncCore;
+use crate::sync::entry::{FeedEntry, Origin};
+use crate::sync::output::SyncStats;
+use crate::sync::status::SyncStatus;
+use crate::zone::HashSeed;
+use lookup::{Authorization, MailExchange, Resolution, Service};
+
+pub use builder::{AspenDnsClientBuilder, ClientError};
+pub use event::DnsEvent;
+pub use listener::{ListenerError, spawn_dns_sync_listener};
+pub use progress::{SyncProgress, WaitError};
+
+/// A cache of zones that is kept up to date, and read without a lock.
+#[derive(Debug)]
+pub struct AspenDnsClient {
+    /// What is served.
+    publisher: Publisher,
+    /// The seed of every zone's hashes.
+    seed: HashSeed,
+    /// The author whose entries are believed.
+    author: Option<[u8; 32]>,
+    /// What is known of the feed.
+    core: Mutex<SyncCore>,
+    /// Held while steps are taken from the core and published.
+    driving: Mutex<()>,
+    /// Whether a listener drives the core.
+    is_followed: AtomicBool,
+    /// Wakes the listener when an entry was handed in by hand.
+    wake: Notify,
+    /// When `now_ms` began.
+    began: Instant,
+    /// The apexes of static zones.
+    static_zones: HashSet<Name>,
+    /// Static records, laid over the synced zone that holds them.
+    static_records: HashMap<(Name, RecordType), Rrset>,
+    /// Tells subscribers what changes.
+    events: broadcast::Sender<DnsEvent>,
+    /// How far the edge is.
+    progress: watch::Sender<SyncProgress>,
+    /// What is counted.
+    counters: Counters,
+}
+
+/// What the client counts, beside what the core does.
+#[derive(Debug, Default)]
+struct Counters {
+    /// Look-ups that found an RRset.
+    hits: AtomicU64,
+    /// Look-ups that found none.
+    misses: AtomicU64,
+    /// Records and changes that broke a rule and were left out.
+    records_refused: AtomicU64,
+    /// Steps that were published.
+    steps: AtomicU64,
+}
+
+impl Counters {
+    /// Counts records that were left out.
+    fn refused(&self, count: u64) {
+        self.records_refused.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Counts steps that were published.
+    fn published(&self, count: u64) {
+        self.steps.fetch_add(count, Ordering::Relaxed);
+    }
+}
+
+/// Counts of a client.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct ClientStats {
+    /// Zones that are served, static ones included.
+    pub zones: u64,
+    /// RRsets in them.
+    pub rrsets: u64,
+    /// Look-ups that found an RRset.
+    pub hits: u64,
+    /// Look-ups that found none.
+    pub misses: u64,
+    /// Records and changes that broke a rule and were left out.
+    pub records_refused: u64,
+    /// Steps of zones that were published.
+    pub steps: u64,
+    /// What the core counts.
+    pub sync: SyncStats,
+}
+
+impl AspenDnsClient {
+    /// Begins a client.
+    pub fn builder() -> AspenDnsClientBuilder {
+        AspenDnsClientBuilder::default()
+    }
+
+    /// What servers read.
+    pub fn reader(&self) -> Reader {
+        self.publisher.reader()
+    }
+
+    /// Takes one entry of a feed: the key and the value as they stand in the namespace. Keys of
+    /// other things than DNS are passed over.
+    ///
+    /// # Errors
+    /// [`ClientError::Entry`] for an entry that breaks a rule. It is counted and changes nothing.
+    pub fn process_sync_entry(&self, key: &[u8], value: &[u8]) -> Result<(), ClientError> {
+        self.process(key, Some(value))
+    }
+
+    /// Takes the delete of one entry, as the original system's feeds have them. In a feed with a
+    /// header deletes are values, and an emptied entry changes nothing.
+    ///
+    /// # Errors
+    /// [`ClientError::Entry`] for a key that breaks a rule.
+    pub fn process_sync_delete(&self, key: &[u8]) -> Result<(), ClientError> {
+        self.process(key, None)
+    }
+
+    /// Takes one entry that was handed in by hand.
+    fn process(&self, key: &[u8], value: Option<&[u8]>) -> Result<(), ClientError> {
+        if !key.starts_with(crate::feed::key::PREFIX.as_bytes()) {
+            return Ok(());
+        }
+        let now_ms = self.now_ms();
+        let content = value.map(bytes::Bytes::copy_from_slice);
+        let complaint = {
+            let mut core = self.core();
+            core.handle_scan_started(now_ms);
+            let entry = FeedEntry {
+                key,
+                author: self.author.unwrap_or_default(),
+                hash: value.map_or(*iroh_blobs::Hash::EMPTY.as_bytes(), |value| {
+                    *iroh_blobs::Hash::new(value).as_bytes()
+                }),
+                len: value.map_or(0, |value| value.len() as u64),
+                timestamp_us: now_ms.saturating_mul(1_000),
+                origin: Origin::Event,
+                content,
+            };
+            let refused = core.stats().refused;
+            core.handle_entry(&entry, now_ms);
+            core.handle_scan_complete(now_ms);
+            (core.stats().refused > refused).then(|| core.poll_complaint()).flatten()
+        };
+        if self.is_followed.load(Ordering::Acquire) {
+            self.wake.notify_one();
+        } else {
+            self.drive();
+        }
+        match complaint {
+            Some(complaint) => Err(ClientError::Entry {
+                key: complaint.key.escape_ascii().to_string(),
+                error: complaint.error,
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// Publishes everything that the core has to hand out.
+    fn drive(&self) {
+        let _driving = self.driving.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let now_ms = self.now_ms();
+            let batches = self.core().poll_batch(now_ms);
+            let Some(batches) = batches else { break };
+            let prepared = batches.into_iter().map(|batch| self.prepare(batch)).collect();
+            self.settle(self.publish(prepared));
+        }
+        self.tell_progress();
+    }
+
+    /// Tells the core what became of its steps.
+    fn settle(&self, applied: Vec<apply::Applied>) {
+        let now_ms = self.now_ms();
+        let mut core = self.core();
+        for step in applied {
+            match step.outcome {
+                Ok(_) => core.handle_applied(&step.apex, step.revision, now_ms),
+                Err(error) => {
+                    tracing::error!(apex = %step.apex, revision = %step.revision, %error,
+                        "a zone stays as it is: its new version cannot be built");
+                    core.handle_refused(&step.apex, step.revision, now_ms);
+                }
+            }
+        }
+    }
+
+    /// Answers a question from what is served now, following aliases and wildcards.
+    pub fn resolve(&self, qname: &Name, rtype: RecordType) -> Resolution {
+        let resolution = lookup::resolve(&self.publisher.catalog(), qname, rtype);
+        let count = match resolution.rrset() {
+            Some(_) => &self.counters.hits,
+            None => &self.counters.misses,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+        resolution
+    }
+
+    /// Looks up IPv4 addresses.
+    pub fn lookup_a(&self, qname: &Name) -> Vec<Ipv4Addr> {
+        self.look_up(qname, RecordType::A, lookup::ipv4)
+    }
+
+    /// Looks up IPv6 addresses.
+    pub fn lookup_aaaa(&self, qname: &Name) -> Vec<Ipv6Addr> {
+        self.look_up(qname, RecordType::AAAA, lookup::ipv6)
+    }
+
+    /// Looks up the target of an alias.
+    pub fn lookup_cname(&self, qname: &Name) -> Option<Name> {
+        self.look_up(qname, RecordType::CNAME, lookup::names).into_iter().next()
+    }
+
+    /// Looks up mail exchanges, best first.
+    pub fn lookup_mx(&self, qname: &Name) -> Vec<MailExchange> {
+        self.look_up(qname, RecordType::MX, lookup::exchanges)
+    }
+
+    /// Looks up texts: for each record its strings in order.
+    pub fn lookup_txt(&self, qname: &Name) -> Vec<Vec<Vec<u8>>> {
+        self.look_up(qname, RecordType::TXT, lookup::texts)
+    }
+
+    /// Looks up services, lowest priority first.
+    pub fn lookup_srv(&self, qname: &Name) -> Vec<Service> {
+        self.look_up(qname, RecordType::SRV, lookup::services)
+    }
+
+    /// Looks up name servers.
+    pub fn lookup_ns(&self, qname: &Name) -> Vec<Name> {
+        self.look_up(qname, RecordType::NS, lookup::names)
+    }
+
+    /// Looks up names of an address.
+    pub fn lookup_ptr(&self, qname: &Name) -> Vec<Name> {
+        self.look_up(qname, RecordType::PTR, lookup::names)
+    }
+
+    /// Looks up which authorities may issue certificates.
+    pub fn lookup_caa(&self, qname: &Name) -> Vec<Authorization> {
+        self.look_up(qname, RecordType::CAA, lookup::authorizations)
+    }
+
+    /// Looks up one type and reads its RDATA.
+    fn look_up<T>(
+        &self,
+        qname: &Name,
+        rtype: RecordType,
+        read: impl FnOnce(&crate::record::RdataList) -> Vec<T>,
+    ) -> Vec<T> {
+        let resolution = self.resolve(qname, rtype);
+        resolution.rrset().map(|rrset| read(&rrset.rdata)).unwrap_or_default()
+    }
+
+    /// Hears of every change from now on. Who falls behind by more than the channel holds is told
+    /// so by the channel, and reads the state anew.
+    pub fn subscribe(&self) -> broadcast::Receiver<DnsEvent> {
+        self.events.subscribe()
+    }
+
+    /// How well the feed is followed.
+    pub fn status(&self) -> SyncStatus {
+        self.progress.borrow().status
+    }
+
+    /// The revision up to which everything that is known to exist is served.
+    pub fn revision(&self) -> Revision {
+        self.progress.borrow().served
+    }
+
+    /// Counts.
+    pub fn stats(&self) -> ClientStats {
+        let catalog = self.publisher.catalog();
+        ClientStats {
+            zones: catalog.zone_count(),
+            rrsets: catalog.zones().map(|zone| zone.rrset_count()).sum(),
+            hits: self.counters.hits.load(Ordering::Relaxed),
+            misses: self.counters.misses.load(Ordering::Relaxed),
+            records_refused: self.counters.records_refused.load(Ordering::Relaxed),
+            steps: self.counters.steps.load(Ordering::Relaxed),
+            sync: self.core().stats(),
+        }
+    }
+
+    /// Milliseconds since the client was made. The core wants no more of a clock.
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// The core, for a short while: never across an await.
+    fn core(&self) -> MutexGuard<'_, SyncCore> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a static zone has this apex.
+    fn has_static_zone(&self, apex: &Name) -> bool {
+        self.static_zones.contains(apex)
+    }
+
+    /// Whether a change would overwrite a static record.
+    fn is_static(&self, change: &Change) -> bool {
+        !self.static_records.is_empty()
+            && self.static_records.contains_key(&(change.owner().clone(), change.rtype()))
+    }
+
+    /// Returns the static records at or below an apex, as changes.
+    fn static_changes(&self, apex: &Name) -> Vec<Change> {
+        let records = self.static_records.values();
+        records.filter(|rrset| rrset.owner.is_at_or_below(apex)).cloned().map(Change::Put).collect()
+    }
+
+    /// Tells subscribers something, if there are any.
+    fn send_event(&self, event: DnsEvent) {
+        let _ = self.events.send(event);
+    }
+}

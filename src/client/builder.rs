@@ -1,0 +1,146 @@
+//! Puts a client together: ticket, static zones, static records.
+//!
+//! **Invariant:** a client that was built serves its static zones at once.
+//! **Not here:** reading zones from files (`record::master`, the node).
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use tokio::sync::{Notify, broadcast, watch};
+
+use super::progress::SyncProgress;
+use super::{AspenDnsClient, Counters};
+use crate::catalog::CatalogChange;
+use crate::limits::{CLIENT_EVENTS_MAX, STALE_AFTER_MS};
+use crate::name::Name;
+use crate::publish::Publisher;
+use crate::record::Rrset;
+use crate::sync::complaint::EntryError;
+use crate::sync::core::{SyncConfig, SyncCore};
+use crate::ticket::DnsClientTicket;
+use crate::zone::{BuildError, HashSeed};
+
+/// Why a client is not built, or an entry not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// A static zone is no zone.
+    #[error("the static zone {apex}: {error}")]
+    StaticZone {
+        /// Its apex.
+        apex: Name,
+        /// The rule that it breaks.
+        error: BuildError,
+    },
+    /// An entry breaks a rule.
+    #[error("the entry {key}: {error}")]
+    Entry {
+        /// Its key.
+        key: String,
+        /// The rule that it breaks.
+        error: EntryError,
+    },
+}
+
+/// A client to be.
+#[derive(Debug, Default)]
+pub struct AspenDnsClientBuilder {
+    /// The feed that the client will follow.
+    ticket: Option<DnsClientTicket>,
+    /// Zones that are served whatever the feed says.
+    static_zones: Vec<(Name, Vec<Rrset>)>,
+    /// Records that are laid over synced zones.
+    static_records: Vec<Rrset>,
+    /// The seed of every zone's hashes.
+    seed: Option<HashSeed>,
+    /// Milliseconds of silence after which the client is stale.
+    stale_after_ms: Option<u64>,
+}
+
+impl AspenDnsClientBuilder {
+    /// Names the feed: its author is believed, its zone filter obeyed.
+    #[must_use]
+    pub fn ticket(mut self, ticket: DnsClientTicket) -> Self {
+        self.ticket = Some(ticket);
+        self
+    }
+
+    /// Serves a zone whatever the feed says; a synced zone of the same apex is not served.
+    #[must_use]
+    pub fn static_zone(mut self, apex: Name, rrsets: Vec<Rrset>) -> Self {
+        self.static_zones.push((apex, rrsets));
+        self
+    }
+
+    /// Lays a record over the synced zone that holds its owner name, as long as there is one.
+    #[must_use]
+    pub fn static_record(mut self, rrset: Rrset) -> Self {
+        self.static_records.push(rrset);
+        self
+    }
+
+    /// Sets the seed of every zone's hashes, for tests; else it is random.
+    #[must_use]
+    pub fn seed(mut self, seed: HashSeed) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Sets after how many milliseconds without contact the client is stale.
+    #[must_use]
+    pub fn stale_after_ms(mut self, stale_after_ms: u64) -> Self {
+        self.stale_after_ms = Some(stale_after_ms);
+        self
+    }
+
+    /// Builds the client; its static zones are served.
+    ///
+    /// # Errors
+    /// [`ClientError::StaticZone`].
+    pub fn build(self) -> Result<Arc<AspenDnsClient>, ClientError> {
+        let seed = self.seed.unwrap_or_else(|| HashSeed(rand::random()));
+        let publisher = Publisher::new(seed);
+        let mut static_zones = HashSet::new();
+        let mut changes = Vec::new();
+        for (apex, rrsets) in self.static_zones {
+            let built = crate::zone::build(apex.clone(), seed, rrsets);
+            let zone = built.map_err(|error| ClientError::StaticZone { apex: apex.clone(), error });
+            changes.push(CatalogChange::Put(Arc::new(zone?)));
+            static_zones.insert(apex);
+        }
+        publisher.publish(changes);
+        let config = sync_config(self.ticket.as_ref(), self.stale_after_ms);
+        let static_records: HashMap<_, _> = self
+            .static_records
+            .into_iter()
+            .map(|rrset| ((rrset.owner.clone(), rrset.rtype), rrset))
+            .collect();
+        Ok(Arc::new(AspenDnsClient {
+            publisher,
+            seed,
+            author: config.author,
+            core: Mutex::new(SyncCore::new(config, 0)),
+            driving: Mutex::new(()),
+            is_followed: AtomicBool::new(false),
+            wake: Notify::new(),
+            began: Instant::now(),
+            static_zones,
+            static_records,
+            events: broadcast::channel(CLIENT_EVENTS_MAX).0,
+            progress: watch::channel(SyncProgress::default()).0,
+            counters: Counters::default(),
+        }))
+    }
+}
+
+/// Returns what the core is to believe and take.
+fn sync_config(ticket: Option<&DnsClientTicket>, stale_after_ms: Option<u64>) -> SyncConfig {
+    let author = ticket.map(|ticket| ticket.author).filter(|author| *author != [0; 32]);
+    SyncConfig {
+        author,
+        zone_filter: ticket.and_then(|ticket| ticket.zone_filter.clone()),
+        stale_after_ms: stale_after_ms.unwrap_or(STALE_AFTER_MS),
+        ..SyncConfig::default()
+    }
+}

@@ -1,0 +1,111 @@
+//! Holds one connection to each peer that the ticket names.
+//!
+//! A link serves two ends. Contents are fetched over it, so a fetch begins without a handshake.
+//! And it is the quickest sign that a peer has died or come back: it is kept alive in fractions
+//! of a second, and while a peer is away it is dialed several times a second, which costs one
+//! packet each. Replication itself would notice a killed peer after seconds and never redial.
+//!
+//! **Invariant:** one dial per peer at a time; every dial ends within [`LINK_DIAL_MS`].
+//! **Not here:** what is done about a lost peer (`listener`), what is fetched (`fetch`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dashmap::DashMap;
+use iroh::endpoint::{ConnectOptions, Connection, QuicTransportConfig, VarInt};
+use iroh::{Endpoint, EndpointAddr, EndpointId};
+use iroh_blobs::ALPN as BLOBS_ALPN;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::limits::{LINK_DIAL_MS, LINK_IDLE_MS, LINK_KEEP_ALIVE_MS, LINK_REDIAL_MS};
+
+/// A change of a link.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum LinkEvent {
+    /// The peer answers; it did not before.
+    Up(EndpointId),
+    /// The peer does not answer any more.
+    Down(EndpointId),
+}
+
+/// The connections that stand now, by peer.
+#[derive(Clone, Debug)]
+pub(super) struct Links {
+    /// Our side of every connection.
+    endpoint: Endpoint,
+    /// Connections that stood when last looked at.
+    connections: Arc<DashMap<EndpointId, Connection>>,
+    /// The peers of the ticket, without ourselves.
+    peers: Arc<Vec<EndpointAddr>>,
+}
+
+impl Links {
+    /// Starts one task for each peer, which ends with `stop`.
+    pub(super) fn spawn(
+        endpoint: Endpoint,
+        peers: Vec<EndpointAddr>,
+        events: &mpsc::UnboundedSender<LinkEvent>,
+        stop: &CancellationToken,
+    ) -> Self {
+        let own_id = endpoint.id();
+        let peers: Vec<_> = peers.into_iter().filter(|peer| peer.id != own_id).collect();
+        let links =
+            Self { endpoint, connections: Arc::new(DashMap::new()), peers: Arc::new(peers) };
+        for peer in links.peers.iter() {
+            let hold = links.clone().hold(peer.clone(), events.clone());
+            let stop = stop.clone();
+            tokio::spawn(async move { stop.run_until_cancelled(hold).await });
+        }
+        links
+    }
+
+    /// The peers of the ticket, without ourselves.
+    pub(super) fn peers(&self) -> &[EndpointAddr] {
+        &self.peers
+    }
+
+    /// The connections that stand now, in no order.
+    pub(super) fn connections(&self) -> Vec<Connection> {
+        self.connections.iter().map(|entry| entry.value().clone()).collect()
+    }
+
+    /// Connects to `peer`, which gossip found and the ticket does not name.
+    pub(super) async fn dial_neighbor(&self, peer: EndpointId) -> Option<Connection> {
+        dial(&self.endpoint, EndpointAddr::new(peer)).await
+    }
+
+    /// Keeps a connection to one peer, for ever.
+    async fn hold(self, peer: EndpointAddr, events: mpsc::UnboundedSender<LinkEvent>) {
+        loop {
+            let Some(connection) = dial(&self.endpoint, peer.clone()).await else {
+                tokio::time::sleep(Duration::from_millis(LINK_REDIAL_MS)).await;
+                continue;
+            };
+            self.connections.insert(peer.id, connection.clone());
+            let _ = events.send(LinkEvent::Up(peer.id));
+            let reason = connection.closed().await;
+            tracing::debug!(peer = %peer.id.fmt_short(), %reason, "link lost");
+            self.connections.remove(&peer.id);
+            let _ = events.send(LinkEvent::Down(peer.id));
+        }
+    }
+}
+
+/// Connects to `peer` for contents, or gives up soon.
+async fn dial(endpoint: &Endpoint, peer: EndpointAddr) -> Option<Connection> {
+    let keep_alive = Duration::from_millis(LINK_KEEP_ALIVE_MS);
+    let transport = QuicTransportConfig::builder()
+        .max_idle_timeout(Some(VarInt::from_u32(LINK_IDLE_MS).into()))
+        .keep_alive_interval(keep_alive)
+        .default_path_keep_alive_interval(keep_alive)
+        .default_path_max_idle_timeout(Duration::from_millis(u64::from(LINK_IDLE_MS)))
+        .build();
+    let options = ConnectOptions::new().with_transport_config(transport);
+    let limit = Duration::from_millis(LINK_DIAL_MS);
+    let connecting = async {
+        let connecting = endpoint.connect_with_opts(peer, BLOBS_ALPN, options).await.ok()?;
+        connecting.await.ok()
+    };
+    tokio::time::timeout(limit, connecting).await.ok().flatten()
+}

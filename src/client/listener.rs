@@ -1,0 +1,436 @@
+//! Follows a namespace: moves its entries into the core, and what the core asks for back.
+//!
+//! Two tasks. One reads the subscription and does nothing else, since an unread subscription
+//! stops the document engine. The other, here called the worker, empties the mailbox, fetches
+//! contents, builds and publishes, and looks after the connection. It subscribes first, then
+//! joins, then scans the replica: so a restarted edge answers from its own disk before any peer
+//! is reached, and nothing that arrives in between is missed.
+//!
+//! **Invariant:** the core's steps are published in order, one batch at a time. A step that
+//! takes long is computed on a thread of its own while entries are still taken in.
+//! **Not here:** when to join and reconcile (`supervisor`), contents (`fetch`).
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use iroh::{EndpointAddr, EndpointId, RelayUrl};
+use iroh_docs::api::Doc;
+use iroh_docs::engine::LiveEvent;
+use iroh_docs::store::{DownloadPolicy, Query};
+use iroh_docs::{Capability, Entry, NamespaceId};
+use n0_future::StreamExt;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::AspenDnsClient;
+use super::apply::Prepared;
+use super::fetch::{Fetched, Fetcher};
+use super::link::{LinkEvent, Links};
+use super::mailbox::Mailbox;
+use super::supervisor::{Action, Supervisor};
+use crate::limits::{DOCS_CALL_MS_MAX, FETCHES_MAX, INLINE_CHANGES_MAX, LISTENER_TICK_MS};
+use crate::mesh::Mesh;
+use crate::sync::batch::{ZoneBatch, ZoneStep};
+use crate::sync::entry::{FeedEntry, Origin};
+use crate::ticket::{DnsClientTicket, TicketPeer};
+
+/// Why a listener does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenerError {
+    /// Another listener drives this client.
+    #[error("the client follows a feed already")]
+    AlreadyFollowed,
+    /// A peer of the ticket has no valid key or relay.
+    #[error("the ticket's peer {index} has no valid key or relay")]
+    BadPeer {
+        /// Which peer, from zero.
+        index: usize,
+    },
+    /// The document engine refused.
+    #[error("the namespace cannot be opened: {reason}")]
+    Docs {
+        /// What it said.
+        reason: String,
+    },
+}
+
+/// Makes `client` follow the feed that the ticket names, until the token is cancelled.
+///
+/// # Errors
+/// Every [`ListenerError`]. A peer that does not answer is none.
+pub async fn spawn_dns_sync_listener(
+    client: Arc<AspenDnsClient>,
+    mesh: &Mesh,
+    ticket: &DnsClientTicket,
+) -> Result<(CancellationToken, JoinHandle<()>), ListenerError> {
+    let peers = peer_addrs(ticket)?;
+    if client.is_followed.swap(true, Ordering::AcqRel) {
+        return Err(ListenerError::AlreadyFollowed);
+    }
+    let opened = open(mesh, ticket).await;
+    let doc = opened.inspect_err(|_| client.is_followed.store(false, Ordering::Release))?;
+    let stop = CancellationToken::new();
+    let mailbox = Arc::new(Mailbox::default());
+    let events = docs_result(doc.subscribe().await)?;
+    tokio::spawn(drain(events, Arc::clone(&mailbox), stop.clone()));
+    let is_writer = peers.iter().any(|peer| peer.id == mesh.endpoint().id());
+    let (link_sender, link_events) = mpsc::unbounded_channel();
+    let endpoint = mesh.endpoint().clone();
+    let links = Links::spawn(endpoint, peers, &link_sender, &stop);
+    let (answer_sender, answers) = mpsc::unbounded_channel();
+    let fetcher = Fetcher::new(mesh.blobs().clone(), links.clone(), answer_sender, stop.clone());
+    let worker = Worker {
+        client,
+        doc,
+        mailbox,
+        links,
+        fetcher,
+        answers,
+        link_events,
+        supervisor: Supervisor::new(Instant::now()),
+        fetching: 0,
+        building: None,
+        is_scan_wanted: true,
+        is_reconciled: false,
+        is_writer,
+    };
+    let token = stop.clone();
+    let task = tokio::spawn(async move { worker.run(token).await });
+    Ok((stop, task))
+}
+
+/// Opens the namespace of a ticket.
+async fn open(mesh: &Mesh, ticket: &DnsClientTicket) -> Result<Doc, ListenerError> {
+    let namespace = NamespaceId::from(ticket.namespace);
+    let capability = Capability::Read(namespace);
+    let doc = docs_result(mesh.docs().import_namespace(capability).await)?;
+    docs_result(doc.set_download_policy(DownloadPolicy::NothingExcept(Vec::new())).await)?;
+    Ok(doc)
+}
+
+/// Reads the subscription into the mailbox, and does nothing else.
+async fn drain(
+    mut events: impl n0_future::Stream<Item = anyhow::Result<LiveEvent>> + Send + Unpin + 'static,
+    mailbox: Arc<Mailbox>,
+    stop: CancellationToken,
+) {
+    while let Some(Some(event)) = stop.run_until_cancelled(events.next()).await {
+        match event {
+            Ok(event) => mailbox.push(event),
+            Err(error) => tracing::warn!(%error, "an event of the namespace was lost"),
+        }
+    }
+    mailbox.close();
+}
+
+/// The task that works on what arrives.
+struct Worker {
+    /// What is served.
+    client: Arc<AspenDnsClient>,
+    /// The replica.
+    doc: Doc,
+    /// What has arrived.
+    mailbox: Arc<Mailbox>,
+    /// Connections to the ticket's peers.
+    links: Links,
+    /// Fetches contents.
+    fetcher: Fetcher,
+    /// Contents that were fetched.
+    answers: mpsc::UnboundedReceiver<Fetched>,
+    /// Changes of links.
+    link_events: mpsc::UnboundedReceiver<LinkEvent>,
+    /// Looks after the connection.
+    supervisor: Supervisor,
+    /// Contents that are being fetched.
+    fetching: usize,
+    /// Steps that are being computed.
+    building: Option<JoinHandle<Vec<Prepared>>>,
+    /// The replica must be scanned.
+    is_scan_wanted: bool,
+    /// A reconciliation has ended; its entries are in the replica.
+    is_reconciled: bool,
+    /// This node writes the namespace itself: it never leaves it.
+    is_writer: bool,
+}
+
+impl Worker {
+    /// Works until `stop`.
+    async fn run(mut self, stop: CancellationToken) {
+        let now_ms = self.client.now_ms();
+        self.client.core().handle_connecting(now_ms);
+        self.join().await;
+        let mut tick = tokio::time::interval(Duration::from_millis(LISTENER_TICK_MS));
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        loop {
+            if self.is_scan_wanted {
+                self.scan().await;
+            }
+            self.work().await;
+            let mailbox = Arc::clone(&self.mailbox);
+            let client = Arc::clone(&self.client);
+            let wait_ms = self.next_time_ms();
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = mailbox.arrived() => self.take_arrived(),
+                () = client.wake.notified() => {}
+                Some(answer) = self.answers.recv() => self.take_answers(answer),
+                Some(event) = self.link_events.recv() => self.take_link(event),
+                built = built(&mut self.building) => self.publish_built(built),
+                () = sleep_until(wait_ms) => {}
+                _ = tick.tick() => self.supervise().await,
+            }
+            let now_ms = self.client.now_ms();
+            self.client.core().handle_time(now_ms);
+        }
+        let now_ms = self.client.now_ms();
+        self.client.core().handle_lost(now_ms);
+        self.client.tell_progress();
+        self.client.is_followed.store(false, Ordering::Release);
+    }
+
+    /// Milliseconds until the core wants to be told the time.
+    fn next_time_ms(&self) -> Option<u64> {
+        let now_ms = self.client.now_ms();
+        let at_ms = self.client.core().poll_timeout()?;
+        // A batch that waits for the building thread is due all the time.
+        if self.building.is_some() && at_ms <= now_ms {
+            return None;
+        }
+        Some(at_ms.saturating_sub(now_ms).max(1))
+    }
+
+    /// Gives the core's wishes to those who fulfil them.
+    async fn work(&mut self) {
+        let now_ms = self.client.now_ms();
+        let room = FETCHES_MAX.saturating_sub(self.fetching);
+        let hashes = self.client.core().poll_fetch(now_ms, room);
+        self.fetching += hashes.len();
+        self.fetcher.fetch(&hashes);
+        while self.building.is_none() {
+            let Some(batches) = self.client.core().poll_batch(now_ms) else { break };
+            let client = Arc::clone(&self.client);
+            if is_short(&batches) {
+                let prepared = batches.into_iter().map(|batch| client.prepare(batch)).collect();
+                client.settle(client.publish(prepared));
+            } else {
+                self.building = Some(tokio::task::spawn_blocking(move || {
+                    batches.into_iter().map(|batch| client.prepare(batch)).collect()
+                }));
+            }
+        }
+        loop {
+            let complaint = self.client.core().poll_complaint();
+            let Some(complaint) = complaint else { break };
+            let key = complaint.key.escape_ascii().to_string();
+            tracing::warn!(key, error = %complaint.error, "an entry of the feed is refused");
+        }
+        if self.client.core().poll_rescan(now_ms) {
+            self.supervisor.want_reconcile();
+            self.is_scan_wanted = true;
+        }
+        self.client.tell_progress();
+    }
+
+    /// Publishes what the building thread has computed.
+    fn publish_built(&mut self, built: Option<Vec<Prepared>>) {
+        self.building = None;
+        match built {
+            Some(prepared) => self.client.settle(self.client.publish(prepared)),
+            None => tracing::error!("the thread that builds zones ended badly"),
+        }
+        self.client.publisher.free_retired();
+    }
+
+    /// Takes everything out of the mailbox.
+    fn take_arrived(&mut self) {
+        let arrived = self.mailbox.take();
+        let now = Instant::now();
+        if !arrived.entries.is_empty() {
+            self.supervisor.handle_heard(now);
+        }
+        for entry in &arrived.entries {
+            self.take_entry(entry, Origin::Event);
+        }
+        for peer in arrived.neighbors_up {
+            self.supervisor.handle_neighbor_up(peer);
+            self.fetcher.add_neighbor(peer);
+        }
+        for peer in arrived.neighbors_down {
+            self.supervisor.handle_neighbor_down(peer, now);
+            self.fetcher.remove_neighbor(peer);
+        }
+        if arrived.syncs_ok > 0 {
+            self.supervisor.handle_reconciled();
+        }
+        if arrived.syncs_failed > 0 {
+            self.supervisor.handle_failed(now);
+        }
+        if arrived.syncs_ok + arrived.syncs_failed > 0 {
+            // The last entries may come after this word of them: the replica has them all.
+            self.is_scan_wanted = true;
+            self.is_reconciled |= arrived.syncs_ok > 0;
+        }
+        self.is_scan_wanted |= arrived.is_overflowed;
+        if arrived.is_closed {
+            tracing::error!("the namespace's events have ended; only scans tell what is new");
+        }
+    }
+
+    /// Hands one entry to the core.
+    fn take_entry(&self, entry: &Entry, origin: Origin) {
+        let now_ms = self.client.now_ms();
+        let entry = FeedEntry {
+            key: entry.key(),
+            author: *entry.author().as_bytes(),
+            hash: *entry.content_hash().as_bytes(),
+            len: entry.content_len(),
+            timestamp_us: entry.timestamp(),
+            origin,
+            content: None,
+        };
+        self.client.core().handle_entry(&entry, now_ms);
+    }
+
+    /// Hands all entries of the replica to the core.
+    async fn scan(&mut self) {
+        self.is_scan_wanted = false;
+        let is_reconciled = std::mem::take(&mut self.is_reconciled);
+        let now_ms = self.client.now_ms();
+        self.client.core().handle_scan_started(now_ms);
+        let query = Query::all().include_empty().build();
+        let mut entries = match docs_result(self.doc.get_many(query).await) {
+            Ok(entries) => std::pin::pin!(entries),
+            Err(error) => {
+                tracing::warn!(%error, "the replica cannot be scanned");
+                return;
+            }
+        };
+        while let Some(entry) = entries.next().await {
+            match entry {
+                Ok(entry) => self.take_entry(&entry, Origin::Scan),
+                Err(error) => {
+                    tracing::warn!(%error, "the replica was scanned in part only");
+                    self.is_scan_wanted = true;
+                    return;
+                }
+            }
+        }
+        let now_ms = self.client.now_ms();
+        let mut core = self.client.core();
+        core.handle_scan_complete(now_ms);
+        if is_reconciled {
+            core.handle_reconciled(now_ms);
+        }
+    }
+
+    /// Takes contents that were fetched, all that wait.
+    fn take_answers(&mut self, first: Fetched) {
+        let mut next = Some(first);
+        while let Some(answer) = next {
+            let now_ms = self.client.now_ms();
+            self.fetching = self.fetching.saturating_sub(1);
+            let mut core = self.client.core();
+            match answer.content {
+                Some(content) => core.handle_content(answer.hash, &content, now_ms),
+                None => core.handle_content_failed(answer.hash, now_ms),
+            }
+            drop(core);
+            next = self.answers.try_recv().ok();
+        }
+    }
+
+    /// Takes a change of a link.
+    fn take_link(&mut self, event: LinkEvent) {
+        let (now, now_ms) = (Instant::now(), self.client.now_ms());
+        self.supervisor.handle_link(event, now);
+        let mut core = self.client.core();
+        match event {
+            LinkEvent::Up(peer) => {
+                tracing::debug!(peer = %peer.fmt_short(), "a peer answers");
+                core.handle_contact(now_ms);
+            }
+            LinkEvent::Down(peer) => {
+                tracing::info!(peer = %peer.fmt_short(), "a peer does not answer any more");
+                if !self.supervisor.is_linked() {
+                    core.handle_lost(now_ms);
+                    core.handle_connecting(now_ms);
+                }
+            }
+        }
+    }
+
+    /// Does what the connection needs.
+    async fn supervise(&mut self) {
+        let has_beat = self.client.core().header().is_some();
+        match self.supervisor.poll(Instant::now(), has_beat) {
+            Some(Action::Rejoin) if !self.is_writer => {
+                let limit = Duration::from_millis(DOCS_CALL_MS_MAX);
+                if !matches!(tokio::time::timeout(limit, self.doc.leave()).await, Ok(Ok(()))) {
+                    tracing::warn!("the namespace could not be left in time");
+                }
+                self.join().await;
+            }
+            Some(Action::Rejoin | Action::Reconcile) => self.join().await,
+            None => {}
+        }
+    }
+
+    /// Joins the namespace and reconciles with all peers; returns before that has ended.
+    async fn join(&mut self) {
+        let limit = Duration::from_millis(DOCS_CALL_MS_MAX);
+        let peers = self.links.peers().to_vec();
+        match tokio::time::timeout(limit, self.doc.start_sync(peers)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the namespace could not be joined"),
+            Err(_) => tracing::warn!("the namespace could not be joined in time"),
+        }
+    }
+}
+
+/// Waits for the building thread; for ever when there is none.
+async fn built(building: &mut Option<JoinHandle<Vec<Prepared>>>) -> Option<Vec<Prepared>> {
+    match building {
+        Some(task) => task.await.ok(),
+        None => std::future::pending().await,
+    }
+}
+
+/// Sleeps for so many milliseconds; for ever when there is no time.
+async fn sleep_until(wait_ms: Option<u64>) {
+    match wait_ms {
+        Some(wait_ms) => tokio::time::sleep(Duration::from_millis(wait_ms)).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether steps are computed so quickly that a thread of their own is not worth it.
+fn is_short(batches: &[ZoneBatch]) -> bool {
+    let is_edit = |batch: &ZoneBatch| !matches!(batch.step, ZoneStep::Rebuild { .. });
+    let changes: usize = batches.iter().map(|batch| batch.step.change_count()).sum();
+    batches.iter().all(is_edit) && changes <= INLINE_CHANGES_MAX
+}
+
+/// Returns the peers of a ticket as the transport names them.
+fn peer_addrs(ticket: &DnsClientTicket) -> Result<Vec<EndpointAddr>, ListenerError> {
+    let read = |(index, peer): (usize, &TicketPeer)| {
+        let bad = ListenerError::BadPeer { index };
+        let Ok(id) = EndpointId::from_bytes(&peer.id) else { return Err(bad) };
+        let mut addr = EndpointAddr::new(id);
+        for ip in &peer.addrs {
+            addr = addr.with_ip_addr(*ip);
+        }
+        if let Some(relay) = &peer.relay {
+            let Ok(relay) = relay.parse::<RelayUrl>() else { return Err(bad) };
+            addr = addr.with_relay_url(relay);
+        }
+        Ok(addr)
+    };
+    ticket.peers.iter().enumerate().map(read).collect()
+}
+
+/// Gives the document engine's errors our type.
+fn docs_result<T>(result: anyhow::Result<T>) -> Result<T, ListenerError> {
+    result.map_err(|error| ListenerError::Docs { reason: format!("{error:#}") })
+}
