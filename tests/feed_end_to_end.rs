@@ -1,0 +1,166 @@
+//! A record set in the store of one node is answered from the catalog of another.
+//!
+//! Everything is real here: redb, iroh-docs, QUIC over the loopback address; no relay and no
+//! discovery. Waits are on conditions, with a bound.
+
+mod feed;
+
+use std::time::Duration;
+
+use aspen_dns::client::lookup::Outcome;
+use aspen_dns::record::RecordType;
+use aspen_dns::store::{Batch, Operation};
+use aspen_dns::sync::status::SyncStatus;
+use feed::{Authority, Edge, PATIENCE, a, address, name};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_set_in_the_store_is_answered_by_an_edge_and_by_one_behind_it() {
+    let authority = Authority::start().await;
+    authority.create_zone("example").await;
+    authority.set(a("www.example", 1)).await;
+    let edge = Edge::start(&authority.ticket()).await;
+    edge.wait_address("www.example", 1).await;
+    edge.client.wait_synced(PATIENCE).await.expect("synced");
+    let behind = Edge::start(&edge.ticket(&authority)).await;
+    behind.wait_address("www.example", 1).await;
+
+    let revision = authority.set(a("www.example", 2)).await;
+    edge.wait_address("www.example", 2).await;
+    behind.wait_address("www.example", 2).await;
+    behind.client.wait_revision(revision, PATIENCE).await.expect("the revision");
+    edge.client.wait_revision(revision, PATIENCE).await.expect("the revision");
+
+    authority.store.delete_record(&name("www.example"), RecordType::A).await.expect("deleted");
+    edge.wait_outcome("www.example", &Outcome::NoName).await;
+    behind.wait_outcome("www.example", &Outcome::NoName).await;
+    assert_eq!(behind.client.stats().records_refused, 0);
+    assert_eq!(behind.client.stats().sync.refused, 0);
+    behind.stop().await;
+    edge.stop().await;
+    authority.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_of_many_records_arrives_whole_live_or_as_a_pack() {
+    let authority = Authority::start().await;
+    authority.create_zone("example").await;
+    let edge = Edge::start(&authority.ticket()).await;
+    edge.client.wait_synced(PATIENCE).await.expect("synced");
+    for (round, count) in [(1_u8, 3_u32), (2, 200), (3, 3_000)] {
+        let put = |index| Operation::PutRrset(a(&format!("h{index}.example"), round));
+        let operations = (0..count).map(put).collect();
+        let batch = Batch { operations, preconditions: Vec::new() };
+        let committed = authority.store.apply(batch).await.expect("a commit");
+        let waited = edge.client.wait_revision(committed.revision, PATIENCE).await;
+        waited.unwrap_or_else(|error| panic!("{count} records: {error}"));
+        for index in [0, count / 2, count - 1] {
+            let found = edge.client.lookup_a(&name(&format!("h{index}.example")));
+            assert_eq!(found, [address(round)], "h{index} of {count}");
+        }
+    }
+    edge.stop().await;
+    authority.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn zones_come_and_go_and_a_disabled_one_is_not_served() {
+    let authority = Authority::start().await;
+    authority.create_zone("one.example").await;
+    let edge = Edge::start(&authority.ticket()).await;
+    edge.wait_outcome("one.example", &Outcome::NoData).await;
+    authority.create_zone("two.example").await;
+    authority.set(a("www.two.example", 1)).await;
+    edge.wait_address("www.two.example", 1).await;
+
+    authority.set_enabled("two.example", false).await;
+    edge.wait_outcome("www.two.example", &Outcome::NotOurs).await;
+    authority.set_enabled("two.example", true).await;
+    edge.wait_address("www.two.example", 1).await;
+
+    authority.store.delete_zone(&name("one.example")).await.expect("deleted");
+    edge.wait_outcome("one.example", &Outcome::NotOurs).await;
+    edge.wait_address("www.two.example", 1).await;
+    authority.create_zone("one.example").await;
+    edge.wait_outcome("one.example", &Outcome::NoData).await;
+    edge.stop().await;
+    authority.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restarted_edge_answers_from_its_disk_with_no_peer() {
+    let authority = Authority::start().await;
+    authority.create_zone("example").await;
+    authority.set(a("www.example", 1)).await;
+    let ticket = authority.ticket();
+    let edge = Edge::start(&ticket).await;
+    edge.wait_address("www.example", 1).await;
+    let revision = authority.set(a("www.example", 2)).await;
+    edge.client.wait_revision(revision, PATIENCE).await.expect("the revision");
+    let dir = edge.stop().await;
+    authority.stop().await;
+
+    let edge = Edge::start_in(dir, &ticket).await;
+    edge.wait_address("www.example", 2).await;
+    assert_ne!(edge.client.status(), SyncStatus::Synced, "nobody has spoken");
+    edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restarted_exporter_writes_only_what_is_missing() {
+    let mut authority = Authority::start().await;
+    authority.create_zone("example").await;
+    authority.create_zone("other.example").await;
+    let edge = Edge::start(&authority.ticket()).await;
+    let revision = authority.set(a("www.example", 1)).await;
+    edge.client.wait_revision(revision, PATIENCE).await.expect("the revision");
+    authority.wait_exported(revision).await;
+
+    authority.restart_exporter().await;
+    authority.wait_exported(revision).await;
+    let status = *authority.exporter.status().borrow();
+    assert_eq!((status.manifests_written, status.live_written), (0, 0), "{status:?}");
+
+    authority.stop_exporter().await;
+    authority.set(a("www.example", 2)).await;
+    authority.store.delete_zone(&name("other.example")).await.expect("deleted");
+    let revision = authority.create_zone("third.example").await;
+    authority.restart_exporter().await;
+    edge.wait_address("www.example", 2).await;
+    edge.wait_outcome("other.example", &Outcome::NoName).await;
+    edge.client.wait_revision(revision, PATIENCE).await.expect("the revision");
+    let status = *authority.exporter.status().borrow();
+    assert_eq!(status.manifests_written, 2, "one removed, one new: {status:?}");
+    edge.stop().await;
+    authority.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_burst_of_commits_is_neither_lost_nor_doubled() {
+    let authority = Authority::start().await;
+    authority.create_zone("example").await;
+    let edge = Edge::start(&authority.ticket()).await;
+    edge.client.wait_synced(PATIENCE).await.expect("synced");
+    let mut writers = tokio::task::JoinSet::new();
+    for writer in 0..8_u32 {
+        let store = std::sync::Arc::clone(&authority.store);
+        writers.spawn(async move {
+            let mut revision = 0;
+            for index in 0..250_u32 {
+                let record = a(&format!("w{writer}-{index}.example"), writer as u8 + 1);
+                revision = store.set_record(record).await.expect("a commit");
+            }
+            revision
+        });
+    }
+    let revisions = writers.join_all().await;
+    let revision = revisions.into_iter().max().expect("eight writers");
+    edge.client.wait_revision(revision, PATIENCE).await.expect("the last revision");
+    for writer in 0..8_u32 {
+        for index in 0..250_u32 {
+            let owner = name(&format!("w{writer}-{index}.example"));
+            assert_eq!(edge.client.lookup_a(&owner), [address(writer as u8 + 1)], "{owner}");
+        }
+    }
+    tokio::time::timeout(Duration::from_secs(5), edge.stop()).await.expect("ends soon");
+    authority.stop().await;
+}
