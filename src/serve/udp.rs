@@ -63,9 +63,7 @@ impl UdpFrontEnd {
         let wake = Duration::from_millis(UDP_WAKE_MS);
         socket.set_read_timeout(Some(wake))?;
         #[cfg(target_os = "linux")]
-        if socket.local_addr()?.ip().is_unspecified() {
-            mmsg::enable_packet_info(&socket)?;
-        }
+        mmsg::set_options(&socket)?;
         Ok(Self { socket, exchange, cpu, recorder: Recorder::new(NAME) })
     }
 }

@@ -244,25 +244,50 @@ impl Exchange for Batch {
     }
 }
 
-/// Has the kernel tell, with each datagram, the address that it came to.
+/// Sets what a batch's socket needs: with each datagram the address that it came to, if the socket
+/// is bound to all of them; and no trust in path MTUs that anybody can send us.
+///
+/// Replies are small enough for every path; one that must be cut is cut by a router, as if it
+/// came from a host that never heard of the path's MTU.
 ///
 /// # Errors
 /// What the system says.
-pub(super) fn enable_packet_info(socket: &UdpSocket) -> io::Result<()> {
-    let (level, name) = match socket.local_addr()? {
-        SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_PKTINFO),
-        SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO),
+pub(super) fn set_options(socket: &UdpSocket) -> io::Result<()> {
+    let addr = socket.local_addr()?;
+    let (level, packet_info, mtu, ignore) = match addr {
+        SocketAddr::V4(_) => {
+            (libc::IPPROTO_IP, libc::IP_PKTINFO, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_OMIT)
+        }
+        SocketAddr::V6(_) => (
+            libc::IPPROTO_IPV6,
+            libc::IPV6_RECVPKTINFO,
+            libc::IPV6_MTU_DISCOVER,
+            libc::IPV6_PMTUDISC_OMIT,
+        ),
     };
-    let on: libc::c_int = 1;
-    // SAFETY: the pointer and the length are those of `on`, which outlives the call, and the
+    set_option(socket, level, mtu, ignore)?;
+    if addr.ip().is_unspecified() {
+        set_option(socket, level, packet_info, 1)?;
+    }
+    Ok(())
+}
+
+/// Sets one option of a socket that has an integer for its value.
+fn set_option(
+    socket: &UdpSocket,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: libc::c_int,
+) -> io::Result<()> {
+    // SAFETY: the pointer and the length are those of `value`, which outlives the call, and the
     // descriptor is that of a socket that is borrowed and so open.
     let result = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
             level,
             name,
-            (&raw const on).cast(),
-            size_of_val(&on) as libc::socklen_t,
+            (&raw const value).cast(),
+            size_of_val(&value) as libc::socklen_t,
         )
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
