@@ -14,15 +14,19 @@ use crate::zone::prepare::HEADER_LEN;
 /// Brings what the answers to these queries will read into the caches; queries beyond
 /// [`WARM_QUERIES_MAX`] are left as they are.
 pub fn warm<'q>(catalog: &Catalog, queries: impl Iterator<Item = &'q [u8]>) {
-    let mut batch: ArrayVec<Warming<'_>, WARM_QUERIES_MAX> = ArrayVec::new();
+    let mut batch: ArrayVec<Warming<'_>, { 2 * WARM_QUERIES_MAX }> = ArrayVec::new();
     let mut path = NamePath::new();
     for query in queries.take(WARM_QUERIES_MAX) {
         let Some(question) = query.get(HEADER_LEN..) else { continue };
         if path.read(question, catalog.seed()).is_none() {
             continue;
         }
-        if let Some(zone) = catalog.find(&path) {
-            let _ = batch.try_push(zone.warming(path.hash()));
+        let Some(zone) = catalog.find(&path) else { continue };
+        let _ = batch.try_push(zone.warming(path.hash()));
+        // Where the name does not exist, its parent is looked up next: a zone cut, perhaps.
+        let parent = path.depth().saturating_sub(1);
+        if parent > zone.apex_depth() {
+            let _ = batch.try_push(zone.warming(path.hash_at(parent)));
         }
     }
     Warming::warm(&mut batch);
