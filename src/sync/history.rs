@@ -382,6 +382,11 @@ impl History {
         self.is_built && self.handed_out.is_some_and(|here| self.next_live(here).is_some())
     }
 
+    /// Whether live changes wait for something that is not known, rather than for packs.
+    pub fn has_gap(&self) -> bool {
+        self.manifest.is_none() && !self.live.is_empty()
+    }
+
     /// Returns how many live changes wait.
     pub fn held_count(&self) -> u64 {
         self.live.len() as u64

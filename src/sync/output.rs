@@ -446,7 +446,7 @@ impl SyncCore {
         for (apex, since_ms) in &self.progress.pending {
             miss(*since_ms);
             let is_old = now_ms.saturating_sub(*since_ms) >= GAP_MS_MAX;
-            has_gap |= is_old && self.zones.get(apex).is_some_and(|zone| zone.held_count() > 0);
+            has_gap |= is_old && self.zones.get(apex).is_some_and(History::has_gap);
         }
         if let Some(since_ms) = self.progress.differs_since_ms {
             miss(since_ms);
@@ -455,7 +455,8 @@ impl SyncCore {
         if self.inbox.urgent_count() > 0 {
             miss(self.progress.content_ms);
         }
-        if has_gap {
+        // While content still comes in, what is missing may be among it.
+        if has_gap && now_ms.saturating_sub(self.progress.content_ms) >= GAP_MS_MAX {
             self.progress.want_rescan();
         }
         if missing_ms.is_some_and(|since_ms| now_ms.saturating_sub(since_ms) >= BEHIND_MS_MAX) {
