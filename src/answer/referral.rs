@@ -4,6 +4,8 @@
 //!
 //! **Invariant:** glue that the referral is useless without is there, or TC is set.
 
+use arrayvec::ArrayVec;
+
 use super::{FLAG_AA, FLAG_TC, Here, Step, Walk, rcode};
 use crate::limits::REFERRAL_GLUE_NAMES_MAX;
 use crate::name::is_at_or_below;
@@ -72,28 +74,30 @@ impl<'c> Walk<'_, '_, 'c> {
         start: usize,
     ) -> Result<(), Full> {
         let mut target = ExpandedName::new();
-        for is_required in [true, false] {
-            let mut place = start;
-            for record in records(ns.body).take(REFERRAL_GLUE_NAMES_MAX) {
-                expand_name(ns.body, record.at + RECORD_HEAD_LEN, cut, &mut target);
-                let at = match owner {
-                    // Only there the records keep the places that they were prepared with.
-                    Owner::Suffix { .. } => start + record.at + RECORD_HEAD_LEN,
-                    _ => place + RECORD_HEAD_LEN,
-                };
-                place = self.message.next_record(place);
-                self.other.set_any_case(&target, zone.seed());
-                if is_at_or_below(self.other.wire(), cut) != is_required
-                    || !is_at_or_below(self.other.wire(), zone.apex().as_wire())
-                {
-                    continue;
-                }
-                let pushed = self.push_addresses(zone, at as u16);
-                if is_required {
-                    pushed?;
-                } else if pushed.is_err() {
-                    return Ok(());
-                }
+        // Where the target of each other record stands, in the body and in the message.
+        let mut others = ArrayVec::<(usize, u16), REFERRAL_GLUE_NAMES_MAX>::new();
+        let mut place = start;
+        for record in records(ns.body).take(REFERRAL_GLUE_NAMES_MAX) {
+            let name_at = record.at + RECORD_HEAD_LEN;
+            let at = match owner {
+                // Only there the records keep the places that they were prepared with.
+                Owner::Suffix { .. } => start + name_at,
+                _ => place + RECORD_HEAD_LEN,
+            };
+            place = self.message.next_record(place);
+            expand_name(ns.body, name_at, cut, &mut target);
+            self.other.set_any_case(&target, zone.seed());
+            if is_at_or_below(self.other.wire(), cut) {
+                self.push_addresses(zone, at as u16)?;
+            } else if is_at_or_below(self.other.wire(), zone.apex().as_wire()) {
+                let _ = others.try_push((name_at, at as u16));
+            }
+        }
+        for (name_at, at) in others {
+            expand_name(ns.body, name_at, cut, &mut target);
+            self.other.set_any_case(&target, zone.seed());
+            if self.push_addresses(zone, at).is_err() {
+                return Ok(());
             }
         }
         Ok(())
