@@ -248,6 +248,9 @@ pub const UDP_REPLY_OCTETS: usize = 2_048;
 pub const UDP_SOCKET_BUFFER_OCTETS: usize = 4 << 20;
 /// Milliseconds after which a worker without queries looks whether it is to stop.
 pub const UDP_WAKE_MS: u64 = 100;
+/// Receives in a row that fail for no known reason before a worker gives up; it waits
+/// [`UDP_WAKE_MS`] after each.
+pub const UDP_RECEIVE_ERRORS_MAX: u32 = 100;
 /// Batches that a worker still answers once it is to stop. What came later gets no answer.
 pub const UDP_DRAIN_BATCHES_MAX: u32 = 1_024;
 

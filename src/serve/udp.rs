@@ -2,7 +2,7 @@
 //!
 //! A server runs as many of them for each address as it has workers; SO_REUSEPORT has the kernel
 //! spread the queries over their sockets by the asker's address. How datagrams are received and
-//! sent stands behind [`Exchange`]: `mmsg` moves up to [`UDP_BATCH_MAX`] with one system call,
+//! sent stands behind one seam: `mmsg` moves up to [`UDP_BATCH_MAX`] with one system call,
 //! `single` one at a time, on every platform.
 //!
 //! **Invariant:** one snapshot load for each batch; nothing is allocated after the start; the
@@ -21,7 +21,8 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::limits::{
-    UDP_BATCH_MAX, UDP_DRAIN_BATCHES_MAX, UDP_SOCKET_BUFFER_OCTETS, UDP_WAKE_MS, WARM_QUERIES_MIN,
+    UDP_BATCH_MAX, UDP_DRAIN_BATCHES_MAX, UDP_RECEIVE_ERRORS_MAX, UDP_SOCKET_BUFFER_OCTETS,
+    UDP_WAKE_MS, WARM_QUERIES_MIN,
 };
 use crate::publish::Reader;
 use crate::responder::{Peer, Responder, Transport};
@@ -86,7 +87,7 @@ impl FrontEnd for UdpFrontEnd {
         if let Some(cpu) = self.cpu {
             pin_to_cpu(cpu);
         }
-        let worker = Worker { reader, responder, recorder: self.recorder };
+        let worker = Worker { reader, responder, recorder: self.recorder, errors_in_a_row: 0 };
         match self.exchange {
             #[cfg(target_os = "linux")]
             UdpExchange::Batched => {
@@ -175,6 +176,8 @@ struct Worker {
     responder: Arc<Responder>,
     /// Counts.
     recorder: Recorder,
+    /// Failed receives that we cannot explain, since the last one that we can.
+    errors_in_a_row: u32,
 }
 
 impl Worker {
@@ -196,8 +199,15 @@ impl Worker {
         let count = match exchange.receive(wait) {
             Ok(count) => count,
             Err(error) if is_passing(&error) => 0,
+            Err(error) if self.errors_in_a_row < UDP_RECEIVE_ERRORS_MAX => {
+                tracing::warn!(%error, "a UDP worker cannot receive");
+                self.errors_in_a_row += 1;
+                std::thread::sleep(Duration::from_millis(UDP_WAKE_MS));
+                return Ok(0);
+            }
             Err(error) => return Err(error),
         };
+        self.errors_in_a_row = 0;
         if count > 0 {
             let started_at = self.recorder.start_batch();
             self.answer(exchange, count);
@@ -311,11 +321,12 @@ mod tests {
         arrivals: Vec<(u16, &'static [u8])>,
         replies: Vec<Vec<u8>>,
         report: SendReport,
+        error: Option<io::ErrorKind>,
     }
 
     impl Exchange for Script {
         fn receive(&mut self, _: Wait) -> io::Result<usize> {
-            Ok(self.arrivals.len())
+            self.error.map_or(Ok(self.arrivals.len()), |kind| Err(kind.into()))
         }
 
         fn slot(&mut self, index: usize) -> Slot<'_> {
@@ -332,6 +343,36 @@ mod tests {
         }
     }
 
+    fn worker() -> Worker {
+        Worker {
+            reader: Publisher::new(HashSeed(1)).reader(),
+            responder: Arc::new(Responder::new(ResponderConfig::default())),
+            recorder: Recorder::new(NAME),
+            errors_in_a_row: 0,
+        }
+    }
+
+    #[test]
+    fn a_worker_gives_up_over_what_never_passes_and_over_nothing_else() {
+        let mut script = Script {
+            arrivals: Vec::new(),
+            replies: Vec::new(),
+            report: SendReport::default(),
+            error: None,
+        };
+        let mut worker = worker();
+        worker.errors_in_a_row = UDP_RECEIVE_ERRORS_MAX;
+        for kind in [io::ErrorKind::WouldBlock, io::ErrorKind::ConnectionRefused] {
+            script.error = Some(kind);
+            assert_eq!(worker.turn(&mut script, Wait::First).ok(), Some(0));
+        }
+        assert_eq!(worker.errors_in_a_row, 0);
+        script.error = Some(io::ErrorKind::NotConnected);
+        assert_eq!(worker.turn(&mut script, Wait::First).ok(), Some(0));
+        worker.errors_in_a_row = UDP_RECEIVE_ERRORS_MAX;
+        assert!(worker.turn(&mut script, Wait::First).is_err());
+    }
+
     #[test]
     fn nothing_is_sent_to_port_zero_and_lost_replies_are_counted() {
         const QUERY: &[u8] = b"\0\x01\0\0\0\x01\0\0\0\0\0\0\0\0\x01\0\x01";
@@ -339,12 +380,9 @@ mod tests {
             arrivals: vec![(0, QUERY), (53, QUERY), (53, QUERY)],
             replies: vec![b"of the batch before".to_vec(); 3],
             report: SendReport { queue_full: 1, refused: 1 },
+            error: None,
         };
-        let mut worker = Worker {
-            reader: Publisher::new(HashSeed(1)).reader(),
-            responder: Arc::new(Responder::new(ResponderConfig::default())),
-            recorder: Recorder::new(NAME),
-        };
+        let mut worker = worker();
         assert_eq!(worker.turn(&mut script, Wait::First).expect("a script"), 3);
         let lens: Vec<_> = script.replies.iter().map(Vec::len).collect();
         assert_eq!((lens[0], lens[1] > 0), (0, true));
