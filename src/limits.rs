@@ -359,6 +359,29 @@ const _: () = assert!(
     BATCH_OPERATIONS_MAX * 4 < KV_COMMIT_OPERATIONS_MAX as usize,
     "a batch fits one commit: a row or an object, its precondition, a generation"
 );
+/// Operations of one etcd transaction: etcd's default `--max-txn-ops`. More: refused.
+pub const ETCD_TXN_OPERATIONS_MAX: u32 = 128;
+/// Octets of one commit on etcd, below its default request limit of 1.5 MiB. More: refused.
+pub const ETCD_COMMIT_OCTETS_MAX: u64 = 1_400_000;
+/// Octets of the prefix of all keys in etcd. More: refused.
+pub const ETCD_PREFIX_OCTETS_MAX: usize = 128;
+/// Entries of one page from etcd, so that a reply stays small.
+pub const ETCD_PAGE_ENTRIES_MAX: u32 = 2_000;
+/// Octets of one reply of etcd. More: an error.
+pub const ETCD_REPLY_OCTETS_MAX: usize = 512 << 20;
+/// Commits of one process that are on their way to etcd. More wait.
+pub const ETCD_COMMITS_IN_FLIGHT_MAX: usize = 64;
+/// Milliseconds for which a request to etcd is repeated at other members. Then it fails.
+pub const ETCD_RETRY_MS_MAX: u64 = 20_000;
+/// Milliseconds after which a slot that nobody wrote is one of a process that is gone.
+pub const ETCD_SLOT_AGE_MS_MAX: u64 = 86_400_000;
+
+const _: () = assert!(
+    ETCD_COMMIT_OCTETS_MAX + ETCD_TXN_OPERATIONS_MAX as u64 * (ETCD_PREFIX_OCTETS_MAX as u64 + 32)
+        <= 3 << 19,
+    "a commit with its prefixes fits a request"
+);
+const _: () = assert!(ETCD_SLOT_AGE_MS_MAX > 100 * ETCD_RETRY_MS_MAX, "no live commit is swept");
 
 /// Milliseconds that one dial of a ticket's peer may take. A round trip around the world takes 300.
 pub const LINK_DIAL_MS: u64 = 600;

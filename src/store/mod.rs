@@ -6,6 +6,8 @@
 //! **Invariant:** what was acknowledged is durable; a reader sees whole commits; revisions rise.
 //! **Not here:** the feed into a namespace (`export`).
 
+#[cfg(feature = "etcd")]
+pub mod etcd;
 pub mod kv;
 pub mod redb;
 pub mod rules;

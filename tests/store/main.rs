@@ -1,6 +1,13 @@
 //! The store: one contract suite over every engine, and `DnsStore` over them.
 
 #![allow(clippy::unwrap_used, clippy::missing_docs_in_private_items, missing_docs, unreachable_pub)]
+
 mod contract;
+mod crash;
 mod dns_store;
+#[cfg(feature = "etcd")]
+mod etcd_engine;
+mod fixture;
+mod model;
 mod redb_engine;
+mod rules;

@@ -1,0 +1,223 @@
+//! The way to the cluster: one member at a time, another one when it fails.
+//!
+//! **Invariant:** requests that are repeated here are reads; whether a write may be repeated is
+//! decided where it is made (`etcd::commit`).
+//! **Not here:** watching (`etcd::feed`).
+
+use std::time::{Duration, Instant};
+
+use etcd_client::{Client, ConnectOptions, Error, GetOptions, GetResponse, Txn, TxnResponse};
+use tokio::sync::Mutex;
+
+use crate::limits::{ETCD_REPLY_OCTETS_MAX, ETCD_RETRY_MS_MAX};
+use crate::store::kv::KvError;
+
+/// The way to the cluster.
+#[derive(Debug)]
+pub(super) struct Connection {
+    /// The members' client URLs.
+    endpoints: Vec<String>,
+    /// The member in use.
+    current: Mutex<Current>,
+}
+
+/// The member in use.
+struct Current {
+    /// Rises with every change of member.
+    epoch: u64,
+    /// Which of the endpoints it is.
+    index: usize,
+    /// Its client.
+    client: Client,
+}
+
+impl std::fmt::Debug for Current {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Current").field("epoch", &self.epoch).finish_non_exhaustive()
+    }
+}
+
+/// What a failed request says about its outcome.
+pub(super) enum Failure {
+    /// The cluster answered: the request was not carried out and would not be next time.
+    Final(KvError),
+    /// The answer is missing or says to try again; the request may have been carried out.
+    Unsure(KvError),
+}
+
+impl Connection {
+    /// Finds a member that answers.
+    pub(super) async fn open(endpoints: Vec<String>) -> Result<Self, KvError> {
+        let deadline = Instant::now() + Duration::from_millis(ETCD_RETRY_MS_MAX);
+        loop {
+            match find_member(&endpoints, 0).await {
+                Ok((index, client)) => {
+                    let current = Mutex::new(Current { epoch: 0, index, client });
+                    return Ok(Self { endpoints, current });
+                }
+                Err(error) if Instant::now() > deadline => return Err(error),
+                Err(_) => tokio::time::sleep(PAUSE).await,
+            }
+        }
+    }
+
+    /// Returns the client in use and its epoch.
+    pub(super) async fn client(&self) -> (u64, Client) {
+        let current = self.current.lock().await;
+        (current.epoch, current.client.clone())
+    }
+
+    /// Goes over to the next member that answers, unless somebody did so since `epoch`.
+    pub(super) async fn leave(&self, epoch: u64) {
+        let mut current = self.current.lock().await;
+        if current.epoch != epoch {
+            return;
+        }
+        match find_member(&self.endpoints, current.index + 1).await {
+            Ok((index, client)) => {
+                tracing::info!(endpoint = %self.endpoints[index], "now using this etcd member");
+                *current = Current { epoch: epoch + 1, index, client };
+            }
+            Err(error) => tracing::warn!(%error, "no etcd member answers"),
+        }
+    }
+
+    /// Gets a key or a range, from whichever member answers in time.
+    pub(super) async fn get(
+        &self,
+        key: Vec<u8>,
+        options: GetOptions,
+    ) -> Result<GetResponse, KvError> {
+        self.read(|client| {
+            let (key, options) = (key.clone(), options.clone());
+            async move { kv(&client).get(key, Some(options)).await }
+        })
+        .await
+    }
+
+    /// Makes a transaction that only reads, at whichever member answers in time.
+    pub(super) async fn read_txn(&self, txn: Txn) -> Result<TxnResponse, KvError> {
+        self.read(|client| {
+            let txn = txn.clone();
+            async move { kv(&client).txn(txn).await }
+        })
+        .await
+    }
+
+    /// Makes a transaction once.
+    pub(super) async fn write_txn(&self, txn: Txn) -> Result<TxnResponse, Failure> {
+        let (epoch, client) = self.client().await;
+        let result = attempt(kv(&client).txn(txn)).await;
+        if matches!(result, Err(Failure::Unsure(_))) {
+            self.leave(epoch).await;
+        }
+        result
+    }
+
+    /// Repeats a read until it is answered or [`ETCD_RETRY_MS_MAX`] have passed.
+    async fn read<T, F>(&self, request: impl Fn(Client) -> F) -> Result<T, KvError>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let deadline = Instant::now() + Duration::from_millis(ETCD_RETRY_MS_MAX);
+        loop {
+            let (epoch, client) = self.client().await;
+            match attempt(request(client)).await {
+                Ok(response) => return Ok(response),
+                Err(Failure::Final(error)) => return Err(error),
+                Err(Failure::Unsure(error)) if Instant::now() > deadline => return Err(error),
+                Err(Failure::Unsure(_)) => {
+                    self.leave(epoch).await;
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+/// Returns a client of the key-value service that takes large replies.
+fn kv(client: &Client) -> etcd_client::KvClient {
+    client.kv_client().max_decoding_message_size(ETCD_REPLY_OCTETS_MAX)
+}
+
+/// Waits for one request, for as long as a member may take.
+async fn attempt<T>(request: impl Future<Output = Result<T, Error>>) -> Result<T, Failure> {
+    match tokio::time::timeout(REQUEST_TIMEOUT, request).await {
+        Ok(Ok(response)) => Ok(response),
+        Ok(Err(error)) => Err(classify(error)),
+        Err(elapsed) => Err(Failure::Unsure(KvError::engine(elapsed))),
+    }
+}
+
+/// Tells apart what another attempt may mend and what not.
+pub(super) fn classify(error: Error) -> Failure {
+    let Error::GRpcStatus(status) = &error else {
+        return match error {
+            Error::InvalidArgs(_) | Error::InvalidUri(_) => Failure::Final(KvError::engine(error)),
+            _ => Failure::Unsure(KvError::engine(error)),
+        };
+    };
+    match i32::from(status.code()) {
+        GRPC_OUT_OF_RANGE if status.message().contains("compacted") => {
+            Failure::Final(KvError::Compacted { compacted: 0 })
+        }
+        GRPC_INVALID_ARGUMENT
+        | GRPC_NOT_FOUND
+        | GRPC_PERMISSION_DENIED
+        | GRPC_OUT_OF_RANGE
+        | GRPC_UNIMPLEMENTED
+        | GRPC_UNAUTHENTICATED => Failure::Final(KvError::engine(error)),
+        GRPC_RESOURCE_EXHAUSTED if !status.message().contains("too many requests") => {
+            Failure::Final(KvError::engine(error))
+        }
+        _ => Failure::Unsure(KvError::engine(error)),
+    }
+}
+
+/// Returns the first member from `first` on that answers and knows a leader.
+async fn find_member(endpoints: &[String], first: usize) -> Result<(usize, Client), KvError> {
+    let mut last_error = KvError::Closed;
+    for offset in 0..endpoints.len() {
+        let index = (first + offset) % endpoints.len();
+        let options = ConnectOptions::new()
+            .with_connect_timeout(PROBE_TIMEOUT)
+            .with_keep_alive(KEEP_ALIVE, KEEP_ALIVE)
+            .with_keep_alive_while_idle(true)
+            .with_require_leader(true);
+        let probe = async {
+            let mut client = Client::connect([&endpoints[index]], Some(options)).await?;
+            client.status().await.map(|status| (status.leader(), client))
+        };
+        match tokio::time::timeout(PROBE_TIMEOUT, probe).await {
+            Ok(Ok((leader, client))) if leader != 0 => return Ok((index, client)),
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => last_error = KvError::engine(error),
+            Err(elapsed) => last_error = KvError::engine(elapsed),
+        }
+    }
+    Err(last_error)
+}
+
+/// How long one request may take; an election takes one second with etcd's defaults.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(4);
+/// How long a member may take to say that it lives.
+const PROBE_TIMEOUT: Duration = Duration::from_millis(800);
+/// How often a silent connection is tried, and how long the answer may take.
+const KEEP_ALIVE: Duration = Duration::from_secs(3);
+/// The pause between two attempts.
+pub(super) const PAUSE: Duration = Duration::from_millis(30);
+
+/// gRPC status codes that another attempt does not mend, and one that it may.
+const GRPC_INVALID_ARGUMENT: i32 = 3;
+/// See above.
+const GRPC_NOT_FOUND: i32 = 5;
+/// See above.
+const GRPC_PERMISSION_DENIED: i32 = 7;
+/// See above: quota, or too many requests.
+const GRPC_RESOURCE_EXHAUSTED: i32 = 8;
+/// See above: a revision that is compacted.
+const GRPC_OUT_OF_RANGE: i32 = 11;
+/// See above.
+const GRPC_UNIMPLEMENTED: i32 = 12;
+/// See above.
+const GRPC_UNAUTHENTICATED: i32 = 16;

@@ -1,0 +1,201 @@
+//! Following etcd: a watch that goes on at another member when its own fails.
+//!
+//! **Invariant:** every commit that changed a key that is not quiet, once and in order, or an error.
+//! **Not here:** requests and replies (`etcd::connection`).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use etcd_client::{Event, EventType, GetOptions, WatchOptions, WatchResponse, WatchStream};
+
+use super::connection::PAUSE;
+use super::{Shared, header_revision, unsigned};
+use crate::limits::ETCD_REPLY_OCTETS_MAX;
+use crate::store::kv::{ChangeEvent, ChangeFeed, KeyChange, KvError, QUIET_FIRST};
+
+/// A watch that survives its member.
+pub(super) struct WatchFeed {
+    /// The engine.
+    shared: Arc<Shared>,
+    /// All commits up to this revision were received.
+    after: u64,
+    /// Received, not yet given out.
+    ready: VecDeque<ChangeEvent>,
+    /// The watch and the epoch of its member; `None` when it must be made anew.
+    watch: Option<(u64, WatchStream)>,
+    /// Set once the feed is at its end.
+    ended: Option<KvError>,
+}
+
+impl WatchFeed {
+    /// Begins behind revision `after`.
+    ///
+    /// # Errors
+    /// [`KvError::Ahead`], [`KvError::Compacted`] or [`KvError::Engine`].
+    pub(super) async fn open(shared: Arc<Shared>, after: u64) -> Result<Self, KvError> {
+        let options = GetOptions::new().with_count_only();
+        let newest = shared.connection.get(shared.key(b""), options).await?;
+        let revision = unsigned(header_revision(newest.header())?);
+        if after > revision {
+            return Err(KvError::Ahead { after, revision });
+        }
+        let mut feed = Self { shared, after, ready: VecDeque::new(), watch: None, ended: None };
+        feed.connect().await?;
+        Ok(feed)
+    }
+
+    /// Makes the watch at a member that answers.
+    ///
+    /// # Errors
+    /// [`KvError::Compacted`] if what follows `after` is no longer whole.
+    async fn connect(&mut self) -> Result<(), KvError> {
+        self.check_begin().await?;
+        loop {
+            let (epoch, client) = self.shared.connection.client().await;
+            let range_end = self.shared.key(&[QUIET_FIRST]);
+            let options = WatchOptions::new()
+                .with_range(range_end)
+                .with_start_revision(i64::try_from(self.after + 1).unwrap_or(i64::MAX))
+                .with_prev_key()
+                .with_progress_notify();
+            let mut watcher =
+                client.watch_client().max_decoding_message_size(ETCD_REPLY_OCTETS_MAX);
+            let made = watcher.watch(self.shared.key(b""), Some(options));
+            match tokio::time::timeout(CONNECT_TIMEOUT, made).await {
+                Ok(Ok(stream)) => {
+                    self.watch = Some((epoch, stream));
+                    return Ok(());
+                }
+                Ok(Err(error)) => tracing::debug!(%error, "a watch was not made"),
+                Err(_) => tracing::debug!("a watch was not made in time"),
+            }
+            self.shared.connection.leave(epoch).await;
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Checks that nothing behind `after` is compacted.
+    ///
+    /// A watch would say so, too, but late, and some versions of etcd lose a delete that was made
+    /// at the very revision of the compaction; a read of revision `after` fails in both cases.
+    async fn check_begin(&mut self) -> Result<(), KvError> {
+        let revision = i64::try_from(self.after.max(1)).unwrap_or(i64::MAX);
+        loop {
+            let options = GetOptions::new().with_count_only().with_revision(revision);
+            match self.shared.connection.get(self.shared.key(b""), options).await {
+                Ok(_) => return Ok(()),
+                Err(KvError::Compacted { .. }) => {
+                    return Err(self.end(KvError::Compacted { compacted: self.after + 1 }));
+                }
+                Err(error) => tracing::warn!(%error, "a feed waits for etcd to answer"),
+            }
+        }
+    }
+
+    /// Receives one reply; `None` if the watch broke. Safe to cancel.
+    async fn receive(&mut self) -> Option<WatchResponse> {
+        let (_, stream) = self.watch.as_mut()?;
+        match stream.message().await {
+            Ok(Some(response)) => Some(response),
+            Ok(None) => None,
+            Err(error) => {
+                tracing::debug!(%error, "a watch broke");
+                None
+            }
+        }
+    }
+
+    /// Takes what a reply says.
+    fn take(&mut self, response: &WatchResponse) -> Result<(), KvError> {
+        if response.compact_revision() > 0 {
+            let compacted = unsigned(response.compact_revision()).saturating_sub(1);
+            return Err(self.end(KvError::Compacted { compacted }));
+        }
+        if response.canceled() {
+            tracing::debug!(reason = response.cancel_reason(), "a watch was canceled");
+            self.watch = None;
+            return Ok(());
+        }
+        if response.created() {
+            return Ok(());
+        }
+        if response.events().is_empty() {
+            // A progress notice: everything up to its revision was told.
+            let told = unsigned(header_revision(response.header())?);
+            self.after = self.after.max(told);
+            return Ok(());
+        }
+        for event in response.events() {
+            if let Err(error) = self.take_event(event) {
+                return Err(self.end(error));
+            }
+        }
+        // etcd never splits the events of one revision over replies unless it is asked to.
+        for event in &mut self.ready {
+            event.changes.sort_by(|a, b| a.key.cmp(&b.key));
+        }
+        Ok(())
+    }
+
+    /// Adds one key's change to its commit.
+    fn take_event(&mut self, event: &Event) -> Result<(), KvError> {
+        let kv =
+            event.kv().ok_or(KvError::Unreadable { what: "an event of etcd without a key" })?;
+        let revision = unsigned(kv.mod_revision());
+        let is_put = event.event_type() == EventType::Put;
+        let prev_revision = event.prev_kv().map(|kv| unsigned(kv.mod_revision()));
+        // Without the value before, where there was one, etcd has compacted it meanwhile.
+        if prev_revision.is_none() && (!is_put || kv.version() > 1) {
+            return Err(KvError::Compacted { compacted: revision.saturating_sub(1) });
+        }
+        let change = KeyChange {
+            key: self.shared.own_key(kv.key())?,
+            value: is_put.then(|| kv.value().to_vec()),
+            prev_revision,
+        };
+        match self.ready.back_mut() {
+            Some(last) if last.revision == revision => last.changes.push(change),
+            _ if revision <= self.after => {} // told before the watch was made anew
+            _ => self.ready.push_back(ChangeEvent { revision, changes: vec![change] }),
+        }
+        self.after = self.after.max(revision);
+        Ok(())
+    }
+
+    /// Ends the feed for good.
+    fn end(&mut self, error: KvError) -> KvError {
+        self.watch = None;
+        self.ended = Some(error.clone());
+        error
+    }
+}
+
+#[async_trait]
+impl ChangeFeed for WatchFeed {
+    async fn next(&mut self) -> Result<ChangeEvent, KvError> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Ok(event);
+            }
+            if let Some(error) = &self.ended {
+                return Err(error.clone());
+            }
+            let Some((epoch, _)) = &self.watch else {
+                self.connect().await?;
+                continue;
+            };
+            let epoch = *epoch;
+            match self.receive().await {
+                Some(response) => self.take(&response)?,
+                None => {
+                    self.watch = None;
+                    self.shared.connection.leave(epoch).await;
+                }
+            }
+        }
+    }
+}
+
+/// How long a member may take to confirm a watch.
+const CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(3);

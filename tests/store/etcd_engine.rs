@@ -1,0 +1,259 @@
+//! The distributed engine: the contract suite over one member, and three members whose leader is
+//! killed. Uses the `etcd` of the system; without one the cases say so and pass.
+
+use std::collections::HashSet;
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use aspen_dns::store::DnsStore;
+use aspen_dns::store::etcd::{EtcdConfig, EtcdStore};
+use aspen_dns::store::kv::{KeyValueStore, KvError};
+
+use crate::contract::{CASES, puts, run};
+
+/// Members of one cluster, killed when dropped.
+struct Cluster {
+    dir: tempfile::TempDir,
+    members: Vec<Member>,
+}
+
+/// One member.
+struct Member {
+    client_port: u16,
+    peer_port: u16,
+    child: Option<Child>,
+}
+
+impl Cluster {
+    /// Starts `count` members on free ports, or says why not.
+    fn start(count: usize) -> Option<Self> {
+        if Command::new("etcd").arg("--version").stdout(Stdio::null()).status().is_err() {
+            println!("there is no etcd on this system: nothing tested");
+            return None;
+        }
+        // Ports that are free now; all are held until all are known.
+        let free = || TcpListener::bind("127.0.0.1:0").unwrap();
+        let held: Vec<_> = (0..count).map(|_| (free(), free())).collect();
+        let port = |listener: &TcpListener| listener.local_addr().unwrap().port();
+        let members = held
+            .iter()
+            .map(|(client, peer)| Member {
+                client_port: port(client),
+                peer_port: port(peer),
+                child: None,
+            })
+            .collect();
+        drop(held);
+        let mut cluster = Self { dir: tempfile::tempdir().unwrap(), members };
+        (0..count).for_each(|index| cluster.start_member(index));
+        Some(cluster)
+    }
+
+    fn start_member(&mut self, index: usize) {
+        let name = |index: usize| format!("m{index}");
+        let peer_url = |member: &Member| format!("http://127.0.0.1:{}", member.peer_port);
+        let initial: Vec<String> = self
+            .members
+            .iter()
+            .enumerate()
+            .map(|(index, member)| format!("{}={}", name(index), peer_url(member)))
+            .collect();
+        let member = &self.members[index];
+        let client_url = format!("http://127.0.0.1:{}", member.client_port);
+        let child = Command::new("etcd")
+            .args(["--name", &name(index)])
+            .arg("--data-dir")
+            .arg(self.dir.path().join(name(index)))
+            .args(["--listen-client-urls", &client_url, "--advertise-client-urls", &client_url])
+            .args(["--listen-peer-urls", &peer_url(member)])
+            .args(["--initial-advertise-peer-urls", &peer_url(member)])
+            .args(["--initial-cluster", &initial.join(",")])
+            .args(["--heartbeat-interval", "50", "--election-timeout", "500"])
+            .args(["--log-level", "error"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        self.members[index].child = Some(child);
+    }
+
+    /// Kills a member with SIGKILL.
+    fn kill(&mut self, index: usize) {
+        if let Some(mut child) = self.members[index].child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Returns which member leads.
+    async fn leader(&self) -> Option<usize> {
+        for (index, member) in self.members.iter().enumerate() {
+            let url = format!("http://127.0.0.1:{}", member.client_port);
+            let status = async {
+                let mut client = etcd_client::Client::connect([url], None).await.ok()?;
+                let status = client.status().await.ok()?;
+                Some(status.leader() == status.header()?.member_id())
+            };
+            let leads = tokio::time::timeout(Duration::from_millis(500), status).await;
+            if leads == Ok(Some(true)) {
+                return Some(index);
+            }
+        }
+        None
+    }
+
+    fn config(&self, prefix: &str) -> EtcdConfig {
+        let url = |member: &Member| format!("http://127.0.0.1:{}", member.client_port);
+        EtcdConfig {
+            endpoints: self.members.iter().map(url).collect(),
+            prefix: prefix.as_bytes().to_vec(),
+        }
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        (0..self.members.len()).for_each(|index| self.kill(index));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn etcd_keeps_the_contract() {
+    let Some(cluster) = Cluster::start(1) else { return };
+    for case in CASES {
+        println!("{case}");
+        // Each case under a prefix of its own: what others write must not show.
+        let config = cluster.config(&format!("{case}/"));
+        run(case, Arc::new(EtcdStore::connect(config).await.unwrap())).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_feed_that_etcd_has_compacted_says_so() {
+    let Some(cluster) = Cluster::start(1) else { return };
+    let store = EtcdStore::connect(cluster.config("p/")).await.unwrap();
+    let mut revisions = Vec::new();
+    for index in 0..10 {
+        revisions.push(store.commit(puts(&[("A", &index.to_string())])).await.unwrap());
+    }
+    let snapshot = store.snapshot().await.unwrap();
+    assert_eq!(snapshot.revision().await.unwrap(), revisions[9]);
+    store.commit(puts(&[("A", "last")])).await.unwrap();
+    let config = cluster.config("p/");
+    let mut client = etcd_client::Client::connect(&config.endpoints, None).await.unwrap();
+    let compacted = i64::try_from(revisions[9]).unwrap() + 1;
+    client.compact(compacted, None).await.unwrap();
+    let gone = store.changes(revisions[3]).await;
+    assert!(matches!(gone.err(), Some(KvError::Compacted { .. })));
+    let old = snapshot.get_many(&[b"A".to_vec()]).await;
+    assert!(matches!(old, Err(KvError::Compacted { .. })), "{old:?}");
+    assert!(store.changes(store.revision().await.unwrap()).await.is_ok());
+}
+
+/// Four writers count up, each in a key of its own, while the leader is killed and comes back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_acknowledged_commit_is_lost_when_the_leader_is_killed() {
+    let Some(mut cluster) = Cluster::start(3) else { return };
+    let store = Arc::new(EtcdStore::connect(cluster.config("p/")).await.unwrap());
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut writers = tokio::task::JoinSet::new();
+    for writer in 0..4 {
+        let (store, stop) = (store.clone(), stop.clone());
+        writers.spawn(async move {
+            let mut made = Vec::new();
+            let mut index = 0_u64;
+            while !stop.load(Ordering::Relaxed) {
+                let (key, value) = (format!("W{writer}"), index.to_string());
+                match store.commit(puts(&[(&key, &value)])).await {
+                    Ok(revision) => made.push((revision, key, value)),
+                    Err(error) => panic!("a commit failed: {error}"),
+                }
+                index += 1;
+            }
+            made
+        });
+    }
+    let mut feed = store.changes(0).await.unwrap();
+    let follower = tokio::spawn(async move {
+        let mut seen = Vec::new();
+        loop {
+            let event = feed.next().await.unwrap();
+            let change = event.changes.into_iter().next().unwrap();
+            if change.key == b"Z" {
+                return seen;
+            }
+            let text = |octets: Vec<u8>| String::from_utf8(octets).unwrap();
+            seen.push((event.revision, text(change.key), text(change.value.unwrap())));
+        }
+    });
+    for round in 0..4 {
+        tokio::time::sleep(Duration::from_millis(1_200)).await;
+        let leader = cluster.leader().await.unwrap_or(round % 3);
+        println!("round {round}: killing member {leader}");
+        cluster.kill(leader);
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        cluster.start_member(leader);
+    }
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    stop.store(true, Ordering::Relaxed);
+    let mut made = Vec::new();
+    while let Some(joined) = writers.join_next().await {
+        made.extend(joined.unwrap());
+    }
+    store.commit(puts(&[("Z", "end")])).await.unwrap();
+    let seen = tokio::time::timeout(Duration::from_secs(20), follower).await.unwrap().unwrap();
+    made.sort();
+    println!("{} commits, {} seen", made.len(), seen.len());
+    assert!(made.len() > 100);
+    assert!(seen.is_sorted_by(|a, b| a.0 < b.0), "in order, each revision once");
+    // Each commit was acknowledged with the revision at which the feed has it: none is lost, none
+    // is there twice, none is there that was not acknowledged.
+    assert_eq!(seen, made);
+    let distinct: HashSet<&(u64, String, String)> = seen.iter().collect();
+    assert_eq!(distinct.len(), seen.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_authorities_share_a_cluster() {
+    use crate::fixture::{contents, name, rrset};
+    use aspen_dns::store::zone_settings::ZoneSettings;
+    let Some(cluster) = Cluster::start(1) else { return };
+    let open = || async {
+        DnsStore::new(Arc::new(EtcdStore::connect(cluster.config("p/")).await.unwrap()))
+    };
+    let stores = [open().await, open().await];
+    let mut commits = stores[1].commits(0).await.unwrap();
+    stores[0].create_zone(ZoneSettings::new(name("example.com"))).await.unwrap();
+    let mut tasks = tokio::task::JoinSet::new();
+    for writer in 0..8 {
+        let store = stores[writer % 2].clone();
+        tasks.spawn(async move {
+            for index in 0..10 {
+                let text = format!("w{writer}-{index}.example.com A 192.0.2.1");
+                store.set_record(rrset(&text)).await.unwrap();
+            }
+        });
+    }
+    while let Some(joined) = tasks.join_next().await {
+        joined.unwrap();
+    }
+    let mut previous = None;
+    for serial in 1..=81 {
+        let commit = tokio::time::timeout(Duration::from_secs(10), commits.next());
+        let commit = commit.await.unwrap().unwrap();
+        assert_eq!(commit.zones[0].serial, serial, "each commit once");
+        assert_eq!(commit.zones[0].prev_revision, previous, "the chain has no gap");
+        previous = Some(commit.revision);
+    }
+    assert_eq!(contents(&stores[0], "example.com").await.len(), 82);
+    // An import of more than one transaction is one commit here, too.
+    let rrsets = (0..1_000).map(|n| rrset(&format!("n{n}.example.com A 192.0.2.1"))).collect();
+    let revision =
+        stores[1].import_zone(&name("example.com"), rrsets, None, &|_| {}).await.unwrap();
+    let commit = commits.next().await.unwrap();
+    assert_eq!((commit.revision, commit.zones[0].prev_revision), (revision, previous));
+    assert_eq!(contents(&stores[0], "example.com").await.len(), 1_002);
+}
