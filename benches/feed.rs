@@ -1,17 +1,24 @@
-//! RRsets a second into packs, and out of them again.
+//! RRsets a second into packs and out of them again; live changes a second through the edge's core.
 //!
 //! `cargo bench --no-default-features --bench feed`. The zone is like a registry's: every name has
 //! an A RRset, every third an AAAA and every tenth a TXT RRset.
 
 use std::hint::black_box;
 
-use aspen_dns::feed::fold::{PackSplitter, SplitKind};
+use aspen_dns::feed::Revision;
 use aspen_dns::feed::items::{ItemRef, item_of};
+use aspen_dns::feed::key;
+use aspen_dns::feed::live::live_keys;
+use aspen_dns::feed::manifest::{Manifest, ZoneMode};
 use aspen_dns::feed::merge::for_each_rrset;
-use aspen_dns::feed::pack::Pack;
+use aspen_dns::feed::pack::{Pack, PackWriter};
+use aspen_dns::limits::PACK_OCTETS_TARGET;
 use aspen_dns::name::Name;
 use aspen_dns::record::{Change, RecordType, Rrset};
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use aspen_dns::sync::core::{SyncConfig, SyncCore};
+use aspen_dns::sync::entry::{FeedEntry, Origin};
+use bytes::Bytes;
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 
 /// How many names the zone has.
 const NAMES: u32 = 100_000;
@@ -38,13 +45,15 @@ fn rrsets(apex: &Name) -> Vec<Change> {
 
 /// Packs a whole zone.
 fn pack(apex: &Name, changes: &[Change]) -> Vec<Vec<u8>> {
-    let mut splitter = PackSplitter::new(apex.clone(), SplitKind::Base);
+    let mut writer = PackWriter::base(apex.clone());
     let mut packs = Vec::new();
     for change in changes {
-        let cut = splitter.push(item_of(change)).expect("in canonical order");
-        packs.extend(cut.map(|cut| cut.octets));
+        if writer.len() > PACK_OCTETS_TARGET && !writer.has_owner_before(change.owner().as_wire()) {
+            packs.push(std::mem::replace(&mut writer, PackWriter::base(apex.clone())).finish());
+        }
+        writer.push(item_of(change)).expect("in canonical order");
     }
-    packs.extend(splitter.finish().expect("good names").map(|cut| cut.octets));
+    packs.push(writer.finish());
     packs
 }
 
@@ -93,5 +102,72 @@ fn feed(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, feed);
+/// Times one live change from its entry to the step handed out, and back.
+fn live(criterion: &mut Criterion) {
+    const AHEAD: u64 = 10_000;
+    let apex: Name = "example".parse().expect("a name");
+    let changes = rrsets(&apex);
+    let keys: Vec<Vec<u8>> = (1..=AHEAD)
+        .map(|number| {
+            let change = &changes[number as usize * 7..][..1];
+            let keys = live_keys(&apex, Revision::new(1, number + 1), number, change);
+            keys.expect("a short change").remove(0)
+        })
+        .collect();
+    let mut group = criterion.benchmark_group("feed");
+    group.throughput(Throughput::Elements(AHEAD));
+    group.bench_function("live", |bencher| {
+        bencher.iter_batched(
+            || following(&apex),
+            |mut core| {
+                for key in &keys {
+                    take(&mut core, key, Bytes::from_static(b"\x01"));
+                    for batch in core.poll_batch(0).expect("the change leads on") {
+                        core.handle_applied(&batch.apex, batch.revision, 0);
+                    }
+                }
+                core
+            },
+            BatchSize::PerIteration,
+        );
+    });
+    group.finish();
+}
+
+/// Makes a core that has published the zone's revision 1.
+fn following(apex: &Name) -> SyncCore {
+    let mut core = SyncCore::new(SyncConfig::default(), 0);
+    core.handle_scan_complete(0);
+    let manifest = Manifest {
+        apex: apex.clone(),
+        mode: ZoneMode::Served,
+        revision: Revision::new(1, 1),
+        serial: 1,
+        name_count: 0,
+        settings: Vec::new(),
+        packs: Vec::new(),
+    };
+    let octets = manifest.to_octets().expect("a good manifest");
+    take(&mut core, &key::terminate(&key::zone_key(apex)), octets.into());
+    for batch in core.poll_batch(0).expect("a rebuild") {
+        core.handle_applied(&batch.apex, batch.revision, 0);
+    }
+    core
+}
+
+/// Hands in one entry.
+fn take(core: &mut SyncCore, key: &[u8], content: Bytes) {
+    let entry = FeedEntry {
+        key,
+        author: [0; 32],
+        hash: [0; 32],
+        len: content.len() as u64,
+        timestamp_us: 0,
+        origin: Origin::Event,
+        content: Some(content),
+    };
+    core.handle_entry(&entry, 0);
+}
+
+criterion_group!(benches, feed, live);
 criterion_main!(benches);

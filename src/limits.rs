@@ -123,18 +123,6 @@ pub const LIVE_KEY_OCTETS_MAX: usize = 3_600;
 pub const LIVE_PARTS_MAX: u32 = 24;
 /// Octets of header or heartbeat. Longer: not fetched, refused.
 pub const BEAT_OCTETS_MAX: usize = 256;
-/// Live keys of a zone after which they are folded into a pack.
-pub const FOLD_LIVE_COUNT: u64 = 8_192;
-/// Octets of live keys of a zone after which they are folded into a pack.
-pub const FOLD_LIVE_OCTETS: u64 = 4 << 20;
-/// Milliseconds after which a live change is folded into a pack.
-pub const FOLD_AGE_MS: u64 = 60_000;
-/// Delta packs of a zone; then they are merged into one.
-pub const FOLD_DELTA_PACKS_MAX: usize = 32;
-/// Deltas may weigh the bases divided by this; then the bases that they touch are written anew.
-pub const FOLD_DELTA_SHARE: u64 = 4;
-/// Octets that deltas may weigh however small the bases are.
-pub const FOLD_DELTA_OCTETS_MIN: u64 = 64 << 10;
 const _: () =
     assert!(PACK_OCTETS_TARGET < PACK_OCTETS_MAX, "a pack may exceed its aim by an RRset");
 const _: () = assert!(PACK_OCTETS_MAX > RRSET_OCTETS_MAX + 1_024, "an RRset fits a pack");

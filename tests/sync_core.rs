@@ -5,11 +5,11 @@ mod feed_model;
 
 use aspen_dns::feed::Revision;
 use aspen_dns::feed::beat::{Beat, Header, zone_mark};
-use aspen_dns::feed::fold::{PackSplitter, SplitKind};
 use aspen_dns::feed::items::item_of;
 use aspen_dns::feed::key;
 use aspen_dns::feed::live::live_keys;
 use aspen_dns::feed::manifest::{Manifest, PackKind, PackRef, ZoneMode};
+use aspen_dns::feed::pack::PackWriter;
 use aspen_dns::limits::{BEHIND_MS_MAX, GAP_MS_MAX, LIVE_HELD_OCTETS_MAX, RESCAN_MS_MIN};
 use aspen_dns::name::Name;
 use aspen_dns::record::{Change, RecordType, Rrset};
@@ -146,23 +146,22 @@ fn put(owner: &str, ttl_s: u32) -> Change {
 fn manifest(number: u64, deltas: Vec<(u64, u64)>) -> (Manifest, Vec<(u64, Vec<u8>)>) {
     let mut packs = Vec::new();
     let mut octets = Vec::new();
-    let base = (SplitKind::Base, PackKind::Base, number);
-    let deltas = deltas
-        .into_iter()
-        .map(|(from, to)| (SplitKind::Delta, PackKind::Delta { from, to }, 1_000 + to));
-    for (split, kind, id) in std::iter::once(base).chain(deltas) {
-        let mut splitter = PackSplitter::new(apex(), split);
-        splitter.push(item_of(&put("example", id as u32))).expect("the first item");
-        let cut = splitter.finish().expect("a name").expect("one item");
+    let base = (PackKind::Base, number);
+    let deltas = deltas.into_iter().map(|(from, to)| (PackKind::Delta { from, to }, 1_000 + to));
+    for (kind, id) in std::iter::once(base).chain(deltas) {
+        let new = if kind == PackKind::Base { PackWriter::base } else { PackWriter::delta };
+        let mut writer = new(apex());
+        writer.push(item_of(&put("example", id as u32))).expect("the first item");
+        let pack = writer.finish();
         packs.push(PackRef {
             number: id,
-            hash: hash_of(&cut.octets),
-            len: cut.octets.len() as u32,
+            hash: hash_of(&pack),
+            len: pack.len() as u32,
             rrset_count: 1,
             kind,
             first_owner: apex(),
         });
-        octets.push((id, cut.octets));
+        octets.push((id, pack));
     }
     let revision = Revision::new(1, number);
     let (mode, settings) = (ZoneMode::Served, Vec::new());

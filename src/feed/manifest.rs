@@ -6,7 +6,7 @@
 //! **Invariant:** bases before deltas, pack numbers distinct, and each delta begins where the one
 //! before it ended, or has the same two revisions (one big change in several packs); the last one
 //! ends at the manifest's revision.
-//! **Not here:** the packs' content (`feed::pack`), when to fold (`feed::fold`).
+//! **Not here:** the packs' content (`feed::pack`), when to fold (`export`).
 
 use std::collections::HashSet;
 

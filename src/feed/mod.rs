@@ -19,7 +19,6 @@
 //! entries (`sync`).
 
 pub mod beat;
-pub mod fold;
 pub mod items;
 pub mod key;
 pub mod live;

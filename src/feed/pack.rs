@@ -6,7 +6,7 @@
 //!
 //! **Invariant:** a [`Pack`] that exists was proven in one pass; reading it again neither fails nor
 //! allocates.
-//! **Not here:** which packs make a zone (`feed::manifest`), where to cut (`feed::fold`).
+//! **Not here:** which packs make a zone (`feed::manifest`), where to cut (`export`).
 
 use crate::feed::items::{ItemRef, ItemWriter, Items, PushError, read_table};
 use crate::limits::PACK_OCTETS_MAX;

@@ -10,11 +10,11 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use aspen_dns::feed::Revision;
 use aspen_dns::feed::beat::{Beat, Header, zone_mark};
-use aspen_dns::feed::fold::{PackSplitter, SplitKind};
 use aspen_dns::feed::items::item_of;
 use aspen_dns::feed::key;
 use aspen_dns::feed::live::{coalesce, live_keys};
-use aspen_dns::feed::manifest::{Manifest, PackRef, ZoneMode};
+use aspen_dns::feed::manifest::{Manifest, PackKind, PackRef, ZoneMode};
+use aspen_dns::feed::pack::PackWriter;
 use aspen_dns::name::Name;
 use aspen_dns::record::{Change, RecordType, Rrset};
 use aspen_dns::sync::inbox::Hash;
@@ -114,8 +114,8 @@ impl Authority {
             0 => self.remove(&apex),
             1 => self.create(apex, choose),
             2 => self.restart_history(choose),
-            3..=5 => self.fold(&apex, SplitKind::Base),
-            6..=8 => self.fold(&apex, SplitKind::Delta),
+            3..=5 => self.fold(&apex, false),
+            6..=8 => self.fold(&apex, true),
             9 => self.commit(&apex, 120, choose),
             10 => self.write_beat(),
             11 => self.commit_twice(&apex, choose),
@@ -136,7 +136,7 @@ impl Authority {
     /// Writes a zone as base packs and a manifest.
     fn export_whole(&mut self, apex: Name, contents: Contents) {
         let changes: Vec<Change> = contents.values().cloned().map(Change::Put).collect();
-        let packs = self.write_packs(&apex, SplitKind::Base, 0, &changes);
+        let packs = self.write_packs(&apex, None, &changes);
         let manifest = Manifest {
             apex: apex.clone(),
             mode: ZoneMode::Served,
@@ -203,7 +203,7 @@ impl Authority {
     }
 
     /// Folds a zone's live changes.
-    fn fold(&mut self, apex: &Name, kind: SplitKind) {
+    fn fold(&mut self, apex: &Name, is_delta: bool) {
         let Some(zone) = self.zones.get_mut(apex) else { return };
         let (from, to) = (zone.manifest.revision.number, zone.revision);
         if from >= to.number || zone.manifest.revision.epoch != to.epoch {
@@ -212,13 +212,13 @@ impl Authority {
         let unfolded = std::mem::take(&mut zone.unfolded);
         let contents = zone.contents.clone();
         let mut manifest = zone.manifest.clone();
-        if kind == SplitKind::Base {
+        if !is_delta {
             let changes: Vec<Change> = contents.into_values().map(Change::Put).collect();
-            manifest.packs = self.write_packs(apex, kind, 0, &changes);
+            manifest.packs = self.write_packs(apex, None, &changes);
         } else {
             let current = self.revision;
             self.revision = to;
-            let packs = self.write_packs(apex, kind, from, &unfolded);
+            let packs = self.write_packs(apex, Some(from), &unfolded);
             self.revision = current;
             manifest.packs.extend(packs);
         }
@@ -243,33 +243,27 @@ impl Authority {
         }
     }
 
-    /// Writes packs; a delta leads from number `from` to the current revision.
-    fn write_packs(
-        &mut self,
-        apex: &Name,
-        kind: SplitKind,
-        from: u64,
-        changes: &[Change],
-    ) -> Vec<PackRef> {
+    /// Writes packs: bases, or deltas that lead from number `from` to the current revision.
+    fn write_packs(&mut self, apex: &Name, from: Option<u64>, changes: &[Change]) -> Vec<PackRef> {
         let mut packs = Vec::new();
         // Small runs, so that a small zone has several packs.
-        for run in coalesce(changes).chunks(if kind == SplitKind::Base { 4 } else { 1_000 }) {
-            let mut splitter = PackSplitter::new(apex.clone(), kind);
+        for run in coalesce(changes).chunks(if from.is_none() { 4 } else { 1_000 }) {
+            let new = if from.is_none() { PackWriter::base } else { PackWriter::delta };
+            let mut writer = new(apex.clone());
             for change in run {
-                splitter.push(item_of(change)).expect("coalesced changes are in order");
+                writer.push(item_of(change)).expect("coalesced changes are in order");
             }
-            let cut = splitter.finish().expect("good names").expect("a run is not empty");
+            let octets = writer.finish();
             self.pack_number += 1;
-            let number = self.pack_number;
-            let len = cut.octets.len() as u32;
-            let hash = self.put(&key::terminate(&key::pack_key(apex, number)), cut.octets.into());
+            let (number, len, to) = (self.pack_number, octets.len() as u32, self.revision.number);
+            let hash = self.put(&key::terminate(&key::pack_key(apex, number)), octets.into());
             packs.push(PackRef {
                 number,
                 hash,
                 len,
-                rrset_count: cut.rrset_count,
-                kind: kind.in_manifest(from, self.revision.number),
-                first_owner: cut.first_owner,
+                rrset_count: run.len() as u32,
+                kind: from.map_or(PackKind::Base, |from| PackKind::Delta { from, to }),
+                first_owner: run[0].owner().clone(),
             });
         }
         packs
