@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::name::Name;
-use crate::record::{RdataList, RecordType, Rrset};
+use crate::record::{Change, RdataList, RecordType, Rrset};
 
 /// Octets to draw from; zeros follow when they end.
 #[derive(Clone, Debug)]
@@ -16,6 +16,9 @@ pub struct Draw<'a> {
     /// What is left.
     octets: &'a [u8],
 }
+
+/// A zone's apex and RRsets.
+pub type ZoneData = (Name, Vec<Rrset>);
 
 /// A question.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -32,6 +35,11 @@ impl<'a> Draw<'a> {
     /// Draws from `octets`.
     pub fn new(octets: &'a [u8]) -> Self {
         Self { octets }
+    }
+
+    /// Whether all octets are used up.
+    pub fn is_empty(&self) -> bool {
+        self.octets.is_empty()
     }
 
     /// Draws a number below `end`.
@@ -98,7 +106,7 @@ impl<'a> Draw<'a> {
     }
 
     /// Draws zones with their RRsets: one of each owner and type, an SOA at each apex.
-    pub fn zones(&mut self) -> Vec<(Name, Vec<Rrset>)> {
+    pub fn zones(&mut self) -> Vec<ZoneData> {
         let apexes: BTreeSet<Name> =
             (0..=self.below(3)).filter_map(|_| Name::from_wire(self.one_of(APEXES)).ok()).collect();
         let mut zones = Vec::new();
@@ -116,8 +124,45 @@ impl<'a> Draw<'a> {
         zones
     }
 
+    /// Draws a change of a zone other than of its SOA: any type, denial and signatures included.
+    pub fn change(&mut self, apex: &Name) -> Option<Change> {
+        let drawn = self.rrset(apex);
+        let kind = self.below(8);
+        let mut rrset = drawn?;
+        let rdata = match kind {
+            0 => {
+                rrset.rtype = RecordType::NSEC;
+                [&self.target()[..], &[0, 1, 0x40]].concat()
+            }
+            1 => {
+                rrset.rtype = RecordType::NSEC3;
+                let digit = self.one_of(b"0123cv");
+                rrset.owner = apex.with_label(&[digit; 32]).ok()?;
+                [&[1, 0, 0, 0, 0, 20][..], &[0x11; 20]].concat()
+            }
+            2 => {
+                rrset.owner = apex.clone();
+                rrset.rtype = RecordType::NSEC3PARAM;
+                vec![1, 0, 0, 0, 0]
+            }
+            3 => {
+                let covered = self.one_of(TYPES).0.to_be_bytes();
+                rrset.rtype = RecordType::RRSIG;
+                // One TTL at an owner: a signature's is that of what it covers.
+                [&covered[..], &[13, 1], &[0; 14], apex.as_wire(), &[7]].concat()
+            }
+            _ => rrset.rdata.first().to_vec(),
+        };
+        rrset.rdata = RdataList::new([rdata]).ok()?;
+        rrset.ttl_s = 300;
+        if self.below(3) == 0 {
+            return Some(Change::Delete { owner: rrset.owner, rtype: rrset.rtype });
+        }
+        Some(Change::Put(rrset))
+    }
+
     /// Draws a question: for any name, or for one at or below an owner in the zones.
-    pub fn question(&mut self, zones: &[(Name, Vec<Rrset>)]) -> Question {
+    pub fn question(&mut self, zones: &[ZoneData]) -> Question {
         let mut qname = self.wire_name();
         let zone = zones.get(usize::from(self.below(zones.len() as u8)));
         let place = usize::from(self.below(u8::MAX));
@@ -143,7 +188,7 @@ impl<'a> Draw<'a> {
 }
 
 /// Makes a zone's SOA record.
-fn soa(apex: &Name, ttl_s: u32) -> Option<Rrset> {
+pub fn soa(apex: &Name, ttl_s: u32) -> Option<Rrset> {
     let mut rdata = b"\x02ns\x07example\0\x04Host\x07example\0".to_vec();
     for number in [1_u32, 2, 3, 4, 100] {
         rdata.extend_from_slice(&number.to_be_bytes());

@@ -4,7 +4,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 
 use super::compare::difference;
-use super::sample::{Draw, Question};
+use super::sample::{Draw, Question, ZoneData};
 use super::sign::{Chain, sign};
 use super::*;
 use crate::catalog::{Catalog, CatalogChange};
@@ -15,9 +15,6 @@ use crate::zone::{HashSeed, build};
 const SEED: HashSeed = HashSeed(1);
 /// Questions put to each catalog.
 const QUESTIONS: usize = 40;
-
-/// A zone's apex and RRsets.
-type ZoneData = (Name, Vec<Rrset>);
 
 /// Makes a query over TCP.
 fn query(question: &Question) -> Vec<u8> {

@@ -1,0 +1,201 @@
+//! Any packet gets the right drop or a reply that keeps its limits, and the oracle's answer.
+//!
+//! The first octet says how: as raw octets, or a well-formed query drawn from the rest, perhaps with
+//! one octet changed; over UDP or TCP.
+
+#![no_main]
+
+use std::sync::{Arc, LazyLock};
+
+use aspen_dns::answer::oracle::Oracle;
+use aspen_dns::answer::oracle::compare::difference;
+use aspen_dns::answer::oracle::sample::{Draw, ZoneData};
+use aspen_dns::answer::oracle::sign::{Chain, sign};
+use aspen_dns::catalog::{Catalog, CatalogChange};
+use aspen_dns::name::{Name, wire_len};
+use aspen_dns::record::{RecordType, Rrset, rdata};
+use aspen_dns::responder::{Peer, Responder, ResponderConfig, Transport, Verdict};
+use aspen_dns::zone::{HashSeed, build};
+use hickory_proto::op::{Message, MessageType, OpCode};
+use libfuzzer_sys::fuzz_target;
+
+/// The seed of hashes.
+const SEED: HashSeed = HashSeed(1);
+
+/// What is served, in three forms.
+struct Served {
+    /// The zones.
+    zones: Vec<ZoneData>,
+    /// For the fast answer.
+    catalog: Catalog,
+    /// For the slow one.
+    oracle: Oracle,
+}
+
+/// Owners below an apex, types and RDATA.
+const RECORDS: &[(&str, &str, &str)] = &[
+    ("", "SOA", "ns host 1 2 3 4 60"),
+    ("", "NS", "ns"),
+    ("", "MX", "10 a"),
+    ("a", "A", "192.0.2.1"),
+    ("a", "AAAA", "2001:db8::1"),
+    ("a", "TXT", "text"),
+    ("b", "CNAME", "a"),
+    ("c", "CNAME", "b"),
+    ("loop", "CNAME", "pool"),
+    ("pool", "CNAME", "loop"),
+    ("*.w", "TXT", "wild"),
+    ("*.w", "MX", "1 a.w"),
+    ("b.w", "A", "192.0.2.2"),
+    ("*.b.w", "CNAME", "x.w"),
+    ("*.c", "CNAME", "x.y.d"),
+    ("*.*.c", "A", "192.0.2.3"),
+    ("b.b.b", "A", "192.0.2.4"),
+    ("d", "DNAME", "w"),
+    ("occluded.d", "A", "192.0.2.5"),
+    ("self", "DNAME", "a.self"),
+    ("*.n", "NS", "a"),
+    ("s", "NS", "a.s"),
+    ("s", "NS", "b.t"),
+    ("s", "DS", "1 8 2 000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"),
+    ("a.s", "A", "192.0.2.6"),
+    ("t", "NS", "b.t"),
+    ("b.t", "AAAA", "2001:db8::2"),
+    ("sub", "NS", "a.sub"),
+    ("a.sub", "A", "192.0.2.7"),
+];
+
+static SERVED: LazyLock<Served> = LazyLock::new(|| {
+    let zone = |apex: &str| {
+        let apex = Name::from_text(apex).expect("a name");
+        let mut rrsets: Vec<Rrset> = Vec::new();
+        for (owner, rtype, text) in RECORDS {
+            let owner = Name::from_text(format!("{owner}.{apex}").trim_start_matches('.'));
+            let (owner, rtype) = (owner.expect("a name"), rtype.parse().expect("a type"));
+            let record = rdata::parse(rtype, text, &apex).expect("RDATA");
+            let same = rrsets.iter().position(|set| set.owner == owner && set.rtype == rtype);
+            let before = same.map(|at| rrsets.swap_remove(at));
+            let before = before.iter().flat_map(|rrset| rrset.rdata.iter().map(<[u8]>::to_vec));
+            let all: Vec<Vec<u8>> = before.chain([record]).collect();
+            rrsets.push(Rrset::new(owner, rtype, 300, all).expect("an RRset"));
+        }
+        (apex, rrsets)
+    };
+    let signed = |apex: &str, chain| {
+        let (apex, rrsets) = zone(apex);
+        let rrsets = sign(&apex, &rrsets, chain);
+        (apex, rrsets)
+    };
+    let zones = vec![
+        zone("example"),
+        signed("a.example", Chain::Nsec3 { has_opt_out: true }),
+        zone("sub.a.example"),
+        signed("b.a.example", Chain::Nsec),
+        signed("other", Chain::Nsec3 { has_opt_out: false }),
+    ];
+    let put = |(apex, rrsets): ZoneData| {
+        CatalogChange::Put(Arc::new(build(apex, SEED, rrsets).expect("a zone")))
+    };
+    let catalog = Catalog::new(SEED).with_changes(zones.iter().cloned().map(put).collect());
+    Served { catalog, oracle: Oracle::new(zones.clone()), zones }
+});
+
+/// Draws a well-formed query, perhaps with one octet changed.
+fn query(draw: &mut Draw<'_>) -> Vec<u8> {
+    let question = draw.question(&SERVED.zones);
+    let mut packet = vec![draw.below(255), 2, draw.below(2), 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    packet.extend_from_slice(&question.qname);
+    packet.extend_from_slice(&question.qtype.0.to_be_bytes());
+    packet.extend_from_slice(&[0, 1]);
+    let size = [0_u16, 512, 600, 1_232, 4_096, 65_535][usize::from(draw.below(6))];
+    let head = [&[0, 0, 41][..], &size.to_be_bytes(), &[0, draw.below(20) / 19]].concat();
+    let flags = [if question.is_dnssec_ok { 0x80 } else { 0 }, 0];
+    match draw.below(4) {
+        0 => {}
+        1 => {
+            packet[11] = 1;
+            packet.extend([&head[..], &flags, b"\0\x04\0\x03\0\0"].concat());
+        }
+        _ => {
+            packet[11] = 1;
+            packet.extend([&head[..], &flags, b"\0\0"].concat());
+        }
+    }
+    if draw.below(8) == 7 {
+        let at = usize::from(draw.below(255)) % packet.len();
+        packet[at] = draw.below(255);
+    }
+    packet
+}
+
+/// Whether the options of an OPT record at the root add up; hickory-proto is lenient there.
+fn has_whole_options(record: &[u8]) -> bool {
+    let Some(len) = record.get(9..11) else { return false };
+    let len = usize::from(u16::from_be_bytes([len[0], len[1]]));
+    let Some(mut options) = record.get(11..11 + len) else { return false };
+    while let [_, _, high, low, rest @ ..] = options {
+        let Some(rest) = rest.get(usize::from(u16::from_be_bytes([*high, *low]))..) else {
+            return false;
+        };
+        options = rest;
+    }
+    options.is_empty()
+}
+
+/// Returns name, type and DO of a packet that is plainly a query for data.
+fn well_formed(packet: &[u8]) -> Option<(Vec<u8>, RecordType, bool)> {
+    let message = Message::from_vec(packet).ok()?;
+    let len = wire_len(packet.get(12..)?).ok()?;
+    let class_at = 12 + len + 2;
+    let tail = packet.get(class_at - 2..class_at + 2)?;
+    let qtype = RecordType(u16::from_be_bytes([tail[0], tail[1]]));
+    let is_query = message.metadata.message_type == MessageType::Query
+        && message.metadata.op_code == OpCode::Query
+        && message.queries.len() == 1
+        && packet[4..6] == [0, 1]
+        && tail[2..] == [0, 1]
+        && message.answers.is_empty()
+        && message.authorities.is_empty()
+        && message.additionals.is_empty()
+        && message.signature.is_none()
+        && message.edns.as_ref().is_none_or(|edns| edns.version() == 0)
+        && (message.edns.is_none() || has_whole_options(&packet[class_at + 2..]))
+        && (!qtype.is_meta() || qtype == RecordType::ANY);
+    let is_dnssec_ok = message.edns.as_ref().is_some_and(|edns| edns.flags().dnssec_ok);
+    is_query.then(|| (packet[12..12 + len].to_vec(), qtype, is_dnssec_ok))
+}
+
+fuzz_target!(|octets: &[u8]| {
+    let Some((&mode, rest)) = octets.split_first() else { return };
+    let packet = if mode & 1 == 0 { rest.to_vec() } else { query(&mut Draw::new(rest)) };
+    let transport = if mode & 2 == 0 { Transport::Udp } else { Transport::Tcp };
+    let identity = (mode & 4 != 0).then(|| "edge-1.example".to_owned());
+    let responder = Responder::new(ResponderConfig { version: identity.clone(), identity });
+    let mut reply = Vec::new();
+    let verdict = responder.respond(&SERVED.catalog, &packet, Peer { transport }, &mut reply);
+    let is_dropped = packet.len() < 12 || packet[2] & 0x80 != 0;
+    let Verdict::Reply(facts) = verdict else {
+        assert!(is_dropped && reply.is_empty());
+        return;
+    };
+    assert!(!is_dropped);
+    let message = Message::from_vec(&reply).expect("hickory-proto reads the reply");
+    assert_eq!(u16::from(message.metadata.response_code), facts.rcode);
+    assert_eq!((&reply[..2], reply[2] & 0xf8), (&packet[..2], packet[2] & 0x78 | 0x80));
+    if message.queries.len() == 1 {
+        let len = wire_len(&reply[12..]).expect("a name") + 4;
+        assert_eq!(reply[12..12 + len], packet[12..12 + len]);
+    }
+    let limit = match transport {
+        Transport::Udp if packet[10..12] == [0, 0] => 512,
+        Transport::Udp => 1_232,
+        Transport::Tcp => 65_535,
+    };
+    assert!(reply.len() <= limit, "{} octets", reply.len());
+    let Some((qname, qtype, is_dnssec_ok)) = well_formed(&packet) else { return };
+    if !facts.is_truncated {
+        let expected = SERVED.oracle.answer(&qname, qtype, is_dnssec_ok);
+        let difference = difference(&expected, &reply);
+        assert!(difference.is_none(), "{qtype}\n{}", difference.unwrap_or_default());
+    }
+});
