@@ -449,3 +449,11 @@ pub const SYNC_RETRY_MS_MIN: u64 = 200;
 pub const SYNC_RETRY_MS_MAX: u64 = 5_000;
 /// Milliseconds between two reconciliations with all peers, and half as many more at random.
 pub const RECONCILE_MS: u64 = 30_000;
+/// Milliseconds for which one file of an edge's journal is written before the other is. By then
+/// the document store has long written the entries out.
+pub const JOURNAL_TURN_MS: u64 = 3_000;
+/// Octets of a journal's file after which the other is written.
+pub const JOURNAL_OCTETS_MAX: u64 = 64 << 20;
+/// Octets of a key that a journal takes back. A longer one ends the reading.
+pub const JOURNAL_ENTRY_OCTETS_MAX: usize = 16 << 10;
+const _: () = assert!(JOURNAL_ENTRY_OCTETS_MAX > LIVE_KEY_OCTETS_MAX, "a live key fits");

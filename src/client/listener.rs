@@ -15,6 +15,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use iroh::{EndpointAddr, EndpointId, RelayUrl};
+use iroh_blobs::api::Store as BlobStore;
 use iroh_docs::api::Doc;
 use iroh_docs::engine::LiveEvent;
 use iroh_docs::store::{DownloadPolicy, Query};
@@ -27,9 +28,11 @@ use tokio_util::sync::CancellationToken;
 use super::AspenDnsClient;
 use super::apply::Prepared;
 use super::fetch::{Fetched, Fetcher};
+use super::journal::{Journal, JournalEntry};
 use super::link::{LinkEvent, Links};
 use super::mailbox::Mailbox;
 use super::supervisor::{Action, Supervisor};
+use crate::feed::key::{LIVE_PREFIX, ZONE_PREFIX};
 use crate::limits::{DOCS_CALL_MS_MAX, FETCHES_MAX, INLINE_CHANGES_MAX, LISTENER_TICK_MS};
 use crate::mesh::Mesh;
 use crate::sync::batch::{ZoneBatch, ZoneStep};
@@ -81,8 +84,14 @@ pub async fn spawn_dns_sync_listener(
     let links = Links::spawn(endpoint, peers, &link_sender, &stop);
     let (answer_sender, answers) = mpsc::unbounded_channel();
     let fetcher = Fetcher::new(mesh.blobs().clone(), links.clone(), answer_sender, stop.clone());
+    let journal = mesh.dir().map(|dir| Journal::open(dir, &ticket.namespace));
+    let (journal, remembered) = journal.unzip();
     let worker = Worker {
         client,
+        blobs: mesh.blobs().clone(),
+        journal,
+        remembered: remembered.unwrap_or_default(),
+        is_flush_wanted: false,
         doc,
         mailbox,
         links,
@@ -133,6 +142,14 @@ struct Worker {
     doc: Doc,
     /// What has arrived.
     mailbox: Arc<Mailbox>,
+    /// Where contents are kept.
+    blobs: BlobStore,
+    /// Live entries that the replica may not have written out yet.
+    journal: Option<Journal>,
+    /// What the journal held at the start.
+    remembered: Vec<JournalEntry>,
+    /// A manifest has arrived: before it shows, the replica is written out.
+    is_flush_wanted: bool,
     /// Connections to the ticket's peers.
     links: Links,
     /// Fetches contents.
@@ -210,6 +227,9 @@ impl Worker {
         self.fetcher.fetch(&hashes);
         while self.building.is_none() {
             let Some(batches) = self.client.core().poll_batch(now_ms) else { break };
+            if std::mem::take(&mut self.is_flush_wanted) {
+                self.flush().await;
+            }
             let client = Arc::clone(&self.client);
             if is_short(&batches) {
                 let prepared = batches.into_iter().map(|batch| client.prepare(batch)).collect();
@@ -233,6 +253,16 @@ impl Worker {
         self.client.tell_progress();
     }
 
+    /// Has the replica and its contents written out, so that a restart finds what will be served.
+    async fn flush(&self) {
+        // A listing reads what is on disk, so the store writes out what is not.
+        let listed = self.doc.get_many(Query::all().limit(1).build()).await;
+        let synced = self.blobs.sync_db().await;
+        if listed.is_err() || synced.is_err() {
+            tracing::warn!("the replica could not be written out");
+        }
+    }
+
     /// Publishes what the building thread has computed.
     fn publish_built(&mut self, built: Option<Vec<Prepared>>) {
         self.building = None;
@@ -251,7 +281,18 @@ impl Worker {
             self.supervisor.handle_heard(now);
         }
         for entry in &arrived.entries {
+            let key = entry.key();
+            self.is_flush_wanted |= key.starts_with(ZONE_PREFIX.as_bytes());
+            if let Some(journal) = &mut self.journal
+                && key.starts_with(LIVE_PREFIX.as_bytes())
+                && entry.content_len() > 0
+            {
+                journal.push(entry);
+            }
             self.take_entry(entry, Origin::Event);
+        }
+        if let Some(journal) = &mut self.journal {
+            journal.write();
         }
         for peer in arrived.neighbors_up {
             self.supervisor.handle_neighbor_up(peer);
@@ -299,6 +340,18 @@ impl Worker {
         let is_reconciled = std::mem::take(&mut self.is_reconciled);
         let now_ms = self.client.now_ms();
         self.client.core().handle_scan_started(now_ms);
+        for entry in std::mem::take(&mut self.remembered) {
+            let entry = FeedEntry {
+                key: &entry.key,
+                author: entry.author,
+                hash: entry.hash,
+                len: entry.len,
+                timestamp_us: entry.timestamp_us,
+                origin: Origin::Scan,
+                content: None,
+            };
+            self.client.core().handle_entry(&entry, now_ms);
+        }
         let query = Query::all().include_empty().build();
         let mut entries = match docs_result(self.doc.get_many(query).await) {
             Ok(entries) => std::pin::pin!(entries),
