@@ -10,7 +10,7 @@
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, Hasher};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::OwnedMutexGuard;
@@ -37,6 +37,8 @@ pub struct DnsStore {
     hasher: std::hash::RandomState,
     /// Apexes that batches were about: a guess of which locks the next one needs.
     hints: Mutex<HashSet<Name>>,
+    /// The store itself, for the sweep, which must not keep it open.
+    pub(super) this: Weak<Self>,
 }
 
 /// What one commit is to do.
@@ -59,7 +61,8 @@ impl DnsStore {
     ///
     /// Must be called within a tokio runtime.
     pub fn new(kv: Arc<dyn KeyValueStore>) -> Arc<Self> {
-        let store = Arc::new(Self {
+        let store = Arc::new_cyclic(|this| Self {
+            this: this.clone(),
             kv,
             in_flight: Arc::default(),
             locks: (0..ZONE_LOCKS).map(|_| Arc::default()).collect(),
@@ -137,14 +140,10 @@ impl DnsStore {
     ///
     /// # Errors
     /// As [`DnsStore::apply`].
-    pub async fn delete_zone(self: &Arc<Self>, apex: &Name) -> Result<Option<u64>, StoreError> {
+    pub async fn delete_zone(&self, apex: &Name) -> Result<Option<u64>, StoreError> {
         let delete = Operation::DeleteZone { apex: apex.clone() };
         let committed = self.apply(vec![delete].into()).await?;
-        if committed.changed == 0 {
-            return Ok(None);
-        }
-        self.spawn_sweep();
-        Ok(Some(committed.revision))
+        Ok((committed.changed > 0).then_some(committed.revision))
     }
 
     /// Switches a zone to the rows of an import.
@@ -201,7 +200,7 @@ impl DnsStore {
         built: Built,
         locks: Vec<OwnedMutexGuard<()>>,
     ) -> Result<Option<Committed>, StoreError> {
-        let Built { commit, zones, changed } = built;
+        let Built { commit, zones, changed, has_swept } = built;
         let flight = self.in_flight.register(&commit);
         let pending = self.kv.submit(commit).await?;
         // The next writer of these zones builds on this commit while it is in flight.
@@ -209,6 +208,9 @@ impl DnsStore {
         match pending.wait().await {
             Ok(revision) => {
                 flight.land();
+                if has_swept {
+                    self.spawn_sweep();
+                }
                 Ok(Some(Committed { revision, changed, zones }))
             }
             Err(KvError::Conflict { .. }) => Ok(None),

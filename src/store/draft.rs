@@ -245,7 +245,12 @@ impl<'a> Draft<'a> {
             zone.put_settings(settings.clone());
             return Ok(());
         }
-        slot.zone = Some(ZoneDraft::new(settings.clone(), self.now_ms));
+        let mut zone = ZoneDraft::new(settings.clone(), self.now_ms);
+        // A zone that the same batch deletes and makes again keeps its serial rising.
+        if let Some(base) = &slot.base {
+            zone.object.serial = ZoneObject::decode(&base.value)?.serial;
+        }
+        slot.zone = Some(zone);
         self.touch_around(apex).await
     }
 

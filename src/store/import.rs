@@ -11,7 +11,6 @@
 //! **Not here:** the switch (`store::draft`), master files (`record::master`).
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use super::dns_store::{DnsStore, now_ms};
 use super::draft::Staged;
@@ -59,10 +58,11 @@ impl DnsStore {
     /// hears now and then how many RRsets are written.
     ///
     /// # Errors
-    /// [`StoreError::Rule`] for the first RRset that breaks a rule, with nothing changed;
+    /// [`StoreError::Rule`] for the first RRset that breaks a rule, and for settings of another
+    /// zone, with nothing changed; [`StoreError::Settings`];
     /// [`StoreError::ImportLost`]; those of the engine.
     pub async fn import_zone(
-        self: &Arc<Self>,
+        &self,
         apex: &Name,
         rrsets: Vec<Rrset>,
         settings: Option<ZoneSettings>,
@@ -77,6 +77,10 @@ impl DnsStore {
         };
         if let Some(settings) = &settings {
             settings.check()?;
+            if settings.apex != *apex {
+                let (owner, apex) = (settings.apex.clone(), apex.clone());
+                return Err(RuleError::OutOfZone { owner, apex }.into());
+            }
         }
         let (generation, zone) = (rand::random(), apex.clone());
         let prepare = move || prepare(&zone, rrsets, generation, records_max, now_ms());
@@ -88,8 +92,8 @@ impl DnsStore {
         };
         if outcome.is_err() {
             self.give_up(&staged).await;
+            self.spawn_sweep();
         }
-        self.spawn_sweep();
         Ok(outcome?.revision)
     }
 
@@ -153,9 +157,9 @@ impl DnsStore {
     }
 
     /// Starts a task that sweeps what is to be swept now, then ends.
-    pub(super) fn spawn_sweep(self: &Arc<Self>) {
+    pub(super) fn spawn_sweep(&self) {
         // The task holds no store: one that is dropped meanwhile must close its file.
-        let store = Arc::downgrade(self);
+        let store = self.this.clone();
         tokio::spawn(async move {
             loop {
                 let Some(store) = store.upgrade() else { return };

@@ -18,7 +18,8 @@ pub enum SerialPolicy {
     Date,
 }
 
-/// Returns the serial of the next commit, made at `now_ms` milliseconds since 1970.
+/// Returns the serial of the next commit, made at `now_ms` milliseconds since 1970; `current` is 0
+/// for a zone that had none.
 pub fn next_serial(current: u32, policy: SerialPolicy, now_ms: u64) -> u32 {
     let wanted = match policy {
         SerialPolicy::Increment => None,
@@ -34,11 +35,6 @@ pub fn next_serial(current: u32, policy: SerialPolicy, now_ms: u64) -> u32 {
     });
     debug_assert!(is_newer(next, current));
     next
-}
-
-/// Returns the first serial of a zone that is made at `now_ms`.
-pub fn first_serial(policy: SerialPolicy, now_ms: u64) -> u32 {
-    next_serial(0, policy, now_ms)
 }
 
 /// Whether serial `a` is newer than `b` (RFC 1982 section 3.2).

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use aspen_dns::name::Name;
 use aspen_dns::record::{RecordType, Rrset};
-use aspen_dns::store::kv::KvError;
+use aspen_dns::store::kv::{Commit, KeyRange, KeyValueStore, KvError};
 use aspen_dns::store::redb::RedbStore;
 use aspen_dns::store::zone_settings::ZoneSettings;
-use aspen_dns::store::{DnsStore, Operation};
+use aspen_dns::store::{DnsStore, Operation, StoreError};
 
 use crate::fixture::{
     Fixture, apply, contents, fixture, listing, name, next, operation, rrset, show_commit,
@@ -184,6 +184,59 @@ async fn w_26_settings_take_effect_and_the_serial_only_rises() {
         assert_eq!(show_commit(&next(&mut commits).await), shown);
     }
     assert_eq!(s.get_zone(&apex).await.unwrap().unwrap().serial, 6);
+}
+
+#[tokio::test]
+async fn w_30_what_does_not_parse_is_an_error_and_never_not_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Arc::new(RedbStore::open(&dir.path().join("store.redb")).unwrap());
+    let s = DnsStore::new(engine.clone());
+    apply(&s, "+zone example.com\n+ www.example.com A 192.0.2.1").await.unwrap();
+    let range = KeyRange { start: Vec::new(), end: vec![u8::MAX] };
+    let unreadable = |error| matches!(error, StoreError::Kv(KvError::Unreadable { .. }));
+    let (www, apex) = (name("www.example.com"), name("example.com"));
+    // The rows first, then the zone object.
+    for first in [b'r', b'Z'] {
+        let entries = engine.range(&range, None, 100).await.unwrap().entries;
+        let damaged = entries.into_iter().filter(|(key, _)| key[0] == first);
+        let puts = damaged.map(|(key, _)| (key, b"?".to_vec())).collect();
+        engine.commit(Commit { puts, ..Commit::default() }).await.unwrap();
+        assert!(unreadable(s.get_record(&www, RecordType::A).await.unwrap_err()));
+        assert!(unreadable(s.records_at(&www).await.unwrap_err()));
+        assert!(unreadable(s.records(&apex, None, 9).await.unwrap_err()));
+        assert!(unreadable(s.set_record(rrset("www.example.com A 192.0.2.2")).await.unwrap_err()));
+    }
+    assert!(unreadable(s.get_zone(&apex).await.unwrap_err()));
+    assert!(unreadable(s.list_zones(None, 9).await.unwrap_err()));
+}
+
+#[tokio::test]
+async fn a_zone_made_anew_by_one_batch_is_empty_and_its_serial_rises() {
+    let f = fixture();
+    let s = &f.store;
+    apply(s, "+zone example.com\n+ a.example.com A 192.0.2.1").await.unwrap();
+    apply(s, "+ b.example.com A 192.0.2.1").await.unwrap();
+    apply(s, "-zone example.com\n+zone example.com\n+ c.example.com A 192.0.2.1").await.unwrap();
+    let expected =
+        ["example.com SOA 3", "example.com NS ns1.example.com.", "c.example.com A 192.0.2.1"];
+    assert_eq!(contents(s, "example.com").await, expected);
+    assert_eq!(s.get_zone(&name("example.com")).await.unwrap().unwrap().rrset_count, 3);
+}
+
+#[tokio::test]
+async fn what_a_deleted_zone_leaves_behind_is_swept() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Arc::new(RedbStore::open(&dir.path().join("store.redb")).unwrap());
+    let s = DnsStore::new(engine.clone());
+    apply(&s, "+zone example.com\n+ www.example.com A 192.0.2.1").await.unwrap();
+    apply(&s, "-zone example.com").await.unwrap();
+    let range = KeyRange { start: vec![b'a'], end: vec![u8::MAX] };
+    let swept = async {
+        while !engine.range(&range, None, 9).await.unwrap().entries.is_empty() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), swept).await.unwrap();
 }
 
 #[tokio::test]

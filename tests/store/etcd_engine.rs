@@ -217,6 +217,18 @@ async fn no_acknowledged_commit_is_lost_when_the_leader_is_killed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn w_31_reads_and_writes_go_on_at_the_members_that_are_left() {
+    let Some(mut cluster) = Cluster::start(3) else { return };
+    let store = EtcdStore::connect(cluster.config("p/")).await.unwrap();
+    let revision = store.commit(puts(&[("A", "1")])).await.unwrap();
+    // Whichever member is in use, it goes, and the next one is asked.
+    cluster.kill(0);
+    assert_eq!(store.get(b"A").await.unwrap().unwrap().revision, revision);
+    let later = store.commit(puts(&[("A", "2")])).await.unwrap();
+    assert_eq!(store.get(b"A").await.unwrap().unwrap().revision, later);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_authorities_share_a_cluster() {
     use crate::fixture::{contents, name, rrset};
     use aspen_dns::store::zone_settings::ZoneSettings;

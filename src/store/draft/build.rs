@@ -13,7 +13,7 @@ use crate::store::keys;
 use crate::store::kv::{Commit, Cursor, KeyRange, Precondition};
 use crate::store::operation::StoreError;
 use crate::store::rules::{RuleError, check_owner};
-use crate::store::serial::{first_serial, next_serial};
+use crate::store::serial::next_serial;
 use crate::store::view::View;
 use crate::store::zone_object::written_serial;
 
@@ -26,6 +26,8 @@ pub(in crate::store) struct Built {
     pub(in crate::store) zones: Vec<(Name, u32)>,
     /// RRsets and zones that change.
     pub(in crate::store) changed: u64,
+    /// Whether it leaves rows behind that are to be swept.
+    pub(in crate::store) has_swept: bool,
 }
 
 impl Draft<'_> {
@@ -51,6 +53,7 @@ impl Draft<'_> {
             if !slot.is_touched {
                 continue;
             }
+            built.has_swept |= !slot.swept.is_empty();
             for generation in &slot.swept {
                 let value = import::swept_marker();
                 built.commit.puts.push((keys::generation_key(*generation), value));
@@ -134,10 +137,10 @@ impl Draft<'_> {
     fn serial_after(&self, zone: &ZoneDraft) -> u32 {
         let (object, policy) = (&zone.object, zone.object.settings.serial_policy);
         match zone.written_serial {
-            Some(written) if zone.is_new => written,
+            // Without a serial before, there is none to be newer than.
+            Some(written) if object.serial == 0 => written,
             Some(written) => written_serial(object.serial, written)
                 .unwrap_or_else(|| next_serial(object.serial, policy, self.now_ms)),
-            None if zone.is_new => first_serial(policy, self.now_ms),
             None => next_serial(object.serial, policy, self.now_ms),
         }
     }
