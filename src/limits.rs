@@ -371,15 +371,15 @@ const _: () = assert!(
 );
 const _: () = assert!(ETCD_SLOT_AGE_MS_MAX > 100 * ETCD_RETRY_MS_MAX, "no live commit is swept");
 
-/// Milliseconds that one dial of a ticket's peer may take. A round trip around the world takes 300.
-pub const LINK_DIAL_MS: u64 = 600;
-/// Milliseconds between two dials of a peer that is away. It is found within a second of its return.
-pub const LINK_REDIAL_MS: u64 = 200;
+/// Milliseconds that one dial of a ticket's peer may take: some round trips around the world.
+pub const LINK_DIAL_MS: u64 = 1_500;
+/// Milliseconds between two dials of a peer that is away. A dial costs one packet.
+pub const LINK_REDIAL_MS: u64 = 250;
 /// Milliseconds without a packet after which a ticket's peer counts as away.
-pub const LINK_IDLE_MS: u32 = 900;
+pub const LINK_IDLE_MS: u32 = 700;
 /// Milliseconds between the packets that keep a link alive.
-pub const LINK_KEEP_ALIVE_MS: u64 = 250;
-const _: () = assert!(LINK_DIAL_MS + LINK_REDIAL_MS < 1_000, "a peer is found within a second");
+pub const LINK_KEEP_ALIVE_MS: u64 = 200;
+const _: () = assert!(LINK_REDIAL_MS < 1_000, "a peer is found within a second");
 const _: () = assert!(LINK_KEEP_ALIVE_MS * 3 < LINK_IDLE_MS as u64, "two lost packets are no loss");
 
 /// Entries that may wait for the edge. Past it all are dropped and the replica is scanned.
@@ -395,7 +395,8 @@ pub const FETCH_NEIGHBORS_MAX: u32 = 16;
 
 /// Milliseconds between two heartbeats of a feed.
 pub const BEAT_MS: u64 = 2_000;
-/// Milliseconds after a change until the heartbeat names it.
+/// Milliseconds without a change after which the heartbeat names the last one. While changes come
+/// in they speak for themselves, and a heartbeat would hold them up.
 pub const BEAT_AFTER_CHANGE_MS: u64 = 200;
 /// Milliseconds between two looks at what is due in a feed.
 pub const EXPORT_TICK_MS: u64 = 100;

@@ -128,6 +128,7 @@ async fn a_restarted_exporter_writes_only_what_is_missing() {
     edge.wait_address("www.example", 2).await;
     edge.wait_outcome("other.example", &Outcome::NoName).await;
     edge.client.wait_revision(revision, PATIENCE).await.expect("the revision");
+    authority.wait_exported(revision).await;
     let status = *authority.exporter.status().borrow();
     assert_eq!(status.manifests_written, 2, "one removed, one new: {status:?}");
     edge.stop().await;

@@ -5,7 +5,7 @@
 //! of a second, and while a peer is away it is dialed several times a second, which costs one
 //! packet each. Replication itself would notice a killed peer after seconds and never redial.
 //!
-//! **Invariant:** one dial per peer at a time; every dial ends within [`LINK_DIAL_MS`].
+//! **Invariant:** a dial every [`LINK_REDIAL_MS`] at most; each ends within [`LINK_DIAL_MS`].
 //! **Not here:** what is done about a lost peer (`listener`), what is fetched (`fetch`).
 
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use iroh::endpoint::{ConnectOptions, Connection, QuicTransportConfig, VarInt};
 use iroh::{Endpoint, EndpointAddr, EndpointId};
 use iroh_blobs::ALPN as BLOBS_ALPN;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::limits::{LINK_DIAL_MS, LINK_IDLE_MS, LINK_KEEP_ALIVE_MS, LINK_REDIAL_MS};
@@ -78,16 +79,35 @@ impl Links {
     /// Keeps a connection to one peer, for ever.
     async fn hold(self, peer: EndpointAddr, events: mpsc::UnboundedSender<LinkEvent>) {
         loop {
-            let Some(connection) = dial(&self.endpoint, peer.clone()).await else {
-                tokio::time::sleep(Duration::from_millis(LINK_REDIAL_MS)).await;
-                continue;
-            };
+            let connection = self.dial_until_up(&peer).await;
             self.connections.insert(peer.id, connection.clone());
             let _ = events.send(LinkEvent::Up(peer.id));
             let reason = connection.closed().await;
             tracing::debug!(peer = %peer.id.fmt_short(), %reason, "link lost");
             self.connections.remove(&peer.id);
             let _ = events.send(LinkEvent::Down(peer.id));
+        }
+    }
+
+    /// Dials a peer until it answers. A new dial begins while those before it still wait: the
+    /// first packet of one that began too early is repeated only after a second.
+    async fn dial_until_up(&self, peer: &EndpointAddr) -> Connection {
+        let mut dials = JoinSet::new();
+        loop {
+            let (endpoint, peer) = (self.endpoint.clone(), peer.clone());
+            dials.spawn(async move { dial(&endpoint, peer).await });
+            let pause = tokio::time::sleep(Duration::from_millis(LINK_REDIAL_MS));
+            tokio::pin!(pause);
+            loop {
+                tokio::select! {
+                    Some(dialed) = dials.join_next() => {
+                        if let Ok(Some(connection)) = dialed {
+                            return connection;
+                        }
+                    }
+                    () = &mut pause => break,
+                }
+            }
         }
     }
 }

@@ -59,8 +59,8 @@ pub(super) struct ExportTask {
     builds: JoinSet<(Name, Result<Option<BuiltBase>, ExportError>)>,
     /// When the heartbeat is due next.
     beat_due: Instant,
-    /// What the last heartbeat said.
-    beat_revision: Revision,
+    /// When the last heartbeat was written.
+    beat_at: Instant,
 }
 
 impl ExportTask {
@@ -85,7 +85,7 @@ impl ExportTask {
             queue: VecDeque::new(),
             builds: JoinSet::new(),
             beat_due: Instant::now(),
-            beat_revision: Revision::default(),
+            beat_at: Instant::now(),
         }
     }
 
@@ -283,7 +283,7 @@ impl ExportTask {
         }
         self.seen = last;
         let soon = Instant::now() + Duration::from_millis(BEAT_AFTER_CHANGE_MS);
-        self.beat_due = self.beat_due.min(soon);
+        self.beat_due = soon.min(self.beat_at + Duration::from_millis(BEAT_MS));
         Ok(())
     }
 
@@ -402,9 +402,9 @@ impl ExportTask {
             zone_count: present.count() as u64,
         };
         self.doc.put(key::terminate(key::BEAT_KEY), beat.to_octets()).await?;
-        self.beat_revision = beat.revision;
+        self.beat_at = Instant::now();
         self.status.zone_count = beat.zone_count;
-        self.beat_due = Instant::now() + Duration::from_millis(BEAT_MS);
+        self.beat_due = self.beat_at + Duration::from_millis(BEAT_MS);
         Ok(())
     }
 
