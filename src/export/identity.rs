@@ -77,9 +77,13 @@ impl Identity {
     fn to_text(&self) -> String {
         let namespace_secret = HEXLOWER.encode(&self.namespace.to_bytes());
         let author_secret = HEXLOWER.encode(&self.author.to_bytes());
-        format!(
-            "{{\n  \"namespace_secret\": \"{namespace_secret}\",\n  \"author_secret\": \"{author_secret}\"\n}}"
-        )
+        [
+            "{".to_owned(),
+            format!("  \"namespace_secret\": \"{namespace_secret}\","),
+            format!("  \"author_secret\": \"{author_secret}\""),
+            "}".to_owned(),
+        ]
+        .join("\n")
     }
 }
 
