@@ -53,6 +53,16 @@ pub const FREE_RETIRED_MS: u64 = 200;
 pub const FOLLOW_RETRY_MS: u64 = 500;
 /// Milliseconds that each part of a node may take to end. Past it, it is dropped as it is.
 pub const STOP_MS: u64 = 5_000;
+/// Commits whose time to the answer is being measured at once. Further ones are not measured.
+pub const COMMITS_TIMED_MAX: u32 = 256;
+/// Seconds after which a commit that is not answered yet is no longer measured.
+pub const COMMIT_WAIT_S_MAX: u64 = 60;
+/// Seconds that a node waits before it says that it is ready, for its own edge to have caught up.
+pub const READY_WAIT_S_MAX: u64 = 120;
+/// RRsets that are read from a published zone at once.
+pub const API_PAGE_RRSETS: usize = 500;
+/// Feeds with sets of zones of their own. Each is a namespace that every commit is written to.
+pub const FEEDS_MAX: u32 = 64;
 /// Octets of one zone file from disk. Longer: an error.
 pub const ZONE_FILE_OCTETS_MAX: u64 = 4 << 30;
 

@@ -86,7 +86,7 @@ pub struct Flags {
         long,
         env = "ASPEN_LOG",
         value_name = "LEVEL",
-        default_value = "info,iroh=warn,iroh_docs=warn,iroh_gossip=warn,iroh_blobs=warn",
+        default_value = LOG_DEFAULT,
         hide_default_value = true
     )]
     pub log: String,
@@ -318,6 +318,8 @@ fn parse_short_text(text: &str) -> Result<String, FlagError> {
 const DNS_LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5_300);
 /// Where the API listens if nothing is said.
 const API_LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8_053);
+/// What is logged if nothing is said: of the transport only what went wrong for good.
+const LOG_DEFAULT: &str = "error,aspen_dns=info";
 /// Octets of the texts that replies carry: they must not push an answer out of a reply.
 const SHORT_TEXT_OCTETS_MAX: usize = 64;
 /// Characters of a bad value that its error line repeats.

@@ -2,6 +2,12 @@
 //!
 //! **Not here:** the parts that it puts together (`store`, `export`, `client`, `serve`).
 
+pub mod api;
 pub mod config;
+pub mod feeds;
+pub mod follow;
+pub mod metrics;
+pub mod origin;
 pub mod run;
+pub mod state;
 pub mod zone_files;

@@ -168,7 +168,8 @@ pub(crate) enum RecordCommand {
     /// Set an RRset: it then holds exactly the records given.
     #[command(after_help = "\
 Each argument after the TTL is one record in presentation form. If that does not read, all of
-them together are one record. TXT data without quotes is taken as it is.
+them together are one record. TXT data without quotes is taken as it is. Data that begins with a
+dash comes after \"--\".
 
 Examples:
   aspen-dns record set www.example.com A 300 192.0.2.1 192.0.2.2
@@ -183,7 +184,7 @@ Examples:
         /// TTL in seconds.
         ttl: u32,
         /// The records.
-        #[arg(required = true, allow_hyphen_values = true)]
+        #[arg(required = true, allow_negative_numbers = true)]
         rdata: Vec<String>,
     },
     /// Print an RRset; exit 1 when there is none.

@@ -1,5 +1,6 @@
 //! `aspen-node`: a DNS node. Reads its flags, sets up its log, runs.
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use aspen_dns::node::config::{self, Flags};
@@ -24,7 +25,9 @@ fn main() -> ExitCode {
 fn start(flags: &Flags) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&flags.log)
         .map_err(|error| anyhow::anyhow!("--log {:?}: {error}", flags.log))?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let is_terminal = std::io::stderr().is_terminal();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(is_terminal);
+    log.with_writer(std::io::stderr).init();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(run::run(flags));
     // A thread that still works on a dropped request must not keep the process.

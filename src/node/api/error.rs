@@ -1,0 +1,243 @@
+//! What the API refuses, as status and JSON body.
+//!
+//! PowerDNS's shape: `{"error": "…", "errors": ["…"]}`; its clients decide by the status.
+//!
+//! **Invariant:** every refusal names the rule; none repeats more of the request than a name.
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+use crate::name::{Name, NameError};
+use crate::record::rdata::RdataError;
+use crate::record::rtype::ParseRecordTypeError;
+use crate::record::{RecordType, RrsetError};
+use crate::store::kv::KvError;
+use crate::store::{StoreError, rules::RuleError};
+
+/// Why a request is not done.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ApiError {
+    /// No key, or a wrong one.
+    #[error("the X-API-Key header holds no valid key")]
+    Unauthorized,
+    /// An unknown path below `/api`.
+    #[error("there is no such path")]
+    NoSuchPath,
+    /// A path that exists has no such method.
+    #[error("this path has no such method")]
+    NoSuchMethod,
+    /// An unknown zone.
+    #[error("could not find zone {apex}")]
+    NoSuchZone {
+        /// The zone asked for.
+        apex: Name,
+    },
+    /// An unknown RRset.
+    #[error("there is no RRset {owner} {rtype}")]
+    NoSuchRrset {
+        /// Its owner name.
+        owner: Name,
+        /// Its type.
+        rtype: RecordType,
+    },
+    /// PowerDNS knows one server only.
+    #[error("could not find server {id:?}; it is always localhost")]
+    NoSuchServer {
+        /// What was asked for.
+        id: String,
+    },
+    /// A zone that is to be created exists.
+    #[error("zone {apex} already exists")]
+    ZoneExists {
+        /// Its apex.
+        apex: Name,
+    },
+    /// A write at a node that has no store.
+    #[error("this node is read-only: write at the authority that it follows")]
+    ReadOnly,
+    /// The body is no JSON of the shape needed.
+    #[error("the body is not what this path takes: {0}")]
+    Json(#[from] serde_json::Error),
+    /// A value of the query string or of a header does not read.
+    #[error("{field} {value:?} is not {wanted}")]
+    BadValue {
+        /// Which value.
+        field: &'static str,
+        /// What it was.
+        value: String,
+        /// What it may be.
+        wanted: &'static str,
+    },
+    /// A field that must be there is missing.
+    #[error("RRset {owner} {rtype}: {field} is missing")]
+    MissingField {
+        /// Owner name of the RRset.
+        owner: Name,
+        /// Its type.
+        rtype: RecordType,
+        /// The field.
+        field: &'static str,
+    },
+    /// A name does not read.
+    #[error("name {text:?}: {source}")]
+    Name {
+        /// What was given.
+        text: String,
+        /// The rule.
+        source: NameError,
+    },
+    /// A type does not read.
+    #[error(transparent)]
+    Type(#[from] ParseRecordTypeError),
+    /// RDATA does not read.
+    #[error("{owner} {rtype}: {source}")]
+    Rdata {
+        /// Owner name of the RRset.
+        owner: Name,
+        /// Its type.
+        rtype: RecordType,
+        /// The rule.
+        source: RdataError,
+    },
+    /// Records do not make an RRset.
+    #[error("{owner} {rtype}: {source}")]
+    Rrset {
+        /// Owner name of the RRset.
+        owner: Name,
+        /// Its type.
+        rtype: RecordType,
+        /// The rule.
+        source: RrsetError,
+    },
+    /// PowerDNS keeps records that it does not serve; we do not.
+    #[error("{owner} {rtype}: a disabled record cannot be kept; leave it out")]
+    DisabledRecord {
+        /// Owner name of the RRset.
+        owner: Name,
+        /// Its type.
+        rtype: RecordType,
+    },
+    /// An owner name is outside the zone that the request is about.
+    #[error("{owner} is not at or below the apex {apex}")]
+    OutOfZone {
+        /// The owner name.
+        owner: Name,
+        /// The apex.
+        apex: Name,
+    },
+    /// A kind of zone that a replicated store has no use for.
+    #[error("a zone of kind {kind:?} cannot be made; use Native or Master")]
+    ZoneKind {
+        /// What was asked for.
+        kind: String,
+    },
+    /// A master file does not read; the text has file, line, column and rule.
+    #[error("{0}")]
+    MasterFile(String),
+    /// The master file is about another zone.
+    #[error("the SOA of the master file belongs to {found}, not to {wanted}")]
+    OtherZone {
+        /// Owner of the SOA.
+        found: Name,
+        /// The zone asked for.
+        wanted: Name,
+    },
+    /// The body is longer than this path takes.
+    #[error("the body has more than {octets_max} octets")]
+    BodyTooLong {
+        /// The limit.
+        octets_max: usize,
+    },
+    /// The client stopped in the middle of its body.
+    #[error("the body broke off")]
+    BodyCutShort,
+    /// Too many long requests at once.
+    #[error("too many imports and exports at once; try again")]
+    Busy,
+    /// A revision was not served in time.
+    #[error("revision {wanted} is not served yet: {served} is")]
+    NotServedYet {
+        /// The revision waited for.
+        wanted: u64,
+        /// The revision served.
+        served: u64,
+    },
+    /// This node gives no tickets.
+    #[error("this node has no feed of its own to give a ticket for")]
+    NoFeed,
+    /// The exporter cannot make a feed.
+    #[error("the feed cannot be made: {0}")]
+    Feed(String),
+    /// The store refused, or failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Whether a commit was refused because something was not as the request took it to be.
+pub(crate) fn is_conflict(error: &StoreError) -> bool {
+    matches!(error, StoreError::PreconditionFailed { .. })
+}
+
+impl ApiError {
+    /// Returns the status that says what kind of refusal it is.
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::NoSuchPath
+            | Self::NoSuchZone { .. }
+            | Self::NoSuchRrset { .. }
+            | Self::NoSuchServer { .. }
+            | Self::NoFeed => StatusCode::NOT_FOUND,
+            Self::NoSuchMethod => StatusCode::METHOD_NOT_ALLOWED,
+            Self::ZoneExists { .. } => StatusCode::CONFLICT,
+            Self::ReadOnly => StatusCode::FORBIDDEN,
+            Self::Json(error) if error.is_data() => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Json(_) | Self::BadValue { .. } | Self::BodyCutShort => StatusCode::BAD_REQUEST,
+            Self::MissingField { .. }
+            | Self::Name { .. }
+            | Self::Type(_)
+            | Self::Rdata { .. }
+            | Self::Rrset { .. }
+            | Self::DisabledRecord { .. }
+            | Self::OutOfZone { .. }
+            | Self::ZoneKind { .. }
+            | Self::MasterFile(_)
+            | Self::OtherZone { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::BodyTooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NotServedYet { .. } => StatusCode::GATEWAY_TIMEOUT,
+            Self::Feed(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Store(error) => store_status(error),
+        }
+    }
+}
+
+/// Returns the status for what the store refuses.
+fn store_status(error: &StoreError) -> StatusCode {
+    match error {
+        StoreError::Rule(RuleError::NoZone { .. }) | StoreError::ZoneUnknown { .. } => {
+            StatusCode::NOT_FOUND
+        }
+        StoreError::Rule(_) | StoreError::Settings(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        StoreError::BatchTooLarge { .. }
+        | StoreError::Kv(KvError::TooManyOperations { .. } | KvError::TooManyOctets { .. }) => {
+            StatusCode::PAYLOAD_TOO_LARGE
+        }
+        StoreError::PreconditionFailed { .. } => StatusCode::PRECONDITION_FAILED,
+        StoreError::Contended { .. } => StatusCode::CONFLICT,
+        StoreError::ImportLost | StoreError::Kv(_) => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let status = self.status();
+        let text = self.to_string();
+        if status.is_server_error() && !matches!(self, Self::Busy | Self::NotServedYet { .. }) {
+            tracing::error!(error = %text, "a request failed");
+        }
+        (status, Json(json!({ "error": text, "errors": [] }))).into_response()
+    }
+}

@@ -1,0 +1,142 @@
+//! Takes a master file and makes a zone what it says, in one commit.
+//!
+//! The whole file is read and checked before anything is written. With `progress=true` the answer
+//! is a line of JSON for each step and the last line says how it ended; without it the answer is
+//! one object and the status tells.
+//!
+//! **Invariant:** a file with an error changes nothing.
+//! **Not here:** the syntax (`record::master`); files that are never stored (`node::zone_files`).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Query, State};
+use axum::response::Response;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use super::error::ApiError;
+use super::powerdns::parse_name;
+use super::stream::{self, Sink, StreamError};
+use super::{Api, read_body, written};
+use crate::limits::API_IMPORT_OCTETS_MAX;
+use crate::name::Name;
+use crate::record::master::{self, MasterOptions, MasterZone};
+use crate::store::DnsStore;
+
+/// `POST …/import?origin=…[&zone=…][&file=…][&progress=true]`.
+pub(crate) async fn import(
+    State(api): State<Arc<Api>>,
+    Query(query): Query<HashMap<String, String>>,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let store = Arc::clone(api.zones().store()?);
+    let permit = api.long_permit()?;
+    let zone = query.get("zone").map(|name| parse_name(name)).transpose()?;
+    let origin = match (query.get("origin"), &zone) {
+        (Some(name), _) => parse_name(name)?,
+        (None, Some(zone)) => zone.clone(),
+        (None, None) => Name::root(),
+    };
+    let file = query.get("file").cloned().unwrap_or_else(|| "body".to_owned());
+    let text = read_body(body, API_IMPORT_OCTETS_MAX).await?;
+    let parsed = parse_elsewhere(text, origin, file, zone).await?;
+    if query.get("progress").is_none_or(|value| value != "true") {
+        let (_keep, value) = (permit, store_zone(&store, parsed, |_| {}).await?);
+        let revision = value["revision"].as_u64().unwrap_or(0);
+        return Ok(written(revision, value));
+    }
+    let writer = |sink| async move {
+        let mut sink: Sink = sink;
+        let result = write_progress(store, parsed, &mut sink).await;
+        (sink, result)
+    };
+    Ok(stream::respond(permit, "application/x-ndjson", writer))
+}
+
+/// Reads a master file; its zone must be `wanted` if that is given.
+///
+/// # Errors
+/// [`ApiError::MasterFile`] with file, line, column and rule, or [`ApiError::OtherZone`].
+pub(crate) fn parse(
+    text: &[u8],
+    origin: &Name,
+    file: &str,
+    wanted: Option<&Name>,
+) -> Result<MasterZone, ApiError> {
+    // No opener: a request must not read the node's files.
+    let options = MasterOptions { file: file.to_owned(), ..MasterOptions::default() };
+    let zone = master::read_zone(text, origin, options, &mut |_| {})
+        .map_err(|error| ApiError::MasterFile(error.to_string()))?;
+    match wanted {
+        Some(wanted) if *wanted != zone.apex => {
+            Err(ApiError::OtherZone { found: zone.apex, wanted: wanted.clone() })
+        }
+        _ => Ok(zone),
+    }
+}
+
+/// Reads a master file on a thread that may be busy for long.
+async fn parse_elsewhere(
+    text: Vec<u8>,
+    origin: Name,
+    file: String,
+    wanted: Option<Name>,
+) -> Result<MasterZone, ApiError> {
+    let parse = move || parse(&text, &origin, &file, wanted.as_ref());
+    tokio::task::spawn_blocking(parse).await.map_err(|_| ApiError::BodyCutShort)?
+}
+
+/// Stores the zone, and writes a line for each step and one for the end.
+async fn write_progress(
+    store: Arc<DnsStore>,
+    parsed: MasterZone,
+    sink: &mut Sink,
+) -> Result<(), StreamError> {
+    let total = parsed.rrsets.len() as u64;
+    let (steps, mut receiver) = mpsc::unbounded_channel();
+    let storing = tokio::spawn(async move {
+        store_zone(&store, parsed, |done| {
+            let _ = steps.send(done);
+        })
+        .await
+    });
+    let line = |value: &Value| format!("{value}\n").into_bytes();
+    sink.write(&line(&json!({ "done": 0, "total": total })));
+    sink.send().await?;
+    while let Some(done) = receiver.recv().await {
+        sink.write(&line(&json!({ "done": done.min(total), "total": total })));
+        sink.send().await?;
+    }
+    let last = match storing.await {
+        Ok(Ok(value)) => value,
+        Ok(Err(error)) => json!({ "error": error.to_string() }),
+        Err(_) => json!({ "error": "the import panicked" }),
+    };
+    sink.write(&line(&last));
+    Ok(())
+}
+
+/// Makes the zone what was read, and returns what was done.
+async fn store_zone(
+    store: &Arc<DnsStore>,
+    parsed: MasterZone,
+    progress: impl Fn(u64) + Send + Sync,
+) -> Result<Value, ApiError> {
+    let records = parsed.record_count;
+    let rrsets = parsed.rrsets.len();
+    let warnings: Vec<String> = parsed.warnings.kept.iter().map(ToString::to_string).collect();
+    let apex = parsed.apex;
+    let revision = store.import_zone(&apex, parsed.rrsets, None, &progress).await?;
+    let serial = store.get_zone(&apex).await?.map(|zone| zone.serial);
+    Ok(json!({
+        "zone": apex.to_fqdn(),
+        "rrsets": rrsets,
+        "records": records,
+        "serial": serial,
+        "revision": revision,
+        "warnings": warnings,
+        "warning_count": parsed.warnings.count,
+    }))
+}

@@ -1,0 +1,294 @@
+//! The HTTP API: zones in PowerDNS's shape, and our own paths for what PowerDNS lacks.
+//!
+//! | path below `/api/v1` | what |
+//! |---|---|
+//! | `servers/localhost/zones[/{zone}]` and around | PowerDNS's zones, so that its clients work |
+//! | `aspen/zones[/{zone}]`, `aspen/records[/{name}/{type}]` | zones with settings; single RRsets |
+//! | `aspen/batch`, `aspen/import` | many changes as one commit; a master file |
+//! | `aspen/tickets`, `aspen/status`, `aspen/wait` | replication |
+//!
+//! Writes say which revision they made, in the header `Aspen-Revision` and in our own bodies.
+//! `If-Match: "R"` makes a write depend on the RRset (or zone) being as revision R left it.
+//!
+//! **Invariant:** nothing but the version list and `/metrics` is answered without the key; no
+//! body is read beyond its path's limit; a node without a store refuses every write.
+//! **Not here:** the rules of the data (`store`), how nodes are put together (`node::run`).
+
+pub mod auth;
+mod error;
+mod import;
+mod listen;
+mod powerdns;
+mod records;
+mod servers;
+mod source;
+mod status;
+mod stream;
+mod zones;
+mod zones_write;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post, put};
+use axum::serve::Listener as _;
+use axum::{Json, Router};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use self::auth::ApiKey;
+use self::error::ApiError;
+use self::listen::BoundedListener;
+use self::source::Zones;
+use crate::limits::{API_BODY_OCTETS_MAX, API_LONG_REQUESTS_MAX};
+use crate::node::state::NodeState;
+
+/// What the handlers work on.
+#[derive(Debug)]
+pub(crate) struct Api {
+    /// The key that requests carry.
+    key: ApiKey,
+    /// Where zones are read and written.
+    zones: Zones,
+    /// The node that the API is about.
+    node: Arc<NodeState>,
+    /// A place for each long request.
+    long: Arc<Semaphore>,
+}
+
+impl Api {
+    /// Returns where zones are read and written.
+    pub(crate) fn zones(&self) -> &Zones {
+        &self.zones
+    }
+
+    /// Returns the node.
+    pub(crate) fn node(&self) -> &Arc<NodeState> {
+        &self.node
+    }
+
+    /// Takes a place among the long requests.
+    ///
+    /// # Errors
+    /// [`ApiError::Busy`].
+    pub(crate) fn long_permit(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+        Arc::clone(&self.long).try_acquire_owned().map_err(|_| ApiError::Busy)
+    }
+}
+
+/// A bound API that does not answer yet.
+#[derive(Debug)]
+pub struct BoundApi {
+    /// The socket.
+    listener: BoundedListener,
+}
+
+/// Binds the API's address.
+///
+/// # Errors
+/// What the system says.
+pub async fn bind(address: SocketAddr) -> io::Result<BoundApi> {
+    Ok(BoundApi { listener: BoundedListener::bind(address).await? })
+}
+
+impl BoundApi {
+    /// Returns the address with the port that was bound.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Answers until `stop`; then ends the connections after their current requests.
+    ///
+    /// # Errors
+    /// What the system says when connections cannot be accepted at all.
+    pub async fn serve(
+        self,
+        key: ApiKey,
+        node: Arc<NodeState>,
+        stop: CancellationToken,
+    ) -> io::Result<()> {
+        axum::serve(self.listener, router(key, node))
+            .with_graceful_shutdown(stop.cancelled_owned())
+            .await
+    }
+}
+
+/// Puts the paths together.
+fn router(key: ApiKey, node: Arc<NodeState>) -> Router {
+    let zones = match &node.store {
+        Some(store) => Zones::Store(Arc::clone(store)),
+        None => Zones::Catalog(node.reader.clone()),
+    };
+    let long = Arc::new(Semaphore::new(API_LONG_REQUESTS_MAX as usize));
+    let api = Arc::new(Api { key, zones, node, long });
+    let locked = Router::new()
+        .route("/", get(servers::version))
+        .nest("/servers", servers_router())
+        .nest("/aspen", aspen_router())
+        .fallback(no_such_path)
+        .layer(middleware::from_fn_with_state(Arc::clone(&api), check_key));
+    Router::new()
+        .route("/metrics", get(status::metrics))
+        .route("/api", get(servers::versions))
+        .nest("/api/v1", locked)
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(no_such_method)
+        .with_state(api)
+}
+
+/// The paths in PowerDNS's shape.
+fn servers_router() -> Router<Arc<Api>> {
+    Router::new()
+        .route("/", get(servers::servers))
+        .route("/{server}", get(servers::server))
+        .route("/{server}/config", get(servers::config))
+        .route("/{server}/statistics", get(servers::statistics))
+        .route("/{server}/search-data", get(servers::search))
+        .route("/{server}/tsigkeys", get(servers::empty_list))
+        .route("/{server}/autoprimaries", get(servers::empty_list))
+        .route("/{server}/zones", get(zones::list).post(zones_write::create))
+        .route(
+            "/{server}/zones/{zone}",
+            get(zones::show)
+                .patch(zones_write::patch)
+                .put(zones_write::replace)
+                .delete(zones_write::remove),
+        )
+        .route("/{server}/zones/{zone}/export", get(zones::export))
+        .route("/{server}/zones/{zone}/notify", put(servers::notify))
+        .route("/{server}/zones/{zone}/metadata", get(servers::empty_list))
+}
+
+/// Our own paths.
+fn aspen_router() -> Router<Arc<Api>> {
+    let set_get_delete = get(records::get).put(records::set).delete(records::remove);
+    let zone = get(records::zone)
+        .post(records::create_zone)
+        .put(records::set_zone)
+        .delete(records::remove_zone);
+    Router::new()
+        .route("/zones", get(records::zones))
+        .route("/zones/{zone}", zone)
+        .route("/zones/{zone}/export", get(zones::export_own))
+        .route("/records", get(records::list))
+        .route("/records/{name}/{rtype}", set_get_delete)
+        .route("/batch", post(records::batch))
+        .route("/import", post(import::import))
+        .route("/tickets", post(status::create_ticket))
+        .route("/status", get(status::status))
+        .route("/wait", get(status::wait))
+}
+
+/// Lets a request pass that carries the key.
+async fn check_key(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+    let given = request.headers().get("X-API-Key").map(HeaderValue::as_bytes);
+    match given {
+        Some(given) if api.key.is_equal(given) => {
+            let response = next.run(request).await;
+            let revision = response.headers().get(REVISION_HEADER);
+            if let Some(revision) = revision.and_then(|value| value.to_str().ok()?.parse().ok()) {
+                api.node.metrics.observe_commit(&api.node.progress, revision);
+            }
+            response
+        }
+        _ => ApiError::Unauthorized.into_response(),
+    }
+}
+
+/// Answers for paths that there are not.
+async fn no_such_path() -> ApiError {
+    ApiError::NoSuchPath
+}
+
+/// Answers for methods that a path does not have.
+async fn no_such_method() -> ApiError {
+    ApiError::NoSuchMethod
+}
+
+/// Checks the name of the server in a path.
+///
+/// # Errors
+/// [`ApiError::NoSuchServer`].
+fn check_server(server: &str) -> Result<(), ApiError> {
+    if server == "localhost" {
+        return Ok(());
+    }
+    Err(ApiError::NoSuchServer { id: server.chars().take(40).collect() })
+}
+
+/// Reads a body of JSON.
+///
+/// # Errors
+/// [`ApiError::BodyTooLong`], [`ApiError::BodyCutShort`] or [`ApiError::Json`].
+async fn read_json<T: DeserializeOwned>(body: Body) -> Result<T, ApiError> {
+    let octets = read_body(body, API_BODY_OCTETS_MAX).await?;
+    // An empty body stands for an object without fields.
+    let octets = if octets.is_empty() { b"{}" } else { octets.as_slice() };
+    Ok(serde_json::from_slice(octets)?)
+}
+
+/// Reads a body of at most `octets_max` octets.
+///
+/// # Errors
+/// [`ApiError::BodyTooLong`] or [`ApiError::BodyCutShort`].
+async fn read_body(body: Body, octets_max: usize) -> Result<Vec<u8>, ApiError> {
+    let mut octets = Vec::new();
+    let mut stream = body.into_data_stream();
+    while let Some(chunk) = n0_future::StreamExt::next(&mut stream).await {
+        let chunk = chunk.map_err(|_| ApiError::BodyCutShort)?;
+        if octets.len() + chunk.len() > octets_max {
+            return Err(ApiError::BodyTooLong { octets_max });
+        }
+        octets.extend_from_slice(&chunk);
+    }
+    Ok(octets)
+}
+
+/// Returns the revision that `If-Match` names, if it names one.
+///
+/// # Errors
+/// [`ApiError::BadValue`] for anything but `*` and one revision, with or without quotes.
+fn if_match(headers: &HeaderMap) -> Result<Option<u64>, ApiError> {
+    let Some(value) = headers.get(header::IF_MATCH) else { return Ok(None) };
+    let text = String::from_utf8_lossy(value.as_bytes());
+    let bare = text.trim().trim_matches('"');
+    if bare == "*" {
+        return Ok(None);
+    }
+    bare.parse().map(Some).map_err(|_| ApiError::BadValue {
+        field: "If-Match",
+        value: text.chars().take(40).collect(),
+        wanted: "a revision",
+    })
+}
+
+/// Adds the header that says which revision a write made.
+fn with_revision(mut response: Response, revision: u64) -> Response {
+    response.headers_mut().insert(REVISION_HEADER, HeaderValue::from(revision));
+    response
+}
+
+/// Answers a write on our own paths.
+fn written(revision: u64, mut body: Value) -> Response {
+    body["revision"] = json!(revision);
+    with_revision(Json(body).into_response(), revision)
+}
+
+/// Answers a write on PowerDNS's paths that has no body.
+fn written_empty(revision: u64) -> Response {
+    with_revision(StatusCode::NO_CONTENT.into_response(), revision)
+}
+
+/// The header that says which revision a write made.
+const REVISION_HEADER: HeaderName = HeaderName::from_static("aspen-revision");

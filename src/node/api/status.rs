@@ -1,0 +1,145 @@
+//! What the node does: status, waiting for a revision, tickets, metrics.
+//!
+//! **Invariant:** a wait ends by [`API_WAIT_S_MAX`].
+//! **Not here:** the numbers themselves (`node::metrics`).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Query, State};
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::response::{IntoResponse as _, Response};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::error::ApiError;
+use super::powerdns::parse_name;
+use super::{Api, read_json};
+use crate::limits::API_WAIT_S_MAX;
+use crate::name::Name;
+use crate::node::metrics;
+
+/// What a ticket is wanted for.
+#[derive(Debug, Deserialize)]
+struct TicketBody {
+    /// The zones; all if it is missing.
+    zones: Option<Vec<String>>,
+}
+
+/// `GET …/status`.
+pub(crate) async fn status(State(api): State<Arc<Api>>) -> Result<Json<Value>, ApiError> {
+    let node = api.node();
+    let catalog = Arc::new(node.reader.load());
+    let revisions = node.progress.now();
+    let stats = node.server.stats();
+    let addresses: Vec<String> = node.dns_addresses().iter().map(ToString::to_string).collect();
+    let mut value = json!({
+        "role": node.role,
+        "version": env!("CARGO_PKG_VERSION"),
+        "uptime_s": node.started_at.elapsed().as_secs(),
+        "dns": addresses,
+        "zones": catalog.zone_count(),
+        "static_zones": node.static_zones,
+        "queries": stats.queries(),
+        "served_revision": revisions.served,
+        "heard_revision": revisions.heard,
+        "behind_revisions": revisions.heard.saturating_sub(revisions.served),
+        "is_healthy": node.server.is_healthy(),
+    });
+    if let Some(store) = &node.store {
+        value["store_revision"] = json!(store.revision().await?);
+    }
+    if let Some(feeds) = &node.feeds {
+        value["feed"] = feeds.status();
+    }
+    if let Some(client) = &node.client {
+        value["sync"] = metrics::sync_value(client);
+    }
+    Ok(Json(value))
+}
+
+/// `GET …/wait[?revision=R][&timeout=S]`: until the node serves the revision, by default the
+/// newest that it has heard of.
+pub(crate) async fn wait(
+    State(api): State<Arc<Api>>,
+    Query(query): Query<HashMap<String, String>>,
+) -> Result<Response, ApiError> {
+    let node = api.node();
+    let revision = query.get("revision").map(|text| number("revision", text)).transpose()?;
+    let timeout_s: f64 = match query.get("timeout") {
+        Some(text) => text
+            .parse()
+            .ok()
+            .filter(|seconds: &f64| seconds.is_finite() && *seconds >= 0.0)
+            .ok_or_else(|| bad_number("timeout", text))?,
+        None => WAIT_S_DEFAULT,
+    };
+    let wanted = match (revision, &node.store) {
+        (Some(revision), _) => revision,
+        (None, Some(store)) => store.revision().await?,
+        (None, None) => node.progress.now().heard,
+    };
+    let timeout = Duration::from_secs_f64(timeout_s.min(f64::from(API_WAIT_S_MAX)));
+    let is_served = node.progress.wait(wanted, timeout).await;
+    let served = node.progress.now().served;
+    if !is_served {
+        return Err(ApiError::NotServedYet { wanted, served });
+    }
+    Ok(Json(json!({ "revision": wanted, "served_revision": served })).into_response())
+}
+
+/// `POST …/tickets`: a ticket of the feed, or of one that carries these zones and no others.
+pub(crate) async fn create_ticket(
+    State(api): State<Arc<Api>>,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let body: TicketBody = read_json(body).await?;
+    let feeds = api.node().feeds.as_ref().ok_or(ApiError::NoFeed)?;
+    let zones = match body.zones {
+        Some(names) if !names.is_empty() => Some(parse_zones(&api, &names).await?),
+        _ => None,
+    };
+    let shown: Option<Vec<String>> =
+        zones.as_ref().map(|zones| zones.iter().map(Name::to_fqdn).collect());
+    let ticket = feeds.ticket(zones).await.map_err(|error| ApiError::Feed(error.to_string()))?;
+    Ok(Json(json!({ "ticket": ticket.to_string(), "zones": shown })).into_response())
+}
+
+/// Reads the apexes of zones that exist.
+async fn parse_zones(api: &Api, names: &[String]) -> Result<Vec<Name>, ApiError> {
+    let mut zones = Vec::with_capacity(names.len());
+    for name in names {
+        let apex = parse_name(name)?;
+        api.zones().zone(&apex).await?;
+        zones.push(apex);
+    }
+    zones.sort_unstable();
+    zones.dedup();
+    Ok(zones)
+}
+
+/// `GET /metrics`: Prometheus text.
+pub(crate) async fn metrics(State(api): State<Arc<Api>>) -> Result<Response, ApiError> {
+    let text = metrics::text(api.node()).await?;
+    let kind =
+        HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+    let headers: [(HeaderName, HeaderValue); 1] = [(header::CONTENT_TYPE, kind)];
+    Ok((headers, text).into_response())
+}
+
+/// Reads a number of the query string.
+fn number(field: &'static str, text: &str) -> Result<u64, ApiError> {
+    text.parse().map_err(|_| bad_number(field, text))
+}
+
+/// Returns the error about something that is no number.
+fn bad_number(field: &'static str, text: &str) -> ApiError {
+    let value = text.chars().take(20).collect();
+    ApiError::BadValue { field, value, wanted: "a number that is not negative" }
+}
+
+/// Seconds that a wait takes at most if it does not say.
+const WAIT_S_DEFAULT: f64 = 30.0;

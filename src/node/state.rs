@@ -1,0 +1,140 @@
+//! What a running node knows of itself: the API and the metrics read it.
+//!
+//! **Invariant:** the revisions of [`Progress`] never fall.
+//! **Not here:** the parts themselves (`store`, `export`, `client`, `serve`).
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use super::feeds::Feeds;
+use super::metrics::Metrics;
+use crate::client::AspenDnsClient;
+use crate::publish::Reader;
+use crate::serve::RunningServer;
+use crate::store::DnsStore;
+
+/// The parts of a node that others ask about.
+#[derive(Debug)]
+pub struct NodeState {
+    /// `all`, `authority`, `edge` or `static`.
+    pub role: &'static str,
+    /// When the node started.
+    pub started_at: Instant,
+    /// What is answered.
+    pub reader: Reader,
+    /// The front ends.
+    pub server: RunningServer,
+    /// Zones from files.
+    pub static_zones: u64,
+    /// The store, on a node that has one.
+    pub store: Option<Arc<DnsStore>>,
+    /// The feeds that the node writes, on a node that has a store.
+    pub feeds: Option<Arc<Feeds>>,
+    /// The edge, on a node that follows a feed.
+    pub client: Option<Arc<AspenDnsClient>>,
+    /// How far the answers are.
+    pub progress: Progress,
+    /// What is measured.
+    pub metrics: Metrics,
+}
+
+impl NodeState {
+    /// Returns the addresses of the front ends.
+    pub fn dns_addresses(&self) -> &[SocketAddr] {
+        self.server.addrs()
+    }
+}
+
+/// Which revision is answered, and which is known to exist.
+#[derive(Clone, Debug)]
+pub enum Progress {
+    /// Told by a follower of the store. Without one, it stays at its beginning.
+    Told(Arc<watch::Sender<Revisions>>),
+    /// Read off the edge.
+    Edge(Arc<AspenDnsClient>),
+}
+
+/// Revisions at one moment.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Revisions {
+    /// The newest revision that is answered as a whole.
+    pub served: u64,
+    /// The newest revision that the node has heard of.
+    pub heard: u64,
+}
+
+impl Default for Progress {
+    /// Returns a progress at its beginning.
+    fn default() -> Self {
+        Self::Told(Arc::new(watch::Sender::new(Revisions::default())))
+    }
+}
+
+impl Progress {
+    /// Takes that `revision` is answered; an edge knows better.
+    pub fn served(&self, revision: u64) {
+        if let Self::Told(sender) = self {
+            sender.send_if_modified(|now| raise(&mut now.served, revision));
+        }
+    }
+
+    /// Takes that `revision` exists; an edge knows better.
+    pub fn heard(&self, revision: u64) {
+        if let Self::Told(sender) = self {
+            sender.send_if_modified(|now| raise(&mut now.heard, revision));
+        }
+    }
+
+    /// Returns the revisions as they are.
+    pub fn now(&self) -> Revisions {
+        match self {
+            Self::Told(sender) => *sender.borrow(),
+            Self::Edge(client) => {
+                let progress = client.progress();
+                Revisions { served: progress.served.number, heard: progress.heard.number }
+            }
+        }
+    }
+
+    /// Waits until `revision` is answered, `timeout` at most; returns whether it is.
+    pub async fn wait(&self, revision: u64, timeout: Duration) -> bool {
+        match self {
+            Self::Told(sender) => {
+                let mut receiver = sender.subscribe();
+                let reached = receiver.wait_for(|now| now.served >= revision);
+                matches!(tokio::time::timeout(timeout, reached).await, Ok(Ok(_)))
+            }
+            Self::Edge(client) => client.wait_revision(revision, timeout).await.is_ok(),
+        }
+    }
+}
+
+/// Raises `value` to `to`; says whether it rose.
+fn raise(value: &mut u64, to: u64) -> bool {
+    let is_higher = to > *value;
+    *value = to.max(*value);
+    is_higher
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_wait_ends_with_the_revision_or_with_its_time() {
+        let progress = Progress::default();
+        let waiting = tokio::spawn({
+            let progress = progress.clone();
+            async move { progress.wait(3, Duration::from_secs(60)).await }
+        });
+        progress.served(2);
+        progress.served(1);
+        assert_eq!(progress.now().served, 2);
+        assert!(!progress.wait(3, Duration::ZERO).await);
+        progress.served(4);
+        assert!(waiting.await.unwrap());
+    }
+}
