@@ -1,0 +1,9 @@
+//! Nodes as child processes: the API as its clients use it, the command line, start and stop.
+
+#![allow(clippy::missing_docs_in_private_items)]
+
+mod api;
+mod cli;
+mod process;
+mod start;
+mod whole;

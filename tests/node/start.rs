@@ -1,0 +1,112 @@
+//! Starting and stopping.
+
+use std::net::{TcpListener, UdpSocket};
+use std::process::Command;
+
+use crate::process::{Node, dir, node_command};
+
+const ZONE: &str = "$TTL 60\n@ SOA ns hostmaster 1 2 3 4 5\n@ NS ns\nns A 192.0.2.1\n";
+
+/// Runs a node that must not start; returns what it said, which must be one line.
+fn refused(mut command: Command) -> String {
+    let output = command.output().expect("aspen-node runs");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let text = String::from_utf8(output.stderr).expect("text");
+    assert_eq!(text.lines().count(), 1, "{text}");
+    text
+}
+
+#[test]
+fn zone_files_are_served_without_a_store() {
+    let (data, zones) = (dir(), dir());
+    std::fs::write(zones.path().join("a.example.zone"), ZONE).unwrap();
+    std::fs::write(zones.path().join("root.zone"), ZONE).unwrap();
+    std::fs::write(zones.path().join("broken.example.zone"), "@ SOA ns\n").unwrap();
+    let node = Node::start(data.path(), &["--zone-dir", zones.path().to_str().unwrap()]);
+    assert_eq!(node.ask("ns.a.example", 1), (0, vec![vec![192, 0, 2, 1]]));
+    assert_eq!(node.ask("ns", 1), (0, vec![vec![192, 0, 2, 1]]));
+    let files: Vec<_> = std::fs::read_dir(data.path()).unwrap().collect();
+    assert_eq!(files.len(), 1, "only the API's key is kept: {files:?}");
+    let (status, body) = node.request("GET", "/api/v1/servers/localhost/zones", None);
+    assert_eq!((status, body.as_array().map(Vec::len)), (200, Some(2)));
+    let (status, body) = node.request("GET", "/api/v1/servers/localhost/zones/a.example.", None);
+    assert_eq!((status, body["rrsets"].as_array().map(Vec::len)), (200, Some(3)));
+    let path = "/api/v1/servers/localhost/zones/a.example.";
+    let (status, body) = node.request("DELETE", path, None);
+    assert_eq!(status, 403);
+    assert!(body["error"].as_str().unwrap().contains("read-only"), "{body}");
+    assert_eq!(node.terminate(), Some(0));
+}
+
+#[test]
+fn a_broken_zone_file_is_one_line_with_its_place() {
+    let (data, zones) = (dir(), dir());
+    let path = zones.path().join("b.example.zone");
+    std::fs::write(&path, "@ SOA ns hostmaster 1 2 3 4 5\nwww A 192.0.2\n").unwrap();
+    let path = path.to_str().unwrap();
+    let text = refused(node_command(data.path(), &["--zone-file", path]));
+    assert!(text.contains(&format!("{path}:2:")), "{text}");
+    let dir = zones.path().to_str().unwrap();
+    let text = refused(node_command(data.path(), &["--zone-dir", dir]));
+    assert!(text.contains(&format!("{path}:2:")), "{text}");
+}
+
+#[test]
+fn a_port_in_use_is_one_line() {
+    let (data, zones) = (dir(), dir());
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = tcp.local_addr().unwrap().to_string();
+    let zones = zones.path().to_str().unwrap();
+    let arguments = ["--zone-dir", zones, "--api-listen", &taken];
+    let mut command = Command::new(env!("CARGO_BIN_EXE_aspen-node"));
+    command.args(["--dns-listen", "127.0.0.1:0", "--data-dir"]).arg(data.path()).args(arguments);
+    let text = refused(command);
+    assert!(text.contains(&taken) && text.contains("--api-listen"), "{text}");
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let taken = udp.local_addr().unwrap().to_string();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_aspen-node"));
+    command.args(["--dns-listen", &taken, "--api-listen", "off", "--zone-dir", zones]);
+    command.args(["--log", "error", "--data-dir"]).arg(data.path());
+    let text = refused(command);
+    assert!(text.contains(&taken) && text.contains("--dns-listen"), "{text}");
+}
+
+#[test]
+fn what_cannot_be_meant_is_one_line() {
+    let data = dir();
+    for (arguments, said) in [
+        (&["--ticket", "aspendnsrubbish"][..], "--ticket"),
+        (&["--role", "edge"], "--ticket"),
+        (&["--zone-file", "/nonexistent.zone"], "/nonexistent.zone"),
+        (&["--zone-dir", "/nonexistent"], "/nonexistent"),
+        (&["--store", "nonsense"], "--store"),
+        (&["--relay", "nonsense"], "--relay"),
+    ] {
+        let text = refused(node_command(data.path(), arguments));
+        assert!(text.contains(said), "{arguments:?}: {text}");
+    }
+}
+
+#[test]
+fn help_has_examples_and_every_flag_has_its_variable() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_aspen-node"));
+    let output = command.arg("--help").output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && text.contains("Examples:"));
+    for flag in [
+        "data-dir",
+        "role",
+        "dns-listen",
+        "api-listen",
+        "iroh-listen",
+        "relay",
+        "ticket",
+        "zone-dir",
+        "zone-file",
+        "store",
+        "udp-workers",
+    ] {
+        let variable = format!("ASPEN_{}", flag.replace('-', "_").to_uppercase());
+        assert!(text.contains(&format!("--{flag}")) && text.contains(&variable), "{flag}");
+    }
+}
