@@ -1,6 +1,7 @@
 //! Nodes as child processes: the API as its clients use it, the command line, start and stop.
 
-#![allow(clippy::missing_docs_in_private_items)]
+#![allow(missing_docs, unreachable_pub)]
+#![allow(clippy::missing_docs_in_private_items, clippy::unwrap_used)]
 
 mod api;
 mod cli;

@@ -100,7 +100,7 @@ impl Zones {
     pub(crate) async fn zone(&self, apex: &Name) -> Result<ZoneFacts, ApiError> {
         let found = match self {
             Self::Store(store) => store.get_zone(apex).await?.map(ZoneFacts::from),
-            Self::Catalog(reader) => reader.load().zone(apex).map(|zone| ZoneFacts::of(zone)),
+            Self::Catalog(reader) => reader.load().zone(apex).map(ZoneFacts::of),
         };
         found.ok_or_else(|| ApiError::NoSuchZone { apex: apex.clone() })
     }

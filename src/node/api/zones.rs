@@ -223,7 +223,7 @@ async fn write_master(
 fn write_text(text: &str, is_json: bool, sink: &mut Sink) {
     if is_json {
         let quoted = Value::from(text).to_string();
-        sink.write(quoted[1..quoted.len() - 1].as_bytes());
+        sink.write(&quoted.as_bytes()[1..quoted.len() - 1]);
     } else {
         sink.write(text.as_bytes());
     }
