@@ -98,8 +98,14 @@ fn key_in(data_dir: &Path) -> anyhow::Result<Option<String>> {
     }
 }
 
-/// Returns `text` as one segment of a path, or a value in a query.
+/// Returns `text` as one segment of a path.
 pub(crate) fn segment(text: &str) -> String {
+    // Clients resolve "." and ".." segments away; the root zone must survive them.
+    if text == "." { "=2E".to_owned() } else { query_value(text) }
+}
+
+/// Returns `text` as a value in a query.
+pub(crate) fn query_value(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for octet in text.bytes() {
         match octet {
@@ -109,8 +115,7 @@ pub(crate) fn segment(text: &str) -> String {
             _ => out.push_str(&format!("%{octet:02X}")),
         }
     }
-    // Clients resolve "." and ".." segments away; the root zone must survive them.
-    if out == "." { "=2E".to_owned() } else { out }
+    out
 }
 
 /// How long a node may take to accept a connection.
@@ -118,12 +123,13 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
-    use super::segment;
+    use super::{query_value, segment};
 
     #[test]
     fn a_segment_holds_any_name() {
         assert_eq!(segment("a.example"), "a.example");
         assert_eq!(segment("a\\/b?.example"), "a%5C%2Fb%3F.example");
         assert_eq!(segment("."), "=2E");
+        assert_eq!(query_value("."), ".");
     }
 }

@@ -6,7 +6,7 @@ use aspen_dns::record::{RecordType, rdata};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::client::{Client, segment};
+use crate::client::{Client, query_value, segment};
 use crate::flags::RecordCommand;
 use crate::output;
 
@@ -49,9 +49,9 @@ async fn list(
     rtype: Option<RecordType>,
     is_json: bool,
 ) -> anyhow::Result<()> {
-    let mut query = format!("zone={}", segment(&zone.to_fqdn()));
+    let mut query = format!("zone={}", query_value(&zone.to_fqdn()));
     if let Some(name) = name {
-        query.push_str(&format!("&name={}", segment(&name.to_fqdn())));
+        query.push_str(&format!("&name={}", query_value(&name.to_fqdn())));
     }
     if let Some(rtype) = rtype {
         query.push_str(&format!("&type={rtype}"));
@@ -59,7 +59,7 @@ async fn list(
     let mut cursor: Option<String> = None;
     loop {
         let page = match &cursor {
-            Some(cursor) => format!("&cursor={}", segment(cursor)),
+            Some(cursor) => format!("&cursor={}", query_value(cursor)),
             None => String::new(),
         };
         let answer = client.get(&format!("/api/v1/aspen/records?{query}{page}")).await?;

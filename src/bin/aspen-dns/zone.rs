@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
-use crate::client::{Client, segment};
+use crate::client::{Client, query_value, segment};
 use crate::flags::{SerialPolicyFlag, SettingFlags, ZoneCommand};
 use crate::{batch, output};
 
@@ -53,9 +53,9 @@ async fn import(
     let is_strict = zone.is_some();
     let path = format!(
         "/api/v1/aspen/import?origin={}&file={}&progress=true{}",
-        segment(&origin.to_fqdn()),
-        segment(&file.display().to_string()),
-        if is_strict { format!("&zone={}", segment(&origin.to_fqdn())) } else { String::new() },
+        query_value(&origin.to_fqdn()),
+        query_value(&file.display().to_string()),
+        if is_strict { format!("&zone={}", query_value(&origin.to_fqdn())) } else { String::new() },
     );
     let bar = progress_bar(is_json);
     let request = client.request(Method::POST, &path).body(text);
