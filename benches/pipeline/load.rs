@@ -27,7 +27,7 @@ pub struct Lags {
 impl Lags {
     /// Prints medians and tails in milliseconds.
     pub fn print(mut self) {
-        let mut line = |name: &str, values: &mut Vec<f64>| {
+        let line = |name: &str, values: &mut Vec<f64>| {
             values.sort_by(f64::total_cmp);
             let at = |share: f64| {
                 let index = (values.len() as f64 * share) as usize;

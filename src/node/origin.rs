@@ -38,7 +38,7 @@ pub enum OriginError {
 /// Opens the store.
 ///
 /// # Errors
-/// [`OriginError::Open`], [`OriginError::NoEtcd`].
+/// [`OriginError::Open`], or that the engine is not built in.
 pub async fn open_store(
     choice: &StoreChoice,
     data_dir: &Path,
