@@ -136,17 +136,7 @@ impl Mesh {
             }
             None => iroh::SecretKey::generate(),
         };
-        let bind = |reason: String| MeshError::Bind { address: config.listen, reason };
-        let endpoint = Endpoint::builder(presets::Minimal)
-            .relay_mode(relay_mode(&config.relay))
-            .clear_ip_transports()
-            .bind_addr(config.listen)
-            .map_err(|error| bind(error.to_string()))?
-            .secret_key(secret_key)
-            .transport_config(transport_config())
-            .bind()
-            .await
-            .map_err(|error| bind(error_chain(&error)))?;
+        let endpoint = bind(&config, secret_key).await?;
         let gossip = Gossip::builder()
             .max_message_size(GOSSIP_MESSAGE_OCTETS_MAX as usize)
             .spawn(endpoint.clone());
@@ -234,6 +224,51 @@ async fn open_blobs(dir: Option<&Path>, gc: GcConfig) -> Result<BlobStore, MeshE
 /// Creates `dir` and what is missing above it.
 fn create_dir(dir: &Path) -> Result<(), MeshError> {
     std::fs::create_dir_all(dir).map_err(|source| MeshError::File { path: dir.into(), source })
+}
+
+/// Binds the endpoint; where any port will do, the one of the last run, so that peers find a
+/// restarted node where their tickets say.
+async fn bind(config: &MeshConfig, secret_key: iroh::SecretKey) -> Result<Endpoint, MeshError> {
+    let port_file = config.dir.as_deref().map(|dir| dir.join("port"));
+    let last = port_file.as_deref().filter(|_| config.listen.port() == 0).and_then(last_port);
+    if let Some(port) = last {
+        let listen = SocketAddr::new(config.listen.ip(), port);
+        if let Ok(endpoint) = bind_to(config, listen, secret_key.clone()).await {
+            return Ok(endpoint);
+        }
+        tracing::warn!(%listen, "the port of the last run is taken: tickets made then lead nowhere");
+    }
+    let endpoint = bind_to(config, config.listen, secret_key).await?;
+    if let (Some(path), Some(socket)) = (port_file, endpoint.bound_sockets().first()) {
+        let text = format!("{}\n", socket.port());
+        std::fs::write(&path, text).map_err(|source| MeshError::File { path, source })?;
+    }
+    Ok(endpoint)
+}
+
+/// Reads the port of the last run, if there was one.
+fn last_port(path: &Path) -> Option<u16> {
+    let text = std::fs::read_to_string(path).ok()?;
+    text.trim().parse().ok().filter(|port| *port != 0)
+}
+
+/// Binds the endpoint to one address.
+async fn bind_to(
+    config: &MeshConfig,
+    listen: SocketAddr,
+    secret_key: iroh::SecretKey,
+) -> Result<Endpoint, MeshError> {
+    let failed = |reason: String| MeshError::Bind { address: listen, reason };
+    Endpoint::builder(presets::Minimal)
+        .relay_mode(relay_mode(&config.relay))
+        .clear_ip_transports()
+        .bind_addr(listen)
+        .map_err(|error| failed(error.to_string()))?
+        .secret_key(secret_key)
+        .transport_config(transport_config())
+        .bind()
+        .await
+        .map_err(|error| failed(error_chain(&error)))
 }
 
 /// Returns the transport's word for our choice of relays.

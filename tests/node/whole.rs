@@ -54,6 +54,23 @@ fn an_edge_answers_what_its_authority_commits() {
 }
 
 #[test]
+fn an_edge_finds_a_restarted_authority_where_its_ticket_says() {
+    let (data, edge_data) = (dir(), dir());
+    let authority = Node::start(data.path(), &["--role", "authority"]);
+    authority.cli_ok(&["zone", "create", "one.example"]);
+    authority.cli_ok(&["record", "set", "www.one.example", "A", "60", "192.0.2.1"]);
+    let ticket = authority.cli_ok(&["ticket", "create"]);
+    let edge = Node::start(edge_data.path(), &["--ticket", ticket.trim()]);
+    edge.wait_for("www.one.example", 1, &[192, 0, 2, 1]);
+    drop(authority); // kill -9
+    // The address was left to the node: it takes the port that its tickets name again.
+    let authority = Node::start(data.path(), &["--role", "authority"]);
+    assert_eq!(authority.cli_ok(&["ticket", "create"]), ticket);
+    authority.cli_ok(&["record", "set", "www.one.example", "A", "60", "192.0.2.2"]);
+    edge.wait_for("www.one.example", 1, &[192, 0, 2, 2]);
+}
+
+#[test]
 fn a_ticket_for_some_zones_carries_no_other() {
     let (data, edge_data) = (dir(), dir());
     let authority = Node::start(data.path(), &["--role", "authority"]);
