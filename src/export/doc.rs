@@ -133,6 +133,22 @@ impl FeedDoc {
         self.put_hash(key, tag.hash(), len).await
     }
 
+    /// Writes an entry with a content that the next one will replace anyway: a refusal for the
+    /// clock's sake is counted, and what comes behind does not wait for it.
+    ///
+    /// # Errors
+    /// [`ExportError::Docs`] and [`ExportError::Blobs`].
+    pub(super) async fn put_or_skip(
+        &mut self,
+        key: Vec<u8>,
+        content: Vec<u8>,
+    ) -> Result<(), ExportError> {
+        let len = content.len() as u64;
+        let tag = add(&self.blobs, Bytes::from(content)).await?;
+        let written = self.doc.set_hash(self.author, Bytes::from(key), tag.hash(), len).await;
+        self.note_refusal(written).map(drop)
+    }
+
     /// Writes an entry whose content is in the blob store already.
     ///
     /// # Errors
@@ -190,6 +206,16 @@ impl FeedDoc {
         written: anyhow::Result<T>,
         wait_ms: &mut u64,
     ) -> Result<Option<T>, ExportError> {
+        let written = self.note_refusal(written)?;
+        if written.is_none() {
+            tokio::time::sleep(Duration::from_millis(*wait_ms)).await;
+            *wait_ms = (*wait_ms * 2).min(CLOCK_RETRY_MS_MAX);
+        }
+        Ok(written)
+    }
+
+    /// Turns a refusal for the clock's sake into `None`, counted, and logged the first time.
+    fn note_refusal<T>(&mut self, written: anyhow::Result<T>) -> Result<Option<T>, ExportError> {
         let error = match written {
             Ok(value) => return Ok(Some(value)),
             Err(error) => error,
@@ -198,12 +224,12 @@ impl FeedDoc {
         if !text.contains("newer entry exists") {
             return Err(ExportError::Docs { reason: text });
         }
-        if *wait_ms >= CLOCK_RETRY_MS_MAX && self.clock_waits == 0 {
-            tracing::warn!("the clock has stepped back: the feed waits until it has caught up");
+        if self.clock_waits == 0 {
+            tracing::warn!(
+                "the clock has stepped back: live changes go on, manifests wait until it has caught up"
+            );
         }
         self.clock_waits += 1;
-        tokio::time::sleep(Duration::from_millis(*wait_ms)).await;
-        *wait_ms = (*wait_ms * 2).min(CLOCK_RETRY_MS_MAX);
         Ok(None)
     }
 }

@@ -401,7 +401,7 @@ impl ExportTask {
                 .fold(0_u64, |digest, zone| digest.wrapping_add(zone.mark(self.epoch))),
             zone_count: present.count() as u64,
         };
-        self.doc.put(key::terminate(key::BEAT_KEY), beat.to_octets()).await?;
+        self.doc.put_or_skip(key::terminate(key::BEAT_KEY), beat.to_octets()).await?;
         self.beat_at = Instant::now();
         self.status.zone_count = beat.zone_count;
         self.beat_due = self.beat_at + Duration::from_millis(BEAT_MS);
