@@ -128,9 +128,7 @@ impl<'c> Walk<'_, '_, 'c> {
             return;
         };
         if !self.match_hash(zone, params, path.suffix_at(depth)) {
-            let encloser = self.provable_encloser(zone, params, path, depth - 1);
-            self.match_hash(zone, params, path.suffix_at(encloser));
-            self.cover_hash(zone, params, path, encloser + 1);
+            self.prove_encloser(zone, params, path, depth - 1);
         }
     }
 

@@ -99,23 +99,6 @@ impl<'r> Reply<'r> {
         self.out.len()
     }
 
-    /// Returns how many records a section has.
-    pub fn count(&self, section: Section) -> u16 {
-        self.counts[section as usize]
-    }
-
-    /// Takes everything back that follows `len` octets and had these counts.
-    pub fn roll_back(&mut self, len: usize, counts: [u16; 3]) {
-        debug_assert!(len >= self.question_end);
-        self.out.truncate(len);
-        self.counts = counts;
-    }
-
-    /// Returns the counts of records, to roll back to.
-    pub fn counts(&self) -> [u16; 3] {
-        self.counts
-    }
-
     /// Appends an RRset, with its signatures if asked; returns where its first record starts, or
     /// would if its owner were a pointer: [`RECORD_HEAD_LEN`] octets in front of its RDATA.
     ///
