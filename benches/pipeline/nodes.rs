@@ -24,7 +24,7 @@ impl Node {
         let mut child = Command::new(env!("CARGO_BIN_EXE_aspen-node"))
             .args(["--dns-listen", "127.0.0.1:0", "--api-listen", "127.0.0.1:0"])
             .args(["--iroh-listen", "127.0.0.1:0", "--relay", "off", "--udp-workers", "1"])
-            .args(["--log", "warn", "--data-dir"])
+            .args(["--log", "error", "--data-dir"])
             .arg(data)
             .args(arguments)
             .stdout(Stdio::piped())
