@@ -8,6 +8,7 @@
 //! **Invariant:** no proof record twice; a chain with holes yields less proof, never a failure.
 
 use super::{Here, Walk};
+use crate::limits::ALIAS_CHAIN_MAX;
 use crate::record::RecordType;
 use crate::wire::reply::{Owner, Section};
 use crate::zone::Zone;
@@ -27,9 +28,8 @@ pub(super) struct Proof<'c> {
     rtype: RecordType,
 }
 
-/// Proofs of one answer. A name takes three at most, and a chain of wildcards one each; what a longer
-/// chain would need is left out.
-pub(super) const PROOFS_MAX: usize = 12;
+/// Proofs of one answer. The last name takes three at most, each wildcard alias before it one.
+pub(super) const PROOFS_MAX: usize = ALIAS_CHAIN_MAX + 3;
 
 impl<'c> Walk<'_, '_, 'c> {
     /// Proves that a positive answer came from a wildcard: the name itself does not exist.

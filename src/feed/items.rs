@@ -119,6 +119,14 @@ impl<'a> Items<'a> {
         self.left
     }
 
+    /// Says that the input ends here.
+    ///
+    /// # Errors
+    /// [`DecodeError::TrailingOctets`].
+    pub fn end(&self) -> Result<(), DecodeError> {
+        self.reader.end()
+    }
+
     /// Returns the owner name of the item before; at the beginning, the apex.
     pub fn owner(&self) -> &[u8] {
         &self.owner[self.owner_at..]

@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 
 use crate::feed::items::ItemRef;
-use crate::feed::pack::{Pack, is_delta};
+use crate::feed::pack::{Pack, Proof, is_delta};
 use crate::name::{Name, compare_canonical};
 use crate::octets::DecodeError;
 use crate::record::{Change, RecordType, Rrset, RrsetRef};
@@ -43,7 +43,7 @@ pub enum MergeError {
 }
 
 /// Hands every RRset of the zone to `take`, in canonical order: of `packs` (bases, then deltas),
-/// overridden by `edits`. Each pack is proven before the first of its RRsets is handed out.
+/// overridden by `edits`. Base packs are proven as they are read.
 ///
 /// # Errors
 /// [`MergeError`]; what was handed out is then not the zone.
@@ -56,12 +56,11 @@ pub fn for_each_rrset<P: AsRef<[u8]>>(
     let bases = packs.iter().position(|pack| is_delta(pack.as_ref())).unwrap_or(packs.len());
     let mut overlay = Overlay::default();
     for (index, octets) in packs.iter().enumerate().skip(bases) {
-        let pack = check(apex, index, octets.as_ref())?;
-        if !pack.is_delta() {
+        let mut delta = open(apex, index, octets.as_ref())?;
+        if !delta.is_delta() {
             return Err(MergeError::WrongPlace { index });
         }
-        let mut items = pack.items();
-        while let Some(item) = items.next() {
+        while let Some(item) = delta.next().map_err(|error| MergeError::BadPack { index, error })? {
             item.to_change().into_iter().for_each(|change| overlay.put(change));
         }
     }
@@ -69,39 +68,30 @@ pub fn for_each_rrset<P: AsRef<[u8]>>(
     let mut overlay = overlay.0.into_iter().peekable();
     let mut last_owner = Vec::new();
     for (index, octets) in packs.iter().enumerate().take(bases) {
-        let pack = check(apex, index, octets.as_ref())?;
-        check_place(&pack, &last_owner).ok_or(MergeError::WrongPlace { index })?;
-        let mut items = pack.items();
-        while let Some(item) = items.next() {
+        let mut base = open(apex, index, octets.as_ref())?;
+        let mut is_first = !last_owner.is_empty();
+        while let Some(item) = base.next().map_err(|error| MergeError::BadPack { index, error })? {
             let ItemRef::Put(rrset) = item else { continue };
+            if is_first && compare_canonical(&last_owner, rrset.owner).is_gt() {
+                return Err(MergeError::WrongPlace { index });
+            }
+            is_first = false;
             if overlay.peek().is_none() || !lay_over(&mut overlay, rrset, &mut take) {
                 take(rrset);
             }
         }
         last_owner.clear();
-        last_owner.extend_from_slice(items.owner());
+        last_owner.extend_from_slice(base.owner());
     }
     overlay.filter_map(|(_, rrset)| rrset).for_each(|rrset| take(rrset.as_ref()));
     Ok(())
 }
 
-/// Proves a pack and that it is of the zone.
-fn check<'a>(apex: &Name, index: usize, octets: &'a [u8]) -> Result<Pack<'a>, MergeError> {
-    let pack = Pack::check(octets).map_err(|error| MergeError::BadPack { index, error })?;
-    if pack.apex() == apex {
-        return Ok(pack);
-    }
-    Err(MergeError::WrongZone { index, found: pack.apex().clone() })
-}
-
-/// Whether a base pack begins at or after the last owner name of the one before.
-fn check_place(pack: &Pack<'_>, last_owner: &[u8]) -> Option<()> {
-    let mut items = pack.items();
-    let first = items.next();
-    let is_after = first.is_none_or(|first| {
-        last_owner.is_empty() || compare_canonical(last_owner, first.owner()).is_le()
-    });
-    is_after.then_some(())
+/// Begins to prove a pack, which must be of the zone.
+fn open<'a>(apex: &Name, index: usize, octets: &'a [u8]) -> Result<Proof<'a>, MergeError> {
+    let (found, proof) =
+        Pack::prove(octets).map_err(|error| MergeError::BadPack { index, error })?;
+    if found == *apex { Ok(proof) } else { Err(MergeError::WrongZone { index, found }) }
 }
 
 /// Hands out what the overlay has before `rrset`; says whether it overrides `rrset` too.

@@ -32,22 +32,18 @@ impl<'a> Pack<'a> {
     /// [`DecodeError`] with the offset of the first wrong octet.
     pub fn check(octets: &'a [u8]) -> Result<Self, DecodeError> {
         let pack = Self::open(octets)?;
-        let mut items = pack.items.clone();
-        loop {
-            let at = items.at();
-            match items.check_next()? {
-                None => break,
-                Some(ItemRef::Delete { .. }) if !pack.is_delta => {
-                    return Err(DecodeError::BadValue { what: "delete in a base pack", at });
-                }
-                Some(_) => {}
-            }
-        }
-        if items.at() == octets.len() {
-            Ok(pack)
-        } else {
-            Err(DecodeError::TrailingOctets { at: items.at() })
-        }
+        let mut proof = Proof { items: pack.items.clone(), is_delta: pack.is_delta };
+        while proof.next()?.is_some() {}
+        Ok(pack)
+    }
+
+    /// Reads what stands in front of the items, and begins to prove these one by one.
+    ///
+    /// # Errors
+    /// [`DecodeError`] with the offset of the first wrong octet.
+    pub fn prove(octets: &'a [u8]) -> Result<(Name, Proof<'a>), DecodeError> {
+        let pack = Self::open(octets)?;
+        Ok((pack.apex, Proof { items: pack.items, is_delta: pack.is_delta }))
     }
 
     /// Reads what stands in front of the items.
@@ -106,6 +102,45 @@ impl<'a> Pack<'a> {
             }
         }
         Ok(())
+    }
+}
+
+/// Proves the items of a pack one by one, and lends each.
+#[derive(Clone, Debug)]
+pub struct Proof<'a> {
+    /// Before the next item.
+    items: Items<'a>,
+    /// Whether it may hold deletes.
+    is_delta: bool,
+}
+
+impl Proof<'_> {
+    /// Whether the pack holds changes rather than a run of owner names.
+    pub fn is_delta(&self) -> bool {
+        self.is_delta
+    }
+
+    /// Returns the owner name of the item before; at the beginning, the apex.
+    pub fn owner(&self) -> &[u8] {
+        self.items.owner()
+    }
+
+    /// Reads the next item; `None` when the whole pack is proven.
+    ///
+    /// # Errors
+    /// [`DecodeError`] with the offset of the first wrong octet.
+    #[allow(clippy::should_implement_trait)] // the item is lent, an iterator could not say so
+    pub fn next(&mut self) -> Result<Option<ItemRef<'_>>, DecodeError> {
+        let at = self.items.at();
+        if self.items.left() == 0 {
+            return self.items.end().map(|()| None);
+        }
+        match self.items.check_next()? {
+            Some(ItemRef::Delete { .. }) if !self.is_delta => {
+                Err(DecodeError::BadValue { what: "delete in a base pack", at })
+            }
+            item => Ok(item),
+        }
     }
 }
 

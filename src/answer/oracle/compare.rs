@@ -11,7 +11,7 @@ use hickory_proto::op::Message;
 use hickory_proto::rr;
 use hickory_proto::serialize::binary::{BinEncodable, BinEncoder, NameEncoding};
 
-use super::{Expected, Record};
+use super::{Expected, Record, covered};
 use crate::name::Name;
 use crate::record::{RecordType, rdata};
 
@@ -45,6 +45,34 @@ pub fn difference(expected: &Expected, reply: &[u8]) -> Option<String> {
         }
     }
     Some(text)
+}
+
+/// Says in which way a truncated reply is no part of what is expected; nothing if it is one.
+///
+/// What it holds are whole RRsets (RFC 2181 section 9).
+pub fn part_difference(expected: &Expected, reply: &[u8]) -> Option<String> {
+    let Some(mut found) = read(reply) else { return difference(expected, reply) };
+    let expected = sorted(expected.clone());
+    for (found, expected) in [
+        (&mut found.answer, &expected.answer),
+        (&mut found.authority, &expected.authority),
+        (&mut found.additional, &expected.additional),
+    ] {
+        // What the reply has of no RRset at all was left out.
+        let left_out = expected
+            .iter()
+            .filter(|record| !found.iter().any(|found| rrset_of(found) == rrset_of(record)));
+        let left_out: Vec<Record> = left_out.cloned().collect();
+        found.extend(left_out);
+    }
+    let found = sorted(found);
+    (found != expected).then(|| format!("{found:#?}\nis no part of {expected:#?}"))
+}
+
+/// Names the RRset that a record is of; signatures are apart by the type that they cover.
+fn rrset_of(record: &Record) -> (&Name, RecordType, Option<RecordType>) {
+    let covered = (record.rtype == RecordType::RRSIG).then(|| covered(&record.rdata));
+    (&record.owner, record.rtype, covered)
 }
 
 /// Reads a reply with hickory-proto; `None` if that fails.
