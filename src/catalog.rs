@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::name::Name;
+use crate::name::words::is_same;
 use crate::zone::path::NamePath;
 use crate::zone::{HashSeed, Zone};
 
@@ -23,8 +24,8 @@ pub struct Catalog {
     shards: Box<[Arc<[Entry]>]>,
     /// How many zones have an apex of each depth.
     depths: BTreeMap<u8, u64>,
-    /// A bit for each depth at which there is a zone.
-    depth_bits: u128,
+    /// The depths at which there are zones, the deepest first.
+    deepest_first: Box<[u8]>,
     /// How many zones there are.
     count: u64,
 }
@@ -51,7 +52,7 @@ impl Catalog {
     /// Makes a catalog without zones.
     pub fn new(seed: HashSeed) -> Self {
         let shards = Box::new([Arc::from([])]);
-        Self { seed, shards, depths: BTreeMap::new(), depth_bits: 0, count: 0 }
+        Self { seed, shards, depths: BTreeMap::new(), deepest_first: Box::default(), count: 0 }
     }
 
     /// Returns the seed of every zone's hashes.
@@ -83,14 +84,16 @@ impl Catalog {
     /// Returns the zone whose apex is the longest suffix of a name with `depth_max` labels at most.
     ///
     /// Costs one probe for each depth at which there are zones at all.
+    #[inline]
     pub fn find_up_to(&self, path: &NamePath, depth_max: usize) -> Option<&Arc<Zone>> {
-        let mut bits = self.depth_bits & (u128::MAX >> (127 - depth_max.min(127)));
-        while bits != 0 {
-            let depth = 127 - bits.leading_zeros() as usize;
+        for &depth in &self.deepest_first {
+            let depth = usize::from(depth);
+            if depth > depth_max {
+                continue;
+            }
             if let Some(zone) = self.find_hash(path.hash_at(depth), path.suffix_at(depth)) {
                 return Some(zone);
             }
-            bits &= !(1 << depth);
         }
         None
     }
@@ -144,8 +147,12 @@ impl Catalog {
             *zones -= 1;
             self.count -= 1;
         }
-        let bit = 1_u128 << depth;
-        self.depth_bits = if *zones > 0 { self.depth_bits | bit } else { self.depth_bits & !bit };
+        if *zones == 0 {
+            self.depths.remove(&depth);
+        }
+        if self.depths.len() != self.deepest_first.len() {
+            self.deepest_first = self.depths.keys().rev().copied().collect();
+        }
     }
 
     /// Cuts the table anew where zones have come or gone fourfold.
@@ -168,12 +175,20 @@ impl Catalog {
     #[inline]
     fn find_hash(&self, hash: u64, apex: &[u8]) -> Option<&Arc<Zone>> {
         let shard = &self.shards[shard_index(hash, self.shards.len())];
-        let first = shard.partition_point(|entry| entry.hash < hash);
-        shard[first..]
-            .iter()
-            .take_while(|entry| entry.hash == hash)
-            .map(|entry| &entry.zone)
-            .find(|zone| zone.apex().as_wire() == apex)
+        let mut at = 0;
+        if shard.len() > 1 {
+            at = shard.partition_point(|entry| entry.hash < hash);
+        }
+        let mut entry = shard.get(at)?;
+        // Another apex with the same hash is as good as impossible, and still told apart.
+        while entry.hash == hash {
+            if is_same(entry.zone.apex().as_wire(), apex) {
+                return Some(&entry.zone);
+            }
+            at += 1;
+            entry = shard.get(at)?;
+        }
+        None
     }
 }
 

@@ -8,6 +8,8 @@
 //! in `A..=Z`. A `Name` that exists is correct.
 //! **Not here:** parsing of compressed names in messages (`wire::query`), key escapes (`feed::key`).
 
+pub mod words;
+
 use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::fmt;

@@ -98,39 +98,40 @@ impl Responder {
         if header.is_response() {
             return Verdict::Drop(DropReason::Response);
         }
-        let bare = Bare { query, header, question: None, opt: None };
         let mut path = NamePath::new();
+        let mut asked =
+            Asked { query, front_len: HEADER_LEN, header, qtype: RecordType(0), opt: None };
         if header.opcode() != 0 || header.counts[0] != 1 {
-            return bare.refuse_to_read(reply, &mut path, catalog.seed());
+            return asked.refuse_to_read(reply, &mut path, catalog.seed());
         }
         let Ok(question) = Question::read(query, &mut path, catalog.seed()) else {
-            return bare.reply(reply, rcode::FORMERR);
+            return asked.reply(reply, rcode::FORMERR);
         };
-        let bare = Bare { question: Some(question), ..bare };
+        asked.front_len = question.end();
+        asked.qtype = question.qtype;
         let Ok(rest) = Rest::read(query, &header, question.end()) else {
-            return bare.reply(reply, rcode::FORMERR);
+            return asked.reply(reply, rcode::FORMERR);
         };
-        let opt = rest.edns.map(|edns| OptReply {
-            udp_octets: UDP_OCTETS_MAX as u16,
-            is_dnssec_ok: edns.is_dnssec_ok,
-            nsid: if edns.wants_nsid { self.nsid() } else { None },
-        });
-        let bare = Bare { opt, ..bare };
-        if rest.edns.is_some_and(|edns| edns.version > 0) {
-            return bare.reply(reply, rcode::BADVERS);
+        let mut limit = match peer.transport {
+            Transport::Tcp => MESSAGE_OCTETS_MAX,
+            Transport::Udp => UDP_PLAIN_OCTETS_MAX,
+        };
+        if let Some(edns) = rest.edns {
+            asked.opt = Some(OptReply {
+                udp_octets: UDP_OCTETS_MAX as u16,
+                is_dnssec_ok: edns.is_dnssec_ok,
+                nsid: if edns.wants_nsid { self.nsid() } else { None },
+            });
+            if edns.version > 0 {
+                return asked.reply(reply, rcode::BADVERS);
+            }
+            limit = limit.max(usize::from(edns.udp_octets).min(UDP_OCTETS_MAX));
         }
         if rest.has_tsig {
             // No key is known here (RFC 8945 section 5.2): the query is not authorized.
-            return bare.reply(reply, rcode::NOTAUTH);
+            return asked.reply(reply, rcode::NOTAUTH);
         }
-        let limit = match (peer.transport, rest.edns) {
-            (Transport::Tcp, _) => MESSAGE_OCTETS_MAX,
-            (Transport::Udp, None) => UDP_PLAIN_OCTETS_MAX,
-            (Transport::Udp, Some(edns)) => {
-                usize::from(edns.udp_octets).clamp(UDP_PLAIN_OCTETS_MAX, UDP_OCTETS_MAX)
-            }
-        };
-        bare.answer(self, catalog, &path, reply, limit)
+        asked.answer(self, catalog, &question, &path, reply, limit)
     }
 
     /// Reads ahead of a batch of queries that are about to be answered, so that their answers wait
@@ -165,26 +166,30 @@ fn is_transfer(qtype: RecordType) -> bool {
 
 /// What is known of a query when its reply begins.
 #[derive(Clone, Copy, Debug)]
-struct Bare<'q> {
+struct Asked<'q> {
     /// The packet.
     query: &'q [u8],
+    /// Octets of it that come back: the header and, if it could be read, the question.
+    front_len: usize,
     /// The header.
     header: Header,
-    /// The question, if it could be read.
-    question: Option<Question<'q>>,
+    /// The question's type, 0 if it could not be read.
+    qtype: RecordType,
     /// The OPT record of the reply.
     opt: Option<OptReply<'q>>,
 }
 
-impl<'q> Bare<'q> {
+impl<'q> Asked<'q> {
     /// Writes a reply without records.
-    fn reply(self, reply: &mut Vec<u8>, rcode: u16) -> Verdict {
+    #[cold]
+    fn reply(&self, reply: &mut Vec<u8>, rcode: u16) -> Verdict {
         let message = Reply::new(reply, self.front(), MESSAGE_OCTETS_MAX);
         message.finish(&self.header, 0, rcode, self.opt.as_ref());
         self.verdict(rcode, 0)
     }
 
     /// Replies to what is no query with one question.
+    #[cold]
     fn refuse_to_read(
         mut self,
         reply: &mut Vec<u8>,
@@ -199,7 +204,8 @@ impl<'q> Bare<'q> {
         match (self.header.counts[0], Question::read(self.query, path, seed)) {
             (0, _) => self.reply(reply, rcode::NOTIMP),
             (1, Ok(question)) => {
-                self.question = Some(question);
+                self.front_len = question.end();
+                self.qtype = question.qtype;
                 self.reply(reply, rcode::NOTIMP)
             }
             _ => self.reply(reply, rcode::FORMERR),
@@ -209,17 +215,17 @@ impl<'q> Bare<'q> {
     /// Answers a well-formed query.
     #[inline]
     fn answer(
-        self,
+        &self,
         responder: &Responder,
         catalog: &Catalog,
+        question: &Question<'_>,
         path: &NamePath,
         reply: &mut Vec<u8>,
         limit: usize,
     ) -> Verdict {
-        let Some(question) = self.question else { return self.reply(reply, rcode::FORMERR) };
         match question.qclass {
             CLASS_IN | CLASS_ANY => {}
-            CLASS_CHAOS => return self.answer_chaos(responder, &question, reply),
+            CLASS_CHAOS => return self.answer_chaos(responder, question, reply),
             _ => return self.reply(reply, rcode::REFUSED),
         }
         let Some(place) = answer::locate(catalog, path, question.qtype) else {
@@ -230,24 +236,26 @@ impl<'q> Bare<'q> {
             let rcode = if place.is_apex(path) { rcode::REFUSED } else { rcode::NOTAUTH };
             return self.reply(reply, rcode);
         }
-        let room = limit - self.opt.as_ref().map_or(0, OptReply::octets_len);
-        let is_dnssec_ok = self.opt.is_some_and(|opt| opt.is_dnssec_ok);
+        let opt = self.opt.as_ref();
+        let room = limit - opt.map_or(0, OptReply::octets_len);
+        let is_dnssec_ok = opt.is_some_and(|opt| opt.is_dnssec_ok);
         let mut message = Reply::new(reply, self.front(), room);
         // Most answers are one RRset as it was prepared.
         if let Some(entry) = place.whole_answer(question.qtype, is_dnssec_ok)
             && message.push_prepared(&entry)
         {
-            message.finish(&self.header, FLAG_AA, rcode::NOERROR, self.opt.as_ref());
+            message.finish(&self.header, FLAG_AA, rcode::NOERROR, opt);
             return self.verdict(rcode::NOERROR, FLAG_AA);
         }
-        let outcome = answer::answer(catalog, place, &question, path, is_dnssec_ok, &mut message);
-        message.finish(&self.header, outcome.flags, outcome.rcode, self.opt.as_ref());
+        let outcome = answer::answer(catalog, place, question, path, is_dnssec_ok, &mut message);
+        message.finish(&self.header, outcome.flags, outcome.rcode, opt);
         self.verdict(outcome.rcode, outcome.flags)
     }
 
     /// Answers a question of class CH (RFC 4892).
+    #[cold]
     fn answer_chaos(
-        self,
+        &self,
         responder: &Responder,
         question: &Question<'_>,
         reply: &mut Vec<u8>,
@@ -264,17 +272,15 @@ impl<'q> Bare<'q> {
     }
 
     /// Returns the header and, if it could be read, the question.
+    #[inline]
     fn front(&self) -> &'q [u8] {
-        let end = self.question.map_or(HEADER_LEN, |question| question.end());
-        &self.query[..end]
+        &self.query[..self.front_len]
     }
 
     /// States what was replied.
+    #[inline]
     fn verdict(&self, rcode: u16, flags: u16) -> Verdict {
-        Verdict::Reply(ReplyFacts {
-            rcode,
-            qtype: self.question.map_or(RecordType(0), |question| question.qtype),
-            is_truncated: flags & FLAG_TC != 0,
-        })
+        let is_truncated = flags & FLAG_TC != 0;
+        Verdict::Reply(ReplyFacts { rcode, qtype: self.qtype, is_truncated })
     }
 }

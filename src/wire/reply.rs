@@ -1,6 +1,6 @@
 //! Writes a reply into the worker's own buffer.
 //!
-//! Header, question and OPT record go through hickory-proto's `BinEncoder`; RRsets were laid out
+//! Header, question and EDNS options go through hickory-proto's `BinEncoder`; RRsets were laid out
 //! when the zone was built and are copied in, their compression pointers moved where the question
 //! is another than the RRset's owner.
 //! RFC 1035 section 4.1, RFC 2181 section 9 (truncation), RFC 6891 section 6.1.
@@ -354,15 +354,15 @@ impl<'r> Reply<'r> {
         let additionals = counts[2] + u16::from(opt.is_some());
         // Opcode and RD come back as they were (RFC 1035 section 4.1.1).
         let flags = 0x8000 | header.flags & 0x7900 | flags | rcode & 15;
-        let words = [header.id, flags, u16::from(has_question), counts[0], counts[1], additionals];
+        let words = |[a, b, c, d]: [u16; 4]| {
+            (u64::from(a) << 48 | u64::from(b) << 32 | u64::from(c) << 16 | u64::from(d))
+                .to_be_bytes()
+        };
+        // The ID stands there already; the last words of the counts go over the first ones' end.
+        let front = words([flags, u16::from(has_question), counts[0], counts[1]]);
         if let Some(head) = out.first_chunk_mut::<HEADER_LEN>() {
-            let [a, b] = words[0].to_be_bytes();
-            let [c, d] = words[1].to_be_bytes();
-            let [e, f] = words[2].to_be_bytes();
-            let [g, h] = words[3].to_be_bytes();
-            let [i, j] = words[4].to_be_bytes();
-            let [k, l] = words[5].to_be_bytes();
-            *head = [a, b, c, d, e, f, g, h, i, j, k, l];
+            head[2..10].copy_from_slice(&front);
+            head[10..12].copy_from_slice(&additionals.to_be_bytes());
         }
     }
 }
@@ -387,17 +387,20 @@ impl OptReply<'_> {
     /// Appends the OPT record; the upper bits of `rcode` stand in it.
     #[inline]
     fn write(&self, out: &mut Vec<u8>, rcode: u16) {
-        let [size_high, size_low] = self.udp_octets.to_be_bytes();
-        let [len_high, len_low] = (self.octets_len() as u16 - OPT_LEN).to_be_bytes();
-        let dnssec_ok = if self.is_dnssec_ok { 0x80 } else { 0 };
-        let extended = (rcode >> 4) as u8;
         // Root owner, type OPT, size, extended rcode, version 0, flags, length of the options.
-        let record = [0, 0, 41, size_high, size_low, extended, 0, dnssec_ok, 0, len_high, len_low];
-        let offset = out.len() as u32;
-        let mut encoder = BinEncoder::with_offset(out, offset);
-        // None fails: the encoder's limit is a message's, and `limit` has left the room.
-        let _ = encoder.emit_vec(&record);
+        let size = u64::from(self.udp_octets) << 24;
+        let extended = u64::from(rcode >> 4) << 16;
+        let dnssec_ok = if self.is_dnssec_ok { 0x80 } else { 0 };
+        let front = OPT_TYPE << 40 | size | extended | dnssec_ok;
+        let options_len = self.octets_len() as u16 - OPT_LEN;
+        let mut record = [0; OPT_LEN as usize];
+        record[..8].copy_from_slice(&front.to_be_bytes());
+        record[9..].copy_from_slice(&options_len.to_be_bytes());
+        out.extend_from_slice(&record);
         if let Some(nsid) = self.nsid {
+            let offset = out.len() as u32;
+            let mut encoder = BinEncoder::with_offset(out, offset);
+            // None fails: the encoder's limit is a message's, and `limit` has left the room.
             let _ = encoder.emit_u16(OPTION_NSID);
             let _ = encoder.emit_u16(nsid.len() as u16);
             let _ = encoder.emit_vec(nsid);
@@ -405,6 +408,8 @@ impl OptReply<'_> {
     }
 }
 
+/// The type of OPT records (RFC 6891 section 6.1.2).
+const OPT_TYPE: u64 = 41;
 /// Octets of an OPT record without options.
 const OPT_LEN: u16 = 11;
 /// Names behind the question that later ones are compared with.

@@ -30,15 +30,24 @@ pub enum Found<'z> {
 
 impl Zone {
     /// Finds the place of a name that is at or below the apex.
+    #[inline]
     pub fn find(&self, path: &NamePath) -> Found<'_> {
         debug_assert!(path.depth() >= self.apex_depth());
-        if let Some(node) = self.node_at(path, path.depth()).filter(is_name) {
-            return match node.flags() & (OCCLUDED | CUT) {
-                0 => Found::Node(node),
-                CUT => Found::Cut(node, path.depth()),
-                _ => self.find_above(path, path.depth()),
-            };
+        if let Some(node) = self.node_at(path, path.depth()) {
+            // Most names have none of these flags.
+            match node.flags() & (OCCLUDED | CUT | NSEC3_ONLY) {
+                0 => return Found::Node(node),
+                _ if !is_name(&node) => {}
+                flags if flags & OCCLUDED != 0 => return self.find_above(path, path.depth()),
+                flags if flags & CUT != 0 => return Found::Cut(node, path.depth()),
+                _ => return Found::Node(node),
+            }
         }
+        self.find_missing(path)
+    }
+
+    /// Finds what stands for a name that does not exist.
+    fn find_missing(&self, path: &NamePath) -> Found<'_> {
         // The apex always exists, so the search ends; names deeper than any of ours do not.
         let mut depth = (path.depth() - 1).min(usize::from(self.totals().depth));
         let encloser = loop {
@@ -80,7 +89,7 @@ impl Zone {
     }
 
     /// Looks up the node of the suffix of `depth` labels.
-    #[inline]
+    #[inline(always)]
     pub fn node_at(&self, path: &NamePath, depth: usize) -> Option<NodeView<'_>> {
         let prefix_end = path.start_at(self.apex_depth());
         self.table().find(path.hash_at(depth), &path.wire()[path.start_at(depth)..prefix_end])

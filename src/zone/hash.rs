@@ -5,6 +5,8 @@
 //!
 //! **Not here:** tables (`zone::table`, `catalog`).
 
+use crate::name::words::{tail_word, word_at};
+
 /// The secret that every name hash of a process begins with. Tests use any constant.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct HashSeed(pub u64);
@@ -36,18 +38,20 @@ pub fn extend_hash(parent: u64, label: &[u8]) -> u64 {
     fold(hash ^ tail_word(chunks.remainder()), MULTIPLIERS[3])
 }
 
-/// Reads up to seven octets as one word; the length is already in the hash.
+/// Returns what [`extend_hash`] does, for the canonical label `octets[start..end]`.
+///
+/// `octets` go on for seven octets behind `end`, which are read but do not count.
 #[inline]
-fn tail_word(tail: &[u8]) -> u64 {
-    if let (Some(front), Some(back)) = (tail.first_chunk::<4>(), tail.last_chunk::<4>()) {
-        return u64::from(u32::from_le_bytes(*front)) | u64::from(u32::from_le_bytes(*back)) << 32;
+pub fn extend_hash_within(parent: u64, octets: &[u8], start: usize, end: usize) -> u64 {
+    debug_assert!(start <= end && end + 7 <= octets.len());
+    let (mut at, mut left) = (start, end - start);
+    let mut hash = parent ^ (left as u64).wrapping_mul(MULTIPLIERS[2]);
+    while left >= 8 {
+        hash = fold(hash ^ word_at(octets, at), MULTIPLIERS[1]);
+        (at, left) = (at + 8, left - 8);
     }
-    match *tail {
-        [a, b, c] => u64::from(a) | u64::from(b) << 8 | u64::from(c) << 16,
-        [a, b] => u64::from(a) | u64::from(b) << 8,
-        [a] => u64::from(a),
-        _ => 0,
-    }
+    let tail = word_at(octets, at) & ((1 << (8 * left)) - 1);
+    fold(hash ^ tail, MULTIPLIERS[3])
 }
 
 /// Multiplies to 128 bits and folds the halves together.
@@ -75,6 +79,17 @@ mod tests {
         for bit in 0..64 {
             let ones = hashes.iter().filter(|hash| **hash >> bit & 1 == 1).count();
             assert!((45_000..55_000).contains(&ones), "bit {bit}: {ones}");
+        }
+    }
+
+    #[test]
+    fn a_label_within_a_name_hashes_as_by_itself() {
+        let octets: Vec<u8> = (0..90).map(|i| (i * 7 + 3) as u8).collect();
+        for start in [0, 1, 5] {
+            for end in start..start + 64 {
+                let alone = extend_hash(9, &octets[start..end]);
+                assert_eq!(extend_hash_within(9, &octets, start, end), alone, "{start}..{end}");
+            }
         }
     }
 

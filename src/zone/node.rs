@@ -94,7 +94,7 @@ impl<'a> NodeView<'a> {
     }
 
     /// Returns the RRset of a type, or the signatures that stand alone for it.
-    #[inline]
+    #[inline(always)]
     pub fn entry(&self, rtype: RecordType) -> Option<EntryView<'a>> {
         let at = self.types_at();
         let mut left = u16_at(self.octets, at);
@@ -111,7 +111,7 @@ impl<'a> NodeView<'a> {
     }
 
     /// Returns the RRset of a type, if it has records.
-    #[inline]
+    #[inline(always)]
     pub fn rrset(&self, rtype: RecordType) -> Option<EntryView<'a>> {
         self.entry(rtype).filter(|entry| entry.records > 0)
     }

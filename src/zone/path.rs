@@ -6,14 +6,17 @@
 
 use arrayvec::ArrayVec;
 
-use super::hash::{HashSeed, extend_hash};
+use super::hash::{HashSeed, extend_hash_within};
 use crate::limits::{LABEL_OCTETS_MAX, NAME_LABELS_MAX, NAME_OCTETS_MAX};
+use crate::name::words::{lower_case, tail_word};
 
 /// The labels and suffix hashes of one canonical name.
 #[derive(Clone, Debug, Default)]
 pub struct NamePath {
-    /// Canonical wire form.
-    wire: ArrayVec<u8, NAME_OCTETS_MAX>,
+    /// Canonical wire form in words; what stands behind it, one word at least, means nothing.
+    words: ArrayVec<[u8; 8], { NAME_OCTETS_MAX.div_ceil(8) + 1 }>,
+    /// Octets of the wire form.
+    len: u8,
     /// Where each label starts, from the left, then where the root label stands.
     starts: ArrayVec<u8, { NAME_LABELS_MAX + 1 }>,
     /// The hash of the suffix of each depth, the root first.
@@ -33,6 +36,7 @@ impl NamePath {
     }
 
     /// Takes a wire name in any case apart.
+    #[inline(never)]
     pub fn set_any_case(&mut self, wire: &[u8], seed: HashSeed) {
         let len = self.read(wire, seed);
         debug_assert_eq!(len, Some(wire.len()));
@@ -41,14 +45,14 @@ impl NamePath {
     /// Takes the uncompressed wire name at the front of `octets` apart; returns its length.
     ///
     /// `None`, and a path that means nothing, if there is no such name (RFC 1035 section 3.1).
-    #[inline]
+    #[inline(always)] // the one call on the answer path
     pub fn read(&mut self, octets: &[u8], seed: HashSeed) -> Option<usize> {
-        self.wire.clear();
+        let octets = &octets[..octets.len().min(NAME_OCTETS_MAX)];
         self.starts.clear();
         let mut at = 0;
         loop {
             let len = usize::from(*octets.get(at)?);
-            if len > LABEL_OCTETS_MAX || at >= NAME_OCTETS_MAX {
+            if len > LABEL_OCTETS_MAX {
                 return None;
             }
             self.starts.try_push(at as u8).ok()?;
@@ -57,11 +61,24 @@ impl NamePath {
                 break;
             }
         }
-        self.wire.try_extend_from_slice(octets.get(..at)?).ok()?;
-        // Length octets are below 64, so they are no letters: the whole name is folded at once.
-        self.wire.make_ascii_lowercase();
+        self.fold_case(octets.get(..at)?);
         self.hash_labels(seed);
         Some(at)
+    }
+
+    /// Takes the octets of a name in lower case, word by word.
+    ///
+    /// Length octets are below 64, so they are no letters: the whole name is folded at once.
+    #[inline]
+    fn fold_case(&mut self, wire: &[u8]) {
+        self.len = wire.len() as u8;
+        self.words.clear();
+        let (words, tail) = wire.as_chunks::<8>();
+        for word in words {
+            let _ = self.words.try_push(lower_case(u64::from_le_bytes(*word)).to_le_bytes());
+        }
+        let _ = self.words.try_push(lower_case(tail_word(tail)).to_le_bytes());
+        let _ = self.words.try_push([0; 8]);
     }
 
     /// Hashes each suffix, the root's first.
@@ -70,10 +87,12 @@ impl NamePath {
         self.hashes.clear();
         let mut hash = seed.root_hash();
         let _ = self.hashes.try_push(hash);
-        let mut end = self.wire.len() - 1;
-        for &start in self.starts.iter().rev().skip(1) {
+        let Some((root, starts)) = self.starts.split_last() else { return };
+        let octets = self.words.as_flattened();
+        let mut end = usize::from(*root);
+        for &start in starts.iter().rev() {
             let start = usize::from(start);
-            hash = extend_hash(hash, &self.wire[start + 1..end]);
+            hash = extend_hash_within(hash, octets, start + 1, end);
             let _ = self.hashes.try_push(hash);
             end = start;
         }
@@ -89,7 +108,7 @@ impl NamePath {
     /// Returns the canonical wire form.
     #[inline]
     pub fn wire(&self) -> &[u8] {
-        &self.wire
+        &self.words.as_flattened()[..usize::from(self.len)]
     }
 
     /// Returns the hash of the whole name.
@@ -113,12 +132,13 @@ impl NamePath {
     /// Returns the wire form of the suffix of `depth` labels.
     #[inline]
     pub fn suffix_at(&self, depth: usize) -> &[u8] {
-        &self.wire[self.start_at(depth)..]
+        &self.wire()[self.start_at(depth)..]
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::hash::extend_hash;
     use super::*;
 
     #[test]
@@ -132,6 +152,21 @@ mod tests {
         assert_eq!(path.hash_at(2), HashSeed(1).name_hash(b"\x07example\x03com\0"));
         path.set_canonical(b"\0", HashSeed(1));
         assert_eq!((path.depth(), path.hash()), (0, HashSeed(1).root_hash()));
+    }
+
+    #[test]
+    fn names_of_every_length_are_taken_whole() {
+        for len in 1..=60_usize {
+            let label: Vec<u8> = (0..len).map(|i| b'A' + (i % 26) as u8).collect();
+            let wire = [&[len as u8][..], &label, b"\x04TEST\0", b"octets behind"].concat();
+            let mut path = NamePath::new();
+            assert_eq!(path.read(&wire, HashSeed(1)), Some(len + 7));
+            let lower = wire[..len + 7].to_ascii_lowercase();
+            assert_eq!(path.wire(), lower);
+            let parent = HashSeed(1).name_hash(b"\x04test\0");
+            assert_eq!((path.hash_at(1), path.suffix_at(1)), (parent, &b"\x04test\0"[..]));
+            assert_eq!(path.hash(), extend_hash(parent, &lower[1..=len]));
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@
 use std::sync::Arc;
 
 use super::node::NodeView;
+use crate::name::words::is_same;
 
 /// The nodes of a zone.
 #[derive(Clone, Debug)]
@@ -53,9 +54,9 @@ pub(super) struct Slot {
 
 impl Table {
     /// Looks a node up by its owner's hash and its labels in front of the apex.
-    #[inline]
+    #[inline(always)]
     pub fn find(&self, hash: u64, prefix: &[u8]) -> Option<NodeView<'_>> {
-        self.shard(hash).find(hash, |node| node.prefix() == prefix)
+        self.shard(hash).find(hash, |node| is_same(node.prefix(), prefix))
     }
 
     /// Looks up the child `*` of the node whose labels in front of the apex are `prefix`.
@@ -104,15 +105,16 @@ impl Table {
     #[inline]
     pub(super) fn place(&self, hash: u64) -> (usize, usize) {
         // Rotating brings the top bits down; a count of no bits needs no special case.
-        let branch = hash.rotate_left(self.branch_bits) & ((1 << self.branch_bits) - 1);
-        let both = hash.rotate_left(self.branch_bits + self.shard_bits);
-        (branch as usize, (both & ((1 << self.shard_bits) - 1)) as usize)
+        let branches = hash.rotate_left(self.branch_bits);
+        let shards = branches.rotate_left(self.shard_bits);
+        let low = |word: u64, bits: u32| (word & ((1 << bits) - 1)) as usize;
+        (low(branches, self.branch_bits), low(shards, self.shard_bits))
     }
 }
 
 impl Shard {
     /// Looks a node up.
-    #[inline]
+    #[inline(always)] // a third of its instructions would be the call
     fn find(&self, hash: u64, is_it: impl Fn(&NodeView<'_>) -> bool) -> Option<NodeView<'_>> {
         if self.slots.is_empty() {
             return None;
