@@ -98,6 +98,30 @@ impl Catalog {
         None
     }
 
+    /// Reads where the zone of a name would stand, to have it in the caches.
+    #[inline]
+    pub fn touch_shard(&self, path: &NamePath) -> u8 {
+        let depth = self.deepest_first.iter().find(|depth| usize::from(**depth) <= path.depth());
+        let Some(&depth) = depth else { return 0 };
+        let hash = path.hash_at(usize::from(depth));
+        let shard = &self.shards[shard_index(hash, self.shards.len())];
+        shard.get(shard.len() / 2).map_or(0, |entry| entry.hash as u8)
+    }
+
+    /// Returns the zone that [`Catalog::find`] will find, unless two apexes have one hash.
+    ///
+    /// It reads nothing of the zone itself.
+    #[inline]
+    pub fn guess(&self, path: &NamePath) -> Option<&Zone> {
+        let depths = self.deepest_first.iter().map(|depth| usize::from(*depth));
+        depths.filter(|depth| *depth <= path.depth()).find_map(|depth| {
+            let hash = path.hash_at(depth);
+            let shard = &self.shards[shard_index(hash, self.shards.len())];
+            let at = shard.partition_point(|entry| entry.hash < hash);
+            shard.get(at).filter(|entry| entry.hash == hash).map(|entry| &*entry.zone)
+        })
+    }
+
     /// Returns the catalog after `changes`, made in order.
     ///
     /// # Panics

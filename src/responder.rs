@@ -5,15 +5,15 @@
 //! **Not here:** the answer algorithm (`answer`), sockets (`serve`).
 
 use crate::answer;
+use crate::answer::warm::Names;
 use crate::catalog::Catalog;
 use crate::limits::{
     IDENTITY_OCTETS_MAX, MESSAGE_OCTETS_MAX, UDP_OCTETS_MAX, UDP_PLAIN_OCTETS_MAX,
 };
 use crate::record::RecordType;
-use crate::wire::query::{CLASS_ANY, CLASS_CHAOS, CLASS_IN, Header, Question, Rest};
+use crate::wire::query::{CLASS_ANY, CLASS_CHAOS, CLASS_IN, Header, Malformed, Question, Rest};
 use crate::wire::reply::{OptReply, Reply};
 use crate::wire::{FLAG_AA, FLAG_TC, rcode};
-use crate::zone::HashSeed;
 use crate::zone::path::NamePath;
 use crate::zone::prepare::HEADER_LEN;
 
@@ -94,19 +94,50 @@ impl Responder {
         peer: Peer,
         reply: &mut Vec<u8>,
     ) -> Verdict {
+        let mut path = NamePath::new();
+        let octets = query.get(HEADER_LEN..).unwrap_or_default();
+        let name_len = path.read(octets, catalog.seed()).unwrap_or(0);
+        self.respond_to(catalog, query, (&path, name_len), peer, reply)
+    }
+
+    /// Answers one packet of a batch of which `names` were read, as [`Responder::respond`] does.
+    ///
+    /// The catalog must be the one with which [`Names::read`] read them.
+    pub fn respond_in_batch(
+        &self,
+        catalog: &Catalog,
+        query: &[u8],
+        (names, index): (&Names, usize),
+        peer: Peer,
+        reply: &mut Vec<u8>,
+    ) -> Verdict {
+        match names.name(index) {
+            Some(name) => self.respond_to(catalog, query, name, peer, reply),
+            None => self.respond(catalog, query, peer, reply),
+        }
+    }
+
+    /// Answers one packet whose question's name was read, its octets 0 if that failed.
+    #[inline]
+    fn respond_to(
+        &self,
+        catalog: &Catalog,
+        query: &[u8],
+        (path, name_len): (&NamePath, usize),
+        peer: Peer,
+        reply: &mut Vec<u8>,
+    ) -> Verdict {
         let Some(header) = Header::read(query) else { return Verdict::Drop(DropReason::TooShort) };
         if header.is_response() {
             return Verdict::Drop(DropReason::Response);
         }
-        let mut path = NamePath::new();
+        let question = Question::read(query, name_len);
         let mut asked =
             Asked { query, front_len: HEADER_LEN, header, qtype: RecordType(0), opt: None };
         if header.opcode() != 0 || header.counts[0] != 1 {
-            return asked.refuse_to_read(reply, &mut path, catalog.seed());
+            return asked.refuse_to_read(reply, question);
         }
-        let Ok(question) = Question::read(query, &mut path, catalog.seed()) else {
-            return asked.reply(reply, rcode::FORMERR);
-        };
+        let Ok(question) = question else { return asked.reply(reply, rcode::FORMERR) };
         asked.front_len = question.end();
         asked.qtype = question.qtype;
         let Ok(rest) = Rest::read(query, &header, question.end()) else {
@@ -131,13 +162,7 @@ impl Responder {
             // No key is known here (RFC 8945 section 5.2): the query is not authorized.
             return asked.reply(reply, rcode::NOTAUTH);
         }
-        asked.answer(self, catalog, &question, &path, reply, limit)
-    }
-
-    /// Reads ahead of a batch of queries that are about to be answered, so that their answers wait
-    /// for memory together. It pays from a few queries on, and never changes an answer.
-    pub fn warm<'q>(&self, catalog: &Catalog, queries: impl Iterator<Item = &'q [u8]>) {
-        answer::warm::warm(catalog, queries);
+        asked.answer(self, catalog, &question, path, reply, limit)
     }
 
     /// Returns what identifies this server, as far as the smallest reply has room for it.
@@ -193,15 +218,14 @@ impl<'q> Asked<'q> {
     fn refuse_to_read(
         mut self,
         reply: &mut Vec<u8>,
-        path: &mut NamePath,
-        seed: HashSeed,
+        question: Result<Question<'_>, Malformed>,
     ) -> Verdict {
         if self.header.opcode() == 0 {
             // RFC 9619: a query has one question.
             return self.reply(reply, rcode::FORMERR);
         }
         // Only QUERY is implemented. A question that cannot be read makes no message at all.
-        match (self.header.counts[0], Question::read(self.query, path, seed)) {
+        match (self.header.counts[0], question) {
             (0, _) => self.reply(reply, rcode::NOTIMP),
             (1, Ok(question)) => {
                 self.front_len = question.end();

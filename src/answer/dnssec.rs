@@ -223,7 +223,7 @@ impl<'c> Walk<'_, '_, 'c> {
 
     /// Appends the noted records with their signatures.
     pub(super) fn push_proofs(&mut self) {
-        for Proof { zone, node, rtype } in std::mem::take(&mut self.proofs) {
+        while let Some(Proof { zone, node, rtype }) = self.proofs.pop_at(0) {
             let Some(entry) = node.rrset(rtype) else { continue };
             let apex = zone.apex().as_wire();
             let apex_at = match self.suffix_owner(apex) {

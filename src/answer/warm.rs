@@ -1,35 +1,97 @@
 //! Reads ahead of a batch of queries, so that their answers wait for memory together.
 //!
-//! **Invariant:** an answer is the same without it; never allocates.
+//! The names are read once, here, and answered from what was read.
+//!
+//! **Invariant:** an answer is the same without it; nothing is allocated once [`Names`] are made.
 //! **Not here:** the steps through a zone's table (`zone::table_warm`).
+
+use std::hint::black_box;
 
 use arrayvec::ArrayVec;
 
 use crate::catalog::Catalog;
 use crate::limits::WARM_QUERIES_MAX;
-use crate::zone::Warming;
 use crate::zone::path::NamePath;
 use crate::zone::prepare::HEADER_LEN;
+use crate::zone::{Warming, Zone};
 
-/// Brings what the answers to these queries will read into the caches; queries beyond
-/// [`WARM_QUERIES_MAX`] are left as they are.
-pub fn warm<'q>(catalog: &Catalog, queries: impl Iterator<Item = &'q [u8]>) {
-    let mut batch: ArrayVec<Warming<'_>, { 2 * WARM_QUERIES_MAX }> = ArrayVec::new();
-    let mut path = NamePath::new();
-    for query in queries.take(WARM_QUERIES_MAX) {
-        let Some(question) = query.get(HEADER_LEN..) else { continue };
-        if path.read(question, catalog.seed()).is_none() {
-            continue;
-        }
-        let Some(zone) = catalog.find(&path) else { continue };
-        let _ = batch.try_push(zone.warming(path.hash()));
-        // Where the name does not exist, its parent is looked up next: a zone cut, perhaps.
-        let parent = path.depth().saturating_sub(1);
-        if parent > zone.apex_depth() {
-            let _ = batch.try_push(zone.warming(path.hash_at(parent)));
-        }
+/// The names that the queries of a batch ask for.
+#[derive(Debug)]
+pub struct Names {
+    /// The names.
+    paths: Box<[NamePath]>,
+    /// Octets of each in its packet; 0 where no name could be read.
+    lens: [u8; WARM_QUERIES_MAX],
+    /// How many there are.
+    count: usize,
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        let paths = (0..WARM_QUERIES_MAX).map(|_| NamePath::new()).collect();
+        Self { paths, lens: [0; WARM_QUERIES_MAX], count: 0 }
     }
-    Warming::warm(&mut batch);
+}
+
+impl Names {
+    /// Reads the names of a batch and brings what their answers will read into the caches.
+    ///
+    /// Queries beyond [`WARM_QUERIES_MAX`] are left as they are.
+    pub fn read<'q>(&mut self, catalog: &Catalog, queries: impl Iterator<Item = &'q [u8]>) {
+        self.count = 0;
+        let places = self.paths.iter_mut().zip(&mut self.lens);
+        for (query, (path, len)) in queries.zip(places) {
+            let octets = query.get(HEADER_LEN..).unwrap_or_default();
+            *len = path.read(octets, catalog.seed()).unwrap_or(0) as u8;
+            self.count += 1;
+        }
+        self.warm(catalog);
+    }
+
+    /// Forgets the batch.
+    pub fn clear(&mut self) {
+        self.count = 0;
+    }
+
+    /// Returns the name of one query and its octets in the packet, 0 if it could not be read;
+    /// `None` of a query that was left as it was.
+    #[inline]
+    pub fn name(&self, index: usize) -> Option<(&NamePath, usize)> {
+        (index < self.count).then(|| (&self.paths[index], usize::from(self.lens[index])))
+    }
+
+    /// Takes all look-ups one step after the other.
+    fn warm(&self, catalog: &Catalog) {
+        let named = || {
+            let names = self.paths.iter().zip(self.lens).take(self.count);
+            names.filter(|(_, len)| *len > 0).map(|(path, _)| path)
+        };
+        let mut octets = 0;
+        for path in named() {
+            octets ^= catalog.touch_shard(path);
+        }
+        let mut zones: ArrayVec<(&NamePath, &Zone), WARM_QUERIES_MAX> = ArrayVec::new();
+        for path in named() {
+            if let Some(zone) = catalog.guess(path) {
+                let _ = zones.try_push((path, zone));
+            }
+        }
+        for (_, zone) in &zones {
+            octets ^= zone.apex_depth() as u8;
+        }
+        let mut batch: ArrayVec<Warming<'_>, { 2 * WARM_QUERIES_MAX }> = ArrayVec::new();
+        for (path, zone) in zones {
+            octets ^= zone.apex().as_wire()[0];
+            let _ = batch.try_push(zone.warming(path.hash()));
+            // Where the name does not exist, its parent is looked up next: a zone cut, perhaps.
+            let parent = path.depth().saturating_sub(1);
+            if parent > zone.apex_depth() {
+                let _ = batch.try_push(zone.warming(path.hash_at(parent)));
+            }
+        }
+        black_box(octets);
+        Warming::warm(&mut batch);
+    }
 }
 
 #[cfg(test)]
@@ -62,8 +124,13 @@ mod tests {
         }
         packets.extend(vec![packets[5].clone(); 2 * WARM_QUERIES_MAX]);
         for catalog in [&empty, &full] {
-            warm(catalog, packets.iter().map(Vec::as_slice));
-            warm(catalog, std::iter::empty());
+            let mut names = Names::default();
+            names.read(catalog, packets.iter().map(Vec::as_slice));
+            assert!(names.name(WARM_QUERIES_MAX - 1).is_some() && names.name(1 << 10).is_none());
+            let lens: Vec<_> = (0..8).map(|i| names.name(i).map_or(0, |name| name.1)).collect();
+            assert_eq!(lens, [0, 0, 0, 0, 9, 12, 12, 5]);
+            names.read(catalog, std::iter::empty());
+            assert!(names.name(0).is_none());
         }
     }
 }

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::answer::warm::Names;
 use crate::limits::{
     UDP_BATCH_MAX, UDP_DRAIN_BATCHES_MAX, UDP_RECEIVE_ERRORS_MAX, UDP_SOCKET_BUFFER_OCTETS,
     UDP_WAKE_MS, WARM_QUERIES_MIN,
@@ -87,7 +88,13 @@ impl FrontEnd for UdpFrontEnd {
         if let Some(cpu) = self.cpu {
             pin_to_cpu(cpu);
         }
-        let worker = Worker { reader, responder, recorder: self.recorder, errors_in_a_row: 0 };
+        let worker = Worker {
+            reader,
+            responder,
+            recorder: self.recorder,
+            names: Names::default(),
+            errors_in_a_row: 0,
+        };
         match self.exchange {
             #[cfg(target_os = "linux")]
             UdpExchange::Batched => {
@@ -176,6 +183,8 @@ struct Worker {
     responder: Arc<Responder>,
     /// Counts.
     recorder: Recorder,
+    /// What the queries of a batch ask for.
+    names: Names,
     /// Failed receives that we cannot explain, since the last one that we can.
     errors_in_a_row: u32,
 }
@@ -222,8 +231,9 @@ impl Worker {
     /// Answers every query of the batch from one snapshot.
     fn answer(&mut self, exchange: &mut impl Exchange, count: usize) {
         let catalog = self.reader.load();
+        self.names.clear();
         if count >= WARM_QUERIES_MIN {
-            self.responder.warm(&catalog, exchange.queries());
+            self.names.read(&catalog, exchange.queries());
         }
         for index in 0..count {
             let slot = exchange.slot(index);
@@ -234,7 +244,9 @@ impl Worker {
                 self.recorder.count_dropped_query(DropCause::SourcePortZero);
             } else {
                 let peer = Peer { transport: Transport::Udp };
-                let verdict = self.responder.respond(&catalog, slot.query, peer, slot.reply);
+                let name = (&self.names, index);
+                let verdict =
+                    self.responder.respond_in_batch(&catalog, slot.query, name, peer, slot.reply);
                 self.recorder.count_verdict(&verdict);
             }
         }
@@ -348,6 +360,7 @@ mod tests {
             reader: Publisher::new(HashSeed(1)).reader(),
             responder: Arc::new(Responder::new(ResponderConfig::default())),
             recorder: Recorder::new(NAME),
+            names: Names::default(),
             errors_in_a_row: 0,
         }
     }

@@ -10,8 +10,6 @@
 
 use crate::limits::{LABEL_OCTETS_MAX, NAME_OCTETS_MAX};
 use crate::record::RecordType;
-use crate::zone::HashSeed;
-use crate::zone::path::NamePath;
 use crate::zone::prepare::HEADER_LEN;
 
 /// The class IN.
@@ -91,16 +89,15 @@ impl Header {
 }
 
 impl<'q> Question<'q> {
-    /// Reads the question behind the header, and takes its name apart into `path`.
+    /// Reads the question behind the header, whose name has `name_len` octets, 0 if there is none.
     ///
     /// # Errors
-    /// [`Malformed`] if the name breaks a rule, is compressed, or octets are missing.
+    /// [`Malformed`] if there is no name, or octets are missing.
     #[inline]
-    pub fn read(packet: &'q [u8], path: &mut NamePath, seed: HashSeed) -> Result<Self, Malformed> {
+    pub fn read(packet: &'q [u8], name_len: usize) -> Result<Self, Malformed> {
         let octets = packet.get(HEADER_LEN..).ok_or(Malformed)?;
-        let len = path.read(octets, seed).ok_or(Malformed)?;
-        let (qname, tail) = octets.split_at(len);
-        let tail = tail.first_chunk::<4>().ok_or(Malformed)?;
+        let (qname, tail) = octets.split_at_checked(name_len).ok_or(Malformed)?;
+        let tail = tail.first_chunk::<4>().filter(|_| name_len > 0).ok_or(Malformed)?;
         let qtype = RecordType(u16::from_be_bytes([tail[0], tail[1]]));
         Ok(Self { qname, qtype, qclass: u16::from_be_bytes([tail[2], tail[3]]) })
     }
@@ -214,6 +211,8 @@ pub const OPTION_NSID: u16 = 3;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::zone::HashSeed;
+    use crate::zone::path::NamePath;
 
     /// A query for `a. A`, with these counts and octets behind the question.
     fn packet(counts: [u16; 4], tail: &[u8]) -> Vec<u8> {
@@ -225,7 +224,8 @@ mod tests {
     }
 
     fn question(packet: &[u8]) -> Result<Question<'_>, Malformed> {
-        Question::read(packet, &mut NamePath::new(), HashSeed(1))
+        let name_len = NamePath::new().read(&packet[HEADER_LEN..], HashSeed(1)).unwrap_or(0);
+        Question::read(packet, name_len)
     }
 
     fn check(counts: [u16; 4], tail: &[u8], expected: Result<Rest, Malformed>) {

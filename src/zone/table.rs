@@ -94,6 +94,12 @@ impl Table {
             || (shards > 1 && self.nodes * 8 < shards * SHARD_NODES)
     }
 
+    /// Reads the branch in which a hash belongs, to have it in the caches.
+    #[inline]
+    pub(super) fn touch_branch(&self, hash: u64) -> u8 {
+        self.branches[self.place(hash).0].len() as u8
+    }
+
     /// Returns the shard in which a hash belongs.
     #[inline]
     pub(super) fn shard(&self, hash: u64) -> &Shard {

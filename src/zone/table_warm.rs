@@ -33,8 +33,15 @@ impl<'z> Warming<'z> {
 
     /// Takes all look-ups one step after the other.
     pub fn warm(batch: &mut [Self]) {
+        let mut octets = 0;
+        for warming in &*batch {
+            octets ^= warming.table.touch_branch(warming.hash);
+        }
         for warming in &mut *batch {
             warming.shard = Some(warming.table.shard(warming.hash));
+        }
+        for warming in &*batch {
+            octets ^= warming.shard.map_or(0, |shard| shard.nodes as u8);
         }
         for warming in &mut *batch {
             let Some(shard) = warming.shard else { continue };
@@ -43,7 +50,6 @@ impl<'z> Warming<'z> {
                 warming.slot = *slot;
             }
         }
-        let mut octets = 0;
         for warming in &*batch {
             let Some(shard) = warming.shard else { continue };
             // A node spans a line or two; another name's, on a collision, is near enough.

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use mio::net::TcpStream;
 
 use super::table::Phase;
+use crate::answer::warm::Names;
 use crate::limits::{
     REPLY_OCTETS_CAPACITY, TCP_OUTPUT_OCTETS_MAX, TCP_READ_OCTETS, TCP_READS_PER_TURN_MAX,
     WARM_QUERIES_MIN,
@@ -30,6 +31,8 @@ pub(super) struct Answerer {
     responder: Arc<Responder>,
     /// Counts.
     pub(super) recorder: Recorder,
+    /// What the queries of a batch ask for.
+    names: Names,
     /// What was read just now.
     input: Box<[u8]>,
     /// One reply.
@@ -82,6 +85,7 @@ impl Answerer {
             reader,
             responder,
             recorder,
+            names: Names::default(),
             input: vec![0; TCP_READ_OCTETS].into(),
             reply: Vec::with_capacity(REPLY_OCTETS_CAPACITY),
             output: Vec::with_capacity(2 * TCP_OUTPUT_OCTETS_MAX + usize::from(u16::MAX)),
@@ -257,14 +261,17 @@ impl Answerer {
     fn answer(&mut self, input: &[u8]) -> Batch {
         self.output.clear();
         let catalog = self.reader.load();
+        self.names.clear();
         if messages(input).nth(WARM_QUERIES_MIN - 1).is_some() {
-            self.responder.warm(&catalog, messages(input));
+            self.names.read(&catalog, messages(input));
         }
         let mut batch = Batch::default();
         while self.output.len() < TCP_OUTPUT_OCTETS_MAX && !batch.is_garbage {
             let Some(query) = first_message(&input[batch.input_len..]) else { break };
             let peer = Peer { transport: Transport::Tcp };
-            let verdict = self.responder.respond(&catalog, query, peer, &mut self.reply);
+            let name = (&self.names, batch.queries);
+            let verdict =
+                self.responder.respond_in_batch(&catalog, query, name, peer, &mut self.reply);
             self.recorder.count_verdict(&verdict);
             batch.input_len += 2 + query.len();
             batch.queries += 1;
