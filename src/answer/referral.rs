@@ -13,7 +13,9 @@ use crate::record::RecordType;
 use crate::wire::reply::{Full, Owner, Section};
 use crate::zone::Zone;
 use crate::zone::node::{EntryView, NodeView};
-use crate::zone::prepare::{ExpandedName, RECORD_HEAD_LEN, expand_name, records};
+use crate::zone::prepare::{
+    ExpandedName, HEADER_LEN, POINTER, RECORD_HEAD_LEN, expand_name, records,
+};
 
 impl<'c> Walk<'_, '_, 'c> {
     /// Answers for a name at or below a zone cut.
@@ -57,8 +59,11 @@ impl<'c> Walk<'_, '_, 'c> {
             }
             self.push_proofs();
         }
-        if self.flags & FLAG_TC == 0 && self.push_glue(zone, &ns, cut_wire, owner, start).is_err() {
-            self.flags |= FLAG_TC;
+        if self.flags & FLAG_TC == 0 {
+            let cut = (cut, here.path.hash_at(depth));
+            if self.push_glue(zone, &ns, cut, cut_wire, owner, start).is_err() {
+                self.flags |= FLAG_TC;
+            }
         }
     }
 
@@ -69,6 +74,7 @@ impl<'c> Walk<'_, '_, 'c> {
         &mut self,
         zone: &'c Zone,
         ns: &EntryView<'_>,
+        (cut_node, cut_hash): (&NodeView<'c>, u64),
         cut: &[u8],
         owner: Owner<'_>,
         start: usize,
@@ -84,7 +90,14 @@ impl<'c> Walk<'_, '_, 'c> {
                 Owner::Suffix { .. } => start + name_at,
                 _ => place + RECORD_HEAD_LEN,
             };
-            place = self.message.next_record(place);
+            if !matches!(owner, Owner::Suffix { .. }) {
+                place = self.message.next_record(place);
+            }
+            if let Some(label) = child_label(record.rdata) {
+                let node = zone.child_of(cut_node, cut_hash, label);
+                self.push_addresses_of(node, at as u16)?;
+                continue;
+            }
             expand_name(ns.body, name_at, cut, &mut target);
             self.other.set_any_case(&target, zone.seed());
             if is_at_or_below(self.other.wire(), cut) {
@@ -105,14 +118,30 @@ impl<'c> Walk<'_, '_, 'c> {
 
     /// Appends the addresses of `self.other`, a name that stands at `at`.
     fn push_addresses(&mut self, zone: &'c Zone, at: u16) -> Result<(), Full> {
-        let Some(node) = zone.node_at(self.other, self.other.depth()) else { return Ok(()) };
+        let node = zone.node_at(self.other, self.other.depth());
+        self.push_addresses_of(node, at)
+    }
+
+    /// Appends the addresses of a node whose name stands at `at`.
+    fn push_addresses_of(&mut self, node: Option<NodeView<'c>>, at: u16) -> Result<(), Full> {
+        let Some(node) = node else { return Ok(()) };
         let at = self.message.resolve_pointer(at);
         for rtype in [RecordType::A, RecordType::AAAA] {
             if let Some(entry) = node.rrset(rtype) {
-                let owner = Owner::Elsewhere { at, name: self.other.wire() };
+                // Addresses hold no names that could lead into the owner's.
+                debug_assert!(entry.pointers.is_empty());
+                let owner = Owner::Elsewhere { at, name: &[] };
                 self.message.push(Section::Additional, &entry, owner, self.is_dnssec_ok)?;
             }
         }
         Ok(())
     }
+}
+
+/// Returns the label of a name that was prepared as one label and a pointer to its RRset's owner:
+/// that of a name server right below its zone cut, most often.
+fn child_label(rdata: &[u8]) -> Option<&[u8]> {
+    let [len @ 1..=0x3f, rest @ ..] = rdata else { return None };
+    let (label, pointer) = rest.split_at_checked(usize::from(*len))?;
+    (*pointer == (POINTER | HEADER_LEN as u16).to_be_bytes()).then_some(label)
 }

@@ -236,10 +236,18 @@ impl<'r> Reply<'r> {
     /// Appends records whose RDATA has no pointers, or ones that are moved afterwards.
     #[inline]
     fn push_records(&mut self, body: &[u8], owner: Owner<'_>) {
-        if let Owner::Suffix { at, .. } = owner
-            && usize::from(at) == HEADER_LEN
+        if let Owner::Suffix { at, .. } | Owner::Elsewhere { at, .. } = owner
+            && at <= POINTER_MAX
         {
+            let start = self.out.len();
             self.out.extend_from_slice(body);
+            if usize::from(at) != HEADER_LEN {
+                let pointer = (POINTER | at).to_be_bytes();
+                for record in records_of(body) {
+                    let owner_at = start + record.at;
+                    self.out[owner_at..owner_at + 2].copy_from_slice(&pointer);
+                }
+            }
             return;
         }
         let mut owner = owner;

@@ -7,10 +7,13 @@
 //! **Invariant:** never allocates, never fails; every name in the zone has a closest encloser.
 //! **Not here:** following CNAMEs (`answer`), glue (`answer::referral`).
 
+use arrayvec::ArrayVec;
+
 use super::Zone;
 use super::hash::extend_hash;
 use super::node::{CUT, DNAME, HAS_CHILDREN, HAS_WILDCARD, NSEC3_ONLY, NodeView, OCCLUDED};
 use super::path::NamePath;
+use crate::limits::LABEL_OCTETS_MAX;
 
 /// What a zone knows of a name.
 #[derive(Clone, Copy, Debug)]
@@ -58,15 +61,18 @@ impl Zone {
             }
         };
         let flags = encloser.flags();
-        if flags & (CUT | OCCLUDED) != 0 {
-            return self.find_above(path, depth);
+        match flags & (CUT | OCCLUDED) {
+            0 => {}
+            // Nothing above occludes it: it is the highest cut.
+            CUT => return Found::Cut(encloser, depth),
+            _ => return self.find_above(path, depth),
         }
         if flags & DNAME != 0 {
             return Found::Dname(encloser, depth);
         }
         if flags & HAS_WILDCARD != 0 {
             let hash = extend_hash(path.hash_at(depth), b"*");
-            if let Some(node) = self.table().find_wildcard(hash, encloser.prefix()) {
+            if let Some(node) = self.table().find_child(hash, b"\x01*", encloser.prefix()) {
                 return Found::Wildcard(node, depth);
             }
         }
@@ -86,6 +92,15 @@ impl Zone {
         }
         debug_assert!(false, "an occluded name has a cut or a DNAME above it");
         Found::Missing(self.apex_depth())
+    }
+
+    /// Looks up the child of a node, whose name has the hash `hash`, by a label in any case.
+    pub fn child_of(&self, node: &NodeView<'_>, hash: u64, label: &[u8]) -> Option<NodeView<'_>> {
+        let mut lower = ArrayVec::<u8, { LABEL_OCTETS_MAX + 1 }>::new();
+        lower.try_push(label.len() as u8).ok()?;
+        lower.try_extend_from_slice(label).ok()?;
+        lower.make_ascii_lowercase();
+        self.table().find_child(extend_hash(hash, &lower[1..]), &lower, node.prefix())
     }
 
     /// Looks up the node of the suffix of `depth` labels.

@@ -59,10 +59,12 @@ impl Table {
         self.shard(hash).find(hash, |node| is_same(node.prefix(), prefix))
     }
 
-    /// Looks up the child `*` of the node whose labels in front of the apex are `prefix`.
-    pub fn find_wildcard(&self, hash: u64, prefix: &[u8]) -> Option<NodeView<'_>> {
+    /// Looks up the child of the node whose labels in front of the apex are `prefix`, by its hash
+    /// and its label, length octet included.
+    pub fn find_child(&self, hash: u64, label: &[u8], prefix: &[u8]) -> Option<NodeView<'_>> {
         self.shard(hash).find(hash, |node| {
-            node.prefix().strip_prefix(b"\x01*").is_some_and(|rest| rest == prefix)
+            let parts = node.prefix().split_at_checked(label.len());
+            parts.is_some_and(|(front, rest)| is_same(front, label) && is_same(rest, prefix))
         })
     }
 
