@@ -1,32 +1,39 @@
-//! The load: a window of queries over a few sockets, as fast as the server answers. And the echo.
+//! The load: a window of queries over a few sockets, as fast as the server answers.
 
 use std::io::ErrorKind;
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::Result;
-use super::mmsg::Messages;
-use super::peers::Peer;
-use super::stream::{self, Share};
-use super::zone::{Ask, Random};
+use crate::bed::Result;
+use crate::bed::ask::{Ask, Queries};
+use crate::bed::corpus::Kind;
+use crate::bed::mmsg::{Messages, enlarge};
+use crate::bed::peers::Peer;
+use crate::foreign::{Foreign, Program};
+use crate::stream::{self, Share};
 
 /// Queries that have been made beforehand, and buffers.
-pub(crate) struct Load {
+pub struct Load {
     /// What is asked.
     ask: Ask,
+    /// Whether DNSSEC records are wanted.
+    is_signed: bool,
     /// Over what.
     transport: Transport,
     /// Queries, sent one after the other and again from the first.
-    queries: Vec<Vec<u8>>,
+    queries: Queries,
     /// The next one.
     next: usize,
     /// Buffers.
     messages: Messages,
+    /// Somebody else's load, if it is to be used.
+    foreign: Option<Foreign>,
 }
 
 /// What the load goes over.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Transport {
+pub enum Transport {
     /// Datagrams.
     Udp,
     /// Connections.
@@ -35,7 +42,7 @@ pub(crate) enum Transport {
 
 impl Transport {
     /// Reads a transport's name.
-    pub(crate) fn parse(name: &str) -> Result<Self> {
+    pub fn parse(name: &str) -> Result<Self> {
         match name {
             "udp" => Ok(Self::Udp),
             "tcp" => Ok(Self::Tcp(Share::Pipelined)),
@@ -47,33 +54,38 @@ impl Transport {
 
 /// What came of a load.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Outcome {
+pub struct Outcome {
     /// Replies.
-    pub(crate) answered: u64,
+    pub answered: u64,
     /// Queries without a reply.
-    pub(crate) lost: u64,
+    pub lost: u64,
     /// Replies that did not answer.
-    pub(crate) wrong: u64,
+    pub wrong: u64,
 }
 
 impl Load {
     /// Makes the queries.
-    pub(crate) fn new(ask: Ask, transport: Transport, names: u32) -> Result<Self> {
-        let mut random = Random(5);
-        let queries =
-            (0..=u16::MAX).map(|id| ask.query(id, names, &mut random)).collect::<Result<_>>()?;
-        Ok(Self { ask, transport, queries, next: 0, messages: Messages::new(BATCH) })
+    pub fn new(ask: Ask, transport: Transport, kind: Kind) -> Result<Self> {
+        let (queries, messages) = (Queries::random(ask, kind)?, Messages::new(BATCH));
+        let is_signed = kind.is_signed();
+        Ok(Self { ask, is_signed, transport, queries, next: 0, messages, foreign: None })
     }
 
-    /// Waits until a server has loaded its zone and answers as it should.
-    pub(crate) fn wait_for_answer(&self, server: &Peer) -> Result<()> {
-        let socket = connect(server.port)?;
+    /// Has a program ask from now on; its files go to `directory`.
+    pub fn use_program(&mut self, program: Program, kind: Kind, directory: &Path) -> Result<()> {
+        self.foreign = Some(Foreign::new(program, self.ask, kind, directory)?);
+        Ok(())
+    }
+
+    /// Waits until a server answers as it should.
+    pub fn wait_for_answer(&self, server: &Peer) -> Result<()> {
+        let socket = connect(server.address)?;
         socket.set_read_timeout(Some(Duration::from_millis(200)))?;
         let end = Instant::now() + Duration::from_secs(120);
         let mut reply = [0; 2_048];
         while Instant::now() < end {
             // Refused while nobody listens yet; then there is nothing to wait for either.
-            let is_sent = socket.send(&self.queries[0]).is_ok();
+            let is_sent = socket.send(self.queries.query(0)).is_ok();
             match socket.recv(&mut reply) {
                 Ok(len) if self.is_answered(server, &reply[..len]) => return Ok(()),
                 Err(error) if !is_sent || error.kind() == ErrorKind::ConnectionRefused => {
@@ -85,19 +97,38 @@ impl Load {
         Err(format!("{} does not answer {} queries", server.name, self.ask.name()).into())
     }
 
+    /// Asks a server for a tenth of the time that it will be asked for.
+    pub fn warm(&mut self, server: &Peer, duration: Duration) -> Result<()> {
+        // With our own load: the others know whole seconds only.
+        self.run_own(server, duration / 10).map(drop)
+    }
+
     /// Asks a server for some time.
-    pub(crate) fn run(&mut self, server: &Peer, duration: Duration) -> Result<Outcome> {
+    pub fn run(&mut self, server: &Peer, duration: Duration) -> Result<Outcome> {
+        match &self.foreign {
+            Some(foreign) => {
+                let outcome = foreign.run(server.address, duration)?;
+                let wrong = if server.is_echo() { 0 } else { outcome.wrong };
+                Ok(Outcome { wrong, ..outcome })
+            }
+            None => self.run_own(server, duration),
+        }
+    }
+
+    /// Asks with our own load.
+    fn run_own(&mut self, server: &Peer, duration: Duration) -> Result<Outcome> {
         match self.transport {
             Transport::Udp => self.run_datagrams(server, duration),
             Transport::Tcp(share) => {
-                stream::run(self.ask, share, &self.queries, server.port, duration)
+                let check = (self.ask, self.is_signed);
+                stream::run(check, share, &self.queries, server.address, duration)
             }
         }
     }
 
     /// Asks with datagrams.
     fn run_datagrams(&mut self, server: &Peer, duration: Duration) -> Result<Outcome> {
-        let sockets = (0..SOCKETS).map(|_| connect(server.port)).collect::<Result<Vec<_>>>()?;
+        let sockets = (0..SOCKETS).map(|_| connect(server.address)).collect::<Result<Vec<_>>>()?;
         for socket in &sockets {
             socket.set_nonblocking(true)?;
         }
@@ -142,7 +173,7 @@ impl Load {
         for index in 0..heard {
             let is_echo = server.is_echo();
             let reply = self.messages.datagram(index);
-            if !is_echo && !self.ask.is_answered_by(reply) {
+            if !is_echo && !self.ask.is_answered_by(self.is_signed, reply) {
                 outcome.wrong += 1;
             }
         }
@@ -152,52 +183,29 @@ impl Load {
 
     /// Sends the next queries on one socket.
     fn send(&mut self, socket: &UdpSocket, room: usize) -> Result<usize> {
-        let end = (self.next + room).min(self.queries.len());
-        let sent = match self.messages.send(socket, &mut self.queries[self.next..end]) {
+        let end = (self.next + room).min(self.queries.count());
+        let some = (self.next..end).map(|index| self.queries.query(index));
+        let sent = match self.messages.send(socket, some) {
             Ok(sent) => sent,
             Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
             Err(error) => return Err(error.into()),
         };
-        self.next = (self.next + sent) % self.queries.len();
+        self.next = (self.next + sent) % self.queries.count();
         Ok(sent)
     }
 
     /// Whether a reply is right; the echo's always is.
     fn is_answered(&self, server: &Peer, reply: &[u8]) -> bool {
-        server.is_echo() || self.ask.is_answered_by(reply)
-    }
-}
-
-/// Sends every datagram back that comes to `PORT`: what the system calls alone cost.
-pub(crate) fn echo(arguments: &[String]) -> Result<()> {
-    let [port] = arguments else { return Err("usage: echo PORT".into()) };
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, port.parse()?))?;
-    enlarge(&socket)?;
-    let mut messages = Messages::new(BATCH);
-    loop {
-        let count = messages.receive(&socket, true)?;
-        for index in 0..count {
-            if let Some(flags) = messages.datagram(index).get_mut(2) {
-                *flags |= 0x80;
-            }
-        }
-        messages.send_back(&socket, count)?;
+        server.is_echo() || self.ask.is_answered_by(self.is_signed, reply)
     }
 }
 
 /// Makes a socket that talks to a server.
-fn connect(port: u16) -> Result<UdpSocket> {
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+fn connect(server: SocketAddr) -> Result<UdpSocket> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
     enlarge(&socket)?;
-    socket.connect((Ipv4Addr::LOCALHOST, port))?;
+    socket.connect(server)?;
     Ok(socket)
-}
-
-/// Gives a socket room for whole windows.
-fn enlarge(socket: &UdpSocket) -> Result<()> {
-    let socket = socket2::SockRef::from(socket);
-    socket.set_recv_buffer_size(SOCKET_OCTETS)?;
-    Ok(socket.set_send_buffer_size(SOCKET_OCTETS)?)
 }
 
 /// Datagrams moved with one system call.
@@ -206,7 +214,5 @@ const BATCH: usize = 64;
 const SOCKETS: usize = 8;
 /// Queries without a reply yet, for each socket.
 const WINDOW: usize = 32;
-/// Room in the kernel for each socket.
-const SOCKET_OCTETS: usize = 1 << 20;
 /// How long a reply may take before its query counts as lost.
 const LOSS_PATIENCE: Duration = Duration::from_millis(100);

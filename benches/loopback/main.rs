@@ -2,58 +2,70 @@
 //!
 //! ```sh
 //! cargo bench --no-default-features --bench loopback -- [--servers aspen,nsd,knot,bind,pdns,echo]
-//!     [--names 100000] [--ask a,nxdomain,referral,wildcard] [--rounds 7] [--seconds 2]
-//!     [--transport udp|tcp|tcp-single] [--other-max 0.25] [--patience 900]
+//!     [--names 100000 [--signed nsec|nsec3] | --zones 100000]
+//!     [--ask a,cname,nodata,nxdomain,referral,wildcard] [--rounds 7] [--seconds 2]
+//!     [--transport udp|tcp|tcp-single] [--load own|dnsperf|kxdpgun[=RATE]]
+//!     [--via lo|veth] [--other-max 0.25] [--patience 900]
 //! ```
 //!
-//! Every server answers the same zone from one worker on CPU 0. The load comes from CPU 1, with
-//! a window of 256 queries over eight sockets, or from eight connections at a time. The servers take turns, when the machine is quiet; a
+//! Every server answers the same zones from one worker on CPU 0. The load comes from CPU 1, with
+//! a window of 256 queries over eight sockets, or from eight connections at a time, for random names: as
+//! many different ones as the zone has, up to a million. Queries have EDNS; those to a signed zone ask
+//! for DNSSEC records. The servers take turns, when the machine is quiet; a
 //! sample in which anything else used more than a quarter of a CPU (`--other-max`) is thrown away
 //! and taken again, until all are there or `--patience` seconds are over. What counts is the CPU
 //! time of the server's processes for each query that it answered: it hardly depends on the load.
+//!
+//! `--load` has somebody else's program ask over UDP: dnsperf as hard as our own load, kxdpgun at a fixed rate
+//! (100,000 a second). With `--via veth`, which kxdpgun needs, the servers are in a network namespace behind a
+//! pair of virtual Ethernet devices; that takes root.
+//!
+//! Signed zones need Debian's `bind9-utils`, those loads `dnsperf` and `knot-dnsutils`; the other servers are
+//! the packages `nsd`, `knot`, `bind9` and `pdns-server`. What is not installed is left out.
 
+#[path = "../bed/mod.rs"]
+mod bed;
+mod foreign;
 mod load;
-mod mmsg;
-mod peers;
 mod sample;
-#[path = "../../examples/serve_zone.rs"]
-mod serve_zone;
 mod stream;
-mod zone;
 
-use std::error::Error;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use bed::ask::Ask;
+use bed::corpus::{Corpus, Kind};
+use bed::peers::{Peer, Plan};
+use bed::veth::{self, Veth};
+use bed::{CLIENT_CPU, FIRST_PORT, Result, cpu, flag, table};
+use foreign::Program;
 use load::{Load, Transport};
-use peers::Peer;
 use sample::Sample;
-use zone::Ask;
-
-/// What may go wrong; it ends the bench.
-type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match arguments.first().map(String::as_str) {
-        // The servers of this crate are processes of their own, made of this same program.
-        Some("serve") => serve_zone::serve(&arguments[1..]),
-        Some("echo") => load::echo(&arguments[1..]),
-        // `cargo test --all-targets` runs benches without it.
-        _ if !arguments.iter().any(|argument| argument == "--bench") => Ok(()),
-        _ => measure(&Options::parse(&arguments)?),
+    if bed::is_done(&arguments)? {
+        return Ok(());
     }
+    measure(&Options::parse(&arguments)?)
 }
 
 /// What to measure.
 struct Options {
     /// Names of servers.
     servers: Vec<String>,
-    /// Names in the zone.
-    names: u32,
+    /// The zones.
+    kind: Kind,
     /// Kinds of queries, one after the other.
     asks: Vec<Ask>,
     /// What the load goes over.
     transport: Transport,
+    /// Whose load it is; `own`, `dnsperf` or `kxdpgun`.
+    load: String,
+    /// Queries a second of kxdpgun.
+    kxdpgun_rate: u32,
+    /// Whether the servers are in a namespace of their own.
+    is_veth: bool,
     /// Good samples of each server.
     rounds: usize,
     /// How long each sample takes.
@@ -67,17 +79,29 @@ struct Options {
 impl Options {
     /// Reads the command line.
     fn parse(arguments: &[String]) -> Result<Self> {
-        let value = |name: &str, default: &str| -> String {
-            let at = arguments.iter().position(|argument| argument == name);
-            at.and_then(|at| arguments.get(at + 1)).map_or(default, String::as_str).to_owned()
-        };
+        let value = |name, default| flag(arguments, name, default);
+        let transport = Transport::parse(&value("--transport", "udp"))?;
+        let load = value("--load", "own");
+        let (load, kxdpgun_rate) = load.split_once('=').unwrap_or((&load, "100000"));
+        let is_veth = value("--via", "lo") == "veth";
+        match load {
+            "own" => {}
+            "dnsperf" if transport == Transport::Udp => {}
+            "kxdpgun" if transport == Transport::Udp && is_veth => {}
+            other => return Err(format!("--load {other}: not there, or not like this").into()),
+        }
+        if is_veth && transport != Transport::Udp {
+            return Err("--via veth is for UDP".into());
+        }
         let servers = value("--servers", "aspen,nsd,knot,bind,pdns,echo");
-        let asks = value("--ask", "a");
         Ok(Self {
             servers: servers.split(',').map(str::to_owned).collect(),
-            names: value("--names", "100000").parse()?,
-            asks: asks.split(',').map(Ask::parse).collect::<Result<_>>()?,
-            transport: Transport::parse(&value("--transport", "udp"))?,
+            kind: Kind::parse(arguments)?,
+            asks: value("--ask", "a").split(',').map(Ask::parse).collect::<Result<_>>()?,
+            transport,
+            load: load.to_owned(),
+            kxdpgun_rate: kxdpgun_rate.parse()?,
+            is_veth,
             rounds: value("--rounds", "7").parse()?,
             duration: Duration::from_secs_f64(value("--seconds", "2").parse()?),
             other_share_max: value("--other-max", "0.25").parse()?,
@@ -89,23 +113,23 @@ impl Options {
 /// Starts the servers, measures them in turns, prints the tables.
 fn measure(options: &Options) -> Result<()> {
     let directory = tempfile::tempdir()?;
-    let zone_file = directory.path().join("example.com.zone");
-    zone::write(&zone_file, options.names)?;
-    let mut servers = Vec::new();
-    for (index, name) in options.servers.iter().enumerate() {
-        if name == "echo" && options.transport != Transport::Udp {
-            continue;
-        }
-        let port = FIRST_PORT + u16::try_from(index)?;
-        match Peer::start(name, directory.path(), port) {
-            Ok(peer) => servers.push(peer),
-            Err(error) => println!("{name} is left out: {error}"),
-        }
-    }
-    sample::stay_on_cpu(CLIENT_CPU)?;
+    let corpus = Corpus::write(options.kind, directory.path())?;
+    let veth = if options.is_veth { Some(Veth::new()?) } else { None };
+    let mut servers = start(options, &corpus, directory.path(), veth.as_ref())?;
+    cpu::stay_on_cpu(CLIENT_CPU)?;
     for ask in &options.asks {
-        println!("\n## {} of {} names, {:?}", ask.name(), options.names, options.transport);
-        let mut load = Load::new(*ask, options.transport, options.names)?;
+        let Options { kind, transport, load, .. } = options;
+        println!("\n## {} of {kind}, {transport:?}, load: {load}", ask.name());
+        let mut load = Load::new(*ask, options.transport, options.kind)?;
+        let (rate, device) = (options.kxdpgun_rate, veth.as_ref().map(Veth::device));
+        let program = match (options.load.as_str(), device) {
+            ("dnsperf", _) => Some(Program::Dnsperf),
+            ("kxdpgun", Some(device)) => Some(Program::Kxdpgun { rate, device }),
+            _ => None,
+        };
+        if let Some(program) = program {
+            load.use_program(program, options.kind, directory.path())?;
+        }
         servers.retain(|server| {
             let ready = load.wait_for_answer(server);
             let _ = ready.as_ref().inspect_err(|error| println!("left out: {error}"));
@@ -117,6 +141,32 @@ fn measure(options: &Options) -> Result<()> {
     Ok(())
 }
 
+/// Starts the servers, one after the other.
+fn start(
+    options: &Options,
+    corpus: &Corpus,
+    directory: &Path,
+    veth: Option<&Veth>,
+) -> Result<Vec<Peer>> {
+    let mut servers = Vec::new();
+    for (index, name) in options.servers.iter().enumerate() {
+        if name == "echo" && options.transport != Transport::Udp {
+            continue;
+        }
+        let port = FIRST_PORT + u16::try_from(index)?;
+        let mut plan = Plan::pinned(corpus, directory, name, port);
+        if let Some(veth) = veth {
+            plan.address = (veth::FAR, port).into();
+            plan.netns = Some(veth.name.clone());
+        }
+        match Peer::start(name, &plan) {
+            Ok(peer) => servers.push(peer),
+            Err(error) => println!("{name} is left out: {error}"),
+        }
+    }
+    Ok(servers)
+}
+
 /// Measures all servers in turns until each has its good samples.
 fn alternate(servers: &[Peer], load: &mut Load, options: &Options) -> Result<Vec<Vec<Sample>>> {
     let mut rows: Vec<Vec<Sample>> = servers.iter().map(|_| Vec::new()).collect();
@@ -126,10 +176,13 @@ fn alternate(servers: &[Peer], load: &mut Load, options: &Options) -> Result<Vec
             if row.len() >= options.rounds {
                 continue;
             }
-            while sample::other_share()? > options.other_share_max {
+            while cpu::other_share()? > options.other_share_max {
                 if Instant::now() > end {
                     return Ok(rows);
                 }
+            }
+            if Instant::now() > end {
+                return Ok(rows);
             }
             let sample = Sample::take(server, load, options.duration)?;
             let is_good = sample.is_good(options.other_share_max);
@@ -144,41 +197,28 @@ fn alternate(servers: &[Peer], load: &mut Load, options: &Options) -> Result<Vec
 
 /// Prints medians, ranges and ratios.
 fn print_table(servers: &[Peer], rows: &[Vec<Sample>]) {
-    let median_us = |name: &str| {
+    let us = |row: &[Sample]| table::median(row.iter().map(|sample| sample.us_a_query));
+    let us_of = |name: &str| {
         let at = servers.iter().position(|server| server.name == name)?;
-        sample::median(rows[at].iter().map(|sample| sample.us_a_query))
+        us(&rows[at])
     };
-    let best_peer = [median_us("nsd"), median_us("knot")].into_iter().flatten().reduce(f64::min);
-    let echo = median_us("echo");
-    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    println!("\nload {}", load.trim());
+    let best_peer = [us_of("nsd"), us_of("knot")].into_iter().flatten().reduce(f64::min);
+    let echo = us_of("echo");
+    println!();
+    table::print_machine();
     println!(
         "| server | CPU us/query, median [min..max] | queries/s, median | vs best of NSD, Knot | vs echo | samples |"
     );
     println!("|---|---|---|---|---|---|");
     for (server, row) in servers.iter().zip(rows) {
-        let us = || row.iter().map(|sample| sample.us_a_query);
-        let Some(median) = sample::median(us()) else {
-            println!("| {} | no good sample | | | | 0 |", server.name);
-            continue;
-        };
-        let (min, max) = (us().fold(f64::MAX, f64::min), us().fold(0.0, f64::max));
-        let rate = sample::median(row.iter().map(|sample| sample.rate)).unwrap_or_default();
-        let ratio =
-            |base: Option<f64>| base.map_or(String::new(), |base| format!("{:.2}", median / base));
+        let spread = table::spread(row.iter().map(|sample| sample.us_a_query), 2);
+        let rate = table::median(row.iter().map(|sample| sample.rate)).unwrap_or_default();
         println!(
-            "| {} | {median:.2} [{min:.2}..{max:.2}] | {rate:.0} | {} | {} | {} |",
+            "| {} | {spread} | {rate:.0} | {} | {} | {} |",
             server.name,
-            ratio(best_peer),
-            ratio(echo),
+            table::ratio(us(row), best_peer),
+            table::ratio(us(row), echo),
             row.len()
         );
     }
 }
-
-/// The first server's port; the others follow.
-const FIRST_PORT: u16 = 5_400;
-/// Where the servers run.
-const SERVER_CPU: usize = 0;
-/// Where the load comes from.
-const CLIENT_CPU: usize = 1;

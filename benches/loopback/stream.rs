@@ -2,18 +2,19 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::ops::Range;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::Result;
-use super::load::Outcome;
-use super::zone::Ask;
+use crate::bed::Result;
+use crate::bed::ask::{Ask, Queries};
+use crate::load::Outcome;
 
 /// How queries share connections.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Share {
+pub enum Share {
     /// Many queries in one write, again and again on one connection.
     Pipelined,
     /// One query, and the connection is closed.
@@ -21,21 +22,22 @@ pub(crate) enum Share {
 }
 
 /// Asks a server for some time from several threads, all on the load's CPU.
-pub(crate) fn run(
-    ask: Ask,
+pub fn run(
+    (ask, is_signed): (Ask, bool),
     share: Share,
-    queries: &[Vec<u8>],
-    port: u16,
+    queries: &Queries,
+    server: SocketAddr,
     duration: Duration,
 ) -> Result<Outcome> {
     let end = Instant::now() + duration;
     thread::scope(|scope| {
-        let threads: Vec<_> = queries
-            .chunks(queries.len() / THREADS)
+        let threads: Vec<_> = (0..THREADS)
             .zip(1_u8..)
-            .map(|(queries, number)| {
+            .map(|(index, number)| {
+                let own = queries.count() / THREADS;
+                let range = index * own..(index + 1) * own;
                 scope.spawn(move || {
-                    let asker = Asker { ask, queries, number, port };
+                    let asker = Asker { ask, is_signed, queries, range, number, server };
                     match share {
                         Share::Pipelined => asker.pipeline(end),
                         Share::Single => asker.connect_each_time(end),
@@ -58,12 +60,16 @@ pub(crate) fn run(
 struct Asker<'a> {
     /// What is asked.
     ask: Ask,
-    /// The queries.
-    queries: &'a [Vec<u8>],
+    /// Whether DNSSEC records are wanted.
+    is_signed: bool,
+    /// All queries.
+    queries: &'a Queries,
+    /// Which of them the thread asks.
+    range: Range<usize>,
     /// The thread's number; it asks from addresses of its own.
     number: u8,
-    /// The server's port.
-    port: u16,
+    /// The server, on loopback.
+    server: SocketAddr,
 }
 
 impl Asker<'_> {
@@ -71,13 +77,13 @@ impl Asker<'_> {
     fn pipeline(&self, end: Instant) -> Result<Outcome> {
         let mut stream = self.connect(0)?;
         let (mut outcome, mut reply) = (Outcome::default(), Vec::new());
-        for batch in self.queries.chunks_exact(PIPELINE).cycle() {
-            if Instant::now() > end {
-                break;
-            }
-            let octets: Vec<u8> = batch.iter().flat_map(|query| framed(query)).collect();
+        let mut order = self.range.clone().cycle();
+        while Instant::now() <= end {
+            let batch = order.by_ref().take(PIPELINE);
+            let octets: Vec<u8> =
+                batch.flat_map(|index| framed(self.queries.query(index))).collect();
             stream.get_mut().write_all(&octets)?;
-            for _ in batch {
+            for _ in 0..PIPELINE {
                 self.read(&mut stream, &mut reply, &mut outcome)?;
             }
         }
@@ -87,12 +93,12 @@ impl Asker<'_> {
     /// Connects, asks, reads and closes, and so on.
     fn connect_each_time(&self, end: Instant) -> Result<Outcome> {
         let (mut outcome, mut reply) = (Outcome::default(), Vec::new());
-        for (query, count) in self.queries.iter().cycle().zip(0_u32..) {
+        for (index, count) in self.range.clone().cycle().zip(0_u32..) {
             if Instant::now() > end {
                 break;
             }
             let mut stream = self.connect(count)?;
-            let octets: Vec<u8> = framed(query).collect();
+            let octets: Vec<u8> = framed(self.queries.query(index)).collect();
             stream.get_mut().write_all(&octets)?;
             self.read(&mut stream, &mut reply, &mut outcome)?;
         }
@@ -106,7 +112,7 @@ impl Asker<'_> {
         socket.bind(&SocketAddr::from((source, 0)).into())?;
         socket.set_tcp_nodelay(true)?;
         socket.set_read_timeout(Some(Duration::from_secs(5)))?;
-        socket.connect(&SocketAddr::from((Ipv4Addr::LOCALHOST, self.port)).into())?;
+        socket.connect(&self.server.into())?;
         Ok(std::io::BufReader::with_capacity(16_384, socket.into()))
     }
 
@@ -122,7 +128,7 @@ impl Asker<'_> {
         reply.resize(usize::from(u16::from_be_bytes(len)), 0);
         stream.read_exact(reply)?;
         outcome.answered += 1;
-        outcome.wrong += u64::from(!self.ask.is_answered_by(reply));
+        outcome.wrong += u64::from(!self.ask.is_answered_by(self.is_signed, reply));
         Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! Changes at one end, questions at the other.
 
 use std::net::UdpSocket;
+use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -57,7 +58,7 @@ struct Pending {
 }
 
 /// Makes a query for `h{name}.example.com A`.
-fn query(id: u16, name: u32) -> Vec<u8> {
+pub fn query(id: u16, name: u32) -> Vec<u8> {
     let [high, low] = id.to_be_bytes();
     let mut packet = vec![high, low, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
     aspen_dns::name::parse_labels(format!("h{name}.example.com.").as_bytes(), &mut packet)
@@ -94,29 +95,34 @@ fn socket(node: &Node) -> UdpSocket {
 
 /// Makes `count` changes at `rate` a second and watches the edge for each.
 pub fn changes(authority: &Node, edge: &Node, names: u32, rate: f64, count: u32) -> Lags {
-    let pending = Mutex::new(Vec::<Pending>::new());
-    let commits = Mutex::new(Vec::new());
-    let (next, ended) = (AtomicU32::new(0), AtomicBool::new(false));
-    let start = Instant::now();
+    let sender = Sender::new(authority, names, rate, 0..count);
+    let ended = AtomicBool::new(false);
     let mut sent_s = 0.0;
     let (mut lags_s, mut lost) = (Vec::new(), 0);
     std::thread::scope(|scope| {
-        let watcher = scope.spawn(|| watch(edge, names, count, &pending, &ended));
-        let senders: Vec<_> = (0..SENDERS)
-            .map(|_| {
-                scope
-                    .spawn(|| send(authority, names, rate, count, start, &next, &pending, &commits))
-            })
-            .collect();
-        for sender in senders {
-            sender.join().expect("a sender ends");
-        }
-        sent_s = start.elapsed().as_secs_f64();
+        let watcher = scope.spawn(|| watch(edge, names, &sender.pending, &ended));
+        sent_s = sender.send_all();
         ended.store(true, Ordering::Release);
         (lags_s, lost) = watcher.join().expect("the watcher ends");
     });
-    let commits_s = commits.into_inner().expect("no sender panicked");
+    let commits_s = sender.commits.into_inner().expect("no sender panicked");
     Lags { lags_s, commits_s, lost, sent_s }
+}
+
+/// Makes these changes at `rate` a second, and looks for them only then, so that nobody but the
+/// measurement asks the edge meanwhile. Returns how many were not seen, and the rate that was reached.
+pub fn changes_unwatched(
+    authority: &Node,
+    edge: &Node,
+    names: u32,
+    rate: f64,
+    range: Range<u32>,
+) -> (usize, f64) {
+    let count = f64::from(range.end - range.start);
+    let sender = Sender::new(authority, names, rate, range);
+    let sent_s = sender.send_all();
+    let (_, lost) = watch(edge, names, &sender.pending, &AtomicBool::new(true));
+    (lost, count / sent_s)
 }
 
 /// Returns the name that a change changes: each another one, spread over the zone.
@@ -124,36 +130,67 @@ fn name_of(index: u32, names: u32) -> u32 {
     (u64::from(index) * 2_654_435_761 % u64::from(names)) as u32
 }
 
-/// Sends changes until there are no more.
-#[allow(clippy::too_many_arguments)] // one thread's whole world
-fn send(
-    authority: &Node,
+/// Changes that are to be made.
+struct Sender<'a> {
+    /// Where they are made.
+    authority: &'a Node,
+    /// Names of the zone.
     names: u32,
+    /// Changes a second.
     rate: f64,
-    count: u32,
+    /// When the first is due.
     start: Instant,
-    next: &AtomicU32,
-    pending: &Mutex<Vec<Pending>>,
-    commits: &Mutex<Vec<f64>>,
-) {
-    let mut api = authority.connect();
-    loop {
-        let index = next.fetch_add(1, Ordering::Relaxed);
-        if index >= count {
-            return;
+    /// The number of the first, and of the one after the last.
+    range: Range<u32>,
+    /// The number of the next.
+    next: AtomicU32,
+    /// Those that are committed and have not been seen.
+    pending: Mutex<Vec<Pending>>,
+    /// Seconds that each commit took.
+    commits: Mutex<Vec<f64>>,
+}
+
+impl<'a> Sender<'a> {
+    /// Will make these changes, the first now.
+    fn new(authority: &'a Node, names: u32, rate: f64, range: Range<u32>) -> Self {
+        let (start, next) = (Instant::now(), AtomicU32::new(range.start));
+        let (pending, commits) = (Mutex::default(), Mutex::default());
+        Self { authority, names, rate, start, range, next, pending, commits }
+    }
+
+    /// Makes all changes over several connections; returns the seconds that it took.
+    fn send_all(&self) -> f64 {
+        std::thread::scope(|scope| {
+            for _ in 0..SENDERS {
+                scope.spawn(|| self.send());
+            }
+        });
+        self.start.elapsed().as_secs_f64()
+    }
+
+    /// Makes changes over one connection until there are no more.
+    fn send(&self) {
+        let mut api = self.authority.connect();
+        loop {
+            let index = self.next.fetch_add(1, Ordering::Relaxed);
+            if index >= self.range.end {
+                return;
+            }
+            let seconds = f64::from(index - self.range.start) / self.rate;
+            let due = self.start + Duration::from_secs_f64(seconds);
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            let name = name_of(index, self.names);
+            let [a, b, c, d] = address(index);
+            let body = format!("{{\"ttl_seconds\":300,\"rdata\":[\"{a}.{b}.{c}.{d}\"]}}");
+            let path = format!("/api/v1/aspen/records/h{name}.example.com./A");
+            let before = Instant::now();
+            api.request("PUT", &path, body.as_bytes());
+            let acknowledged = Instant::now();
+            let took_s = (acknowledged - before).as_secs_f64();
+            self.commits.lock().expect("no sender panicked").push(took_s);
+            let mut pending = self.pending.lock().expect("no sender panicked");
+            pending.push(Pending { index, acknowledged });
         }
-        let due = start + Duration::from_secs_f64(f64::from(index) / rate);
-        std::thread::sleep(due.saturating_duration_since(Instant::now()));
-        let name = name_of(index, names);
-        let [a, b, c, d] = address(index);
-        let body = format!("{{\"ttl_seconds\":300,\"rdata\":[\"{a}.{b}.{c}.{d}\"]}}");
-        let path = format!("/api/v1/aspen/records/h{name}.example.com./A");
-        let before = Instant::now();
-        api.request("PUT", &path, body.as_bytes());
-        let acknowledged = Instant::now();
-        commits.lock().expect("no sender panicked").push((acknowledged - before).as_secs_f64());
-        let mut pending = pending.lock().expect("no sender panicked");
-        pending.push(Pending { index, acknowledged });
     }
 }
 
@@ -167,12 +204,11 @@ fn address(index: u32) -> [u8; 4] {
 fn watch(
     edge: &Node,
     names: u32,
-    count: u32,
     pending: &Mutex<Vec<Pending>>,
     ended: &AtomicBool,
 ) -> (Vec<f64>, usize) {
     let socket = socket(edge);
-    let mut lags_s = Vec::with_capacity(count as usize);
+    let mut lags_s = Vec::new();
     let mut deadline = None;
     let mut reply = [0; 512];
     loop {

@@ -4,17 +4,26 @@
 //! cargo bench --bench pipeline -- live    [--names N] [--rate PER_S] [--count N]
 //! cargo bench --bench pipeline -- burst   [--names N] [--count N]
 //! cargo bench --bench pipeline -- fresh   [--names N] [--repeats N]    import, empty edge, restart
+//! cargo bench --bench pipeline -- latency [--names N] [--rate PER_S] [--repeats N]
+//!     [--queries PER_S] [--seconds S]
 //! ```
+//!
+//! `latency` asks the edge at a fixed rate (20,000 a second), in turn while nothing changes and
+//! while `--rate` changes a second come through the API of the authority and the feed.
 //!
 //! Times are wall clock of a machine that does all of it at once: read them beside the load that
 //! is printed, and compare them only within one run.
 
+#[path = "../bed/mod.rs"]
+mod bed;
 mod load;
 mod nodes;
 mod zone_file;
 
 use std::time::{Duration, Instant};
 
+use bed::ask::{Queries, Random};
+use bed::{rate, table};
 use nodes::Node;
 
 /// What the command line asks for.
@@ -25,8 +34,12 @@ struct Options {
     rate: f64,
     /// Changes in all.
     count: u32,
-    /// Repeats of `fresh`.
+    /// Repeats of `fresh` and `latency`.
     repeats: u32,
+    /// Queries a second of `latency`.
+    queries: f64,
+    /// Seconds of each run of `latency`.
+    seconds: f64,
 }
 
 /// Reads the command line and runs one measurement.
@@ -43,20 +56,24 @@ fn main() {
         rate: number("--rate").unwrap_or(100.0),
         count: number("--count").unwrap_or(1_000.0) as u32,
         repeats: number("--repeats").unwrap_or(3.0) as u32,
+        queries: number("--queries").unwrap_or(20_000.0),
+        seconds: number("--seconds").unwrap_or(10.0),
     };
     match mode.as_str() {
         "live" => live(&options),
         "burst" => live(&Options { rate: f64::INFINITY, ..options }),
         "fresh" => fresh(&options),
+        "latency" => latency(&options),
         // `cargo bench` without a mode only shows what there is.
-        _ => println!("pipeline: give a mode, live, burst or fresh; see benches/pipeline/main.rs"),
+        _ => println!(
+            "pipeline: give a mode: live, burst, fresh, latency (benches/pipeline/main.rs)"
+        ),
     }
 }
 
 /// Prints the load of the machine.
 fn print_load(when: &str) {
-    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    println!("load {when}: {}", load.split(' ').take(3).collect::<Vec<_>>().join(" "));
+    println!("load {when}: {}", table::load_average());
 }
 
 /// Starts an authority with a zone of `names`, and says how long the import took.
@@ -71,22 +88,67 @@ fn authority(dir: &std::path::Path, names: u32) -> (Node, Duration) {
     (node, took)
 }
 
-/// Measures from the API's reply to the new answer at an edge.
-fn live(options: &Options) {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let (authority, _) = authority(dir.path(), options.names);
+/// Starts an authority and an edge that has its zone.
+fn pair(dir: &std::path::Path, names: u32) -> (Node, Node) {
+    let (authority, _) = authority(dir, names);
     let ticket = authority.ticket();
-    let edge = Node::start(&dir.path().join("edge"), &["--role", "edge", "--ticket", &ticket]);
+    let edge = Node::start(&dir.join("edge"), &["--role", "edge", "--ticket", &ticket]);
     assert!(
-        load::wait_answer(&edge, options.names - 1, Duration::from_secs(120)).is_some(),
+        load::wait_answer(&edge, names - 1, Duration::from_secs(120)).is_some(),
         "the edge has the zone"
     );
     std::thread::sleep(Duration::from_secs(3));
+    (authority, edge)
+}
+
+/// Measures from the API's reply to the new answer at an edge.
+fn live(options: &Options) {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (authority, edge) = pair(dir.path(), options.names);
     print_load("before");
     let result = load::changes(&authority, &edge, options.names, options.rate, options.count);
     print_load("after");
     println!("names {} changes {} rate {}/s", options.names, options.count, options.rate);
     result.print();
+}
+
+/// Measures the latency of the edge's answers, in turn without and with changes.
+fn latency(options: &Options) {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (authority, edge) = pair(dir.path(), options.names);
+    let (mut random, names) = (Random(5), options.names);
+    let query = |id: u32| Ok(load::query(id as u16, random.below(names)));
+    let queries = Queries::collect((0..1 << 18).map(query)).expect("queries");
+    let run = || {
+        let seconds = Duration::from_secs_f64(options.seconds);
+        rate::run(edge.dns, &queries, options.queries, seconds).expect("sockets work")
+    };
+    let count = (options.rate * options.seconds) as u32;
+    for repeat in 0..options.repeats {
+        print_load("before");
+        print_latencies("quiet", &run());
+        let changes = repeat * count..(repeat + 1) * count;
+        let (found, (unseen, rate)) = std::thread::scope(|scope| {
+            let changer = scope
+                .spawn(|| load::changes_unwatched(&authority, &edge, names, options.rate, changes));
+            (run(), changer.join().expect("all changes are made"))
+        });
+        print_latencies(&format!("under {rate:.0} changes/s, {unseen} of them not seen"), &found);
+    }
+    println!("{names} names, {} queries/s, {} s a run", options.queries, options.seconds);
+}
+
+/// Prints one run.
+fn print_latencies(what: &str, run: &rate::Latencies) {
+    println!(
+        "{what}: p50 {:.0} p99 {:.0} p99.9 {:.0} max {:.0} us, lost {}, wrong {}",
+        run.percentile(0.5),
+        run.percentile(0.99),
+        run.percentile(0.999),
+        run.percentile(1.0),
+        run.lost,
+        run.wrong
+    );
 }
 
 /// Measures import, an empty edge until the last name is answered, and its restart without peer.

@@ -10,7 +10,7 @@ use std::os::fd::AsRawFd;
 use std::ptr;
 
 /// Buffers for a batch.
-pub(crate) struct Messages {
+pub struct Messages {
     /// What has come in.
     buffers: Vec<[u8; SLOT_OCTETS]>,
     /// Octets of each.
@@ -25,7 +25,7 @@ pub(crate) struct Messages {
 
 impl Messages {
     /// Makes buffers for `slots` datagrams.
-    pub(crate) fn new(slots: usize) -> Self {
+    pub fn new(slots: usize) -> Self {
         // SAFETY: `mmsghdr` is integers and raw pointers, for which all bits zero is a value.
         let header: libc::mmsghdr = unsafe { std::mem::zeroed() };
         let vector = libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 };
@@ -39,7 +39,7 @@ impl Messages {
     }
 
     /// Receives what is there; with `is_waiting`, waits for the first datagram.
-    pub(crate) fn receive(&mut self, socket: &UdpSocket, is_waiting: bool) -> io::Result<usize> {
+    pub fn receive(&mut self, socket: &UdpSocket, is_waiting: bool) -> io::Result<usize> {
         let slots = self.buffers.len();
         for index in 0..slots {
             let octets = (self.buffers[index].as_mut_ptr(), SLOT_OCTETS);
@@ -61,12 +61,12 @@ impl Messages {
     }
 
     /// Returns a datagram that has come in.
-    pub(crate) fn datagram(&mut self, index: usize) -> &mut [u8] {
+    pub fn datagram(&mut self, index: usize) -> &mut [u8] {
         &mut self.buffers[index][..self.lens[index]]
     }
 
     /// Sends the first `count` datagrams back to where they came from.
-    pub(crate) fn send_back(&mut self, socket: &UdpSocket, count: usize) -> io::Result<()> {
+    pub fn send_back(&mut self, socket: &UdpSocket, count: usize) -> io::Result<()> {
         for index in 0..count {
             let octets = (self.buffers[index].as_mut_ptr(), self.lens[index]);
             let source = self.sources[index].as_mut_ptr();
@@ -80,10 +80,16 @@ impl Messages {
     }
 
     /// Sends datagrams on a connected socket, and returns how many have gone.
-    pub(crate) fn send(&mut self, socket: &UdpSocket, all: &mut [Vec<u8>]) -> io::Result<usize> {
-        let count = all.len().min(self.headers.len());
-        for (index, octets) in all[..count].iter_mut().enumerate() {
-            self.point(index, (octets.as_mut_ptr(), octets.len()), None);
+    pub fn send<'a>(
+        &mut self,
+        socket: &UdpSocket,
+        all: impl Iterator<Item = &'a [u8]>,
+    ) -> io::Result<usize> {
+        let mut count = 0;
+        for octets in all.take(self.headers.len()) {
+            // The kernel only reads them: `iovec` has no other pointer.
+            self.point(count, (octets.as_ptr().cast_mut(), octets.len()), None);
+            count += 1;
         }
         self.send_pointed(socket, 0..count)
     }
@@ -114,6 +120,15 @@ impl Messages {
     }
 }
 
+/// Gives a socket room in the kernel for whole windows of datagrams.
+pub fn enlarge(socket: &UdpSocket) -> io::Result<()> {
+    let socket = socket2::SockRef::from(socket);
+    socket.set_recv_buffer_size(SOCKET_OCTETS)?;
+    socket.set_send_buffer_size(SOCKET_OCTETS)
+}
+
+/// Room in the kernel for each socket.
+const SOCKET_OCTETS: usize = 1 << 20;
 /// Octets of a datagram at most.
 const SLOT_OCTETS: usize = 2_048;
 /// Octets of an IPv4 socket address.
