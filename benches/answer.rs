@@ -1,7 +1,7 @@
 //! Nanoseconds a query, from a query's octets to a reply's, by kind of answer.
 //!
-//! `cargo bench --no-default-features --bench answer`; a zone of 100,000 names, plain and signed, or as many
-//! zones, and with `ASPEN_BENCH_NAMES=1000000` in the environment a million. Queries
+//! `cargo bench --no-default-features --bench answer`; a zone of 100,000 names, plain and signed,
+//! or as many zones, and with `ASPEN_BENCH_NAMES=1000000` in the environment a million. Queries
 //! come in random order, so that the caches see what a server's would.
 
 mod zones;

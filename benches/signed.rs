@@ -71,7 +71,8 @@ fn nsec_chain(owners: &Owners) -> Vec<Rrset> {
     owners.iter().enumerate().map(record).collect()
 }
 
-/// Returns the NSEC3 records of all owners and empty non-terminals, and NSEC3PARAM; adds these to the owners.
+/// Returns the NSEC3 records of all owners and empty non-terminals, and NSEC3PARAM; adds these to
+/// the owners.
 fn nsec3_chain(apex: &Name, owners: &mut Owners) -> Vec<Rrset> {
     owners.entry(apex.clone()).or_default().push(RecordType::NSEC3PARAM);
     let names: Vec<Name> = owners.keys().cloned().collect();

@@ -1,7 +1,7 @@
 //! The configurations of the other servers, tuned for speed.
 //!
-//! One worker a transport; no response rate limiting (Debian's NSD has it on); shortest answers where
-//! that is a choice; no journal and no database where the records come from master files, so
+//! One worker a transport; no response rate limiting (Debian's NSD has it on); shortest answers
+//! where that is a choice; no journal and no database where the records come from master files, so
 //! that nothing is written on the side. PowerDNS keeps its packet cache, as by default.
 
 use std::fmt::Write as _;

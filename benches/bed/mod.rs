@@ -1,8 +1,8 @@
 //! The test bed of the benches that measure whole servers: zones, servers, questions, clocks.
 //!
 //! Every server, this crate's own included, runs in processes of its own, reads the same master
-//! files, and is configured as an operator would tune it for speed: one worker where CPU time is compared,
-//! the shortest answers that it can be told to give, no logs of queries, no rate limit
+//! files, and is configured as an operator would tune it for speed: one worker where CPU time is
+//! compared, the shortest answers that it can be told to give, no logs of queries, no rate limit
 //! ([`config`] has all of it).
 //!
 //! **Not here:** what is measured, and how often.

@@ -28,7 +28,9 @@ pub fn load_average() -> String {
 
 /// Prints what a figure depends on: the load, the processors and the kernel.
 pub fn print_machine() {
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-    println!("load {}; {cpus} CPUs, Linux {}", load_average(), release.trim());
+    // Not what this process may use: it keeps itself to one.
+    let read = |file: &str| std::fs::read_to_string(file).unwrap_or_default();
+    let cpus = read("/sys/devices/system/cpu/online");
+    let release = read("/proc/sys/kernel/osrelease");
+    println!("load {}; CPUs {}, Linux {}", load_average(), cpus.trim(), release.trim());
 }

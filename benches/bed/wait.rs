@@ -1,7 +1,9 @@
 //! Polls a server until it answers as its master files say.
 
+use std::collections::HashSet;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::ask::{Ask, Random, has_address};
@@ -19,9 +21,6 @@ pub struct Answered {
     pub last: Instant,
 }
 
-/// Something to ask for, and the address that it must have.
-type Wanted = (u32, [u8; 4]);
-
 /// Polls a server for the first and the last zone or name and for a random sample between them,
 /// until each has been answered with its address.
 ///
@@ -32,19 +31,21 @@ type Wanted = (u32, [u8; 4]);
 pub fn until_answered(peer: &mut Peer, kind: Kind, limit: Duration) -> Result<Answered> {
     let mut random = Random(11);
     let count = kind.count();
-    let numbers = [0, count - 1].into_iter().chain((0..SAMPLE).map(|_| random.below(count)));
+    let sample = [0, count - 1].into_iter().chain((0..SAMPLE).map(|_| random.below(count)));
     let mut asker = Asker::new(peer.address, kind)?;
-    let mut left: Vec<u32> = numbers.collect();
+    let mut left: Vec<Wanted> =
+        sample.map(|number| Wanted { number, address: corpus::address(number) }).collect();
     let (mut first, end) = (None, Instant::now() + limit);
     while Instant::now() < end {
-        let some = left.len().min(AT_ONCE);
-        asker.ask(&left[..some])?;
+        for wanted in left.iter().take(AT_ONCE) {
+            asker.ask(*wanted)?;
+        }
         std::thread::sleep(Duration::from_millis(1));
-        let right = asker.take(|number, reply| has_address(kind, reply, corpus::address(number)));
+        let right = asker.take();
         let now = Instant::now();
         if !right.is_empty() {
             first.get_or_insert(now);
-            left.retain(|number| !right.contains(number));
+            left.retain(|wanted| !right.contains(wanted));
         }
         if let (true, Some(first)) = (left.is_empty(), first) {
             return Ok(Answered { first, last: now });
@@ -56,59 +57,72 @@ pub fn until_answered(peer: &mut Peer, kind: Kind, limit: Duration) -> Result<An
     Err(format!("{} does not answer {} of {SAMPLE} samples", peer.name, left.len()).into())
 }
 
-/// Asks for every zone or name once more, and returns how many have not the right address.
+/// Asks for every zone, or for names spread over the whole of a large one, and returns how many
+/// have not the address of their master file.
 pub fn count_wrong(peer: &Peer, kind: Kind) -> Result<u64> {
-    let wanted: Vec<Wanted> =
-        (0..kind.count()).map(|number| (number, corpus::address(number))).collect();
-    let left = sweep(peer, kind, wanted, Duration::from_secs(60))?;
-    Ok(left.len() as u64)
+    let step = kind.count().div_ceil(SWEEP_MAX).max(1);
+    let numbers = (0..kind.count()).step_by(step as usize);
+    let wanted = numbers.map(|number| Wanted { number, address: corpus::address(number) });
+    sweep(peer, kind, wanted.collect())
 }
 
-/// Waits until the last of the changes before number `next` are seen; returns how many are not.
+/// Waits until the last of some changes are seen; returns how many are not.
 ///
-/// Only the changes of the last half of the zone's names are looked at: what came before may
+/// Only as many of the last changes are looked at as half the zone has names: what came before may
 /// have been changed again.
-pub fn count_unseen(peer: &Peer, kind: Kind, changes: std::ops::Range<u32>) -> Result<u64> {
+pub fn count_unseen(peer: &Peer, kind: Kind, changes: Range<u32>) -> Result<u64> {
     let names = kind.count();
     let start = changes.start.max(changes.end.saturating_sub(names / 2));
-    let wanted = (start..changes.end)
-        .map(|number| (change::name_of(number, names), change::address(number)));
-    let left = sweep(peer, kind, wanted.collect(), Duration::from_secs(20))?;
+    let wanted = (start..changes.end).map(|change| Wanted {
+        number: change::name_of(change, names),
+        address: change::address(change),
+    });
+    sweep(peer, kind, wanted.collect())
+}
+
+/// Asks again and again for what has not been answered as wanted; returns how much is left when
+/// for a while nothing more has been.
+fn sweep(peer: &Peer, kind: Kind, mut left: Vec<Wanted>) -> Result<u64> {
+    let mut asker = Asker::new(peer.address, kind)?;
+    let mut heard_at = Instant::now();
+    while !left.is_empty() && heard_at.elapsed() < SWEEP_PATIENCE {
+        let mut right = HashSet::new();
+        for some in left.chunks(AT_ONCE) {
+            for wanted in some {
+                asker.ask(*wanted)?;
+            }
+            // Late replies are taken with the next ones.
+            let (before, moment) = (right.len(), Instant::now() + Duration::from_millis(20));
+            while right.len() < before + some.len() && Instant::now() < moment {
+                right.extend(asker.take());
+            }
+        }
+        right.extend(asker.take());
+        if !right.is_empty() {
+            heard_at = Instant::now();
+        }
+        left.retain(|wanted| !right.contains(wanted));
+    }
     Ok(left.len() as u64)
 }
 
-/// Asks again and again for what has not been answered as wanted; returns what is left.
-fn sweep(peer: &Peer, kind: Kind, wanted: Vec<Wanted>, limit: Duration) -> Result<Vec<Wanted>> {
-    let mut asker = Asker::new(peer.address, kind)?;
-    let (mut left, end) = (wanted, Instant::now() + limit);
-    while !left.is_empty() && Instant::now() < end {
-        let mut still = Vec::new();
-        for some in left.chunks(AT_ONCE) {
-            let numbers: Vec<u32> = some.iter().map(|wanted| wanted.0).collect();
-            asker.ask(&numbers)?;
-            let mut right = Vec::new();
-            let moment = Instant::now() + Duration::from_millis(20);
-            while right.len() < some.len() && Instant::now() < moment {
-                right.extend(asker.take(|number, reply| {
-                    let wanted = some.iter().find(|wanted| wanted.0 == number);
-                    wanted.is_some_and(|wanted| has_address(kind, reply, wanted.1))
-                }));
-            }
-            still.extend(some.iter().filter(|wanted| !right.contains(&wanted.0)));
-        }
-        left = still;
-    }
-    Ok(left)
+/// Something to ask for, and the address that it must have.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+struct Wanted {
+    /// The name's or the zone's number.
+    number: u32,
+    /// The address.
+    address: [u8; 4],
 }
 
-/// Asks for addresses, and knows the numbers by the IDs.
+/// Asks for addresses, and knows by the IDs what a reply should have.
 struct Asker {
     /// Connected to the server.
     socket: UdpSocket,
     /// What is there to ask for.
     kind: Kind,
-    /// The number behind each ID.
-    numbers: Vec<u32>,
+    /// What was asked with each ID.
+    asked: Vec<Wanted>,
     /// The next ID.
     next: u16,
 }
@@ -120,21 +134,20 @@ impl Asker {
         mmsg::enlarge(&socket)?;
         socket.connect(server)?;
         socket.set_nonblocking(true)?;
-        Ok(Self { socket, kind, numbers: vec![0; 1 + usize::from(u16::MAX)], next: 0 })
+        let asked = vec![Wanted::default(); 1 + usize::from(u16::MAX)];
+        Ok(Self { socket, kind, asked, next: 0 })
     }
 
-    /// Sends queries for these numbers; nobody may listen yet.
-    fn ask(&mut self, numbers: &[u32]) -> Result<()> {
-        for number in numbers {
-            self.numbers[usize::from(self.next)] = *number;
-            let _ = self.socket.send(&Ask::A.query(self.next, self.kind, *number)?);
-            self.next = self.next.wrapping_add(1);
-        }
+    /// Sends a query; nobody may listen yet.
+    fn ask(&mut self, wanted: Wanted) -> Result<()> {
+        self.asked[usize::from(self.next)] = wanted;
+        let _ = self.socket.send(&Ask::A.query(self.next, self.kind, wanted.number)?);
+        self.next = self.next.wrapping_add(1);
         Ok(())
     }
 
-    /// Takes the replies that are there; returns the numbers of those that are right.
-    fn take(&self, is_right: impl Fn(u32, &[u8]) -> bool) -> Vec<u32> {
+    /// Takes the replies that are there; returns what was answered as wanted.
+    fn take(&self) -> Vec<Wanted> {
         let (mut reply, mut right) = ([0; 2_048], Vec::new());
         for _ in 0..2 * AT_ONCE {
             let len = match self.socket.recv(&mut reply) {
@@ -143,9 +156,9 @@ impl Asker {
                 // A datagram that was refused before shows now, once.
                 Err(_) => continue,
             };
-            let number = self.numbers[usize::from(u16::from_be_bytes([reply[0], reply[1]]))];
-            if is_right(number, &reply[..len]) {
-                right.push(number);
+            let wanted = self.asked[usize::from(u16::from_be_bytes([reply[0], reply[1]]))];
+            if has_address(self.kind, &reply[..len], wanted.address) {
+                right.push(wanted);
             }
         }
         right
@@ -156,3 +169,7 @@ impl Asker {
 const AT_ONCE: usize = 64;
 /// Zones or names that are asked for besides the first and the last.
 const SAMPLE: usize = 500;
+/// Names of a sweep at most, so that it takes seconds.
+const SWEEP_MAX: u32 = 100_000;
+/// How long a sweep goes on when nothing more is answered as wanted.
+const SWEEP_PATIENCE: Duration = Duration::from_secs(10);

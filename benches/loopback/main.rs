@@ -8,20 +8,21 @@
 //!     [--via lo|veth] [--other-max 0.25] [--patience 900]
 //! ```
 //!
-//! Every server answers the same zones from one worker on CPU 0. The load comes from CPU 1, with
-//! a window of 256 queries over eight sockets, or from eight connections at a time, for random names: as
-//! many different ones as the zone has, up to a million. Queries have EDNS; those to a signed zone ask
-//! for DNSSEC records. The servers take turns, when the machine is quiet; a
-//! sample in which anything else used more than a quarter of a CPU (`--other-max`) is thrown away
-//! and taken again, until all are there or `--patience` seconds are over. What counts is the CPU
-//! time of the server's processes for each query that it answered: it hardly depends on the load.
+//! Every server answers the same zones from one worker on CPU 0. The load comes from CPU 1, with a
+//! window of 256 queries over eight sockets, or from eight connections at a time, for random names:
+//! as many different ones as the zone has, up to a million. Queries have EDNS; those to a signed
+//! zone ask for DNSSEC records. The servers take turns, when the machine is quiet; a sample in
+//! which anything else used more than a quarter of a CPU (`--other-max`) is thrown away and taken
+//! again, until all are there or `--patience` seconds are over. What counts is the CPU time of the
+//! server's processes for each query that it answered: it hardly depends on the load.
 //!
-//! `--load` has somebody else's program ask over UDP: dnsperf as hard as our own load, kxdpgun at a fixed rate
-//! (100,000 a second). With `--via veth`, which kxdpgun needs, the servers are in a network namespace behind a
-//! pair of virtual Ethernet devices; that takes root.
+//! `--load` has somebody else's program ask over UDP: dnsperf as hard as our own load, kxdpgun at a
+//! fixed rate (100,000 a second). With `--via veth`, which kxdpgun needs, the servers are in a
+//! network namespace behind a pair of virtual Ethernet devices; that takes root.
 //!
-//! Signed zones need Debian's `bind9-utils`, those loads `dnsperf` and `knot-dnsutils`; the other servers are
-//! the packages `nsd`, `knot`, `bind9` and `pdns-server`. What is not installed is left out.
+//! Signed zones need Debian's `bind9-utils`, those loads `dnsperf` and `knot-dnsutils`; the other
+//! servers are the packages `nsd`, `knot`, `bind9` and `pdns-server`. What is not installed is left
+//! out.
 
 #[path = "../bed/mod.rs"]
 mod bed;

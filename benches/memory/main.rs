@@ -5,11 +5,12 @@
 //!     [--node target/release/aspen-node] [--names 1000000 [--signed nsec|nsec3] | --zones 100000]
 //! ```
 //!
-//! Each server is started by itself, with one worker, and asked for every name once, so that nothing is left
-//! to be done on demand. Counted is the PSS of all its processes, code and buffers included, when it
-//! has not moved by a hundredth for two seconds. A name has one A record. `node` is `aspen-node
-//! --zone-dir`: cold is its first start, from the master file, warm its second, from what the first has
-//! left in its data directory. `aspen` is this program with the library (`benches/bed/serve.rs`).
+//! Each server is started by itself, with one worker, and asked for 100,000 names, so that nothing
+//! is left to be done on demand. Counted is the PSS of all its processes, code and buffers
+//! included, when it has not moved by a hundredth for two seconds. A name has one A record. `node`
+//! is `aspen-node --zone-dir`: cold is its first start, from the master file, warm its second, from
+//! what the first has left in its data directory. `aspen` is this program with the library
+//! (`benches/bed/serve.rs`).
 
 #[path = "../bed/mod.rs"]
 mod bed;

@@ -110,7 +110,8 @@ pub fn changes(authority: &Node, edge: &Node, names: u32, rate: f64, count: u32)
 }
 
 /// Makes these changes at `rate` a second, and looks for them only then, so that nobody but the
-/// measurement asks the edge meanwhile. Returns how many were not seen, and the rate that was reached.
+/// measurement asks the edge meanwhile. Returns how many were not seen, and the rate that was
+/// reached.
 pub fn changes_unwatched(
     authority: &Node,
     edge: &Node,

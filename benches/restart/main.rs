@@ -6,14 +6,15 @@
 //! ```
 //!
 //! Each server reads the same master files from a warm file cache, and may use all CPUs. In each
-//! round it is started cold, with nothing of its own on the disk, and then `--warm` times again with what
-//! it has left there; the servers take turns. It is asked from outside, every millisecond, for the first and the last
-//! name or zone and for 500 random ones, and timed from before its process is made until the first
-//! of these and until all of them have been answered with the address that the master file says. Then every
-//! zone, or name, is asked for once: how many are wrong stands in the table.
+//! round it is started cold, with nothing of its own on the disk, and then `--warm` times again
+//! with what it has left there; the servers take turns. It is asked from outside, every
+//! millisecond, for the first and the last name or zone and for 500 random ones, and timed from
+//! before its process is made until the first of these and until all of them have been answered
+//! with the address that the master file says. Then every zone, or 100,000 of the names, are asked
+//! for: how many are wrong stands in the table.
 //!
-//! Memory is the PSS of all its processes two seconds later. `node` is `aspen-node --zone-dir`; `aspen` is this
-//! program with the library (`benches/bed/serve.rs`).
+//! Memory is the PSS of all its processes two seconds later. `node` is `aspen-node --zone-dir`;
+//! `aspen` is this program with the library (`benches/bed/serve.rs`).
 
 #[path = "../bed/mod.rs"]
 mod bed;
