@@ -9,6 +9,7 @@ pub mod master;
 pub mod rdata;
 pub mod rrset;
 pub mod rtype;
+pub mod serial;
 pub(crate) mod token;
 
 pub use rdata::RdataError;

@@ -10,8 +10,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::kv::KvError;
-use super::serial::is_newer;
 use super::zone_settings::ZoneSettings;
+use crate::record::serial::is_newer;
 use crate::record::{RdataList, RecordType, Rrset};
 
 /// The stored zone object, JSON.
