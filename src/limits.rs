@@ -159,7 +159,12 @@ pub const ALIAS_CHAIN_MAX: usize = 16;
 /// Name servers of a referral whose addresses are looked up. More would only fill the message.
 pub const REFERRAL_GLUE_NAMES_MAX: usize = 256;
 
+/// Octets of a zone transfer's message behind which no further RRset is begun: compression pointers
+/// reach no further (RFC 1035 section 4.1.4). The last RRset may fill a whole message.
+pub const TRANSFER_MESSAGE_OCTETS: usize = 16_383;
+
 const _: () = assert!(UDP_PLAIN_OCTETS_MAX <= UDP_OCTETS_MAX, "EDNS only ever allows more");
+const _: () = assert!(TRANSFER_MESSAGE_OCTETS < MESSAGE_OCTETS_MAX, "there is room for an RRset");
 const _: () = assert!(
     REPLY_OCTETS_CAPACITY >= MESSAGE_OCTETS_MAX + RDATA_OCTETS_MAX + 3 * NAME_OCTETS_MAX,
     "a record of two names past the limit fits the buffer"
@@ -283,6 +288,9 @@ pub const TCP_IDLE_MS_MAX: u64 = 10_000;
 pub const TCP_IDLE_MS_MIN: u64 = 1_000;
 /// Milliseconds in which a slow reader has to take what waits for it. Then it is closed.
 pub const TCP_SEND_MS_MAX: u64 = 5_000;
+/// Zone transfers at once, over all TCP workers. Each may keep one replaced version of a zone in
+/// memory until it ends. Further ones are refused; secondaries try again.
+pub const TRANSFERS_MAX: u32 = 32;
 /// Milliseconds that a stop waits for replies to leave.
 pub const TCP_DRAIN_MS_MAX: u64 = 1_000;
 /// Ports tried when port 0 is asked for and TCP cannot have the port that UDP was given.

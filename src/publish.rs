@@ -80,6 +80,14 @@ impl Reader {
     }
 }
 
+impl Snapshot {
+    /// Keeps the catalog beyond the batch, for an answer that takes longer. Only the publisher frees
+    /// it, when it is not kept any more.
+    pub fn keep(&self) -> Arc<Catalog> {
+        Arc::clone(&self.0)
+    }
+}
+
 impl Deref for Snapshot {
     type Target = Catalog;
 

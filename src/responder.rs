@@ -4,16 +4,23 @@
 //! once the reply's buffer has a message's capacity.
 //! **Not here:** the answer algorithm (`answer`), sockets (`serve`).
 
+use std::sync::Arc;
+
 use crate::answer;
+use crate::answer::transfer::Transfer;
 use crate::answer::warm::Names;
 use crate::catalog::Catalog;
 use crate::limits::{
     IDENTITY_OCTETS_MAX, MESSAGE_OCTETS_MAX, UDP_OCTETS_MAX, UDP_PLAIN_OCTETS_MAX,
 };
 use crate::record::RecordType;
-use crate::wire::query::{CLASS_ANY, CLASS_CHAOS, CLASS_IN, Header, Malformed, Question, Rest};
+use crate::record::serial::is_newer;
+use crate::wire::query::{
+    CLASS_ANY, CLASS_CHAOS, CLASS_IN, Header, Malformed, Question, Rest, read_ixfr_serial,
+};
 use crate::wire::reply::{OptReply, Reply};
 use crate::wire::{FLAG_AA, FLAG_TC, rcode};
+use crate::zone::Zone;
 use crate::zone::path::NamePath;
 use crate::zone::prepare::HEADER_LEN;
 
@@ -162,7 +169,42 @@ impl Responder {
             // No key is known here (RFC 8945 section 5.2): the query is not authorized.
             return asked.reply(reply, rcode::NOTAUTH);
         }
-        asked.answer(self, catalog, &question, path, reply, limit)
+        asked.answer(self, catalog, &question, path, reply, peer.transport, limit)
+    }
+
+    /// Begins the zone transfer that a query on a stream asks for, if its sender may have it.
+    ///
+    /// [`respond`](Self::respond) refuses every transfer; `None` means that its reply stands, because
+    /// the query asks for none, or for one of a zone that is not ours.
+    pub fn transfer(&self, catalog: &Arc<Catalog>, query: &[u8]) -> Option<Transfer> {
+        let header = Header::read(query)?;
+        if header.is_response() || header.opcode() != 0 || header.counts[0] != 1 {
+            return None;
+        }
+        let mut path = NamePath::new();
+        let name_len = path.read(query.get(HEADER_LEN..)?, catalog.seed())?;
+        let question = Question::read(query, name_len).ok()?;
+        let rest = Rest::read(query, &header, question.end()).ok()?;
+        let is_plain = rest.edns.is_none_or(|edns| edns.version == 0) && !rest.has_tsig;
+        if !is_plain || question.qclass != CLASS_IN {
+            return None;
+        }
+        let zone = catalog.find(&path).filter(|zone| zone.apex_depth() == path.depth())?;
+        let is_up_to_date = match question.qtype {
+            RecordType::AXFR => false,
+            RecordType::IXFR => {
+                let serial = read_ixfr_serial(query, &header, question.end()).ok()?;
+                !is_newer(zone.serial(), serial)
+            }
+            _ => return None,
+        };
+        let opt = rest.edns.map(|edns| OptReply {
+            udp_octets: UDP_OCTETS_MAX as u16,
+            is_dnssec_ok: edns.is_dnssec_ok,
+            nsid: None,
+        });
+        let front = &query[..question.end()];
+        Transfer::begin(catalog, zone.apex(), header, front, opt, is_up_to_date)
     }
 
     /// Returns what identifies this server, as far as the smallest reply has room for it.
@@ -184,8 +226,8 @@ impl Responder {
     }
 }
 
-/// Whether a question asks for a zone transfer, which is not offered.
-fn is_transfer(qtype: RecordType) -> bool {
+/// Whether a question asks for a zone transfer.
+pub fn is_transfer(qtype: RecordType) -> bool {
     matches!(qtype, RecordType::AXFR | RecordType::IXFR)
 }
 
@@ -245,6 +287,7 @@ impl<'q> Asked<'q> {
         question: &Question<'_>,
         path: &NamePath,
         reply: &mut Vec<u8>,
+        transport: Transport,
         limit: usize,
     ) -> Verdict {
         match question.qclass {
@@ -252,14 +295,12 @@ impl<'q> Asked<'q> {
             CLASS_CHAOS => return self.answer_chaos(responder, question, reply),
             _ => return self.reply(reply, rcode::REFUSED),
         }
-        let Some(place) = answer::locate(catalog, path, question.qtype) else {
-            return self.reply(reply, rcode::REFUSED);
-        };
+        let place = answer::locate(catalog, path, question.qtype);
         if is_transfer(question.qtype) {
-            // RFC 5936 section 2.2.1: the name must be the apex of a zone of ours.
-            let rcode = if place.is_apex(path) { rcode::REFUSED } else { rcode::NOTAUTH };
-            return self.reply(reply, rcode);
+            let zone = place.filter(|place| place.is_apex(path)).map(|place| place.zone());
+            return self.answer_transfer(zone, question, reply, transport);
         }
+        let Some(place) = place else { return self.reply(reply, rcode::REFUSED) };
         let opt = self.opt.as_ref();
         let room = limit - opt.map_or(0, OptReply::octets_len);
         let is_dnssec_ok = opt.is_some_and(|opt| opt.is_dnssec_ok);
@@ -274,6 +315,38 @@ impl<'q> Asked<'q> {
         let outcome = answer::answer(catalog, place, question, path, is_dnssec_ok, &mut message);
         message.finish(&self.header, outcome.flags, outcome.rcode, opt);
         self.verdict(outcome.rcode, outcome.flags)
+    }
+
+    /// Answers a question for a zone transfer as far as that is one message.
+    #[cold]
+    fn answer_transfer(
+        &self,
+        zone: Option<&Zone>,
+        question: &Question<'_>,
+        reply: &mut Vec<u8>,
+        transport: Transport,
+    ) -> Verdict {
+        let is_ixfr = question.qtype == RecordType::IXFR;
+        let Some(zone) = zone.filter(|_| question.qclass == CLASS_IN) else {
+            // RFC 5936 section 2.2.1: the name must be the apex of a zone of ours. Section 4.2: by
+            // UDP there is no AXFR, whatever the name.
+            let has_sense = is_ixfr || transport == Transport::Tcp;
+            return self.reply(reply, if has_sense { rcode::NOTAUTH } else { rcode::REFUSED });
+        };
+        if is_ixfr && read_ixfr_serial(self.query, &self.header, question.end()).is_err() {
+            return self.reply(reply, rcode::FORMERR);
+        }
+        if is_ixfr && transport == Transport::Udp {
+            // RFC 1995 section 2: what does not fit is asked for by TCP, and the SOA alone says so.
+            // It is what anybody may ask for.
+            let mut message = Reply::new(reply, self.front(), UDP_PLAIN_OCTETS_MAX);
+            let soa = zone.apex_node().rrset(RecordType::SOA);
+            if soa.is_some_and(|soa| message.push_prepared(&soa)) {
+                message.finish(&self.header, FLAG_AA, rcode::NOERROR, self.opt.as_ref());
+                return self.verdict(rcode::NOERROR, FLAG_AA);
+            }
+        }
+        self.reply(reply, rcode::REFUSED)
     }
 
     /// Answers a question of class CH (RFC 4892).

@@ -6,6 +6,8 @@
 mod asker;
 #[path = "serve/tcp.rs"]
 mod tcp;
+#[path = "serve/transfer.rs"]
+mod transfer;
 #[path = "serve/udp.rs"]
 mod udp;
 

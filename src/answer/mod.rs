@@ -12,6 +12,7 @@ mod dnssec;
 #[cfg(any(test, feature = "oracle"))]
 pub mod oracle;
 mod referral;
+pub mod transfer;
 pub mod warm;
 
 use dnssec::{PROOFS_MAX, Proof};
@@ -55,6 +56,11 @@ pub fn locate<'c>(catalog: &'c Catalog, path: &NamePath, qtype: RecordType) -> O
 }
 
 impl<'c> Place<'c> {
+    /// Returns the zone.
+    pub fn zone(&self) -> &'c Zone {
+        self.zone
+    }
+
     /// Whether the name is the apex of the zone.
     pub fn is_apex(&self, path: &NamePath) -> bool {
         path.depth() == self.zone.apex_depth()

@@ -333,8 +333,10 @@ fn queries_that_are_none_get_the_right_rcode_or_silence() {
     assert_eq!(rcode(&with(5, 2)), 1, "two questions");
     assert_eq!(rcode(&with(5, 0)), 1, "no question");
     assert_eq!(rcode(&good[..20]), 1);
-    assert_eq!(rcode(&query("example.com.", "AXFR", None)), 5, "no transfers are offered");
-    assert_eq!(rcode(&query("www.example.com.", "AXFR", None)), 9, "no apex");
+    assert_eq!(rcode(&query("example.com.", "AXFR", None)), 5, "no transfers by UDP");
+    assert_eq!(rcode(&query("www.example.com.", "AXFR", None)), 5, "nor of what is no apex");
+    assert_eq!(rcode(&query("www.example.com.", "IXFR", None)), 9, "no apex");
+    assert_eq!(rcode(&query("example.com.", "IXFR", None)), 1, "no serial");
     assert_eq!(rcode(&query("www.example.com.", "A", Some(b"\0\0\x29\x04\xd0\0\x01\0\0\0\0"))), 16);
 }
 

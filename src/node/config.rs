@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Parser, ValueEnum};
+use ipnet::IpNet;
 use iroh::RelayUrl;
 
 use crate::limits::UDP_WORKERS_MAX;
@@ -69,6 +70,15 @@ pub struct Flags {
     #[arg(long, env = "ASPEN_STORE", value_name = "redb|etcd=URL[,URL…]")]
     pub store: Option<StoreChoice>,
 
+    /// Networks whose addresses may transfer zones (AXFR, IXFR), or off.
+    #[arg(
+        long,
+        env = "ASPEN_ALLOW_TRANSFER",
+        value_name = "off|CIDR[,CIDR…]",
+        default_value = TRANSFER_DEFAULT
+    )]
+    pub allow_transfer: TransferNetworks,
+
     /// UDP threads for each DNS address. [default: one for each processor]
     #[arg(long, env = "ASPEN_UDP_WORKERS", value_name = "N", value_parser = parse_udp_workers)]
     pub udp_workers: Option<u16>,
@@ -116,6 +126,10 @@ pub enum ApiListen {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Relay(pub RelayChoice);
 
+/// Who may transfer zones, as the flag spells it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TransferNetworks(pub Vec<IpNet>);
+
 /// Which engine keeps the records.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum StoreChoice {
@@ -137,6 +151,9 @@ pub enum FlagError {
     /// `--store`.
     #[error("neither \"redb\" nor \"etcd=URL[,URL…]\" with http:// or https:// URLs")]
     Store,
+    /// `--allow-transfer`.
+    #[error("neither \"off\" nor networks like 192.0.2.0/24,2001:db8::/32")]
+    Transfer,
     /// `--udp-workers`.
     #[error("not a number from 1 to {UDP_WORKERS_MAX}")]
     UdpWorkers,
@@ -280,6 +297,20 @@ impl FromStr for Relay {
     }
 }
 
+impl FromStr for TransferNetworks {
+    type Err = FlagError;
+
+    fn from_str(text: &str) -> Result<Self, FlagError> {
+        if text == "off" {
+            return Ok(Self(Vec::new()));
+        }
+        // An address alone is a network of one.
+        let network = |part: &str| part.parse().or_else(|_| part.parse().map(IpAddr::into));
+        let networks: Result<Vec<IpNet>, _> = text.split(',').map(network).collect();
+        networks.map(Self).map_err(|_| FlagError::Transfer)
+    }
+}
+
 impl FromStr for StoreChoice {
     type Err = FlagError;
 
@@ -318,6 +349,8 @@ fn parse_short_text(text: &str) -> Result<String, FlagError> {
 const DNS_LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5_300);
 /// Where the API listens if nothing is said.
 const API_LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8_053);
+/// Who may transfer zones if nothing is said: this machine.
+const TRANSFER_DEFAULT: &str = "127.0.0.0/8,::1/128";
 /// What is logged if nothing is said: of the transport only what went wrong for good.
 const LOG_DEFAULT: &str = "error,aspen_dns=info";
 /// Octets of the texts that replies carry: they must not push an answer out of a reply.
@@ -362,6 +395,18 @@ mod tests {
     }
 
     #[test]
+    fn this_machine_may_transfer_zones_unless_others_are_named() {
+        let networks = |arguments| flags(arguments).unwrap().allow_transfer.0;
+        let parsed = |texts: &[&str]| -> Vec<IpNet> {
+            texts.iter().map(|text| text.parse().unwrap()).collect()
+        };
+        assert_eq!(networks(""), parsed(&["127.0.0.0/8", "::1/128"]));
+        assert_eq!(networks("--allow-transfer off"), parsed(&[]));
+        let named = networks("--allow-transfer 192.0.2.1,2001:db8::/32");
+        assert_eq!(named, parsed(&["192.0.2.1/32", "2001:db8::/32"]));
+    }
+
+    #[test]
     fn zone_files_alone_need_no_store() {
         assert_eq!(plan("--zone-dir d"), Ok(Plan::Static));
         assert_eq!(plan("--zone-file a --zone-file b --data-dir d"), Ok(Plan::Static));
@@ -394,6 +439,10 @@ mod tests {
             (
                 "--relay ftp://x",
                 "--relay \"ftp://x\": neither \"off\", \"default\" nor the URL of a relay",
+            ),
+            (
+                "--allow-transfer 192.0.2.0/33",
+                "--allow-transfer \"192.0.2.0/33\": neither \"off\" nor networks like 192.0.2.0/24,2001:db8::/32",
             ),
             ("--dns-listen 53", "--dns-listen \"53\": invalid socket address syntax"),
         ] {

@@ -36,6 +36,7 @@ use crate::limits::{FREE_RETIRED_MS, READY_WAIT_S_MAX, STOP_MS};
 use crate::mesh::{Mesh, MeshConfig, MeshError};
 use crate::publish::{Publisher, Reader};
 use crate::responder::{Responder, ResponderConfig};
+use crate::serve::transfer::TransferPolicy;
 use crate::serve::{BindError, DnsProtocolServer};
 use crate::store::DnsStore;
 use crate::ticket::DnsClientTicket;
@@ -412,8 +413,9 @@ fn load_static(flags: &Flags, seed: HashSeed) -> Result<Vec<Zone>, RunError> {
 fn bind_dns(flags: &Flags, reader: Reader) -> Result<DnsProtocolServer, RunError> {
     let config =
         ResponderConfig { version: flags.version_txt.clone(), identity: flags.nsid.clone() };
-    let mut builder =
-        DnsProtocolServer::builder(reader).responder(Arc::new(Responder::new(config)));
+    let mut builder = DnsProtocolServer::builder(reader)
+        .responder(Arc::new(Responder::new(config)))
+        .transfers(TransferPolicy::new(flags.allow_transfer.0.as_slice()));
     for address in flags.dns_addresses() {
         builder = builder.udp_tcp(address);
     }

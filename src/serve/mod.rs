@@ -13,6 +13,7 @@ pub mod server;
 pub mod shutdown;
 pub mod stats;
 pub mod tcp;
+pub mod transfer;
 pub mod udp;
 
 use std::io;

@@ -27,6 +27,7 @@ use crate::limits::{
 use crate::publish::Reader;
 use crate::responder::Responder;
 use crate::serve::stats::{Counters, Recorder};
+use crate::serve::transfer::TransferPolicy;
 use crate::serve::{FrontEnd, Shutdown, udp};
 use connection::Answerer;
 use worker::Worker;
@@ -107,6 +108,8 @@ pub struct TcpFrontEnd {
     limits: TcpLimits,
     /// Shared by all TCP workers.
     admission: Admission,
+    /// Who may transfer zones; shared by all TCP workers.
+    transfers: TransferPolicy,
     /// Its counters' writer.
     recorder: Recorder,
 }
@@ -120,7 +123,15 @@ impl TcpFrontEnd {
         admission: Admission,
     ) -> Self {
         let listeners = listeners.into_iter().map(TcpListener::from_std).collect();
-        Self { listeners, limits, admission, recorder: Recorder::new(NAME) }
+        let (transfers, recorder) = (TransferPolicy::default(), Recorder::new(NAME));
+        Self { listeners, limits, admission, transfers, recorder }
+    }
+
+    /// Lets `policy` decide who may transfer zones.
+    #[must_use]
+    pub fn with_transfers(mut self, policy: TransferPolicy) -> Self {
+        self.transfers = policy;
+        self
     }
 }
 
@@ -139,7 +150,7 @@ impl FrontEnd for TcpFrontEnd {
         responder: Arc<Responder>,
         shutdown: Shutdown,
     ) -> io::Result<()> {
-        let answerer = Answerer::new(reader, responder, self.recorder);
+        let answerer = Answerer::new(reader, responder, self.transfers, self.recorder);
         Worker::new(self.listeners, self.limits, self.admission, answerer)?.run(&shutdown)
     }
 }

@@ -169,6 +169,26 @@ impl Rest {
     }
 }
 
+/// Returns the serial that the asker of an IXFR has: that of the SOA record which is the query's
+/// authority section (RFC 1995 section 3). `packet` has been read as far as [`Rest`] goes.
+///
+/// # Errors
+/// [`Malformed`] if that section is anything else.
+pub fn read_ixfr_serial(packet: &[u8], header: &Header, end: usize) -> Result<u32, Malformed> {
+    let [_, 0, 1, _] = header.counts else { return Err(Malformed) };
+    let record = packet.get(end..).ok_or(Malformed)?;
+    let record = record.get(skip_name(record)?..).ok_or(Malformed)?;
+    let head = record.first_chunk::<10>().ok_or(Malformed)?;
+    let rdata_end = 10 + usize::from(u16::from_be_bytes([head[8], head[9]]));
+    let rdata = record.get(10..rdata_end).ok_or(Malformed)?;
+    // Two names of at least an octet each, then five integers of which the serial is the first.
+    let serial = rdata.len().checked_sub(20).filter(|at| *at >= 2).ok_or(Malformed)?;
+    match (RecordType(u16::from_be_bytes([head[0], head[1]])), rdata[serial..].first_chunk()) {
+        (RecordType::SOA, Some(octets)) => Ok(u32::from_be_bytes(*octets)),
+        _ => Err(Malformed),
+    }
+}
+
 /// Reads the class and TTL fields of an OPT record, which stand at the front of `fields`.
 fn read_opt(fields: &[u8]) -> EdnsQuery {
     EdnsQuery {
@@ -257,6 +277,30 @@ mod tests {
         let tsig = b"\x01k\0\0\xfa\0\xff\0\0\0\0\0\0";
         check([1, 0, 0, 2], &[OPT, tsig].concat(), Ok(Rest { has_tsig: true, ..plain }));
         check([1, 0, 0, 2], &[&tsig[..], OPT].concat(), Err(Malformed));
+    }
+
+    #[test]
+    fn an_ixfr_names_the_serial_of_its_asker() {
+        let check = |counts, tail: &[u8], expected| {
+            let packet = packet(counts, tail);
+            let header = Header::read(&packet).expect("12 octets");
+            let end = question(&packet).expect("whole").end();
+            assert_eq!(read_ixfr_serial(&packet, &header, end), expected, "{tail:?}");
+        };
+        let integers = [&7_u32.to_be_bytes()[..], &[0; 16]].concat();
+        let record = |rtype: u8, names: &[u8], len: u8| {
+            let head = [&b"\xc0\x0c\0"[..], &[rtype, 0, 1, 0, 0, 0, 0, 0, len]].concat();
+            [&head[..], names, &integers].concat()
+        };
+        let soa = record(6, b"\xc0\x0c\0", 23);
+        check([1, 0, 1, 0], &soa, Ok(7));
+        check([1, 0, 1, 0], &record(6, b"\0\0", 22), Ok(7));
+        check([1, 0, 1, 0], &record(6, b"\0", 21), Err(Malformed));
+        check([1, 0, 1, 0], &record(2, b"\xc0\x0c\0", 23), Err(Malformed));
+        check([1, 0, 0, 0], &soa, Err(Malformed));
+        check([1, 1, 1, 0], &soa, Err(Malformed));
+        check([1, 0, 2, 0], &[&soa[..], &soa].concat(), Err(Malformed));
+        (0..soa.len()).for_each(|len| check([1, 0, 1, 0], &soa[..len], Err(Malformed)));
     }
 
     #[test]

@@ -94,6 +94,11 @@ impl<'r> Reply<'r> {
         Self { out, limit, counts: [0; 3], question_end, names: ArrayVec::new() }
     }
 
+    /// Whether no record is written.
+    pub fn is_empty(&self) -> bool {
+        self.counts == [0; 3]
+    }
+
     /// Returns how many octets are written.
     pub fn octets_len(&self) -> usize {
         self.out.len()
@@ -195,6 +200,35 @@ impl<'r> Reply<'r> {
         self.out.extend_from_slice(text);
         self.end_rdata(start);
         self.counts[0] += 1;
+    }
+
+    /// Appends one record to the answer section, its owner `prefix` in front of the question's name
+    /// and its RDATA as it is.
+    ///
+    /// # Errors
+    /// [`Full`]; nothing is then written.
+    pub fn push_record(
+        &mut self,
+        prefix: &[u8],
+        rtype: RecordType,
+        ttl_s: u32,
+        rdata: &[u8],
+    ) -> Result<(), Full> {
+        let len = prefix.len() + RECORD_HEAD_LEN + rdata.len();
+        let (Ok(rdata_len), true) =
+            (u16::try_from(rdata.len()), self.out.len() + len <= self.limit)
+        else {
+            return Err(Full);
+        };
+        self.out.extend_from_slice(prefix);
+        self.out.extend_from_slice(&(POINTER | HEADER_LEN as u16).to_be_bytes());
+        self.out.extend_from_slice(&rtype.0.to_be_bytes());
+        self.out.extend_from_slice(&[0, 1]);
+        self.out.extend_from_slice(&ttl_s.to_be_bytes());
+        self.out.extend_from_slice(&rdata_len.to_be_bytes());
+        self.out.extend_from_slice(rdata);
+        self.counts[Section::Answer as usize] += 1;
+        Ok(())
     }
 
     /// Appends the records of an entry's body.

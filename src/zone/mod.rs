@@ -18,12 +18,14 @@ pub mod prepare;
 pub mod sets;
 mod table;
 mod table_edit;
+mod table_walk;
 mod table_warm;
 
 pub use build::{Totals, ZoneBuilder, build};
 pub use edit::EditReport;
 pub use find::Found;
 pub use hash::HashSeed;
+pub use table_walk::Cursor;
 pub use table_warm::Warming;
 
 use crate::name::Name;
@@ -237,6 +239,11 @@ impl Zone {
     /// Iterates over all RRsets in no order.
     pub fn rrsets(&self) -> impl Iterator<Item = Rrset> + '_ {
         self.table.nodes().flat_map(|node| sets::rrsets_of(&node, &self.owner_of(&node)))
+    }
+
+    /// Returns the next node of a walk over all of them, in no order.
+    pub fn next_node(&self, cursor: &mut Cursor) -> Option<NodeView<'_>> {
+        self.table.next_node(cursor)
     }
 
     /// Returns the owner name of a node.

@@ -54,10 +54,16 @@ pub(crate) fn query(id: u16, qname: &str) -> Vec<u8> {
 
 /// A query with EDNS.
 pub(crate) fn query_for(id: u16, qname: &str, qtype: HickoryType) -> Vec<u8> {
-    let mut message = Message::new(id, MessageType::Query, OpCode::Query);
+    let mut message = message(id);
     message.add_query(Query::query(qname.parse().unwrap(), qtype));
-    message.edns = Some(Edns::new());
     message.to_vec().unwrap()
+}
+
+/// A query with EDNS and as yet without question.
+pub(crate) fn message(id: u16) -> Message {
+    let mut message = Message::new(id, MessageType::Query, OpCode::Query);
+    message.edns = Some(Edns::new());
+    message
 }
 
 /// Reads a reply.

@@ -13,15 +13,18 @@ use std::sync::Arc;
 use mio::net::TcpStream;
 
 use super::table::Phase;
+use crate::answer::transfer::Progress;
 use crate::answer::warm::Names;
 use crate::limits::{
     REPLY_OCTETS_CAPACITY, TCP_OUTPUT_OCTETS_MAX, TCP_READ_OCTETS, TCP_READS_PER_TURN_MAX,
     WARM_QUERIES_MIN,
 };
-use crate::publish::Reader;
-use crate::responder::{Peer, Responder, Transport, Verdict};
+use crate::publish::{Reader, Snapshot};
+use crate::responder::{Peer, Responder, Transport, Verdict, is_transfer};
 use crate::serve::event::ConnectionEvent;
 use crate::serve::stats::Recorder;
+use crate::serve::transfer::{RunningTransfer, TransferPolicy};
+use crate::wire::rcode;
 
 /// What a worker answers with; its buffers serve all connections in turn.
 pub(super) struct Answerer {
@@ -29,6 +32,8 @@ pub(super) struct Answerer {
     reader: Reader,
     /// Makes the answers.
     responder: Arc<Responder>,
+    /// Who may transfer zones.
+    pub(super) transfers: TransferPolicy,
     /// Counts.
     pub(super) recorder: Recorder,
     /// What the queries of a batch ask for.
@@ -52,11 +57,22 @@ pub(super) struct Connection<S = TcpStream> {
     output: Vec<u8>,
     /// How much of them it has taken since.
     output_sent: usize,
+    /// The zone transfer that it is in the midst of.
+    session: Session,
     /// Whether the system says that the peer has closed its side, perhaps behind octets that are
     /// still to be read. It says so once.
     is_end_announced: bool,
     /// Whether those octets have been read.
     has_ended: bool,
+}
+
+/// A connection's zone transfers.
+#[derive(Debug)]
+struct Session {
+    /// Whether its peer may have any.
+    may_transfer: bool,
+    /// The one whose messages are being sent; until its end no other query is answered.
+    running: Option<Box<RunningTransfer>>,
 }
 
 /// How a connection's turn ended.
@@ -80,10 +96,16 @@ pub(super) enum Turn {
 
 impl Answerer {
     /// Makes the buffers.
-    pub(super) fn new(reader: Reader, responder: Arc<Responder>, recorder: Recorder) -> Self {
+    pub(super) fn new(
+        reader: Reader,
+        responder: Arc<Responder>,
+        transfers: TransferPolicy,
+        recorder: Recorder,
+    ) -> Self {
         Self {
             reader,
             responder,
+            transfers,
             recorder,
             names: Names::default(),
             input: vec![0; TCP_READ_OCTETS].into(),
@@ -95,10 +117,11 @@ impl Answerer {
 
 impl<S: Read + Write> Connection<S> {
     /// Makes a connection of a socket that does not block.
-    pub(super) fn new(stream: S) -> Self {
+    pub(super) fn new(stream: S, may_transfer: bool) -> Self {
         let (input, output) = (Vec::new(), Vec::new());
+        let session = Session { may_transfer, running: None };
         let (is_end_announced, has_ended) = (false, false);
-        Self { stream, input, output, output_sent: 0, is_end_announced, has_ended }
+        Self { stream, input, output, output_sent: 0, session, is_end_announced, has_ended }
     }
 
     /// Notes that the peer has closed its side.
@@ -136,7 +159,7 @@ impl<S: Read + Write> Connection<S> {
         if !self.flush()? {
             return Ok(Some(Turn::Wait { phase: Phase::Sending, has_answered: *answered }));
         }
-        if has_message(&self.input) {
+        if self.session.running.is_some() || has_message(&self.input) {
             let input = std::mem::take(&mut self.input);
             return self.answer(&input, answerer, answered);
         }
@@ -158,7 +181,8 @@ impl<S: Read + Write> Connection<S> {
         // A buffer that was not filled has emptied the socket: what comes later is told anew. But
         // an end that came with these octets is told no more.
         let is_drained = len < TCP_READ_OCTETS && !self.is_end_announced;
-        let is_waiting = turn.is_none() && is_drained && !has_message(&self.input);
+        let is_done = self.session.running.is_none() && !has_message(&self.input);
+        let is_waiting = turn.is_none() && is_drained && is_done;
         Ok(if is_waiting { Some(self.waiting(*answered)) } else { turn })
     }
 
@@ -200,15 +224,16 @@ impl<S: Read + Write> Connection<S> {
     ) -> io::Result<Option<Turn>> {
         debug_assert!(self.input.is_empty());
         let started_at = answerer.recorder.start_batch();
-        let batch = answerer.answer(input);
+        let batch = answerer.answer(input, &mut self.session);
         self.input.extend_from_slice(&input[batch.input_len..]);
-        if batch.queries > 0 {
+        if batch.queries > 0 || !answerer.output.is_empty() {
             *answered = true;
             self.send(&answerer.output)?;
+        }
+        if batch.queries > 0 {
             answerer.recorder.finish_batch(started_at, batch.queries);
         }
-        let close = Turn::Close(ConnectionEvent::ClosedGarbage);
-        Ok(batch.is_garbage.then_some(close))
+        Ok(batch.end.map(Turn::Close))
     }
 
     /// Sends replies, and keeps what the socket does not take.
@@ -251,14 +276,15 @@ struct Batch {
     input_len: usize,
     /// How many these are.
     queries: usize,
-    /// Whether one of them deserved no reply: whoever sent it speaks no DNS to us.
-    is_garbage: bool,
+    /// Why the connection is to be closed behind them, if it is.
+    end: Option<ConnectionEvent>,
 }
 
 impl Answerer {
-    /// Answers the whole messages at the start of `input` into `output`, from one snapshot, until
-    /// none is left or the replies are as long as may wait.
-    fn answer(&mut self, input: &[u8]) -> Batch {
+    /// Goes on with a zone transfer, then answers the whole messages at the start of `input`, all
+    /// into `output` and from one snapshot, until nothing is left or the replies are as long as may
+    /// wait.
+    fn answer(&mut self, input: &[u8], session: &mut Session) -> Batch {
         self.output.clear();
         let catalog = self.reader.load();
         self.names.clear();
@@ -266,23 +292,58 @@ impl Answerer {
             self.names.read(&catalog, messages(input));
         }
         let mut batch = Batch::default();
-        while self.output.len() < TCP_OUTPUT_OCTETS_MAX && !batch.is_garbage {
-            let Some(query) = first_message(&input[batch.input_len..]) else { break };
-            let peer = Peer { transport: Transport::Tcp };
-            let name = (&self.names, batch.queries);
-            let verdict =
-                self.responder.respond_in_batch(&catalog, query, name, peer, &mut self.reply);
-            self.recorder.count_verdict(&verdict);
-            batch.input_len += 2 + query.len();
-            batch.queries += 1;
-            batch.is_garbage = matches!(verdict, Verdict::Drop(_));
+        while self.output.len() < TCP_OUTPUT_OCTETS_MAX && batch.end.is_none() {
+            if let Some(running) = &mut session.running {
+                match running.next_message(&mut self.reply) {
+                    Progress::More => {}
+                    Progress::Last => session.running = None,
+                    Progress::Impossible => batch.end = Some(ConnectionEvent::ClosedByError),
+                }
+            } else if let Some(query) = first_message(&input[batch.input_len..]) {
+                batch.input_len += 2 + query.len();
+                batch.queries += 1;
+                self.answer_query(&catalog, query, session, &mut batch);
+                if session.running.is_some() {
+                    continue;
+                }
+            } else {
+                break;
+            }
             // A reply never exceeds 65,535 octets; one that did could not be framed.
-            if let (false, Ok(len)) = (batch.is_garbage, u16::try_from(self.reply.len())) {
+            if let (None, Ok(len)) = (batch.end, u16::try_from(self.reply.len())) {
                 self.output.extend_from_slice(&len.to_be_bytes());
                 self.output.extend_from_slice(&self.reply);
             }
         }
         batch
+    }
+
+    /// Answers one query, or begins the transfer that it asks for.
+    #[inline]
+    fn answer_query(
+        &mut self,
+        catalog: &Snapshot,
+        query: &[u8],
+        session: &mut Session,
+        batch: &mut Batch,
+    ) {
+        let peer = Peer { transport: Transport::Tcp };
+        let name = (&self.names, batch.queries - 1);
+        let mut verdict =
+            self.responder.respond_in_batch(catalog, query, name, peer, &mut self.reply);
+        match &mut verdict {
+            // Whoever sent it speaks no DNS to us.
+            Verdict::Drop(_) => batch.end = Some(ConnectionEvent::ClosedGarbage),
+            Verdict::Reply(facts) if session.may_transfer && is_transfer(facts.qtype) => {
+                let transfer = self.responder.transfer(&catalog.keep(), query);
+                session.running = transfer.and_then(|transfer| self.transfers.start(transfer));
+                if session.running.is_some() {
+                    facts.rcode = rcode::NOERROR;
+                }
+            }
+            Verdict::Reply(_) => {}
+        }
+        self.recorder.count_verdict(&verdict);
     }
 }
 

@@ -170,7 +170,9 @@ impl Worker {
             self.make_room();
         }
         self.answerer.recorder.count_connection(ConnectionEvent::Accepted);
-        let peer = Peer { connection: Connection::new(stream), source, buffered: 0 };
+        let may_transfer = self.answerer.transfers.allows(addr.ip());
+        let connection = Connection::new(stream, may_transfer);
+        let peer = Peer { connection, source, buffered: 0 };
         let key = self.table.insert(peer, Phase::Idle, self.now);
         self.serve(key);
         // Only now, so that the query that came along is not told a second time.

@@ -1,0 +1,66 @@
+//! A walk over all nodes of a table that can be left and taken up again.
+//!
+//! **Invariant:** a cursor belongs to one version of a table; there it meets every node once.
+//! **Not here:** what is done with the nodes (`answer::transfer`).
+
+use super::node::NodeView;
+use super::table::{FREE, Table};
+
+/// Where a walk stands: in front of the first node, by default.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Cursor {
+    /// The branch.
+    branch: usize,
+    /// The shard in it.
+    shard: usize,
+    /// The slot of the next node, or one in front of it.
+    slot: usize,
+}
+
+impl Table {
+    /// Returns the next node, in no order, and moves the cursor behind it.
+    pub fn next_node(&self, cursor: &mut Cursor) -> Option<NodeView<'_>> {
+        while let Some(branch) = self.branches.get(cursor.branch) {
+            while let Some(shard) = branch.get(cursor.shard) {
+                while let Some(slot) = shard.slots.get(cursor.slot) {
+                    cursor.slot += 1;
+                    if slot.at != FREE {
+                        return Some(NodeView::new(&shard.arena[slot.at as usize..]));
+                    }
+                }
+                (cursor.shard, cursor.slot) = (cursor.shard + 1, 0);
+            }
+            (cursor.branch, cursor.shard) = (cursor.branch + 1, 0);
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::node::write_node;
+    use super::super::table::TableBuilder;
+    use super::*;
+
+    #[test]
+    fn a_walk_meets_every_node_once() {
+        for nodes in [0_u64, 1, 500, 20_000] {
+            let mut builder = TableBuilder::new(nodes);
+            for index in 0..nodes {
+                let hash = index.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                let prefix = [&[8][..], &index.to_be_bytes()].concat();
+                builder.insert(hash, |arena| write_node(arena, &prefix, 0, 0, 0, &[]));
+            }
+            let table = builder.finish();
+            let mut cursor = Cursor::default();
+            let mut met = Vec::new();
+            while let Some(node) = table.next_node(&mut cursor) {
+                met.push(node.prefix().to_vec());
+            }
+            assert_eq!(table.next_node(&mut cursor).map(|node| node.flags()), None);
+            let all: Vec<_> = table.nodes().map(|node| node.prefix().to_vec()).collect();
+            assert_eq!(met, all);
+            assert_eq!(met.len() as u64, nodes);
+        }
+    }
+}
