@@ -2,6 +2,7 @@
 
 use std::net::UdpSocket;
 
+use aspen_dns::limits::UDP_QUERY_OCTETS_MAX;
 use aspen_dns::record::RecordType;
 use aspen_dns::serve::event::DropCause;
 use aspen_dns::serve::udp::UdpExchange;
@@ -72,12 +73,16 @@ fn what_is_no_query_gets_no_answer_and_is_counted() {
         let socket = asker::udp_socket(running.addrs()[0]);
         let mut response = query(1, "www.example.");
         response[2] |= 0x80;
-        let too_long = [query(2, "www.example."), vec![0; 2_100]].concat();
+        let padded = |len| {
+            let query = query(2, "www.example.");
+            [&query[..], &vec![0; len - query.len()]].concat()
+        };
+        let (longest, too_long) = (padded(UDP_QUERY_OCTETS_MAX), padded(UDP_QUERY_OCTETS_MAX + 1));
         for datagram in [&response[..], b"", b"eleven octe", &too_long] {
             socket.send(datagram).unwrap();
         }
-        socket.send(&query(9, "www.example.")).unwrap();
-        assert_eq!(asker::receive(&socket).id, 9, "nothing before it was answered");
+        socket.send(&longest).unwrap();
+        assert_eq!(asker::receive(&socket).id, 2, "nothing before it was answered");
         let stats = running.shutdown().unwrap();
         let udp = stats.front_end("udp").unwrap();
         assert_eq!(udp.queries, 5);
