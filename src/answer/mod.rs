@@ -70,7 +70,8 @@ impl<'c> Place<'c> {
     #[inline]
     pub fn whole_answer(&self, qtype: RecordType, is_dnssec_ok: bool) -> Option<EntryView<'c>> {
         match &self.found {
-            Found::Node(node) => {
+            // NSEC3 records are no data of their owner, see `answer_node`.
+            Found::Node(node) if qtype != RecordType::NSEC3 => {
                 node.rrset(qtype).filter(|entry| !is_dnssec_ok || entry.sigs.is_empty())
             }
             _ => None,
@@ -220,9 +221,12 @@ impl<'c> Walk<'_, '_, 'c> {
         // A chain may end at the DNAME that has redirected it; its record stands there already.
         let has_dname = wildcard.is_none() && self.dnames.contains(&here.path.hash());
         let is_there = |entry: &EntryView<'_>| has_dname && entry.rtype == RecordType::DNAME;
+        // The NSEC3 records of a hash that happens to be a name are no data of that name: its own
+        // NSEC3 record says so (RFC 5155 sections 7.1 and 7.2.8).
+        let is_data = |entry: &EntryView<'_>| entry.records > 0 && entry.rtype != RecordType::NSEC3;
         let found = match qtype {
-            RecordType::ANY => node.entries().find(|entry| entry.records > 0),
-            _ => node.rrset(qtype),
+            RecordType::ANY => node.entries().find(is_data),
+            _ => node.rrset(qtype).filter(is_data),
         };
         if let Some(entry) = found {
             if !is_there(&entry) {

@@ -271,7 +271,10 @@ impl View<'_> {
 
     /// Answers with the data of `owner`: the name itself or its source of synthesis.
     fn answer_from(&self, owner: &Name, ask: &Ask, expected: &mut Expected) -> Option<Vec<u8>> {
-        let types = || self.sets.get(owner).into_iter().flatten().map(|rrset| rrset.rtype);
+        // NSEC3 records are no data of a name (RFC 5155 sections 7.1 and 7.2.8).
+        let rrsets = || self.sets.get(owner).into_iter().flatten();
+        let types =
+            || rrsets().map(|rrset| rrset.rtype).filter(|rtype| *rtype != RecordType::NSEC3);
         let is_any = ask.qtype == RecordType::ANY;
         let wanted = match ask.qtype {
             RecordType::ANY => types().min_by_key(|rtype| (*rtype == RecordType::RRSIG, *rtype)),

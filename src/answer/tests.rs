@@ -308,6 +308,24 @@ fn the_ds_records_of_an_apex_are_asked_of_the_nearest_zone_above() {
 }
 
 #[test]
+fn an_nsec3_record_is_no_data_of_the_name_that_its_hash_spells() {
+    // RFC 5155 sections 7.1 and 7.2.8: the name's own NSEC3 record has no bit for NSEC3.
+    let zone = "
+        example SOA ns.example. h.example. 1 1 1 1 60
+        2t7b4g4vsa5smi47k61mv5bv1a22bojr.example NSEC3 1 0 0 - 2t7b4g4vsa5smi47k61mv5bv1a22bojr A
+        2t7b4g4vsa5smi47k61mv5bv1a22bojr.example TYPE65280 \\# 1 00";
+    let owner = "2t7b4g4vsa5smi47k61mv5bv1a22bojr.example.";
+    check(
+        zone,
+        &format!("{owner} NSEC3"),
+        "NOERROR aa | au example. SOA ns.example. h.example. 1 1 1 1 60",
+    );
+    let (_, reply) = ask(&catalog(zone), &query(owner, "ANY", None));
+    let message = Message::from_vec(&reply).expect("hickory reads it");
+    assert_eq!(u16::from(message.answers[0].record_type()), 65_280);
+}
+
+#[test]
 fn queries_that_are_none_get_the_right_rcode_or_silence() {
     let catalog = catalog(EXAMPLE);
     let good = query("www.example.com.", "A", None);
