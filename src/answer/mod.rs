@@ -278,8 +278,9 @@ impl<'c> Walk<'_, '_, 'c> {
         if !self.dnames.contains(&owner_hash) {
             let _ = self.dnames.try_push(owner_hash);
             let owner = self.suffix_owner(here.path.suffix_at(depth));
-            let start = self.push(Section::Answer, &entry, owner, self.is_dnssec_ok);
-            self.message.learn_name((start + RECORD_HEAD_LEN) as u16);
+            // Its target is not compressed (RFC 6672 section 2.5), and nothing points into it either: to
+            // whoever takes the type as unknown, RDATA is no place for names.
+            self.push(Section::Answer, &entry, owner, self.is_dnssec_ok);
         }
         // The labels below the DNAME keep the case in which they were asked.
         let below = here.path.start_at(depth);

@@ -326,6 +326,16 @@ fn an_nsec3_record_is_no_data_of_the_name_that_its_hash_spells() {
 }
 
 #[test]
+fn the_target_of_a_dname_is_written_out_again_in_the_cname() {
+    let zone = "
+        example SOA ns.example. h.example. 1 1 1 1 60
+        d.example DNAME target.test.";
+    let (_, reply) = ask(&catalog(zone), &query("a.d.example.", "A", None));
+    let count = reply.windows(13).filter(|octets| octets == b"\x06target\x04test\0").count();
+    assert_eq!(count, 2);
+}
+
+#[test]
 fn queries_that_are_none_get_the_right_rcode_or_silence() {
     let catalog = catalog(EXAMPLE);
     let good = query("www.example.com.", "A", None);
