@@ -139,8 +139,18 @@ impl Responder {
             return Verdict::Drop(DropReason::Response);
         }
         let question = Question::read(query, name_len);
-        let mut asked =
-            Asked { query, front_len: HEADER_LEN, header, qtype: RecordType(0), opt: None };
+        let mut asked = Asked {
+            query,
+            front_len: HEADER_LEN,
+            header,
+            qtype: RecordType(0),
+            opt: None,
+            transport: peer.transport,
+            limit: match peer.transport {
+                Transport::Tcp => MESSAGE_OCTETS_MAX,
+                Transport::Udp => UDP_PLAIN_OCTETS_MAX,
+            },
+        };
         if header.opcode() != 0 || header.counts[0] != 1 {
             return asked.refuse_to_read(reply, question);
         }
@@ -149,10 +159,6 @@ impl Responder {
         asked.qtype = question.qtype;
         let Ok(rest) = Rest::read(query, &header, question.end()) else {
             return asked.reply(reply, rcode::FORMERR);
-        };
-        let mut limit = match peer.transport {
-            Transport::Tcp => MESSAGE_OCTETS_MAX,
-            Transport::Udp => UDP_PLAIN_OCTETS_MAX,
         };
         if let Some(edns) = rest.edns {
             asked.opt = Some(OptReply {
@@ -163,13 +169,13 @@ impl Responder {
             if edns.version > 0 {
                 return asked.reply(reply, rcode::BADVERS);
             }
-            limit = limit.max(usize::from(edns.udp_octets).min(UDP_OCTETS_MAX));
+            asked.limit = asked.limit.max(usize::from(edns.udp_octets).min(UDP_OCTETS_MAX));
         }
         if rest.has_tsig {
             // No key is known here (RFC 8945 section 5.2): the query is not authorized.
             return asked.reply(reply, rcode::NOTAUTH);
         }
-        asked.answer(self, catalog, &question, path, reply, peer.transport, limit)
+        asked.answer(self, catalog, &question, path, reply)
     }
 
     /// Begins the zone transfer that a query on a stream asks for, if its sender may have it.
@@ -244,6 +250,10 @@ struct Asked<'q> {
     qtype: RecordType,
     /// The OPT record of the reply.
     opt: Option<OptReply<'q>>,
+    /// How the query came.
+    transport: Transport,
+    /// Octets that the reply may have.
+    limit: usize,
 }
 
 impl<'q> Asked<'q> {
@@ -287,22 +297,24 @@ impl<'q> Asked<'q> {
         question: &Question<'_>,
         path: &NamePath,
         reply: &mut Vec<u8>,
-        transport: Transport,
-        limit: usize,
     ) -> Verdict {
         match question.qclass {
-            CLASS_IN | CLASS_ANY => {}
+            CLASS_IN => {}
+            CLASS_ANY => {
+                let question = Question { qclass: CLASS_IN, ..*question };
+                return self.answer_any_class(responder, catalog, &question, path, reply);
+            }
             CLASS_CHAOS => return self.answer_chaos(responder, question, reply),
             _ => return self.reply(reply, rcode::REFUSED),
         }
         let place = answer::locate(catalog, path, question.qtype);
         if is_transfer(question.qtype) {
             let zone = place.filter(|place| place.is_apex(path)).map(|place| place.zone());
-            return self.answer_transfer(zone, question, reply, transport);
+            return self.answer_transfer(zone, question, reply);
         }
         let Some(place) = place else { return self.reply(reply, rcode::REFUSED) };
         let opt = self.opt.as_ref();
-        let room = limit - opt.map_or(0, OptReply::octets_len);
+        let room = self.limit - opt.map_or(0, OptReply::octets_len);
         let is_dnssec_ok = opt.is_some_and(|opt| opt.is_dnssec_ok);
         let mut message = Reply::new(reply, self.front(), room);
         // Most answers are one RRset as it was prepared.
@@ -317,6 +329,24 @@ impl<'q> Asked<'q> {
         self.verdict(outcome.rcode, outcome.flags)
     }
 
+    /// Answers a question of class ANY from class IN, the only one of which we have zones.
+    ///
+    /// There may be other classes elsewhere, so the answer is not authoritative (RFC 1035 section 6.2).
+    #[cold]
+    fn answer_any_class(
+        &self,
+        responder: &Responder,
+        catalog: &Catalog,
+        question: &Question<'_>,
+        path: &NamePath,
+        reply: &mut Vec<u8>,
+    ) -> Verdict {
+        let verdict = self.answer(responder, catalog, question, path, reply);
+        let [flags, _] = FLAG_AA.to_be_bytes();
+        reply.iter_mut().skip(2).take(1).for_each(|octet| *octet &= !flags);
+        verdict
+    }
+
     /// Answers a question for a zone transfer as far as that is one message.
     #[cold]
     fn answer_transfer(
@@ -324,19 +354,18 @@ impl<'q> Asked<'q> {
         zone: Option<&Zone>,
         question: &Question<'_>,
         reply: &mut Vec<u8>,
-        transport: Transport,
     ) -> Verdict {
         let is_ixfr = question.qtype == RecordType::IXFR;
-        let Some(zone) = zone.filter(|_| question.qclass == CLASS_IN) else {
+        let Some(zone) = zone else {
             // RFC 5936 section 2.2.1: the name must be the apex of a zone of ours. Section 4.2: by
             // UDP there is no AXFR, whatever the name.
-            let has_sense = is_ixfr || transport == Transport::Tcp;
+            let has_sense = is_ixfr || self.transport == Transport::Tcp;
             return self.reply(reply, if has_sense { rcode::NOTAUTH } else { rcode::REFUSED });
         };
         if is_ixfr && read_ixfr_serial(self.query, &self.header, question.end()).is_err() {
             return self.reply(reply, rcode::FORMERR);
         }
-        if is_ixfr && transport == Transport::Udp {
+        if is_ixfr && self.transport == Transport::Udp {
             // RFC 1995 section 2: what does not fit is asked for by TCP, and the SOA alone says so.
             // It is what anybody may ask for.
             let mut message = Reply::new(reply, self.front(), UDP_PLAIN_OCTETS_MAX);

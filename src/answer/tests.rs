@@ -336,6 +336,20 @@ fn the_target_of_a_dname_is_written_out_again_in_the_cname() {
 }
 
 #[test]
+fn an_answer_of_class_any_is_not_authoritative() {
+    let catalog = catalog(EXAMPLE);
+    for (qname, rcode) in [("www.example.com.", 0), ("nx.example.com.", 3), ("test.", 5)] {
+        let mut packet = query(qname, "A", None);
+        let (_, of_in) = ask(&catalog, &packet);
+        let class_at = packet.len() - 1;
+        packet[class_at] = 255;
+        let (_, of_any) = ask(&catalog, &packet);
+        assert_eq!((of_any[2] & 4, of_any[3] & 15), (0, rcode), "RFC 1035 section 6.2");
+        assert_eq!(of_any[4..12], of_in[4..12], "{qname}");
+    }
+}
+
+#[test]
 fn queries_that_are_none_get_the_right_rcode_or_silence() {
     let catalog = catalog(EXAMPLE);
     let good = query("www.example.com.", "A", None);

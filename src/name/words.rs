@@ -60,8 +60,8 @@ pub fn lower_case(word: u64) -> u64 {
     const ONES: u64 = 0x0101_0101_0101_0101;
     // Bit 7 of each octet tells; seven bits plus at most 63 stay within the octet.
     let low_bits = word & (0x7f * ONES);
-    let from_a = low_bits + (0x80 - b'A' as u64) * ONES;
-    let above_z = low_bits + (0x7f - b'Z' as u64) * ONES;
+    let from_a = low_bits + (0x80 - u64::from(b'A')) * ONES;
+    let above_z = low_bits + (0x7f - u64::from(b'Z')) * ONES;
     let is_upper = (from_a ^ above_z) & !word & (0x80 * ONES);
     word | is_upper >> 2
 }
