@@ -56,6 +56,19 @@ struct Peer {
     source: IpAddr,
     /// Octets of its buffers after its last turn.
     buffered: usize,
+    /// What the poll tells of it.
+    watch: Watch,
+}
+
+/// What the poll tells of a connection: no more than it waits for, since every event costs a turn.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, PartialOrd)]
+enum Watch {
+    /// Nothing yet.
+    Nothing,
+    /// What comes in.
+    Reads,
+    /// What comes in, and that there is room for replies: it has waited for that before.
+    ReadsAndWrites,
 }
 
 impl Worker {
@@ -172,18 +185,9 @@ impl Worker {
         self.answerer.recorder.count_connection(ConnectionEvent::Accepted);
         let may_transfer = self.answerer.transfers.allows(addr.ip());
         let connection = Connection::new(stream, may_transfer);
-        let peer = Peer { connection, source, buffered: 0 };
+        let peer = Peer { connection, source, buffered: 0, watch: Watch::Nothing };
         let key = self.table.insert(peer, Phase::Idle, self.now);
         self.serve(key);
-        // Only now, so that the query that came along is not told a second time.
-        let token = self.token(key);
-        let Some(peer) = self.table.value_mut(key) else { return };
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        let stream = peer.connection.stream_mut();
-        if let Err(error) = self.poll.registry().register(stream, token, interest) {
-            tracing::warn!(%error, "a TCP connection cannot be watched");
-            self.close(key, ConnectionEvent::ClosedByError);
-        }
     }
 
     /// Gives a connection a turn.
@@ -195,6 +199,7 @@ impl Worker {
         match turn {
             Turn::Wait { phase, has_answered } => {
                 self.table.set_phase(key, phase, has_answered, self.now);
+                self.watch(key, phase);
             }
             Turn::Again { has_answered } => {
                 self.table.set_phase(key, Phase::Idle, has_answered, self.now);
@@ -206,6 +211,30 @@ impl Worker {
             let slow = self.table.oldest(Phase::Sending).or(self.table.oldest(Phase::Receiving));
             let Some((slowest, _)) = slow else { break };
             self.close(slowest, ConnectionEvent::ClosedForRoom);
+        }
+    }
+
+    /// Has the poll tell what a connection waits for, from its first wait on: what came before is
+    /// dealt with, and what has come since is told at once.
+    fn watch(&mut self, key: usize, phase: Phase) {
+        let token = self.token(key);
+        let Some(peer) = self.table.value_mut(key) else { return };
+        let (wanted, interest) = match phase {
+            Phase::Idle | Phase::Receiving => (Watch::Reads, Interest::READABLE),
+            Phase::Sending => (Watch::ReadsAndWrites, Interest::READABLE | Interest::WRITABLE),
+        };
+        if wanted <= peer.watch {
+            return;
+        }
+        let is_new = std::mem::replace(&mut peer.watch, wanted) == Watch::Nothing;
+        let (registry, stream) = (self.poll.registry(), peer.connection.stream_mut());
+        let result = match is_new {
+            true => registry.register(stream, token, interest),
+            false => registry.reregister(stream, token, interest),
+        };
+        if let Err(error) = result {
+            tracing::warn!(%error, "a TCP connection cannot be watched");
+            self.close(key, ConnectionEvent::ClosedByError);
         }
     }
 
