@@ -240,9 +240,9 @@ pub const UDP_BATCH_MAX: usize = 64;
 pub const WARM_QUERIES_MAX: usize = UDP_BATCH_MAX;
 /// Queries in a batch from which on reading ahead pays: it costs each of them some 40 ns.
 pub const WARM_QUERIES_MIN: usize = 4;
-/// Octets of a query in a datagram: as long a message as EDNS has customarily allowed (RFC 6891
-/// section 6.2.5). Queries carry one question and a few options; a longer one is dropped and counted.
-pub const UDP_QUERY_OCTETS_MAX: usize = 4_096;
+/// Octets of a query in a datagram: as many as UDP's length can say (RFC 768), so that none is cut.
+/// A buffer's memory is taken by what has come in, page by page.
+pub const UDP_QUERY_OCTETS_MAX: usize = 65_535;
 /// Octets a reply buffer has from the start. A UDP reply is never longer (RFC 9715), so that no
 /// worker allocates after its start.
 pub const UDP_REPLY_OCTETS: usize = 2_048;

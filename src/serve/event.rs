@@ -10,8 +10,6 @@ pub enum DropCause {
     Response,
     /// The message is shorter than a header.
     TooShort,
-    /// The datagram is longer than a query is allowed to be.
-    TooLong,
     /// The datagram says that it comes from port 0, where nothing can be sent.
     SourcePortZero,
     /// The reply did not fit the send queue of the socket.
@@ -22,10 +20,9 @@ pub enum DropCause {
 
 impl DropCause {
     /// Every reason, in the order of the counters.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 5] = [
         Self::Response,
         Self::TooShort,
-        Self::TooLong,
         Self::SourcePortZero,
         Self::SendQueueFull,
         Self::SendRefused,
@@ -36,7 +33,6 @@ impl DropCause {
         match self {
             Self::Response => "response",
             Self::TooShort => "too_short",
-            Self::TooLong => "too_long",
             Self::SourcePortZero => "source_port_zero",
             Self::SendQueueFull => "send_queue_full",
             Self::SendRefused => "send_refused",

@@ -6,7 +6,8 @@
 //! `single` one at a time, on every platform.
 //!
 //! **Invariant:** one snapshot load for each batch; nothing is allocated after the start; the
-//! socket never blocks a worker but where it waits for queries.
+//! socket never blocks a worker but where it waits for queries; an answer comes from the address
+//! that was asked.
 //! **Not here:** what the answer is (`responder`), whether it fits a datagram (`answer`).
 
 #[cfg(target_os = "linux")]
@@ -38,10 +39,16 @@ pub enum UdpExchange {
     /// Many with one system call where the platform can, one by one elsewhere.
     #[default]
     Batched,
-    /// One by one. On an address that stands for all of the host's, the kernel chooses the
-    /// address that an answer comes from.
+    /// One by one, on every platform.
     Single,
 }
+
+/// The platform does not say which of the host's addresses a datagram came to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error(
+    "answers could not come from the address asked on this platform; bind each address by itself"
+)]
+pub struct WildcardError;
 
 /// One UDP worker, bound and not yet running.
 #[derive(Debug)]
@@ -49,7 +56,7 @@ pub struct UdpFrontEnd {
     /// Its own socket.
     socket: UdpSocket,
     /// How it moves datagrams.
-    exchange: UdpExchange,
+    moves: Moves,
     /// The CPU that its thread is to stay on.
     cpu: Option<usize>,
     /// Its counters' writer.
@@ -60,13 +67,17 @@ impl UdpFrontEnd {
     /// Makes a worker of a socket from [`bind_workers`].
     ///
     /// # Errors
-    /// What the system says to the socket options.
+    /// What the system says to the socket options; [`WildcardError`] inside one of the kind
+    /// `Unsupported` if the socket is bound to all addresses where that cannot work.
     pub fn new(socket: UdpSocket, exchange: UdpExchange, cpu: Option<usize>) -> io::Result<Self> {
+        let is_wildcard = socket.local_addr()?.ip().is_unspecified();
+        let moves = Moves::choose(exchange, is_wildcard, cfg!(target_os = "linux"))
+            .map_err(|error| io::Error::new(io::ErrorKind::Unsupported, error))?;
         let wake = Duration::from_millis(UDP_WAKE_MS);
         socket.set_read_timeout(Some(wake))?;
         #[cfg(target_os = "linux")]
         mmsg::set_options(&socket)?;
-        Ok(Self { socket, exchange, cpu, recorder: Recorder::new(NAME) })
+        Ok(Self { socket, moves, cpu, recorder: Recorder::new(NAME) })
     }
 }
 
@@ -95,12 +106,38 @@ impl FrontEnd for UdpFrontEnd {
             names: Names::default(),
             errors_in_a_row: 0,
         };
-        match self.exchange {
+        match self.moves {
             #[cfg(target_os = "linux")]
-            UdpExchange::Batched => {
-                worker.run(mmsg::Batch::new(self.socket, UDP_BATCH_MAX)?, &shutdown)
-            }
+            Moves::Messages(slots) => worker.run(mmsg::Batch::new(self.socket, slots)?, &shutdown),
             _ => worker.run(Single::new(self.socket)?, &shutdown),
+        }
+    }
+}
+
+/// What moves datagrams.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Moves {
+    /// System calls for at most so many messages, which name the address that each came to.
+    Messages(usize),
+    /// The standard library's calls for one datagram, which do not.
+    Datagrams,
+}
+
+impl Moves {
+    /// Chooses what gives `exchange` on a platform that has messages or has none.
+    ///
+    /// # Errors
+    /// If the choice could not answer from the address that was asked.
+    fn choose(
+        exchange: UdpExchange,
+        is_wildcard: bool,
+        has_messages: bool,
+    ) -> Result<Self, WildcardError> {
+        match (exchange, is_wildcard, has_messages) {
+            (UdpExchange::Batched, _, true) => Ok(Self::Messages(UDP_BATCH_MAX)),
+            (UdpExchange::Single, true, true) => Ok(Self::Messages(1)),
+            (_, false, _) => Ok(Self::Datagrams),
+            (_, true, false) => Err(WildcardError),
         }
     }
 }
@@ -145,8 +182,6 @@ struct Slot<'a> {
     query: &'a [u8],
     /// The port that it came from.
     source_port: u16,
-    /// Whether it was longer than [`crate::limits::UDP_QUERY_OCTETS_MAX`], so that its end is lost.
-    is_cut: bool,
     /// What goes out.
     reply: &'a mut Vec<u8>,
 }
@@ -238,9 +273,7 @@ impl Worker {
         for index in 0..count {
             let slot = exchange.slot(index);
             slot.reply.clear();
-            if slot.is_cut {
-                self.recorder.count_dropped_query(DropCause::TooLong);
-            } else if slot.source_port == 0 {
+            if slot.source_port == 0 {
                 self.recorder.count_dropped_query(DropCause::SourcePortZero);
             } else {
                 let peer = Peer { transport: Transport::Udp };
@@ -301,6 +334,15 @@ fn is_passing(error: &io::Error) -> bool {
     )
 }
 
+/// Whether a send failed for want of room in the socket's or the device's queue.
+fn is_queue_full(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    let is_short = matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::ENOMEM));
+    #[cfg(not(unix))]
+    let is_short = false;
+    is_short || error.kind() == io::ErrorKind::WouldBlock
+}
+
 /// Keeps this thread on one CPU. If it cannot be, it runs where it may.
 fn pin_to_cpu(cpu: usize) {
     #[cfg(target_os = "linux")]
@@ -321,89 +363,4 @@ fn pin_to_cpu(cpu: usize) {
 const NAME: &str = "udp";
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::publish::Publisher;
-    use crate::responder::ResponderConfig;
-    use crate::serve::ServeStats;
-    use crate::zone::HashSeed;
-
-    /// Datagrams with their source ports; sending fails as it is told to.
-    struct Script {
-        arrivals: Vec<(u16, &'static [u8])>,
-        replies: Vec<Vec<u8>>,
-        report: SendReport,
-        error: Option<io::ErrorKind>,
-    }
-
-    impl Exchange for Script {
-        fn receive(&mut self, _: Wait) -> io::Result<usize> {
-            self.error.map_or(Ok(self.arrivals.len()), |kind| Err(kind.into()))
-        }
-
-        fn slot(&mut self, index: usize) -> Slot<'_> {
-            let (source_port, query) = self.arrivals[index];
-            Slot { query, source_port, is_cut: false, reply: &mut self.replies[index] }
-        }
-
-        fn queries(&self) -> impl Iterator<Item = &[u8]> {
-            self.arrivals.iter().map(|arrival| arrival.1)
-        }
-
-        fn send(&mut self) -> SendReport {
-            self.report
-        }
-    }
-
-    fn worker() -> Worker {
-        Worker {
-            reader: Publisher::new(HashSeed(1)).reader(),
-            responder: Arc::new(Responder::new(ResponderConfig::default())),
-            recorder: Recorder::new(NAME),
-            names: Names::default(),
-            errors_in_a_row: 0,
-        }
-    }
-
-    #[test]
-    fn a_worker_gives_up_over_what_never_passes_and_over_nothing_else() {
-        let mut script = Script {
-            arrivals: Vec::new(),
-            replies: Vec::new(),
-            report: SendReport::default(),
-            error: None,
-        };
-        let mut worker = worker();
-        worker.errors_in_a_row = UDP_RECEIVE_ERRORS_MAX;
-        for kind in [io::ErrorKind::WouldBlock, io::ErrorKind::ConnectionRefused] {
-            script.error = Some(kind);
-            assert_eq!(worker.turn(&mut script, Wait::First).ok(), Some(0));
-        }
-        assert_eq!(worker.errors_in_a_row, 0);
-        script.error = Some(io::ErrorKind::NotConnected);
-        assert_eq!(worker.turn(&mut script, Wait::First).ok(), Some(0));
-        worker.errors_in_a_row = UDP_RECEIVE_ERRORS_MAX;
-        assert!(worker.turn(&mut script, Wait::First).is_err());
-    }
-
-    #[test]
-    fn nothing_is_sent_to_port_zero_and_lost_replies_are_counted() {
-        const QUERY: &[u8] = b"\0\x01\0\0\0\x01\0\0\0\0\0\0\0\0\x01\0\x01";
-        let mut script = Script {
-            arrivals: vec![(0, QUERY), (53, QUERY), (53, QUERY)],
-            replies: vec![b"of the batch before".to_vec(); 3],
-            report: SendReport { queue_full: 1, refused: 1 },
-            error: None,
-        };
-        let mut worker = worker();
-        assert_eq!(worker.turn(&mut script, Wait::First).expect("a script"), 3);
-        let lens: Vec<_> = script.replies.iter().map(Vec::len).collect();
-        assert_eq!((lens[0], lens[1] > 0), (0, true));
-        let stats = ServeStats::collect(&[worker.recorder.counters()]);
-        let udp = stats.front_end(NAME).expect("one worker");
-        assert_eq!(udp.queries, 3);
-        for cause in [DropCause::SourcePortZero, DropCause::SendQueueFull, DropCause::SendRefused] {
-            assert_eq!(udp.dropped(cause), 1, "{cause:?}");
-        }
-    }
-}
+mod tests;

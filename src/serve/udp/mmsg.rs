@@ -1,4 +1,5 @@
-//! Batches of datagrams by recvmmsg and sendmmsg, with the address that each came to (Linux).
+//! Batches of datagrams by recvmmsg and sendmmsg, with the address that each came to, and the socket
+//! options that only Linux has.
 //!
 //! The kernel writes through pointers that stand in `mmsghdr`s; they are made anew from the
 //! buffers before each call, so none outlives the borrow that it comes from.
@@ -15,7 +16,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, RawFd};
 use std::ptr;
 
-use super::{Exchange, SendReport, Slot, Wait};
+use super::{Exchange, SendReport, Slot, Wait, is_queue_full};
 use crate::limits::{UDP_QUERY_OCTETS_MAX, UDP_REPLY_OCTETS};
 
 /// The buffers of one worker, made once.
@@ -28,8 +29,8 @@ pub(super) struct Batch {
     received: usize,
     /// What the kernel said about each of them.
     arrivals: Box<[Arrival]>,
-    /// What came in.
-    queries: Box<[QueryBuffer]>,
+    /// What came in, [`QUERY_STRIDE`] octets for each datagram.
+    queries: Box<[u8]>,
     /// What goes out.
     replies: Box<[Vec<u8>]>,
     /// Where each came from.
@@ -51,12 +52,7 @@ struct Arrival {
     source_len: libc::socklen_t,
     /// Octets of the packet info that goes back with the reply.
     control_len: usize,
-    /// Whether the datagram was longer than its buffer.
-    is_cut: bool,
 }
-
-/// Octets of one query. The odd size keeps the buffers off each other's cache sets.
-type QueryBuffer = [u8; UDP_QUERY_OCTETS_MAX + 64];
 
 /// A `sockaddr_in` or `sockaddr_in6` as the kernel writes it: family, port in network order, …
 #[derive(Clone, Copy, Debug)]
@@ -114,7 +110,7 @@ impl Batch {
             has_packet_info,
             received: 0,
             arrivals: vec![Arrival::default(); slots].into(),
-            queries: vec![[0; UDP_QUERY_OCTETS_MAX + 64]; slots].into(),
+            queries: vec![0; slots * QUERY_STRIDE].into(),
             replies: (0..slots).map(|_| Vec::with_capacity(UDP_REPLY_OCTETS)).collect(),
             sources: vec![SourceAddress([0; size_of::<libc::sockaddr_in6>()]); slots].into(),
             controls: vec![Control([0; CONTROL_OCTETS]); slots].into(),
@@ -125,7 +121,8 @@ impl Batch {
 
     /// Points the headers at the buffers for receiving.
     fn prepare_receive(&mut self) {
-        let buffers = self.queries.iter_mut().zip(&mut self.sources).zip(&mut self.controls);
+        let queries = self.queries.chunks_exact_mut(QUERY_STRIDE);
+        let buffers = queries.zip(&mut self.sources).zip(&mut self.controls);
         let heads = self.headers.iter_mut().zip(&mut self.vectors);
         for (((query, source), control), (header, vector)) in buffers.zip(heads) {
             vector.iov_base = query.as_mut_ptr().cast();
@@ -159,7 +156,6 @@ impl Batch {
                     0..CONTROL_HEADER_OCTETS => 0,
                     len => control.turn_around(len),
                 },
-                is_cut: head.msg_flags & libc::MSG_TRUNC != 0,
             };
         }
         self.received = count;
@@ -210,16 +206,16 @@ impl Exchange for Batch {
         debug_assert!(index < self.received);
         let arrival = &self.arrivals[index];
         Slot {
-            query: &self.queries[index][..arrival.query_len],
+            query: &self.queries[index * QUERY_STRIDE..][..arrival.query_len],
             source_port: self.sources[index].port(),
-            is_cut: arrival.is_cut,
             reply: &mut self.replies[index],
         }
     }
 
     fn queries(&self) -> impl Iterator<Item = &[u8]> {
         let arrivals = self.arrivals[..self.received].iter();
-        arrivals.zip(&self.queries).map(|(arrival, query)| &query[..arrival.query_len])
+        let queries = self.queries.chunks_exact(QUERY_STRIDE);
+        arrivals.zip(queries).map(|(arrival, query)| &query[..arrival.query_len])
     }
 
     fn send(&mut self) -> SendReport {
@@ -265,29 +261,29 @@ pub(super) fn set_options(socket: &UdpSocket) -> io::Result<()> {
             libc::IPV6_PMTUDISC_OMIT,
         ),
     };
-    set_option(socket, level, mtu, ignore)?;
+    set_option(socket, level, mtu, &ignore)?;
     if addr.ip().is_unspecified() {
-        set_option(socket, level, packet_info, 1)?;
+        set_option(socket, level, packet_info, &1_i32)?;
     }
     Ok(())
 }
 
-/// Sets one option of a socket that has an integer for its value.
-fn set_option(
+/// Sets one option of a socket.
+pub(super) fn set_option<T>(
     socket: &UdpSocket,
     level: libc::c_int,
     name: libc::c_int,
-    value: libc::c_int,
+    value: &T,
 ) -> io::Result<()> {
     // SAFETY: the pointer and the length are those of `value`, which outlives the call, and the
-    // descriptor is that of a socket that is borrowed and so open.
+    // descriptor is that of a socket that is borrowed and so open. The kernel only reads `value`.
     let result = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
             level,
             name,
-            (&raw const value).cast(),
-            size_of_val(&value) as libc::socklen_t,
+            ptr::from_ref(value).cast(),
+            size_of_val(value) as libc::socklen_t,
         )
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
@@ -330,11 +326,6 @@ fn send_messages(socket: RawFd, headers: &mut [libc::mmsghdr]) -> io::Result<usi
     usize::try_from(count).map_err(|_| io::Error::last_os_error())
 }
 
-/// Whether a send failed for want of room in the socket's or the device's queue.
-fn is_queue_full(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM))
-}
-
 /// Returns a header that points nowhere.
 fn empty_header() -> libc::mmsghdr {
     // SAFETY: `mmsghdr` is made of integers and raw pointers, for which all bits zero is a value.
@@ -346,6 +337,9 @@ const fn control_space(len: usize) -> usize {
     CONTROL_HEADER_OCTETS + len.next_multiple_of(size_of::<usize>())
 }
 
+/// Octets from one query's buffer to the next: not a whole number of pages, so that the beginnings
+/// of all queries do not fall on the same few lines of the cache.
+const QUERY_STRIDE: usize = UDP_QUERY_OCTETS_MAX + 65;
 /// Octets before the data of a control message (CMSG_LEN of nothing).
 const CONTROL_HEADER_OCTETS: usize = size_of::<libc::cmsghdr>();
 /// Octets for the packet info of either family.
@@ -353,6 +347,7 @@ const CONTROL_OCTETS: usize = control_space(size_of::<libc::in6_pktinfo>());
 
 const _: () = assert!(size_of::<libc::in6_pktinfo>() >= size_of::<libc::in_pktinfo>());
 const _: () = assert!(size_of::<libc::sockaddr_in>() <= size_of::<libc::sockaddr_in6>());
+const _: () = assert!(QUERY_STRIDE % 4_096 == 64, "one line further for each query");
 const _: () = assert!(CONTROL_HEADER_OCTETS.is_multiple_of(size_of::<usize>()));
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
 //! Datagrams one by one, with nothing but what every platform has.
 //!
 //! **Invariant:** sending does not wait: a full queue loses the reply, and says so.
-//! **Not here:** answering from the address asked where the socket is bound to all addresses.
+//! **Not here:** sockets that are bound to all addresses: which one was asked, and so has to answer,
+//! is not among what every platform tells.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 
-use super::{Exchange, SendReport, Slot, Wait};
+use super::{Exchange, SendReport, Slot, Wait, is_queue_full};
 use crate::limits::{UDP_QUERY_OCTETS_MAX, UDP_REPLY_OCTETS};
 
 /// One datagram and its reply.
@@ -14,7 +15,7 @@ use crate::limits::{UDP_QUERY_OCTETS_MAX, UDP_REPLY_OCTETS};
 pub(super) struct Single {
     /// The socket; it waits for UDP_WAKE_MS at most.
     socket: UdpSocket,
-    /// What came in; one octet longer than a query may be, so that a longer one shows.
+    /// What came in.
     query: Box<[u8]>,
     /// How much of it.
     query_len: usize,
@@ -29,10 +30,11 @@ pub(super) struct Single {
 impl Single {
     /// Makes the buffers.
     pub(super) fn new(socket: UdpSocket) -> io::Result<Self> {
+        debug_assert!(!socket.local_addr()?.ip().is_unspecified(), "see `Moves::choose`");
         socket.set_nonblocking(false)?;
         Ok(Self {
             socket,
-            query: vec![0; UDP_QUERY_OCTETS_MAX + 1].into(),
+            query: vec![0; UDP_QUERY_OCTETS_MAX].into(),
             query_len: 0,
             source: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
             reply: Vec::with_capacity(UDP_REPLY_OCTETS),
@@ -62,7 +64,6 @@ impl Exchange for Single {
         Slot {
             query: &self.query[..self.query_len],
             source_port: self.source.port(),
-            is_cut: self.query_len > UDP_QUERY_OCTETS_MAX,
             reply: &mut self.reply,
         }
     }
@@ -80,7 +81,7 @@ impl Exchange for Single {
         let socket = socket2::SockRef::from(&self.socket);
         match socket.send_to_with_flags(&self.reply, &target, SEND_FLAGS) {
             Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => report.queue_full = 1,
+            Err(error) if is_queue_full(&error) => report.queue_full = 1,
             Err(_) => report.refused = 1,
         }
         report
