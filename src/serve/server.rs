@@ -16,7 +16,7 @@ use crate::responder::{Responder, ResponderConfig};
 use crate::serve::stats::{Counters, ServeStats};
 use crate::serve::tcp::{self, Admission, TcpFrontEnd, TcpLimits};
 use crate::serve::transfer::TransferPolicy;
-use crate::serve::udp::{self, UdpExchange, UdpFrontEnd};
+use crate::serve::udp::{self, UdpExchange, UdpFrontEnd, UdpSteering};
 use crate::serve::{FrontEnd, Shutdown};
 
 /// An address could not be bound.
@@ -64,6 +64,8 @@ pub struct ServerBuilder {
     tcp_workers: usize,
     /// How UDP workers move datagrams.
     exchange: UdpExchange,
+    /// Which UDP worker of an address gets a query.
+    steering: UdpSteering,
     /// CPUs that UDP workers stay on, in turn; none: wherever they are put.
     cpus: Vec<usize>,
     /// Limits of all TCP connections together.
@@ -121,6 +123,7 @@ impl DnsProtocolServer {
             udp_workers: thread::available_parallelism().map_or(1, NonZero::get),
             tcp_workers: 1,
             exchange: UdpExchange::default(),
+            steering: UdpSteering::default(),
             cpus: Vec::new(),
             tcp_limits: TcpLimits::default(),
             transfers: TransferPolicy::default(),
@@ -262,6 +265,13 @@ impl ServerBuilder {
         self
     }
 
+    /// Says which UDP worker of an address gets a query. Default: one by the asker's address.
+    #[must_use]
+    pub fn udp_steering(mut self, steering: UdpSteering) -> Self {
+        self.steering = steering;
+        self
+    }
+
     /// Limits all TCP connections together.
     #[must_use]
     pub fn tcp_limits(mut self, limits: TcpLimits) -> Self {
@@ -294,10 +304,11 @@ impl ServerBuilder {
         for (addr, want) in &self.addrs {
             let bound = bind_sockets(*addr, *want, self.udp_workers, self.tcp_workers)?;
             addrs.push(bound.addr);
+            let udp_error = |source| BindError { addr: *addr, transport: UDP, source };
+            udp::steer(&bound.udp, self.steering, &self.cpus).map_err(udp_error)?;
             for (index, socket) in bound.udp.into_iter().enumerate() {
                 let cpu = self.cpus.iter().cycle().nth(index).copied();
-                let worker = UdpFrontEnd::new(socket, self.exchange, cpu)
-                    .map_err(|source| BindError { addr: *addr, transport: UDP, source })?;
+                let worker = UdpFrontEnd::new(socket, self.exchange, cpu).map_err(udp_error)?;
                 front_ends.push(Box::new(worker));
             }
             for (own, listener) in listeners.iter_mut().zip(bound.tcp) {

@@ -1,7 +1,7 @@
 //! The UDP front end: one plain thread and one socket, answered batch by batch.
 //!
 //! A server runs as many of them for each address as it has workers; SO_REUSEPORT has the kernel
-//! spread the queries over their sockets by the asker's address. How datagrams are received and
+//! spread the queries over their sockets as [`UdpSteering`] says. How datagrams are received and
 //! sent stands behind one seam: `mmsg` moves up to [`UDP_BATCH_MAX`] with one system call,
 //! `single` one at a time, on every platform.
 //!
@@ -13,6 +13,8 @@
 #[cfg(target_os = "linux")]
 mod mmsg;
 mod single;
+#[cfg(target_os = "linux")]
+mod steer;
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -41,6 +43,18 @@ pub enum UdpExchange {
     Batched,
     /// One by one, on every platform.
     Single,
+}
+
+/// Which of an address's workers gets a query.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum UdpSteering {
+    /// One by the asker's address and port, so that all workers share the queries of many askers.
+    #[default]
+    Hash,
+    /// The one that stays on the CPU that received the query, or else one by that CPU's number
+    /// (Linux). The query's cache lines are there already. Only for network cards that spread
+    /// queries over all the workers' CPUs: with fewer receiving CPUs than workers some idle.
+    Cpu,
 }
 
 /// The platform does not say which of the host's addresses a datagram came to.
@@ -165,6 +179,26 @@ pub fn bind_workers(addr: SocketAddr, count: usize) -> io::Result<Vec<UdpSocket>
         sockets.push(socket.into());
     }
     Ok(sockets)
+}
+
+/// Has the kernel choose among an address's sockets, from [`bind_workers`], as `steering` says.
+/// `cpus` are those that the workers stay on, if they do.
+///
+/// # Errors
+/// What the system says; `Unsupported` where it cannot choose by CPU.
+pub fn steer(sockets: &[UdpSocket], steering: UdpSteering, cpus: &[usize]) -> io::Result<()> {
+    match (steering, sockets) {
+        (UdpSteering::Hash, _) | (UdpSteering::Cpu, [] | [_]) => Ok(()),
+        #[cfg(target_os = "linux")]
+        (UdpSteering::Cpu, [first, ..]) => {
+            mmsg::attach_program(first, &mut steer::by_cpu(sockets.len(), cpus))
+        }
+        #[cfg(not(target_os = "linux"))]
+        (UdpSteering::Cpu, _) => {
+            tracing::warn!(?cpus, "choosing workers by CPU is not supported on this platform");
+            Err(io::ErrorKind::Unsupported.into())
+        }
+    }
 }
 
 /// What an exchange is to do when nothing has come.

@@ -268,6 +268,20 @@ pub(super) fn set_options(socket: &UdpSocket) -> io::Result<()> {
     Ok(())
 }
 
+/// Has the kernel ask a classic BPF program which of the sockets that share `socket`'s port gets a
+/// datagram, by the order in which they were bound.
+///
+/// # Errors
+/// What the system says, to a program that it does not accept for instance.
+pub(super) fn attach_program(
+    socket: &UdpSocket,
+    program: &mut [libc::sock_filter],
+) -> io::Result<()> {
+    let len = u16::try_from(program.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let program = libc::sock_fprog { len, filter: program.as_mut_ptr() };
+    set_option(socket, libc::SOL_SOCKET, libc::SO_ATTACH_REUSEPORT_CBPF, &program)
+}
+
 /// Sets one option of a socket.
 pub(super) fn set_option<T>(
     socket: &UdpSocket,
@@ -276,7 +290,8 @@ pub(super) fn set_option<T>(
     value: &T,
 ) -> io::Result<()> {
     // SAFETY: the pointer and the length are those of `value`, which outlives the call, and the
-    // descriptor is that of a socket that is borrowed and so open. The kernel only reads `value`.
+    // descriptor is that of a socket that is borrowed and so open. The kernel only reads `value`,
+    // and what a program's pointer names, which its caller has borrowed with that length.
     let result = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),

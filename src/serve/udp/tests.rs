@@ -166,4 +166,49 @@ mod on_linux {
         let report = SendReport { queue_full: 2, refused: 0 };
         assert_eq!(echo(batch, server, &[1, 7, 2]), (report, vec![1]));
     }
+
+    /// Returns how many of 64 queries from askers of their own, sent from `cpu`, each socket gets.
+    fn spread(sockets: &[UdpSocket], cpu: usize) -> Vec<usize> {
+        let server = sockets[0].local_addr().expect("bound");
+        let sender = std::thread::spawn(move || {
+            pin_to_cpu(cpu);
+            for _ in 0..64 {
+                let asker = UdpSocket::bind("127.0.0.1:0").expect("loopback");
+                asker.send_to(b"query", server).expect("loopback");
+            }
+        });
+        sender.join().expect("loopback");
+        let count = |socket: &UdpSocket| {
+            socket.set_nonblocking(true).expect("a socket");
+            std::iter::from_fn(|| socket.recv(&mut [0; 8]).ok()).count()
+        };
+        sockets.iter().map(count).collect()
+    }
+
+    #[test]
+    fn queries_go_to_the_worker_of_the_cpu_that_received_them() {
+        let own = rustix::thread::sched_getaffinity(None).expect("our own");
+        let cpus: Vec<_> =
+            (0..rustix::thread::CpuSet::MAX_CPU).filter(|cpu| own.is_set(*cpu)).collect();
+        let addr = SocketAddr::from(([127, 0, 0, 1], 0));
+        let sockets = bind_workers(addr, 3).expect("loopback");
+        let by_hash = spread(&sockets, cpus[0]);
+        assert_eq!(by_hash.iter().sum::<usize>(), 64);
+        assert!(by_hash.iter().all(|count| *count > 0), "{by_hash:?}");
+        for cpu in cpus.into_iter().take(4) {
+            // Two workers stay on CPUs that nothing comes in on; the last one on ours.
+            let sockets = bind_workers(addr, 3).expect("loopback");
+            steer(&sockets, UdpSteering::Cpu, &[1_000, 1_001, cpu]).expect("a program");
+            assert_eq!(spread(&sockets, cpu), [0, 0, 64], "CPU {cpu}");
+            let sockets = bind_workers(addr, 3).expect("loopback");
+            steer(&sockets, UdpSteering::Cpu, &[]).expect("a program");
+            assert_eq!(spread(&sockets, cpu)[cpu % 3], 64, "CPU {cpu}");
+        }
+    }
+
+    #[test]
+    fn one_worker_needs_no_steering() {
+        let sockets = bind_workers(SocketAddr::from(([127, 0, 0, 1], 0)), 1).expect("loopback");
+        assert!(steer(&sockets, UdpSteering::Cpu, &[0]).is_ok());
+    }
 }
