@@ -17,6 +17,7 @@ use aspen_dns::name::Name;
 use aspen_dns::publish::{Publisher, Reader};
 use aspen_dns::record::master::{MasterOptions, read_zone};
 use aspen_dns::responder::{Peer, Responder, Transport, Verdict};
+use aspen_dns::serve::event::DropCause;
 use aspen_dns::serve::stats::{Counters, Recorder};
 use aspen_dns::serve::{DnsProtocolServer, FrontEnd, Shutdown};
 use aspen_dns::zone::{HashSeed, build};
@@ -44,19 +45,25 @@ impl FrontEnd for UnixFrontEnd {
         responder: Arc<Responder>,
         shutdown: Shutdown,
     ) -> io::Result<()> {
-        // Wake now and then, to see whether to stop.
+        // It wakes now and then to see whether to stop; who does not read keeps nobody waiting.
         self.socket.set_read_timeout(Some(Duration::from_millis(100)))?;
+        self.socket.set_write_timeout(Some(Duration::from_millis(1)))?;
         let (mut query, mut reply) = (vec![0; 65_535], Vec::with_capacity(65_535));
         while !shutdown.is_requested() {
-            let Ok((len, source)) = self.socket.recv_from(&mut query) else { continue };
+            let (len, source) = match self.socket.recv_from(&mut query) {
+                Ok(received) => received,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                Err(error) => return Err(error),
+            };
             let started_at = self.recorder.start_batch();
             // No datagram is cut here, so the reply may be as long as a TCP reply.
             let peer = Peer { transport: Transport::Tcp };
             let verdict = responder.respond(&reader.load(), &query[..len], peer, &mut reply);
             self.recorder.count_verdict(&verdict);
-            if let (Verdict::Reply(_), Some(path)) = (verdict, source.as_pathname()) {
-                // Whoever has gone in the meantime needs no answer.
-                let _ = self.socket.send_to(&reply, path);
+            if let (Verdict::Reply(_), Some(path)) = (verdict, source.as_pathname())
+                && self.socket.send_to(&reply, path).is_err()
+            {
+                self.recorder.count_lost_replies(DropCause::SendRefused, 1);
             }
             self.recorder.finish_batch(started_at, 1);
         }

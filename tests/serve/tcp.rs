@@ -147,6 +147,20 @@ fn an_idle_connection_is_closed() {
 }
 
 #[test]
+fn an_idle_connection_is_closed_sooner_when_there_are_many() {
+    // A tenth of the time with both places taken, all of it for the one that is left.
+    let (running, addr) = start(TcpLimits { connections_max: 2, idle_ms_max: 15_000, ..wide() });
+    let (mut one, mut two) = (connect(addr), connect(addr));
+    ask(&mut one, 1);
+    ask(&mut two, 2);
+    let since = std::time::Instant::now();
+    assert_eq!(read_to_end(&mut one), b"");
+    assert!(since.elapsed().as_secs() < 14, "closed after {:?}", since.elapsed());
+    assert_eq!(count(&running, ConnectionEvent::ClosedIdle), 1);
+    ask(&mut two, 3);
+}
+
+#[test]
 fn the_longest_idle_gives_way_when_there_is_no_room() {
     let (running, addr) = start(TcpLimits { connections_max: 3, ..wide() });
     let mut streams: Vec<_> = (0..3).map(|_| connect(addr)).collect();
@@ -166,15 +180,25 @@ fn the_longest_idle_gives_way_when_there_is_no_room() {
 
 #[test]
 fn an_address_has_its_share_of_connections_and_no_more() {
-    let (running, addr) = start(TcpLimits { connections_per_address_max: 2, ..wide() });
-    let (mut one, mut two) = (connect(addr), connect(addr));
-    ask(&mut one, 1);
-    ask(&mut two, 2);
-    assert_eq!(read_to_end(&mut connect(addr)), b"");
-    assert_eq!(count(&running, ConnectionEvent::RefusedByAddress), 1);
-    drop(one);
-    wait_until(|| count(&running, ConnectionEvent::ClosedByPeer) == 1);
-    ask(&mut connect(addr), 3);
+    for workers in [1, 3] {
+        let limits = TcpLimits { connections_per_address_max: 2, ..wide() };
+        let running = asker::start(|server| {
+            let server = server.tcp("127.0.0.1:0".parse().unwrap()).tcp_limits(limits);
+            server.tcp_workers(workers)
+        });
+        let addr = running.addrs()[0];
+        let (mut one, mut two) = (connect(addr), connect(addr));
+        ask(&mut one, 1);
+        ask(&mut two, 2);
+        // Whichever worker they come to.
+        for refused in 1..=8 {
+            assert_eq!(read_to_end(&mut connect(addr)), b"");
+            assert_eq!(count(&running, ConnectionEvent::RefusedByAddress), refused);
+        }
+        drop(one);
+        wait_until(|| count(&running, ConnectionEvent::ClosedByPeer) == 1);
+        ask(&mut connect(addr), 3);
+    }
 }
 
 #[test]
