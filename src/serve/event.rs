@@ -12,6 +12,8 @@ pub enum DropCause {
     TooShort,
     /// The datagram says that it comes from port 0, where nothing can be sent.
     SourcePortZero,
+    /// The kernel had to drop the datagram, since the receive queue of the socket was full.
+    ReceiveQueueFull,
     /// The reply did not fit the send queue of the socket.
     SendQueueFull,
     /// The system refused to send the reply, by a route or a filter for instance.
@@ -20,10 +22,11 @@ pub enum DropCause {
 
 impl DropCause {
     /// Every reason, in the order of the counters.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Response,
         Self::TooShort,
         Self::SourcePortZero,
+        Self::ReceiveQueueFull,
         Self::SendQueueFull,
         Self::SendRefused,
     ];
@@ -34,6 +37,7 @@ impl DropCause {
             Self::Response => "response",
             Self::TooShort => "too_short",
             Self::SourcePortZero => "source_port_zero",
+            Self::ReceiveQueueFull => "receive_queue_full",
             Self::SendQueueFull => "send_queue_full",
             Self::SendRefused => "send_refused",
         }

@@ -134,8 +134,14 @@ impl Recorder {
     /// Counts one query that the responder never saw, or did not want.
     #[inline]
     pub fn count_dropped_query(&mut self, reason: DropCause) {
-        self.counters.queries.add(1);
-        self.count_lost_replies(reason, 1);
+        self.count_dropped_queries(reason, 1);
+    }
+
+    /// Counts queries that the responder never saw.
+    #[inline]
+    pub fn count_dropped_queries(&mut self, reason: DropCause, count: u64) {
+        self.counters.queries.add(count);
+        self.count_lost_replies(reason, count);
     }
 
     /// Counts replies that did not get out; their queries are counted already.

@@ -119,6 +119,7 @@ impl FrontEnd for UdpFrontEnd {
             recorder: self.recorder,
             names: Names::default(),
             errors_in_a_row: 0,
+            receive_drops: 0,
         };
         match self.moves {
             #[cfg(target_os = "linux")]
@@ -242,6 +243,10 @@ trait Exchange {
 
     /// Sends all replies of the batch that are not empty, without ever waiting.
     fn send(&mut self) -> SendReport;
+
+    /// Returns how many datagrams the kernel has dropped since the socket was opened, as far as the
+    /// platform tells; the number begins anew behind its last.
+    fn receive_drops(&self) -> u32;
 }
 
 /// What a running worker has beside its exchange.
@@ -256,6 +261,8 @@ struct Worker {
     names: Names,
     /// Failed receives that we cannot explain, since the last one that we can.
     errors_in_a_row: u32,
+    /// What the exchange said last of the kernel's drops.
+    receive_drops: u32,
 }
 
 impl Worker {
@@ -269,6 +276,7 @@ impl Worker {
                 break;
             }
         }
+        self.count_receive_drops(&exchange);
         Ok(())
     }
 
@@ -286,6 +294,7 @@ impl Worker {
             Err(error) => return Err(error),
         };
         self.errors_in_a_row = 0;
+        let mut is_sampled = count == 0;
         if count > 0 {
             let started_at = self.recorder.start_batch();
             self.answer(exchange, count);
@@ -293,8 +302,20 @@ impl Worker {
             self.recorder.count_lost_replies(DropCause::SendQueueFull, report.queue_full);
             self.recorder.count_lost_replies(DropCause::SendRefused, report.refused);
             self.recorder.finish_batch(started_at, count);
+            is_sampled = started_at.is_some();
+        }
+        // Asking costs a system call: it is done where time is taken anyway, or nothing else to do.
+        if is_sampled {
+            self.count_receive_drops(exchange);
         }
         Ok(count)
+    }
+
+    /// Counts what the kernel has dropped since it was asked last.
+    fn count_receive_drops(&mut self, exchange: &impl Exchange) {
+        let drops = exchange.receive_drops();
+        let more = drops.wrapping_sub(std::mem::replace(&mut self.receive_drops, drops));
+        self.recorder.count_dropped_queries(DropCause::ReceiveQueueFull, u64::from(more));
     }
 
     /// Answers every query of the batch from one snapshot.

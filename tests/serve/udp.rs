@@ -191,6 +191,31 @@ fn what_is_no_query_gets_no_answer_and_is_counted() {
 }
 
 #[test]
+#[cfg(target_os = "linux")] // elsewhere the kernel keeps it to itself
+fn what_a_full_receive_queue_loses_is_counted() {
+    for exchange in EXCHANGES {
+        let server = DnsProtocolServer::builder(asker::reader())
+            .udp("127.0.0.1:0".parse().unwrap())
+            .workers(1)
+            .udp_exchange(exchange)
+            .bind()
+            .unwrap();
+        let socket = asker::udp_socket(server.addrs()[0]);
+        // More than the queue takes, with nobody there yet.
+        for id in 0..20_000 {
+            socket.send(&query(id, "www.example.")).unwrap();
+        }
+        let running = server.start().unwrap();
+        asker::wait_until(|| running.stats().queries() == 20_000);
+        let stats = running.shutdown().unwrap();
+        let udp = stats.front_end("udp").unwrap();
+        let lost = udp.dropped(DropCause::ReceiveQueueFull);
+        assert!(lost > 0);
+        assert_eq!((udp.queries, udp.by_rcode[0].1), (20_000, 20_000 - lost));
+    }
+}
+
+#[test]
 fn a_reply_that_does_not_fit_says_so_and_is_counted() {
     for exchange in EXCHANGES {
         let running = asker::start(|server| {

@@ -238,6 +238,10 @@ impl Exchange for Batch {
         }
         report
     }
+
+    fn receive_drops(&self) -> u32 {
+        receive_drops(&self.socket)
+    }
 }
 
 /// Sets what a batch's socket needs: with each datagram the address that it came to, if the socket
@@ -304,6 +308,25 @@ pub(super) fn set_option<T>(
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Returns how many datagrams the kernel has dropped at a socket, modulo 2^32; 0 if it does not say
+/// (SO_MEMINFO of socket(7), Linux 4.12).
+pub(super) fn receive_drops(socket: &UdpSocket) -> u32 {
+    let mut values = [0_u32; MEMORY_DROPS + 1];
+    let mut len = size_of_val(&values) as libc::socklen_t;
+    // SAFETY: both pointers are to values that outlive the call; the kernel writes at most `len`
+    // octets of the first, of which any are valid, and the descriptor is open as it is borrowed.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            (&raw mut values).cast(),
+            &raw mut len,
+        )
+    };
+    if result == 0 { values[MEMORY_DROPS] } else { 0 }
+}
+
 /// Receives into the headers' buffers, and returns how many headers have been filled.
 fn receive_messages(
     socket: RawFd,
@@ -357,6 +380,8 @@ const fn control_space(len: usize) -> usize {
 const QUERY_STRIDE: usize = UDP_QUERY_OCTETS_MAX + 65;
 /// Octets before the data of a control message (CMSG_LEN of nothing).
 const CONTROL_HEADER_OCTETS: usize = size_of::<libc::cmsghdr>();
+/// Where SO_MEMINFO has the dropped datagrams (SK_MEMINFO_DROPS).
+const MEMORY_DROPS: usize = 8;
 /// Octets for the packet info of either family.
 const CONTROL_OCTETS: usize = control_space(size_of::<libc::in6_pktinfo>());
 

@@ -86,6 +86,13 @@ impl Exchange for Single {
         }
         report
     }
+
+    fn receive_drops(&self) -> u32 {
+        #[cfg(target_os = "linux")]
+        return super::mmsg::receive_drops(&self.socket);
+        #[cfg(not(target_os = "linux"))]
+        0
+    }
 }
 
 /// Have a full send queue reported, where the platform can say so for one call.

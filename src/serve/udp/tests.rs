@@ -12,6 +12,7 @@ struct Script {
     replies: Vec<Vec<u8>>,
     report: SendReport,
     error: Option<io::ErrorKind>,
+    receive_drops: u32,
 }
 
 impl Exchange for Script {
@@ -31,6 +32,10 @@ impl Exchange for Script {
     fn send(&mut self) -> SendReport {
         self.report
     }
+
+    fn receive_drops(&self) -> u32 {
+        self.receive_drops
+    }
 }
 
 fn worker() -> Worker {
@@ -40,6 +45,7 @@ fn worker() -> Worker {
         recorder: Recorder::new(NAME),
         names: Names::default(),
         errors_in_a_row: 0,
+        receive_drops: 0,
     }
 }
 
@@ -50,6 +56,7 @@ fn a_worker_gives_up_over_what_never_passes_and_over_nothing_else() {
         replies: Vec::new(),
         report: SendReport::default(),
         error: None,
+        receive_drops: 0,
     };
     let mut worker = worker();
     worker.errors_in_a_row = UDP_RECEIVE_ERRORS_MAX;
@@ -72,6 +79,7 @@ fn nothing_is_sent_to_port_zero_and_lost_replies_are_counted() {
         replies: vec![b"of the batch before".to_vec(); 3],
         report: SendReport { queue_full: 1, refused: 1 },
         error: None,
+        receive_drops: 0,
     };
     let mut worker = worker();
     assert_eq!(worker.turn(&mut script, Wait::First).expect("a script"), 3);
@@ -82,6 +90,26 @@ fn nothing_is_sent_to_port_zero_and_lost_replies_are_counted() {
     assert_eq!(udp.queries, 3);
     for cause in [DropCause::SourcePortZero, DropCause::SendQueueFull, DropCause::SendRefused] {
         assert_eq!(udp.dropped(cause), 1, "{cause:?}");
+    }
+}
+
+#[test]
+fn what_the_kernel_drops_is_counted_once_over_the_end_of_its_numbers_too() {
+    let mut script = Script {
+        arrivals: Vec::new(),
+        replies: Vec::new(),
+        report: SendReport::default(),
+        error: None,
+        receive_drops: 0,
+    };
+    let mut worker = worker();
+    for (drops, sum) in [(0, 0), (5, 5), (5, 5), (u32::MAX, u64::from(u32::MAX)), (2, 1 << 32 | 2)]
+    {
+        script.receive_drops = drops;
+        assert_eq!(worker.turn(&mut script, Wait::First).ok(), Some(0));
+        let stats = ServeStats::collect(&[worker.recorder.counters()]);
+        let udp = stats.front_end(NAME).expect("one worker");
+        assert_eq!((udp.dropped(DropCause::ReceiveQueueFull), udp.queries), (sum, sum), "{drops}");
     }
 }
 
