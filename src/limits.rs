@@ -25,6 +25,8 @@ const _: () = assert!(NAME_LABELS_MAX * 2 < NAME_OCTETS_MAX, "every label takes 
 
 /// UDP threads of one DNS address. More would only wait for each other.
 pub const UDP_WORKERS_MAX: u16 = 256;
+/// CPUs that a thread may be kept on: those that the kernel's CPU sets name.
+pub const CPUS_MAX: usize = 1_024;
 /// Connections to the HTTP API at once. Further ones wait in the system's queue.
 pub const API_CONNECTIONS_MAX: u32 = 256;
 /// Milliseconds that a connection to the HTTP API may rest before it is closed.

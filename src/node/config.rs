@@ -14,7 +14,7 @@ use clap::{Parser, ValueEnum};
 use ipnet::IpNet;
 use iroh::RelayUrl;
 
-use crate::limits::UDP_WORKERS_MAX;
+use crate::limits::{CPUS_MAX, UDP_WORKERS_MAX};
 use crate::mesh::RelayChoice;
 use crate::ticket::DnsClientTicket;
 
@@ -83,6 +83,21 @@ pub struct Flags {
     #[arg(long, env = "ASPEN_UDP_WORKERS", value_name = "N", value_parser = parse_udp_workers)]
     pub udp_workers: Option<u16>,
 
+    /// CPUs that the UDP threads of each DNS address stay on, one after the other.
+    #[arg(
+        long,
+        env = "ASPEN_UDP_CPUS",
+        value_name = "CPU",
+        value_delimiter = ',',
+        value_parser = parse_cpu
+    )]
+    pub udp_cpus: Vec<usize>,
+
+    /// Which UDP thread gets a query: one by the asker's address and port (hash), or that of the
+    /// CPU that received it (cpu; for network cards that spread queries over all those CPUs).
+    #[arg(long, env = "ASPEN_UDP_STEERING", value_enum, default_value = "hash")]
+    pub udp_steering: Steering,
+
     /// Text that answers an NSID option (RFC 5001); at most 64 octets.
     #[arg(long, env = "ASPEN_NSID", value_name = "TEXT", value_parser = parse_short_text)]
     pub nsid: Option<String>,
@@ -111,6 +126,15 @@ pub enum Role {
     Authority,
     /// Follow a ticket and answer.
     Edge,
+}
+
+/// Which UDP thread of an address gets a query.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum Steering {
+    /// One by the asker's address and port.
+    Hash,
+    /// The one of the CPU that received the query.
+    Cpu,
 }
 
 /// Where the API listens.
@@ -157,6 +181,9 @@ pub enum FlagError {
     /// `--udp-workers`.
     #[error("not a number from 1 to {UDP_WORKERS_MAX}")]
     UdpWorkers,
+    /// `--udp-cpus`.
+    #[error("not a CPU's number, from 0 to {}", CPUS_MAX - 1)]
+    Cpu,
     /// `--nsid`, `--version-txt`.
     #[error("not 1 to {SHORT_TEXT_OCTETS_MAX} octets")]
     ShortText,
@@ -337,6 +364,11 @@ fn parse_udp_workers(text: &str) -> Result<u16, FlagError> {
         .ok_or(FlagError::UdpWorkers)
 }
 
+/// Reads the number of a CPU.
+fn parse_cpu(text: &str) -> Result<usize, FlagError> {
+    text.parse().ok().filter(|cpu| *cpu < CPUS_MAX).ok_or(FlagError::Cpu)
+}
+
 /// Reads a text that goes into one character string or EDNS option.
 fn parse_short_text(text: &str) -> Result<String, FlagError> {
     match text.len() {
@@ -407,6 +439,13 @@ mod tests {
     }
 
     #[test]
+    fn threads_are_kept_on_cpus_in_the_order_given() {
+        let flags = flags("--udp-workers 2 --udp-cpus 3,1 --udp-steering cpu").unwrap();
+        assert_eq!(flags.udp_cpus, [3, 1]);
+        assert_eq!(flags.udp_steering, Steering::Cpu);
+    }
+
+    #[test]
     fn zone_files_alone_need_no_store() {
         assert_eq!(plan("--zone-dir d"), Ok(Plan::Static));
         assert_eq!(plan("--zone-file a --zone-file b --data-dir d"), Ok(Plan::Static));
@@ -430,6 +469,8 @@ mod tests {
     fn a_bad_value_is_one_line_that_names_the_flag() {
         for (arguments, line) in [
             ("--udp-workers 0", "--udp-workers \"0\": not a number from 1 to 256"),
+            ("--udp-cpus 0,1024", "--udp-cpus \"1024\": not a CPU's number, from 0 to 1023"),
+            ("--udp-steering x", "--udp-steering \"x\": not one of hash, cpu"),
             ("--api-listen x", "--api-listen \"x\": neither IP:PORT nor \"off\""),
             ("--role x", "--role \"x\": not one of all, authority, edge"),
             (

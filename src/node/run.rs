@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::api::auth::ApiKey;
 use super::api::{self, BoundApi};
-use super::config::{ApiListen, Flags, Plan, PlanError, StoreChoice};
+use super::config::{ApiListen, Flags, Plan, PlanError, Steering, StoreChoice};
 use super::feeds::{Feeds, FeedsError};
 use super::follow::{FollowError, Follower};
 use super::metrics::Metrics;
@@ -37,6 +37,7 @@ use crate::mesh::{Mesh, MeshConfig, MeshError};
 use crate::publish::{Publisher, Reader};
 use crate::responder::{Responder, ResponderConfig};
 use crate::serve::transfer::TransferPolicy;
+use crate::serve::udp::UdpSteering;
 use crate::serve::{BindError, DnsProtocolServer};
 use crate::store::DnsStore;
 use crate::ticket::DnsClientTicket;
@@ -422,7 +423,11 @@ fn bind_dns(flags: &Flags, reader: Reader) -> Result<DnsProtocolServer, RunError
     if let Some(workers) = flags.udp_workers {
         builder = builder.workers(usize::from(workers));
     }
-    Ok(builder.bind()?)
+    let steering = match flags.udp_steering {
+        Steering::Hash => UdpSteering::Hash,
+        Steering::Cpu => UdpSteering::Cpu,
+    };
+    Ok(builder.pin_to_cpus(flags.udp_cpus.clone()).udp_steering(steering).bind()?)
 }
 
 /// Binds the API's address, if it is to listen.

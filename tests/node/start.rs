@@ -105,6 +105,8 @@ fn help_has_examples_and_every_flag_has_its_variable() {
         "zone-file",
         "store",
         "udp-workers",
+        "udp-cpus",
+        "udp-steering",
     ] {
         let variable = format!("ASPEN_{}", flag.replace('-', "_").to_uppercase());
         assert!(text.contains(&format!("--{flag}")) && text.contains(&variable), "{flag}");
