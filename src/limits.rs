@@ -443,8 +443,6 @@ pub const DELTA_OCTETS_MIN: u64 = 64 << 10;
 /// Seconds that a pack which no manifest names any more is kept for edges that are fetching it.
 pub const PACK_RETIRED_S: u64 = 60;
 
-/// CNAMEs that a look-up follows in a row.
-pub const LOOKUP_ALIASES_MAX: u32 = 8;
 /// Events that wait for a slow subscriber of a client; it is told how many more it lost.
 pub const CLIENT_EVENTS_MAX: usize = 4_096;
 /// Milliseconds without contact after which an edge is stale.

@@ -1,24 +1,28 @@
 //! Typed look-ups over the published catalog, for programs that embed it.
 //!
-//! A look-up follows aliases and wildcards inside the catalog and never leaves it. It is plain
-//! code over one snapshot; servers use `responder`, which makes whole messages and is faster.
+//! A look-up asks the [`Responder`], as every front end does, and reads what it replies: whatever a
+//! query over the network is told, a look-up in the same process is told too. It follows aliases
+//! and wildcards inside the catalog and never leaves it.
 //!
-//! **Invariant:** one load per look-up, so an answer never mixes two versions of a zone.
+//! **Invariant:** one snapshot per look-up, so an answer never mixes two versions of a zone.
 //! **Not here:** recursion: what is below a zone cut or in nobody's zone is said to be so.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use super::reply::{ReplyView, read};
 use crate::catalog::Catalog;
-use crate::limits::LOOKUP_ALIASES_MAX;
 use crate::name::Name;
 use crate::record::{RdataList, RecordType, Rrset};
-use crate::zone::find::Found;
+use crate::responder::{Peer, Responder, Transport};
+use crate::wire::query::CLASS_IN;
+use crate::wire::rcode;
 use crate::zone::path::NamePath;
 
 /// What a catalog says to a question.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Resolution {
-    /// The CNAME RRsets that led from the name asked for to the last one.
+    /// The CNAME RRsets that led from the name asked for to the last one; those that follow from a
+    /// DNAME (RFC 6672) are among them.
     pub aliases: Vec<Rrset>,
     /// What is known of the last name.
     pub outcome: Outcome,
@@ -31,14 +35,17 @@ pub enum Outcome {
     Found(Rrset),
     /// The name exists, but not with this type.
     NoData,
-    /// The name does not exist.
+    /// The name does not exist, or a DNAME makes a name of it that is too long.
     NoName,
     /// The name is at or below this zone cut.
     Delegated(Name),
     /// The name is in no zone of the catalog.
     NotOurs,
-    /// More aliases in a row than [`LOOKUP_ALIASES_MAX`].
+    /// The aliases go round, or there are more in a row than
+    /// [`ALIAS_CHAIN_MAX`](crate::limits::ALIAS_CHAIN_MAX).
     TooManyAliases,
+    /// The RRset, with the aliases to it, fits no message.
+    TooLong,
 }
 
 impl Resolution {
@@ -86,51 +93,63 @@ pub struct Authorization {
 
 /// Answers a question from a catalog.
 pub fn resolve(catalog: &Catalog, qname: &Name, rtype: RecordType) -> Resolution {
-    let mut aliases: Vec<Rrset> = Vec::new();
-    let mut name = qname.clone();
-    for _ in 0..=LOOKUP_ALIASES_MAX {
-        let (rrset, outcome) = find(catalog, &name, rtype);
-        match rrset {
-            Some(rrset) if rrset.rtype == RecordType::CNAME && rtype != RecordType::CNAME => {
-                let target = Name::from_wire(&rrset.rdata.first().to_ascii_lowercase());
-                aliases.push(rrset);
-                match target {
-                    Ok(target) => name = target,
-                    Err(_) => return Resolution { aliases, outcome: Outcome::NoData },
-                }
-            }
-            Some(rrset) => return Resolution { aliases, outcome: Outcome::Found(rrset) },
-            None => return Resolution { aliases, outcome },
-        }
-    }
-    Resolution { aliases, outcome: Outcome::TooManyAliases }
+    let query = [
+        // One question, and neither an identifier nor flags.
+        &[0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0],
+        qname.as_wire(),
+        &rtype.0.to_be_bytes(),
+        &CLASS_IN.to_be_bytes(),
+    ]
+    .concat();
+    let mut reply = Vec::with_capacity(REPLY_OCTETS);
+    // Nothing is cut here, so the reply may be as long as a stream's.
+    let peer = Peer { transport: Transport::Tcp };
+    Responder::default().respond(catalog, &query, peer, &mut reply);
+    let view = read(&reply);
+    debug_assert!(view.is_some(), "our own replies are well-formed");
+    let nothing = || Resolution { aliases: Vec::new(), outcome: Outcome::NoData };
+    view.map_or_else(nothing, |view| walk(catalog, qname, rtype, view))
 }
 
-/// Finds the RRset of one name, or the CNAME in its place; else what is known.
-fn find(catalog: &Catalog, name: &Name, rtype: RecordType) -> (Option<Rrset>, Outcome) {
-    let mut path = NamePath::new();
-    path.set_canonical(name.as_wire(), catalog.seed());
-    let Some(zone) = catalog.find(&path) else { return (None, Outcome::NotOurs) };
-    let rrsets = match zone.find(&path) {
-        Found::Node(_) => zone.rrsets_at(name),
-        Found::Wildcard(node, _) => {
-            let mut rrsets = zone.rrsets_at(&zone.owner_of(&node));
-            rrsets.iter_mut().for_each(|rrset| rrset.owner = name.clone());
-            rrsets
+/// Follows the aliases of a reply from `qname` on to what it says of the last name.
+fn walk(catalog: &Catalog, qname: &Name, rtype: RecordType, view: ReplyView) -> Resolution {
+    let (mut aliases, mut name) = (Vec::new(), qname.clone());
+    for rrset in view.answers {
+        let is_asked = rtype == rrset.rtype || rtype == RecordType::ANY;
+        if rrset.owner != name {
+            // A DNAME stands above the name that it redirects; its CNAME comes next.
+            continue;
         }
-        Found::Cut(node, _) => return (None, Outcome::Delegated(zone.owner_of(&node))),
-        Found::Dname(..) | Found::Missing(_) => return (None, Outcome::NoName),
-    };
-    let mut alias = None;
-    for rrset in rrsets {
-        if rrset.rtype == rtype {
-            return (Some(rrset), Outcome::NoData);
+        if is_asked {
+            return Resolution { aliases, outcome: Outcome::Found(rrset) };
         }
-        if rrset.rtype == RecordType::CNAME {
-            alias = Some(rrset);
+        if let Some(target) = names(&rrset.rdata).into_iter().next()
+            && rrset.rtype == RecordType::CNAME
+        {
+            name = target;
+            aliases.push(rrset);
         }
     }
-    (alias, Outcome::NoData)
+    let is_ours = || {
+        let mut path = NamePath::new();
+        path.set_canonical(name.as_wire(), catalog.seed());
+        catalog.find(&path).is_some()
+    };
+    let has = |rtype| view.authority.iter().find(|rrset: &&Rrset| rrset.rtype == rtype);
+    let outcome = if view.is_truncated {
+        Outcome::TooLong
+    } else if matches!(view.rcode, rcode::NXDOMAIN | rcode::YXDOMAIN) {
+        Outcome::NoName
+    } else if let (None, Some(cut)) = (has(RecordType::SOA), has(RecordType::NS)) {
+        Outcome::Delegated(cut.owner.clone())
+    } else if !is_ours() {
+        Outcome::NotOurs
+    } else if has(RecordType::SOA).is_none() && !aliases.is_empty() {
+        Outcome::TooManyAliases
+    } else {
+        Outcome::NoData
+    };
+    Resolution { aliases, outcome }
 }
 
 /// Reads the addresses of an A RRset.
@@ -206,4 +225,105 @@ pub(super) fn authorizations(rdata: &RdataList) -> Vec<Authorization> {
         Some(Authorization { flags: *flags, tag, value: value.to_vec() })
     };
     rdata.iter().filter_map(read).collect()
+}
+
+/// Octets that most replies fit; a longer one takes more.
+const REPLY_OCTETS: usize = 1_024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::CatalogChange;
+    use crate::record::master::{MasterOptions, read_zone};
+    use crate::zone::{HashSeed, build};
+    use std::sync::Arc;
+
+    const ZONE: &str = "@ 300 SOA ns hostmaster 1 3600 600 604800 300\n@ NS ns\nns A 192.0.2.53\n\
+        www A 192.0.2.1\nwww A 192.0.2.2\n*.wild MX 10 mail\nmail A 192.0.2.3\n\
+        alias CNAME other\nother CNAME www\naway CNAME www.elsewhere.test.\n\
+        round CNAME trip\ntrip CNAME round\nold DNAME new\nhost.new A 192.0.2.4\n\
+        cut NS ns.cut\nns.cut A 192.0.2.5\nto-cut CNAME a.cut\n";
+
+    fn name(text: &str) -> Name {
+        Name::from_text(text).expect(text)
+    }
+
+    fn catalog(text: &str) -> Catalog {
+        let origin = name("example.");
+        let parsed = read_zone(text.as_bytes(), &origin, MasterOptions::default(), &mut |_| {});
+        let parsed = parsed.expect("a master file");
+        let zone = build(parsed.apex, HashSeed(7), parsed.rrsets).expect("a zone");
+        Catalog::new(HashSeed(7)).with_changes(vec![CatalogChange::Put(Arc::new(zone))])
+    }
+
+    /// Writes a resolution as the aliases' targets and what came of the last name.
+    fn summary(resolution: &Resolution) -> String {
+        let mut text = String::new();
+        for alias in &resolution.aliases {
+            text += &format!("{} -> ", alias.owner.to_fqdn());
+        }
+        text + &match &resolution.outcome {
+            Outcome::Found(rrset) => {
+                format!("{} {} {}", rrset.owner.to_fqdn(), rrset.rtype, rrset.rdata.count())
+            }
+            Outcome::Delegated(cut) => format!("below {}", cut.to_fqdn()),
+            other => format!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_look_up_is_told_what_a_query_is() {
+        let catalog = catalog(ZONE);
+        for (qname, rtype, expected) in [
+            ("www.example.", RecordType::A, "www.example. A 2"),
+            ("www.example.", RecordType::AAAA, "NoData"),
+            ("example.", RecordType::SOA, "example. SOA 1"),
+            ("example.", RecordType::NS, "example. NS 1"),
+            ("nobody.example.", RecordType::A, "NoName"),
+            ("a.b.wild.example.", RecordType::MX, "a.b.wild.example. MX 1"),
+            ("wild.example.", RecordType::MX, "NoData"),
+            ("alias.example.", RecordType::CNAME, "alias.example. CNAME 1"),
+            (
+                "alias.example.",
+                RecordType::A,
+                "alias.example. -> other.example. -> www.example. A 2",
+            ),
+            ("alias.example.", RecordType::MX, "alias.example. -> other.example. -> NoData"),
+            ("away.example.", RecordType::A, "away.example. -> NotOurs"),
+            ("round.example.", RecordType::A, "round.example. -> trip.example. -> TooManyAliases"),
+            ("host.old.example.", RecordType::A, "host.old.example. -> host.new.example. A 1"),
+            ("none.old.example.", RecordType::A, "none.old.example. -> NoName"),
+            ("old.example.", RecordType::DNAME, "old.example. DNAME 1"),
+            ("cut.example.", RecordType::NS, "below cut.example."),
+            ("x.cut.example.", RecordType::A, "below cut.example."),
+            ("to-cut.example.", RecordType::A, "to-cut.example. -> below cut.example."),
+            ("www.elsewhere.test.", RecordType::A, "NotOurs"),
+            ("example.", RecordType::AXFR, "NoData"),
+        ] {
+            let resolution = resolve(&catalog, &name(qname), rtype);
+            assert_eq!(summary(&resolution), expected, "{qname} {rtype}");
+        }
+        let any = resolve(&catalog, &name("mail.example."), RecordType::ANY);
+        assert_eq!(summary(&any), "mail.example. A 1");
+        let mail = resolve(&catalog, &name("x.wild.example."), RecordType::MX);
+        let expected = MailExchange { preference: 10, exchange: name("mail.example.") };
+        assert_eq!(mail.rrset().map(|rrset| exchanges(&rrset.rdata)), Some(vec![expected]));
+        assert_eq!(mail.rrset().map(|rrset| rrset.ttl_s), Some(300));
+    }
+
+    #[test]
+    fn a_chain_longer_than_is_followed_says_so() {
+        use crate::limits::ALIAS_CHAIN_MAX;
+        let mut text = String::from("@ 300 SOA ns hostmaster 1 3600 600 604800 300\n@ NS ns\n");
+        for number in 0..ALIAS_CHAIN_MAX {
+            text += &format!("c{number} CNAME c{}\n", number + 1);
+        }
+        text += &format!("c{ALIAS_CHAIN_MAX} A 192.0.2.1\n");
+        let catalog = catalog(&text);
+        let long = resolve(&catalog, &name("c0.example."), RecordType::A);
+        assert_eq!(long.outcome, Outcome::TooManyAliases);
+        let short = resolve(&catalog, &name("c1.example."), RecordType::A);
+        assert_eq!(short.aliases.len(), ALIAS_CHAIN_MAX - 1);
+        assert!(short.rrset().is_some());
+    }
 }

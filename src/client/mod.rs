@@ -18,6 +18,7 @@ mod listener;
 pub mod lookup;
 mod mailbox;
 mod progress;
+mod reply;
 mod supervisor;
 
 use std::collections::{HashMap, HashSet};
