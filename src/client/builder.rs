@@ -117,6 +117,7 @@ impl AspenDnsClientBuilder {
             .map(|rrset| ((rrset.owner.clone(), rrset.rtype), rrset))
             .collect();
         Ok(Arc::new(AspenDnsClient {
+            reader: publisher.reader(),
             publisher,
             seed,
             author: config.author,

@@ -50,6 +50,8 @@ pub use progress::{SyncProgress, WaitError};
 pub struct AspenDnsClient {
     /// What is served.
     publisher: Publisher,
+    /// The reader of look-ups.
+    reader: Reader,
     /// The seed of every zone's hashes.
     seed: HashSeed,
     /// The author whose entries are believed.
@@ -128,7 +130,7 @@ impl AspenDnsClient {
 
     /// What servers read.
     pub fn reader(&self) -> Reader {
-        self.publisher.reader()
+        self.reader.clone()
     }
 
     /// Takes one entry of a feed: the key and the value as they stand in the namespace. Keys of
@@ -218,9 +220,10 @@ impl AspenDnsClient {
         }
     }
 
-    /// Answers a question from what is served now, following aliases and wildcards.
+    /// Answers a question from what is served now, as a query over the network would be answered,
+    /// following aliases and wildcards.
     pub fn resolve(&self, qname: &Name, rtype: RecordType) -> Resolution {
-        let resolution = lookup::resolve(&self.publisher.catalog(), qname, rtype);
+        let resolution = lookup::resolve(&self.reader.load(), qname, rtype);
         let count = match resolution.rrset() {
             Some(_) => &self.counters.hits,
             None => &self.counters.misses,
