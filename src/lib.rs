@@ -22,7 +22,7 @@
 //! | floor | modules | what they know |
 //! |---|---|---|
 //! | 0 words | [`limits`] [`name`] [`record`] [`octets`] [`ticket`] | names, types, RDATA, master files |
-//! | 1 data | [`zone`] [`catalog`] [`feed`] | one zone, all zones, what stands in a feed |
+//! | 1 data | [`zone`] [`catalog`] [`feed`] [`dnssec`] | zones, what stands in a feed, what breaks a zone |
 //! | 2 protocol | [`wire`] [`answer`] [`responder`] | queries and replies |
 //! | 3 publish | [`publish`] [`sync`] | what is served now, what a feed makes of it |
 //! | 4 shells | [`serve`], and with the feature `node` `store` `mesh` `export` `client` | sockets, disks, peers |
@@ -105,6 +105,7 @@ pub mod record;
 pub mod ticket;
 
 pub mod catalog;
+pub mod dnssec;
 pub mod feed;
 pub mod zone;
 

@@ -186,6 +186,11 @@ pub const GENERATE_RECORDS_MAX: u64 = 1 << 20;
 pub const GENERATE_WIDTH_MAX: u32 = 127;
 /// Warnings that are kept with their line; those past it are counted alone.
 pub const MASTER_WARNINGS_MAX: usize = 100;
+/// Findings of one kind that a check of a zone keeps; those past it are counted alone.
+pub const FINDINGS_PER_KIND_MAX: u64 = 20;
+/// Further NSEC3 iterations with which a check computes hashes: what RFC 5155 section 10.3 allows
+/// the longest keys. With more, the chain is not looked at, and that is an error.
+pub const NSEC3_ITERATIONS_CHECKED_MAX: u16 = 2_500;
 
 const _: () = assert!(INCLUDE_DEPTH_MAX < INCLUDE_FILES_MAX as usize, "each level is a file");
 

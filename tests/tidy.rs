@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// and of its own floor only those to its left.
 const FLOORS: &[(&str, &[&str])] = &[
     ("words", &["limits", "name", "record", "octets", "ticket"]),
-    ("data", &["zone", "catalog", "feed"]),
+    ("data", &["zone", "catalog", "feed", "dnssec"]),
     ("protocol", &["wire", "answer", "responder"]),
     ("publish", &["publish", "sync"]),
     ("shells", &["serve", "store", "mesh", "export", "client"]),

@@ -35,6 +35,7 @@ use self::field::Kind;
 pub(crate) use self::field::parse_name;
 pub(crate) use self::number::{parse_decimal, parse_seconds};
 pub(crate) use self::strings::write_quoted;
+pub(crate) use self::time::{parse as parse_time, write as write_time};
 pub(crate) use self::words::Words;
 
 /// Why RDATA, in wire or presentation form, does not fit its type.

@@ -82,7 +82,7 @@ fn sign_knot(denial: Denial, dir: &Path, apex: &str) -> PathBuf {
     out.join("plain")
 }
 
-/// Two RSA keys.
+/// Two RSA keys; the signed zone has a digest of itself (ZONEMD).
 fn sign_ldns(denial: Denial, dir: &Path, apex: &str) -> PathBuf {
     let mut keys = Vec::new();
     for flags in [&["-k"][..], &[]] {
@@ -91,11 +91,14 @@ fn sign_ldns(denial: Denial, dir: &Path, apex: &str) -> PathBuf {
         keys.push(run(command.arg(apex)).trim().to_owned());
     }
     let mut command = Command::new("ldns-signzone");
-    command.current_dir(dir).args(["-o", apex, "-f", "signed"]).args(match denial {
-        Denial::Nsec => &[][..],
-        Denial::Nsec3 => &["-n", "-t", "0"],
-        Denial::OptOut => &["-n", "-t", "0", "-p"],
-    });
+    command
+        .current_dir(dir)
+        .args(["-o", apex, "-f", "signed", "-z", "simple:sha384", "-z", "simple:sha512"])
+        .args(match denial {
+            Denial::Nsec => &[][..],
+            Denial::Nsec3 => &["-n", "-t", "0"],
+            Denial::OptOut => &["-n", "-t", "0", "-p"],
+        });
     run(command.arg("plain").args(keys));
     dir.join("signed")
 }

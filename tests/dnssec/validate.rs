@@ -14,9 +14,9 @@ use crate::delv::Delv;
 use crate::signers::{self, Denial, Signer};
 
 /// The zone that is asked about.
-const APEX: &str = "example.test";
+pub(crate) const APEX: &str = "example.test";
 /// Its records, the DS records of `secure` aside.
-const ZONE: &str = "\
+pub(crate) const ZONE: &str = "\
 $TTL 300
 @ SOA ns hostmaster 7 3600 600 86400 60
 @ NS ns

@@ -9,14 +9,14 @@ use crate::record::rdata::number::parse_decimal;
 ///
 /// # Errors
 /// [`RdataError::BadTime`]; also for a date after 2106, which 32 bits cannot say.
-pub(super) fn parse(field: &'static str, text: &[u8]) -> Result<u32, RdataError> {
+pub(crate) fn parse(field: &'static str, text: &[u8]) -> Result<u32, RdataError> {
     let number = parse_decimal(text);
     let seconds = if text.len() == 14 { number.and_then(seconds_of) } else { number };
     seconds.and_then(|seconds| u32::try_from(seconds).ok()).ok_or(RdataError::BadTime { field })
 }
 
 /// Writes the date.
-pub(super) fn write(seconds: u32, out: &mut String) {
+pub(crate) fn write(seconds: u32, out: &mut String) {
     let (day, rest) = (seconds / DAY_S, seconds % DAY_S);
     let (mut year, mut day) = (1970, day);
     while day >= days_of_year(year) {

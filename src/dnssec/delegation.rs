@@ -1,0 +1,123 @@
+//! Delegations and the hosts that records name: what a zone needs to be found, signed or not.
+//!
+//! RFC 1034 section 4.2.1, RFC 2181 section 10.3. Only what the zone itself says is looked at.
+
+use super::Findings;
+use super::fault::{Fault, Severity};
+use super::view::{Kind, Place, View};
+use crate::name::Name;
+use crate::record::{RecordType, Rrset, rdata};
+
+/// Checks all names of a zone.
+pub fn check(view: &View<'_>, findings: &mut Findings) {
+    if view.at_apex(RecordType::NS).is_none() {
+        findings.add(Severity::Error, view.apex, RecordType::NS, Fault::NoNs {});
+    }
+    for place in &view.places {
+        match place.kind {
+            Kind::Data | Kind::Cut => check_place(view, place, findings),
+            Kind::Occluded(above) => check_occluded(place, above, findings),
+            Kind::Nsec3 => {}
+        }
+    }
+}
+
+/// Checks a name that the zone answers for or delegates.
+fn check_place(view: &View<'_>, place: &Place<'_>, findings: &mut Findings) {
+    if place.set(RecordType::DS).is_some() && place.kind != Kind::Cut {
+        findings.add(Severity::Error, place.owner, RecordType::DS, Fault::DsWithoutNs {});
+    }
+    if place.owner.is_wildcard() && place.set(RecordType::NS).is_some() {
+        findings.add(Severity::Warning, place.owner, RecordType::NS, Fault::WildcardNs {});
+    }
+    for set in &place.sets {
+        let is_looked_at = match set.rtype {
+            RecordType::NS => true,
+            RecordType::MX | RecordType::SRV => place.kind == Kind::Data,
+            _ => false,
+        };
+        if is_looked_at {
+            for host in hosts(set) {
+                check_host(view, place, set, host, findings);
+            }
+        }
+    }
+}
+
+/// Returns the names that records of an RRset hold.
+fn hosts(set: &Rrset) -> impl Iterator<Item = Name> {
+    set.rdata.iter().filter_map(|octets| {
+        let (at, len) = rdata::names(set.rtype, octets).next()?;
+        Name::from_wire(octets.get(at..at + len)?).ok()
+    })
+}
+
+/// Checks a host that a record names, as far as the zone knows of it.
+fn check_host(
+    view: &View<'_>,
+    place: &Place<'_>,
+    set: &Rrset,
+    host: Name,
+    findings: &mut Findings,
+) {
+    // The root stands for "no such service" (RFC 7505, RFC 2782).
+    if !host.is_at_or_below(view.apex) || host.is_root() {
+        return;
+    }
+    let is_ns = set.rtype == RecordType::NS;
+    let severity = if is_ns { Severity::Error } else { Severity::Warning };
+    let found = find(view, &host);
+    let has = |rtype| found.is_some_and(|place| place.set(rtype).is_some());
+    let is_below_cut = is_ns && place.kind == Kind::Cut && host.is_at_or_below(place.owner);
+    let is_here = found.is_none_or(|found| matches!(found.kind, Kind::Data));
+    let fault = if has(RecordType::A) || has(RecordType::AAAA) {
+        return;
+    } else if is_below_cut {
+        Fault::GlueMissing { host }
+    } else if has(RecordType::CNAME) && is_here {
+        Fault::HostAlias { host }
+    } else if is_delegated(view, &host) {
+        return;
+    } else {
+        Fault::HostNoAddress { host }
+    };
+    findings.add(severity, place.owner, set.rtype, fault);
+}
+
+/// Finds the place that answers for a name: its own, or the wildcard's that matches it.
+fn find<'v, 'a>(view: &'v View<'a>, name: &Name) -> Option<&'v Place<'a>> {
+    let own = view.place(name.as_wire());
+    if own.is_some() {
+        return own;
+    }
+    let above = std::iter::successors(name.parent(), Name::parent);
+    for above in above.take_while(|above| above.is_at_or_below(view.apex)) {
+        let wildcard = above.with_label(b"*").ok().and_then(|name| view.place(name.as_wire()));
+        if wildcard.is_some() || view.place(above.as_wire()).is_some() {
+            return wildcard;
+        }
+    }
+    None
+}
+
+/// Whether a name is at or below a zone cut, or below a DNAME: another zone knows its address.
+fn is_delegated(view: &View<'_>, name: &Name) -> bool {
+    let up = std::iter::successors(Some(name.clone()), Name::parent);
+    up.take_while(|above| above.is_at_or_below(view.apex)).any(|above| {
+        view.place(above.as_wire()).is_some_and(|place| {
+            place.kind == Kind::Cut || (above != *name && place.set(RecordType::DNAME).is_some())
+        })
+    })
+}
+
+/// Checks a name that is never answered: only addresses, as glue, have a use there.
+fn check_occluded(place: &Place<'_>, above: &Name, findings: &mut Findings) {
+    for set in &place.sets {
+        let is_glue = matches!(set.rtype, RecordType::A | RecordType::AAAA);
+        // What DNSSEC records are doing there is told elsewhere.
+        if !is_glue && !matches!(set.rtype, RecordType::RRSIG | RecordType::NSEC) {
+            let fault = Fault::Occluded { above: above.clone() };
+            findings.add(Severity::Warning, place.owner, set.rtype, fault);
+        }
+    }
+}

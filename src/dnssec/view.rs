@@ -1,0 +1,139 @@
+//! A zone's names in canonical order, each with what the zone is to it.
+//!
+//! **Invariant:** places rise in canonical order (RFC 4034 section 6.1); the RRsets of each rise by
+//! type.
+
+use std::collections::HashMap;
+
+use crate::name::Name;
+use crate::record::{RecordType, Rrset};
+use crate::zone::denial::{nsec3_key, order_key};
+
+/// A zone's names.
+#[derive(Debug)]
+pub struct View<'a> {
+    /// The apex.
+    pub apex: &'a Name,
+    /// The names.
+    pub places: Vec<Place<'a>>,
+    /// Where a name is.
+    index: HashMap<&'a [u8], usize>,
+}
+
+/// A name that has RRsets.
+#[derive(Debug)]
+pub struct Place<'a> {
+    /// The name.
+    pub owner: &'a Name,
+    /// Its RRsets.
+    pub sets: Vec<&'a Rrset>,
+    /// What the zone is to it.
+    pub kind: Kind<'a>,
+}
+
+/// What a zone is to a name.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind<'a> {
+    /// Authoritative for all of it.
+    Data,
+    /// Delegates it: authoritative for DS and NSEC alone.
+    Cut,
+    /// Not authoritative: it lies below a zone cut or a DNAME, which is named.
+    Occluded(&'a Name),
+    /// It is the owner of NSEC3 records and no name of the zone's data (RFC 5155 section 7.2.8).
+    Nsec3,
+}
+
+impl<'a> View<'a> {
+    /// Puts a zone's RRsets, all of which are at or below the apex, in order.
+    pub fn new(apex: &'a Name, rrsets: &'a [Rrset]) -> Self {
+        let mut sets: Vec<&Rrset> = rrsets.iter().collect();
+        let mut keys: HashMap<&[u8], Box<[u8]>> = HashMap::new();
+        for set in &sets {
+            let wire = set.owner.as_wire();
+            keys.entry(wire).or_insert_with(|| order_key(&wire[..wire.len() - 1])[..].into());
+        }
+        sets.sort_by(|a, b| {
+            let (left, right) = (a.owner.as_wire(), b.owner.as_wire());
+            let by_name = if left == right { None } else { Some(keys[left].cmp(&keys[right])) };
+            by_name.unwrap_or_else(|| a.rtype.cmp(&b.rtype))
+        });
+        let (mut places, mut index) = (Vec::new(), HashMap::with_capacity(keys.len()));
+        let mut closed: Option<&Name> = None;
+        for sets in sets.chunk_by(|a, b| a.owner == b.owner) {
+            let owner = &sets[0].owner;
+            closed = closed.filter(|above| owner.is_at_or_below(above));
+            let place = Place::new(apex, owner, sets.to_vec(), closed);
+            let closes = place.kind == Kind::Cut || place.set(RecordType::DNAME).is_some();
+            if closes && closed.is_none() {
+                closed = Some(owner);
+            }
+            index.insert(owner.as_wire(), places.len());
+            places.push(place);
+        }
+        debug_assert!(places.is_sorted_by(|a: &Place<'_>, b| a.owner < b.owner));
+        Self { apex, places, index }
+    }
+
+    /// Returns the place of a name that has RRsets.
+    pub fn place(&self, owner: &[u8]) -> Option<&Place<'a>> {
+        self.index.get(owner).map(|index| &self.places[*index])
+    }
+
+    /// Returns an RRset of the apex.
+    pub fn at_apex(&self, rtype: RecordType) -> Option<&'a Rrset> {
+        self.place(self.apex.as_wire())?.set(rtype)
+    }
+
+    /// Iterates over the places whose names exist for the zone: not occluded, not hashes.
+    pub fn named(&self) -> impl Iterator<Item = &Place<'a>> {
+        self.places.iter().filter(|place| matches!(place.kind, Kind::Data | Kind::Cut))
+    }
+}
+
+impl<'a> Place<'a> {
+    /// Makes a place below `closed`, if that is given.
+    pub fn new(
+        apex: &Name,
+        owner: &'a Name,
+        sets: Vec<&'a Rrset>,
+        closed: Option<&'a Name>,
+    ) -> Self {
+        let has = |rtype| sets.iter().any(|set| set.rtype == rtype);
+        let prefix = &owner.as_wire()[..owner.as_wire().len() - apex.as_wire().len()];
+        let is_hash = has(RecordType::NSEC3)
+            && nsec3_key(prefix).is_some()
+            && sets.iter().all(|set| matches!(set.rtype, RecordType::NSEC3 | RecordType::RRSIG));
+        let kind = match closed {
+            _ if is_hash => Kind::Nsec3,
+            Some(above) => Kind::Occluded(above),
+            None if has(RecordType::NS) && owner != apex => Kind::Cut,
+            None => Kind::Data,
+        };
+        Self { owner, sets, kind }
+    }
+
+    /// Returns an RRset.
+    pub fn set(&self, rtype: RecordType) -> Option<&'a Rrset> {
+        self.sets.iter().find(|set| set.rtype == rtype).copied()
+    }
+
+    /// Whether an RRset of a type must be signed here, else must not (RFC 4035 section 2.2).
+    pub fn is_signed(&self, rtype: RecordType) -> bool {
+        match self.kind {
+            Kind::Data | Kind::Nsec3 => rtype != RecordType::RRSIG,
+            Kind::Cut => matches!(rtype, RecordType::DS | RecordType::NSEC),
+            Kind::Occluded(_) => false,
+        }
+    }
+
+    /// Returns the types of a bitmap, without NSEC and RRSIG (RFC 4035 section 2.3).
+    pub fn types(&self) -> Vec<RecordType> {
+        let is_own = |rtype: &RecordType| match self.kind {
+            Kind::Cut => matches!(*rtype, RecordType::NS | RecordType::DS),
+            Kind::Data => !matches!(*rtype, RecordType::NSEC | RecordType::RRSIG),
+            Kind::Occluded(_) | Kind::Nsec3 => false,
+        };
+        self.sets.iter().map(|set| set.rtype).filter(is_own).collect()
+    }
+}

@@ -1,0 +1,95 @@
+//! The digest of the whole zone (RFC 8976), scheme SIMPLE with SHA-384 or SHA-512.
+
+use super::Findings;
+use super::canonical;
+use super::crypto::{Crypto, Hash};
+use super::fault::{Fault, Severity};
+use super::signatures::Signature;
+use super::view::{Place, View};
+use crate::record::{RecordType, Rrset};
+
+/// Checks every ZONEMD record.
+pub fn check(view: &View<'_>, crypto: &dyn Crypto, findings: &mut Findings) {
+    for place in view.places.iter().filter(|place| place.owner != view.apex) {
+        if place.set(RecordType::ZONEMD).is_some() {
+            let fault = Fault::ZonemdNotApex {};
+            findings.add(Severity::Warning, place.owner, RecordType::ZONEMD, fault);
+        }
+    }
+    let Some(set) = view.at_apex(RecordType::ZONEMD) else { return };
+    let kinds: Vec<(u8, u8)> = set.rdata.iter().map(kind_of).collect();
+    let mut told = Vec::new();
+    for (rdata, kind) in set.rdata.iter().zip(&kinds) {
+        let (scheme, hash) = *kind;
+        let mut add = |severity, fault| findings.add(severity, view.apex, set.rtype, fault);
+        if kinds.iter().filter(|other| *other == kind).count() > 1 {
+            if !told.contains(kind) {
+                told.push(*kind);
+                add(Severity::Error, Fault::ZonemdTwice { scheme, hash });
+            }
+            continue;
+        }
+        let serial = rdata.first_chunk::<4>().map_or(0, |octets| u32::from_be_bytes(*octets));
+        let soa_serial = view.at_apex(RecordType::SOA).map_or(0, soa_serial);
+        if serial != soa_serial {
+            add(Severity::Error, Fault::ZonemdSerial { serial, soa_serial });
+        }
+        let known = match kind {
+            (1, 1) => Some(Hash::Sha384),
+            (1, 2) => Some(Hash::Sha512),
+            _ => None,
+        };
+        match known.and_then(|known| crypto.digest(known, &mut pieces(view))) {
+            None => add(Severity::Warning, Fault::ZonemdUnknown { scheme, hash }),
+            Some(digest) if rdata.get(6..) != Some(&digest[..]) => {
+                add(Severity::Error, Fault::ZonemdDiffers { hash });
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+/// Returns scheme and hash algorithm of ZONEMD RDATA.
+fn kind_of(rdata: &[u8]) -> (u8, u8) {
+    match rdata {
+        [_, _, _, _, scheme, hash, ..] => (*scheme, *hash),
+        _ => (0, 0),
+    }
+}
+
+/// Returns the serial of an SOA RRset: the first of the five integers that end its RDATA.
+pub fn soa_serial(soa: &Rrset) -> u32 {
+    let integers = soa.rdata.first().last_chunk::<20>().and_then(|octets| octets.first_chunk());
+    integers.map_or(0, |octets| u32::from_be_bytes(*octets))
+}
+
+/// Yields what is digested, RRset by RRset (RFC 8976 section 3.3.1 and 3.4.1).
+fn pieces<'v>(view: &'v View<'_>) -> impl Iterator<Item = Vec<u8>> + 'v {
+    view.places.iter().flat_map(move |place| {
+        let is_apex = place.owner == view.apex;
+        let sets = place.sets.iter();
+        let sets = sets.filter(move |set| !(is_apex && set.rtype == RecordType::ZONEMD));
+        sets.map(move |set| {
+            let mut piece = Vec::with_capacity(128);
+            let covered = |rdata: &[u8]| Signature::parse(rdata).map(|sig| sig.covered);
+            let is_digested = |rdata: &[u8]| {
+                !(is_apex
+                    && set.rtype == RecordType::RRSIG
+                    && covered(rdata) == Some(RecordType::ZONEMD))
+            };
+            let owner = place.owner.as_wire();
+            let ttl_s = |rdata: &[u8]| ttl_s(place, set, rdata);
+            canonical::push_records(&mut piece, owner, set, ttl_s, is_digested);
+            piece
+        })
+    })
+}
+
+/// Returns a record's TTL in seconds: a signature has that of what it covers (RFC 4034 section 3).
+fn ttl_s(place: &Place<'_>, set: &Rrset, rdata: &[u8]) -> u32 {
+    if set.rtype != RecordType::RRSIG {
+        return set.ttl_s;
+    }
+    let covered = Signature::parse(rdata).and_then(|sig| place.set(sig.covered));
+    covered.map_or(set.ttl_s, |covered| covered.ttl_s)
+}
