@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde_json::{Value, json};
+
 use crate::name::Name;
 use crate::record::{RdataError, RecordType, rdata};
 
@@ -35,6 +37,21 @@ pub struct Finding {
     pub rtype: RecordType,
     /// What is wrong.
     pub fault: Fault,
+}
+
+impl Finding {
+    /// Returns the finding for programs.
+    pub fn to_json(&self) -> Value {
+        json!({
+            "severity": self.severity.to_string(),
+            "owner": self.owner.to_fqdn(),
+            "type": self.rtype.to_string(),
+            "code": self.fault.code(),
+            "message": self.fault.to_string(),
+            "rule": self.fault.rule(),
+            "remedy": self.fault.remedy(),
+        })
+    }
 }
 
 /// `error: www.example. A: no signature (RFC 4035 section 2.2): sign the zone again`.
@@ -165,7 +182,7 @@ faults! {
         => "publish that key, or have the DS record replaced";
     /// A DS record of a key that does not sign the keys.
     DsKeyNotSigning { tag: u16 } "ds-key-not-signing", "RFC 4035 section 5.2",
-        "key {tag}, which the parent's DS record names, has no valid signature over the DNSKEY RRset"
+        "key {tag}, which the parent's DS record names, does not validly sign the DNSKEY RRset"
         => "sign the DNSKEY RRset with that key, or have the DS record replaced";
     /// A digest that nobody verifies.
     DsDigestUnknown { tag: u16, digest_type: u8 } "ds-digest-unknown", "RFC 8624 section 3.3",

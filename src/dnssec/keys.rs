@@ -137,7 +137,7 @@ pub fn check_parent(
 }
 
 /// Checks what the zone asks its parent to publish.
-pub fn check_children_records(
+pub fn check_cds(
     view: &View<'_>,
     keys: &[Key<'_>],
     signing: &[u16],

@@ -16,6 +16,7 @@ pub mod keys;
 mod nsec;
 mod nsec3;
 mod signatures;
+mod touched;
 mod view;
 mod zonemd;
 
@@ -25,6 +26,7 @@ pub use crypto::Crypto;
 #[cfg(feature = "verify")]
 pub use crypto::Ring;
 pub use fault::{Fault, Finding, Severity, Time};
+pub use touched::{check_names, names_needed};
 
 use crate::limits::FINDINGS_PER_KIND_MAX;
 use crate::name::Name;
@@ -174,7 +176,7 @@ fn check_signed(
     let signing = signatures::report(view, &keys, &covered, options, findings);
     keys::check_keys(view, &keys, findings);
     keys::check_parent(view, &keys, &signing, parent, crypto, findings);
-    keys::check_children_records(view, &keys, &signing, crypto, findings);
+    keys::check_cds(view, &keys, &signing, crypto, findings);
     check_denial(view, findings);
     covered.iter().map(|covered| covered.judged.len() as u64).sum()
 }

@@ -17,6 +17,7 @@ pub fn check(view: &View<'_>, crypto: &dyn Crypto, findings: &mut Findings) {
         }
     }
     let Some(set) = view.at_apex(RecordType::ZONEMD) else { return };
+    check_serials(view, findings);
     let kinds: Vec<(u8, u8)> = set.rdata.iter().map(kind_of).collect();
     let mut told = Vec::new();
     for (rdata, kind) in set.rdata.iter().zip(&kinds) {
@@ -28,11 +29,6 @@ pub fn check(view: &View<'_>, crypto: &dyn Crypto, findings: &mut Findings) {
                 add(Severity::Error, Fault::ZonemdTwice { scheme, hash });
             }
             continue;
-        }
-        let serial = rdata.first_chunk::<4>().map_or(0, |octets| u32::from_be_bytes(*octets));
-        let soa_serial = view.at_apex(RecordType::SOA).map_or(0, soa_serial);
-        if serial != soa_serial {
-            add(Severity::Error, Fault::ZonemdSerial { serial, soa_serial });
         }
         let known = match kind {
             (1, 1) => Some(Hash::Sha384),
@@ -49,6 +45,19 @@ pub fn check(view: &View<'_>, crypto: &dyn Crypto, findings: &mut Findings) {
     }
 }
 
+/// Checks that every record is of the zone's serial.
+pub fn check_serials(view: &View<'_>, findings: &mut Findings) {
+    let Some(set) = view.at_apex(RecordType::ZONEMD) else { return };
+    let soa_serial = view.at_apex(RecordType::SOA).map_or(0, soa_serial);
+    for rdata in &set.rdata {
+        let serial = rdata.first_chunk::<4>().map_or(0, |octets| u32::from_be_bytes(*octets));
+        if serial != soa_serial {
+            let fault = Fault::ZonemdSerial { serial, soa_serial };
+            findings.add(Severity::Error, view.apex, set.rtype, fault);
+        }
+    }
+}
+
 /// Returns scheme and hash algorithm of ZONEMD RDATA.
 fn kind_of(rdata: &[u8]) -> (u8, u8) {
     match rdata {
@@ -58,7 +67,7 @@ fn kind_of(rdata: &[u8]) -> (u8, u8) {
 }
 
 /// Returns the serial of an SOA RRset: the first of the five integers that end its RDATA.
-pub fn soa_serial(soa: &Rrset) -> u32 {
+fn soa_serial(soa: &Rrset) -> u32 {
     let integers = soa.rdata.first().last_chunk::<20>().and_then(|octets| octets.first_chunk());
     integers.map_or(0, |octets| u32::from_be_bytes(*octets))
 }

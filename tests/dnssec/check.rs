@@ -12,15 +12,15 @@ use crate::signers::{self, Denial, Signer};
 use crate::validate::{APEX, ZONE};
 
 /// A signed zone, and what its parent says.
-struct Signed {
-    apex: Name,
-    rrsets: Vec<Rrset>,
+pub(crate) struct Signed {
+    pub(crate) apex: Name,
+    pub(crate) rrsets: Vec<Rrset>,
     ds: Vec<Vec<u8>>,
-    now: Time,
+    pub(crate) now: Time,
 }
 
 /// Signs [`ZONE`].
-fn sign(signer: Signer, denial: Denial) -> Signed {
+pub(crate) fn sign(signer: Signer, denial: Denial) -> Signed {
     let dir = tempfile::tempdir().unwrap();
     let path = signers::sign(signer, denial, dir.path(), APEX, ZONE);
     let ds = signers::ds(&path, APEX);
@@ -55,7 +55,7 @@ impl Signed {
     }
 
     /// Removes an RRset.
-    fn remove(&mut self, owner: &str, rtype: RecordType) {
+    pub(crate) fn remove(&mut self, owner: &str, rtype: RecordType) {
         let owner = name(owner);
         self.rrsets.retain(|set| set.owner != owner || set.rtype != rtype);
     }
@@ -69,7 +69,7 @@ impl Signed {
     }
 
     /// Gives an RRset one other record.
-    fn put(&mut self, owner: &str, rtype: RecordType, text: &str) {
+    pub(crate) fn put(&mut self, owner: &str, rtype: RecordType, text: &str) {
         self.records(owner, rtype, vec![rdata::parse(rtype, text, &Name::root()).unwrap()]);
     }
 
@@ -93,7 +93,7 @@ impl Signed {
     }
 
     /// Changes an RRset's RDATA, of one record.
-    fn change(&mut self, owner: &str, rtype: RecordType, change: impl Fn(&mut Vec<u8>)) {
+    pub(crate) fn change(&mut self, owner: &str, rtype: RecordType, change: impl Fn(&mut Vec<u8>)) {
         let set = self.set(owner, rtype);
         let (mut rdata, ttl_s) = (set.rdata.first().to_vec(), set.ttl_s);
         change(&mut rdata);
@@ -102,26 +102,30 @@ impl Signed {
     }
 
     /// Returns the owner of the NSEC3 record of a name, as the finding shows it.
-    fn hash_of(&self, owner: &str) -> String {
+    pub(crate) fn hash_of(&self, owner: &str) -> String {
         let params = Nsec3Params { iterations: 0, salt: Box::default() };
         let hash = nsec3_hash(name(owner).as_wire(), &params);
         let label = data_encoding::BASE32HEX_NOPAD.encode(&hash).to_lowercase();
         format!("{label}.{APEX}")
     }
 
-    /// Returns severity, owner and type, and kind of each finding.
+    /// Returns what is found in the zone as it now is.
     fn found(&self) -> Vec<String> {
-        let report = self.check();
-        let found = report.findings.iter().map(|finding| {
-            let Finding { severity, owner, rtype, fault } = finding;
-            format!("{severity} {owner} {rtype} {}", fault.code())
-        });
-        found.collect()
+        lines(&self.check())
     }
 }
 
+/// Returns severity, owner and type, and kind of each finding.
+pub(crate) fn lines(report: &Report) -> Vec<String> {
+    let found = report.findings.iter().map(|finding| {
+        let Finding { severity, owner, rtype, fault } = finding;
+        format!("{severity} {owner} {rtype} {}", fault.code())
+    });
+    found.collect()
+}
+
 /// Reads an owner name in the zone.
-fn name(owner: &str) -> Name {
+pub(crate) fn name(owner: &str) -> Name {
     let text = match owner {
         "@" => APEX.to_owned(),
         owner if owner.ends_with(APEX) => owner.to_owned(),

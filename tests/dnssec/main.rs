@@ -5,4 +5,5 @@
 mod check;
 mod delv;
 mod signers;
+mod touched;
 mod validate;
