@@ -128,6 +128,8 @@ impl Catalog {
     /// If a zone was built with another seed.
     pub fn with_changes(&self, changes: Vec<CatalogChange>) -> Self {
         let mut next = self.clone();
+        // A first load puts all zones at once: into a table cut for a few it would cost their square.
+        next.reshape_if_needed(self.count + changes.len() as u64);
         let mut open: BTreeMap<usize, Vec<Entry>> = BTreeMap::new();
         for change in changes {
             let (apex, zone) = match change {
@@ -138,8 +140,12 @@ impl Catalog {
             let hash = self.seed.name_hash(apex.as_wire());
             let index = shard_index(hash, next.shards.len());
             let shard = open.entry(index).or_insert_with(|| next.shards[index].to_vec());
-            let place = shard.binary_search_by_key(&hash, |entry| entry.hash);
-            let same = shard.iter().position(|entry| *entry.zone.apex() == apex);
+            let place = shard.partition_point(|entry| entry.hash < hash);
+            let same = shard[place..]
+                .iter()
+                .take_while(|entry| entry.hash == hash)
+                .position(|entry| *entry.zone.apex() == apex)
+                .map(|at| place + at);
             match (same, zone) {
                 (Some(at), Some(zone)) => shard[at].zone = zone,
                 (Some(at), None) => {
@@ -147,7 +153,7 @@ impl Catalog {
                     next.count_depth(&apex, false);
                 }
                 (None, Some(zone)) => {
-                    shard.insert(place.unwrap_or_else(|at| at), Entry { hash, zone });
+                    shard.insert(place, Entry { hash, zone });
                     next.count_depth(&apex, true);
                 }
                 (None, None) => {}
@@ -156,7 +162,7 @@ impl Catalog {
         for (index, shard) in open {
             next.shards[index] = shard.into();
         }
-        next.reshape_if_needed();
+        next.reshape_if_needed(next.count);
         next
     }
 
@@ -179,9 +185,9 @@ impl Catalog {
         }
     }
 
-    /// Cuts the table anew where zones have come or gone fourfold.
-    fn reshape_if_needed(&mut self) {
-        let wanted = self.count.isqrt().next_power_of_two() as usize;
+    /// Cuts the table anew if it fits `zones` zones badly: they have come or gone fourfold.
+    fn reshape_if_needed(&mut self, zones: u64) {
+        let wanted = zones.isqrt().next_power_of_two() as usize;
         if wanted <= self.shards.len() * 2 && wanted * 4 >= self.shards.len() {
             return;
         }
