@@ -1,7 +1,8 @@
 //! Master files: zones as text (RFC 1035 section 5, RFC 2308 section 4, RFC 3597 section 5).
 //!
 //! [`MasterReader`] yields one record after the other, `$INCLUDE` and `$GENERATE` carried out;
-//! [`read_zone`] makes the RRsets of one zone of them; [`write_zone`] writes what is read back.
+//! [`read_zone`] makes the RRsets of one zone of them, [`read_sorted`] for a snapshot;
+//! [`write_zone`] writes what is read back.
 //!
 //! **Invariant:** every error names file, line, column and rule; reading ends at the first one.
 //! Time and memory are bounded by the text and the limits of `$INCLUDE` and `$GENERATE`.
@@ -9,6 +10,7 @@
 
 mod directive;
 mod generate;
+mod groups;
 mod reader;
 mod write;
 mod zone;
@@ -24,7 +26,7 @@ use crate::record::{RdataError, RecordType, RrsetError, SplitError};
 
 pub use reader::MasterReader;
 pub use write::write_zone;
-pub use zone::{MasterWarning, MasterZone, Warnings, read_zone};
+pub use zone::{MasterWarning, MasterZone, SortedZone, Warnings, read_sorted, read_zone};
 
 /// One record of a master file.
 #[derive(Clone, Debug, Eq, PartialEq)]

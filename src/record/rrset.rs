@@ -218,8 +218,8 @@ pub fn check_list(octets: &[u8]) -> Result<u32, RrsetError> {
     }
     match count {
         _ if !rest.is_empty() => Err(RrsetError::CutShort),
-        RRSET_RECORDS_MAX.. => Err(RrsetError::TooManyRecords),
-        _ => Ok(count),
+        0..=RRSET_RECORDS_MAX => Ok(count),
+        _ => Err(RrsetError::TooManyRecords),
     }
 }
 

@@ -95,7 +95,7 @@ impl MasterReader<'_> {
         self.included += 1;
         let opener = self.options.opener.as_mut().ok_or(MasterRule::IncludeNotAllowed)?;
         let text = Cow::Owned(opener(path)?);
-        let owner = self.sources.last().and_then(|source| source.names.owner.clone());
+        let owner = self.owner().to_vec();
         self.sources.push(Source {
             file: path.to_owned(),
             text,

@@ -28,6 +28,21 @@ pub struct MasterReader<'a> {
     pub(super) ttl: DefaultTtl,
     /// What the caller chose.
     pub(super) options: MasterOptions<'a>,
+    /// RDATA of the record read last.
+    rdata: Vec<u8>,
+}
+
+/// A record without its owner and RDATA, which its reader lends.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RecordHead {
+    /// The type.
+    pub(super) rtype: RecordType,
+    /// The TTL in seconds.
+    pub(super) ttl_s: u32,
+    /// The class.
+    pub(super) class: u16,
+    /// The line that the record begins on.
+    pub(super) line: u32,
 }
 
 /// One file that is being read.
@@ -49,8 +64,8 @@ pub(super) struct CurrentNames {
     /// The origin of relative names in wire form, in the case that its author wrote: names in
     /// RDATA keep it.
     pub(super) origin: Box<[u8]>,
-    /// The owner of the record before.
-    pub(super) owner: Option<Name>,
+    /// The owner of the record before, in canonical wire form; empty before the first.
+    pub(super) owner: Vec<u8>,
 }
 
 /// The TTLs in seconds that stand for missing ones.
@@ -71,7 +86,7 @@ impl<'a> MasterReader<'a> {
     /// Begins at the start of `text`; relative names lie under `origin` until `$ORIGIN` says else.
     pub fn new(text: &'a [u8], origin: &Name, options: MasterOptions<'a>) -> Self {
         let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
-        let names = CurrentNames { origin: origin.as_wire().into(), owner: None };
+        let names = CurrentNames { origin: origin.as_wire().into(), owner: Vec::new() };
         let file = options.file.clone();
         let ttl = DefaultTtl {
             directive_s: None,
@@ -86,6 +101,7 @@ impl<'a> MasterReader<'a> {
             included: 0,
             ttl,
             options,
+            rdata: Vec::new(),
         }
     }
 
@@ -99,8 +115,18 @@ impl<'a> MasterReader<'a> {
         self.sources.first().map_or(0, |source| source.place.at)
     }
 
-    /// Returns the next record, or `None` behind the last.
-    fn read(&mut self) -> Result<Option<MasterRecord>, MasterError> {
+    /// Returns the owner of the record read last, in canonical wire form.
+    pub(super) fn owner(&self) -> &[u8] {
+        self.sources.last().map_or(&[], |source| &source.names.owner)
+    }
+
+    /// Returns the RDATA of the record read last.
+    pub(super) fn rdata(&self) -> &[u8] {
+        &self.rdata
+    }
+
+    /// Reads the next record; returns `None` behind the last.
+    pub(super) fn read(&mut self) -> Result<Option<RecordHead>, MasterError> {
         loop {
             if let Some(record) = self.poll_generated()? {
                 return Ok(Some(record));
@@ -131,6 +157,7 @@ impl<'a> MasterReader<'a> {
                 &mut source.names,
                 &mut self.ttl,
                 line,
+                &mut self.rdata,
             )
             .map(Some)
             .map_err(|(at, rule)| source.error(at, rule));
@@ -161,7 +188,7 @@ impl<'a> MasterReader<'a> {
     }
 
     /// Makes the next record of the `$GENERATE` under way, if one is.
-    fn poll_generated(&mut self) -> Result<Option<MasterRecord>, MasterError> {
+    fn poll_generated(&mut self) -> Result<Option<RecordHead>, MasterError> {
         let (Some(generator), Some(source)) = (&mut self.generator, self.sources.last_mut()) else {
             return Ok(None);
         };
@@ -175,7 +202,7 @@ impl<'a> MasterReader<'a> {
         split_entry(text, &mut Place::START.clone(), &mut self.spans)
             .map_err(|failure| source.error(at, failure.rule.into()))?;
         let (names, entry) = (&mut source.names, Entry::default());
-        read_record(text, &self.spans, entry, names, &mut self.ttl, line)
+        read_record(text, &self.spans, entry, names, &mut self.ttl, line, &mut self.rdata)
             .map(Some)
             .map_err(|(_, rule)| source.error(at, rule))
     }
@@ -193,12 +220,18 @@ impl Iterator for MasterReader<'_> {
     type Item = Result<MasterRecord, MasterError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let result = self.read();
-        if result.is_err() {
-            self.sources.clear();
-            self.generator = None;
-        }
-        result.transpose()
+        let head = match self.read() {
+            Ok(head) => head?,
+            Err(error) => {
+                self.sources.clear();
+                self.generator = None;
+                return Some(Err(error));
+            }
+        };
+        // What was read is a name, so this never ends the records early.
+        let owner = Name::from_wire(self.owner()).ok()?;
+        let RecordHead { rtype, ttl_s, class, line } = head;
+        Some(Ok(MasterRecord { owner, rtype, ttl_s, class, rdata: self.rdata.clone(), line }))
     }
 }
 
@@ -225,7 +258,7 @@ impl DefaultTtl {
     }
 }
 
-/// Makes a record of an entry's words.
+/// Makes a record of an entry's words: its owner in `names`, its RDATA in `rdata`.
 fn read_record(
     text: &[u8],
     spans: &[Span],
@@ -233,20 +266,23 @@ fn read_record(
     names: &mut CurrentNames,
     ttl: &mut DefaultTtl,
     line: u32,
-) -> Result<MasterRecord, Fault> {
+    rdata: &mut Vec<u8>,
+) -> Result<RecordHead, Fault> {
     let mut words = Words::new(text, spans, &names.origin);
     if !entry.has_leading_blank {
-        names.owner = Some(read_owner(&mut words)?);
+        read_owner(&mut words, &mut names.owner)?;
     }
-    let at_first = spans.first().map_or(0, |span| span.start);
-    let owner = names.owner.clone().ok_or((at_first, MasterRule::NoOwner))?;
+    if names.owner.is_empty() {
+        let at_first = spans.first().map_or(0, |span| span.start);
+        return Err((at_first, MasterRule::NoOwner));
+    }
     let head = read_head(&mut words)?;
     let ttl_s = match head.ttl_s {
         Some(ttl_s) => *ttl.last_s.insert(ttl_s),
         None => ttl.current_s(),
     };
-    let mut rdata = Vec::with_capacity(RDATA_OCTETS_EXPECTED);
-    rdata::parse_words(head.rtype, &mut words, &mut rdata).map_err(|rule| {
+    rdata.clear();
+    rdata::parse_words(head.rtype, &mut words, rdata).map_err(|rule| {
         let end = spans.last().map_or(0, |span| span.end);
         let at = match rule {
             RdataError::Missing { .. } => end,
@@ -254,21 +290,23 @@ fn read_record(
         };
         (at, MasterRule::Rdata { rtype: head.rtype, rule })
     })?;
-    Ok(MasterRecord { owner, rtype: head.rtype, ttl_s, class: head.class, rdata, line })
+    Ok(RecordHead { rtype: head.rtype, ttl_s, class: head.class, line })
 }
 
-/// Reads the owner name.
-fn read_owner(words: &mut Words<'_>) -> Result<Name, Fault> {
+/// Reads the owner name into `owner`, in canonical wire form.
+fn read_owner(words: &mut Words<'_>, owner: &mut Vec<u8>) -> Result<(), Fault> {
     let Some(word) = words.take() else { return Err((0, MasterRule::NoOwner)) };
-    let at = words.last_span().map_or(0, |span| span.start);
-    let mut wire = Vec::with_capacity(64);
-    rdata::parse_name("owner", word, words.origin(), &mut wire)
-        .map_err(|error| match error {
+    owner.clear();
+    let parsed = rdata::parse_name("owner", word, words.origin(), owner);
+    owner.make_ascii_lowercase();
+    parsed.map_err(|error| {
+        let at = words.last_span().map_or(0, |span| span.start);
+        let rule = match error {
             RdataError::BadName { rule, .. } => rule,
             _ => NameError::BadEscape,
-        })
-        .and_then(|()| Name::from_wire(&wire))
-        .map_err(|rule| (at, MasterRule::Owner(rule)))
+        };
+        (at, MasterRule::Owner(rule))
+    })
 }
 
 /// What stands between owner and RDATA.
@@ -334,9 +372,6 @@ fn parse_type(text: &[u8]) -> Option<RecordType> {
 
 /// The Internet, the only class that we serve.
 pub(super) const CLASS_IN: u16 = 1;
-
-/// Octets that most RDATA fits.
-const RDATA_OCTETS_EXPECTED: usize = 32;
 
 /// What some editors put before UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";

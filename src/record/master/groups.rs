@@ -1,0 +1,533 @@
+//! All records of a master file in a few flat buffers, sorted and joined to RRsets.
+//!
+//! A million records cost no allocation of their own, and no memory is left in holes when the
+//! buffers go. The sort compares two words of each owner name; whole names only where these agree.
+//!
+//! **Invariant:** a list of RDATA lies in one piece; the groups of an owner that stand together in
+//! the file share its octets.
+//! **Not here:** text (`master::reader`), what becomes of the RRsets (`master::zone`).
+
+use std::collections::HashSet;
+
+use crate::limits::{INCLUDE_FILES_MAX, MASTER_WARNINGS_MAX, RRSET_OCTETS_MAX, RRSET_RECORDS_MAX};
+use crate::name::{self, Name};
+use crate::record::master::reader::{CLASS_IN, MasterReader, RecordHead};
+use crate::record::master::zone::{MasterWarning, WarningKind, Warnings};
+use crate::record::master::{MasterError, MasterRule};
+use crate::record::rdata;
+use crate::record::rrset::{RdataIter, RrsetRef};
+use crate::record::{RdataList, RecordType, Rrset, RrsetError};
+
+/// Records of one owner and type that stand together.
+#[derive(Clone, Copy, Debug)]
+struct Group {
+    /// Where the owner name begins in the octets.
+    owner_at: usize,
+    /// Where the list of RDATA begins in the octets, in the form of `RdataList`.
+    list_at: usize,
+    /// Octets of that list.
+    list_len: usize,
+    /// The lowest TTL in seconds.
+    ttl_s: u32,
+    /// The line of the first record.
+    line: u32,
+    /// The file of the first record, an index into [`Groups::files`].
+    file: u16,
+    /// The type.
+    rtype: RecordType,
+    /// Octets of the owner name.
+    owner_len: u8,
+    /// Whether another TTL was seen.
+    has_other_ttl: bool,
+    /// Whether its records went to another group, or nowhere.
+    is_left_out: bool,
+}
+
+/// Where a group is, and what it is sorted by.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    /// The first octets of the owner name, such that they compare as names do.
+    key: [u64; 2],
+    /// The type in the high 16 bits, the index into [`Groups::list`] in the others.
+    rest: u64,
+}
+
+/// All records, grouped as far as they stand together.
+#[derive(Debug, Default)]
+pub(super) struct Groups {
+    /// The groups in the file's order.
+    list: Vec<Group>,
+    /// Owner names in canonical wire form, and lists of RDATA.
+    octets: Vec<u8>,
+    /// Names of the files.
+    files: Vec<String>,
+    /// Index of the group of the SOA.
+    soa: Option<usize>,
+    /// The groups that are left, by owner and type, once they are sorted.
+    order: Vec<Place>,
+    /// What was left out or mended.
+    warnings: Warnings,
+}
+
+impl Groups {
+    /// Begins with the name of the first file.
+    pub(super) fn new(file: String, text_len: usize) -> Self {
+        // Wire form is about as long as its text; the system gives memory only as it is used.
+        Self { files: vec![file], octets: Vec::with_capacity(text_len), ..Self::default() }
+    }
+
+    /// Returns how many groups there are.
+    pub(super) fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Adds the record that `reader` has read.
+    pub(super) fn push(
+        &mut self,
+        head: RecordHead,
+        reader: &MasterReader<'_>,
+    ) -> Result<(), MasterError> {
+        let RecordHead { rtype, ttl_s, class, line } = head;
+        if self.files.last().is_none_or(|last| last != reader.file()) {
+            self.files.push(reader.file().to_owned());
+        }
+        let file = (self.files.len() - 1) as u16;
+        if class != CLASS_IN {
+            return Err(self.error(file, line, MasterRule::ClassNotIn));
+        }
+        let (owner, rdata) = (reader.owner(), reader.rdata());
+        let owner_before = self.list.last().map(|last| last.owner_at);
+        let is_same_owner = self.list.last().is_some_and(|last| self.owner(last) == owner);
+        if is_same_owner
+            && let Some(last) = self.list.last_mut()
+            && last.rtype == rtype
+        {
+            last.add_ttl(ttl_s, false);
+            last.list_len += 2 + rdata.len();
+            put_rdata(&mut self.octets, rdata);
+            return Ok(());
+        }
+        let owner_at = match owner_before.filter(|_| is_same_owner) {
+            Some(owner_at) => owner_at,
+            None => {
+                self.octets.extend_from_slice(owner);
+                self.octets.len() - owner.len()
+            }
+        };
+        if rtype == RecordType::SOA {
+            self.soa.get_or_insert(self.list.len());
+        }
+        self.list.push(Group {
+            owner_at,
+            list_at: self.octets.len(),
+            list_len: 2 + rdata.len(),
+            ttl_s,
+            line,
+            file,
+            rtype,
+            owner_len: owner.len() as u8,
+            has_other_ttl: false,
+            is_left_out: false,
+        });
+        put_rdata(&mut self.octets, rdata);
+        Ok(())
+    }
+
+    /// Sorts and joins the groups to RRsets, checks them, and returns the apex.
+    pub(super) fn finish(&mut self) -> Result<Name, MasterError> {
+        let Some(soa) = self.soa else {
+            return Err(self.error(0, 1, MasterRule::NoSoa));
+        };
+        let apex = self.name(&self.list[soa]);
+        self.check_soas(soa)?;
+        self.leave_out_strangers(&apex);
+        self.sort(apex.as_wire().len());
+        self.join();
+        self.check_owners()?;
+        for index in 0..self.list.len() {
+            if !self.list[index].is_left_out {
+                self.end_group(index)?;
+            }
+        }
+        let list = &self.list;
+        self.order.retain(|place| !list[place.index()].is_left_out);
+        Ok(apex)
+    }
+
+    /// Returns the RRsets in canonical order of their owners, by type among these.
+    pub(super) fn in_order(&self) -> impl ExactSizeIterator<Item = RrsetRef<'_>> {
+        self.order.iter().map(|place| self.rrset(&self.list[place.index()]))
+    }
+
+    /// Returns the RRsets in the order in which the first record of each stands in the file.
+    pub(super) fn to_rrsets(&self) -> Result<Vec<Rrset>, MasterError> {
+        let mut rrsets = Vec::with_capacity(self.order.len());
+        for group in self.list.iter().filter(|group| !group.is_left_out) {
+            let (owner, rtype, ttl_s) = (self.name(group), group.rtype, group.ttl_s);
+            match RdataList::from_octets(self.rdata(group)) {
+                Ok(rdata) => rrsets.push(Rrset { owner, rtype, ttl_s, rdata }),
+                Err(rule) => {
+                    let rule = MasterRule::Rrset { owner, rtype, rule };
+                    return Err(self.error(group.file, group.line, rule));
+                }
+            }
+        }
+        Ok(rrsets)
+    }
+
+    /// Returns how many records the RRsets have.
+    pub(super) fn record_count(&self) -> u64 {
+        self.in_order().map(|rrset| RdataIter::over(rrset.rdata).count() as u64).sum()
+    }
+
+    /// Gives what was left out or mended away.
+    pub(super) fn take_warnings(&mut self) -> Warnings {
+        std::mem::take(&mut self.warnings)
+    }
+
+    /// Returns a group as an RRset.
+    fn rrset(&self, group: &Group) -> RrsetRef<'_> {
+        let (rtype, ttl_s) = (group.rtype, group.ttl_s);
+        RrsetRef { owner: self.owner(group), rtype, ttl_s, rdata: self.rdata(group) }
+    }
+
+    /// Returns a group's owner name in wire form.
+    fn owner(&self, group: &Group) -> &[u8] {
+        &self.octets[group.owner_at..][..usize::from(group.owner_len)]
+    }
+
+    /// Returns a group's owner name.
+    fn name(&self, group: &Group) -> Name {
+        // The reader made it of labels that it checked.
+        Name::from_wire(self.owner(group)).unwrap_or_else(|_| Name::root())
+    }
+
+    /// Returns a group's list of RDATA.
+    fn rdata(&self, group: &Group) -> &[u8] {
+        &self.octets[group.list_at..][..group.list_len]
+    }
+
+    /// Checks that all SOA records are the same.
+    fn check_soas(&self, first: usize) -> Result<(), MasterError> {
+        let soa = &self.list[first];
+        let soa_rdata = RdataIter::over(self.rdata(soa)).next().unwrap_or_default();
+        for group in self.list[first..].iter().filter(|group| group.rtype == RecordType::SOA) {
+            let is_same = self.owner(group) == self.owner(soa)
+                && RdataIter::over(self.rdata(group))
+                    .all(|other| is_same_rdata(group.rtype, other, soa_rdata));
+            if !is_same {
+                let (owner, apex) = (self.name(group), self.name(soa));
+                let rule = MasterRule::SecondSoa { owner, apex, line: soa.line };
+                return Err(self.error(group.file, group.line, rule));
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves out what is not at or below the apex.
+    fn leave_out_strangers(&mut self, apex: &Name) {
+        for index in 0..self.list.len() {
+            let group = self.list[index];
+            if !name::is_at_or_below(self.owner(&group), apex.as_wire()) {
+                self.list[index].is_left_out = true;
+                self.warn(&group, WarningKind::OutOfZone);
+            }
+        }
+    }
+
+    /// Sorts the groups by owner, type, and place in the file.
+    fn sort(&mut self, apex_len: usize) {
+        let mut order = Vec::with_capacity(self.list.len());
+        for (index, group) in self.list.iter().enumerate().filter(|(_, group)| !group.is_left_out) {
+            let owner = self.owner(group);
+            let key = sort_key(&owner[..owner.len() - apex_len]);
+            order.push(Place { key, rest: u64::from(group.rtype.0) << INDEX_BITS | index as u64 });
+        }
+        order.sort_unstable_by(|a: &Place, b| {
+            a.key.cmp(&b.key).then_with(|| self.compare_owners(a, b)).then(a.rest.cmp(&b.rest))
+        });
+        self.order = order;
+    }
+
+    /// Compares the owners of two groups whose keys agree.
+    fn compare_owners(&self, a: &Place, b: &Place) -> std::cmp::Ordering {
+        let (a, b) = (&self.list[a.index()], &self.list[b.index()]);
+        if a.owner_at == b.owner_at {
+            return std::cmp::Ordering::Equal;
+        }
+        name::compare_canonical(self.owner(a), self.owner(b))
+    }
+
+    /// Whether two groups have one owner.
+    fn is_same_owner(&self, a: &Place, b: &Place) -> bool {
+        a.key == b.key && {
+            let (a, b) = (&self.list[a.index()], &self.list[b.index()]);
+            a.owner_at == b.owner_at || self.owner(a) == self.owner(b)
+        }
+    }
+
+    /// Moves the records of each RRset to its first group.
+    fn join(&mut self) {
+        let order = std::mem::take(&mut self.order);
+        let mut start = 0;
+        while start < order.len() {
+            let first = &order[start];
+            let is_more = |place: &&Place| {
+                place.rest >> INDEX_BITS == first.rest >> INDEX_BITS
+                    && self.is_same_owner(first, place)
+            };
+            let count = 1 + order[start + 1..].iter().take_while(is_more).count();
+            if count > 1 {
+                self.join_groups(&order[start..start + count]);
+            }
+            start += count;
+        }
+        self.order = order;
+    }
+
+    /// Moves the records of groups of one owner and type to the first of them.
+    fn join_groups(&mut self, places: &[Place]) {
+        let list_at = self.octets.len();
+        let mut target = self.list[places[0].index()];
+        for place in places {
+            let group = &mut self.list[place.index()];
+            group.is_left_out = true;
+            target.add_ttl(group.ttl_s, group.has_other_ttl);
+            let list = group.list_at..group.list_at + group.list_len;
+            self.octets.extend_from_within(list);
+        }
+        (target.list_at, target.list_len) = (list_at, self.octets.len() - list_at);
+        self.list[places[0].index()] = target;
+    }
+
+    /// Checks, owner by owner, that a CNAME is alone, and that no two CNAMEs or DNAMEs differ.
+    fn check_owners(&self) -> Result<(), MasterError> {
+        for places in self.order.chunk_by(|a, b| self.is_same_owner(a, b)) {
+            if places.iter().any(|place| is_single(place.rtype())) {
+                self.check_owner(places)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks one owner that has a CNAME or a DNAME.
+    fn check_owner(&self, places: &[Place]) -> Result<(), MasterError> {
+        let groups = || {
+            let groups = places.iter().map(|place| &self.list[place.index()]);
+            groups.filter(|group| !group.is_left_out)
+        };
+        let cname = groups().find(|group| group.rtype == RecordType::CNAME);
+        for group in groups() {
+            let rtype = group.rtype;
+            let mut records = RdataIter::over(self.rdata(group));
+            let first = records.next().unwrap_or_default();
+            if is_single(rtype) && records.any(|other| !is_same_rdata(rtype, other, first)) {
+                let owner = self.name(group);
+                let rule = MasterRule::SecondSingle { owner, rtype, line: group.line };
+                return Err(self.error(group.file, group.line, rule));
+            }
+            if let Some(cname) = cname.filter(|_| !may_stand_beside_cname(rtype)) {
+                let owner = self.name(group);
+                let rule = MasterRule::CnameNotAlone { owner, rtype, line: cname.line };
+                return Err(self.error(group.file, group.line, rule));
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps records that are there twice once, and holds the RRset against its limits.
+    fn end_group(&mut self, index: usize) -> Result<(), MasterError> {
+        let group = self.list[index];
+        if group.has_other_ttl {
+            self.warn(&group, WarningKind::TtlDiffers { ttl_s: group.ttl_s });
+        }
+        let first_len = RdataIter::over(self.rdata(&group)).next().map_or(0, <[u8]>::len);
+        if group.list_len == 2 + first_len {
+            return Ok(()); // one record, as most have
+        }
+        let list = &mut self.octets[group.list_at..group.list_at + group.list_len];
+        let (list_len, records) = drop_doubles(group.rtype, list);
+        self.list[index].list_len = list_len;
+        let rule = if list_len > RRSET_OCTETS_MAX {
+            RrsetError::TooManyOctets
+        } else if records > RRSET_RECORDS_MAX as usize {
+            RrsetError::TooManyRecords
+        } else {
+            return Ok(());
+        };
+        let (owner, rtype) = (self.name(&group), group.rtype);
+        Err(self.error(group.file, group.line, MasterRule::Rrset { owner, rtype, rule }))
+    }
+
+    /// Counts a warning, and keeps it while there are few.
+    fn warn(&mut self, group: &Group, kind: WarningKind) {
+        self.warnings.count += 1;
+        if self.warnings.kept.len() < MASTER_WARNINGS_MAX {
+            let file = self.files[usize::from(group.file)].clone();
+            let (owner, line, rtype) = (self.name(group), group.line, group.rtype);
+            self.warnings.kept.push(MasterWarning { file, line, owner, rtype, kind });
+        }
+    }
+
+    /// Makes an error about a record that was read before.
+    fn error(&self, file: u16, line: u32, rule: MasterRule) -> MasterError {
+        let file = self.files.get(usize::from(file)).cloned().unwrap_or_default();
+        MasterError { file, line, column: 1, rule }
+    }
+}
+
+impl Group {
+    /// Takes the TTL of further records of the same owner and type.
+    fn add_ttl(&mut self, ttl_s: u32, has_other_ttl: bool) {
+        // Signatures have the TTL of what they sign (RFC 4034 section 3): theirs may differ.
+        let is_other = has_other_ttl || ttl_s != self.ttl_s;
+        self.has_other_ttl |= is_other && self.rtype != RecordType::RRSIG;
+        self.ttl_s = self.ttl_s.min(ttl_s);
+    }
+}
+
+impl Place {
+    /// Returns the index of the group.
+    fn index(&self) -> usize {
+        (self.rest & ((1 << INDEX_BITS) - 1)) as usize
+    }
+
+    /// Returns the type of the group.
+    fn rtype(&self) -> RecordType {
+        RecordType((self.rest >> INDEX_BITS) as u16)
+    }
+}
+
+/// Makes two words of labels in front of an apex. Where they differ, they compare as the names do
+/// in canonical order (RFC 4034 section 6.1).
+///
+/// The rightmost label comes first; a zero octet ends each, and octets 0 and 1 are written as two.
+fn sort_key(labels: &[u8]) -> [u64; 2] {
+    let mut starts = arrayvec::ArrayVec::<u8, 128>::new();
+    let mut at = 0;
+    while at < labels.len() {
+        let _ = starts.try_push(at as u8);
+        at += usize::from(labels[at]) + 1;
+    }
+    let mut key = arrayvec::ArrayVec::<u8, 16>::new();
+    for start in starts.iter().rev().map(|start| usize::from(*start)) {
+        for &octet in &labels[start + 1..=start + usize::from(labels[start])] {
+            if octet < 2 {
+                let _ = key.try_push(1);
+            }
+            let _ = key.try_push(if octet < 2 { octet + 1 } else { octet });
+        }
+        let _ = key.try_push(0);
+        if key.is_full() {
+            break;
+        }
+    }
+    // What lacks at the end is zero, as a name that ends sorts before one that goes on.
+    let mut whole = [0; 16];
+    whole[..key.len()].copy_from_slice(&key);
+    let number = u128::from_be_bytes(whole);
+    [(number >> 64) as u64, number as u64]
+}
+
+/// Appends one record to a list of RDATA.
+fn put_rdata(octets: &mut Vec<u8>, rdata: &[u8]) {
+    debug_assert!(u16::try_from(rdata.len()).is_ok(), "the reader takes no longer one");
+    octets.extend_from_slice(&(rdata.len() as u16).to_be_bytes());
+    octets.extend_from_slice(rdata);
+}
+
+/// Keeps the first of records that differ at most in the case of names; returns the octets and the
+/// records that are left.
+fn drop_doubles(rtype: RecordType, list: &mut [u8]) -> (usize, usize) {
+    let mut seen = HashSet::new();
+    let (mut from, mut to) = (0, 0);
+    while let Some(rdata) = RdataIter::over(&list[from..]).next() {
+        let len = 2 + rdata.len();
+        if seen.insert(lower_names(rtype, rdata)) {
+            list.copy_within(from..from + len, to);
+            to += len;
+        }
+        from += len;
+    }
+    (to, seen.len())
+}
+
+/// Whether an owner may have only one record of a type (RFC 2181 section 10.1, RFC 6672
+/// section 2.4).
+fn is_single(rtype: RecordType) -> bool {
+    matches!(rtype, RecordType::CNAME | RecordType::DNAME)
+}
+
+/// Whether data of a type may be at the owner of a CNAME (RFC 4034 section 2.5; RFC 2535's too).
+fn may_stand_beside_cname(rtype: RecordType) -> bool {
+    matches!(
+        rtype,
+        RecordType::CNAME
+            | RecordType::RRSIG
+            | RecordType::NSEC
+            | RecordType::SIG
+            | RecordType::NXT
+            | RecordType::KEY
+    )
+}
+
+/// Whether two RDATA are the same but for the case of names (RFC 2181 section 5, RFC 4343).
+fn is_same_rdata(rtype: RecordType, left: &[u8], right: &[u8]) -> bool {
+    left == right || lower_names(rtype, left) == lower_names(rtype, right)
+}
+
+/// Returns RDATA with its names in lower case.
+fn lower_names(rtype: RecordType, rdata: &[u8]) -> Vec<u8> {
+    let mut lower = rdata.to_vec();
+    for (at, len) in rdata::names(rtype, rdata) {
+        // A length octet is at most 63 and so below every letter.
+        lower[at..at + len].make_ascii_lowercase();
+    }
+    lower
+}
+
+/// Bits of a group's index in [`Place::rest`]; the type has the others.
+const INDEX_BITS: u32 = 48;
+const _: () = assert!(2 * INCLUDE_FILES_MAX < u16::MAX as u32, "a file's index fits its field");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_that_differ_compare_as_names_do() {
+        let texts = [
+            ".",
+            "a",
+            "b",
+            "a.a",
+            "b.a",
+            "a.b",
+            "ab",
+            "aa.ab",
+            "*",
+            "a.*",
+            "\\000",
+            "\\001",
+            "\\000\\000.a",
+            "\\001.a",
+            "\\002",
+            "\\255.a",
+            "0123456789abcde",
+            "0123456789abcdef",
+            "0123456789abcdefg",
+            "x.0123456789abcde",
+            "x.0123456789abcdef",
+        ];
+        let names: Vec<Name> = texts.iter().map(|text| Name::from_text(text).unwrap()).collect();
+        let key = |name: &Name| sort_key(&name.as_wire()[..name.as_wire().len() - 1]);
+        for left in &names {
+            for right in &names {
+                let order = key(left).cmp(&key(right));
+                assert!(order.is_eq() || order == left.cmp(right), "{left} {right}");
+            }
+        }
+        let distinct: HashSet<[u64; 2]> = names.iter().map(key).collect();
+        assert_eq!(distinct.len(), names.len() - 3, "only names of 16 octets and more share keys");
+    }
+}
