@@ -11,6 +11,7 @@
 mod directive;
 mod generate;
 mod groups;
+mod order;
 mod reader;
 mod write;
 mod zone;

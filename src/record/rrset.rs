@@ -210,6 +210,12 @@ pub fn check_list(octets: &[u8]) -> Result<u32, RrsetError> {
     if octets.len() > RRSET_OCTETS_MAX {
         return Err(RrsetError::TooManyOctets);
     }
+    // Most lists hold one record.
+    if let Some((len, rdata)) = octets.split_first_chunk::<2>()
+        && rdata.len() == usize::from(u16::from_be_bytes(*len))
+    {
+        return Ok(1);
+    }
     let (mut rest, mut count) = (octets, 0);
     while let [high, low, tail @ ..] = rest {
         let len = usize::from(u16::from_be_bytes([*high, *low]));

@@ -40,6 +40,11 @@ pub struct SortedZone {
 }
 
 impl SortedZone {
+    /// Returns how many names have records.
+    pub fn name_count(&self) -> u64 {
+        self.groups.name_count()
+    }
+
     /// Returns the RRsets in canonical order of their owners, by type among those of one.
     pub fn rrsets(&self) -> impl ExactSizeIterator<Item = RrsetRef<'_>> {
         self.groups.in_order()
