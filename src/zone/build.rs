@@ -37,6 +37,8 @@ pub struct ZoneBuilder {
     denial: DenialBuilder,
     /// Labels of the apex.
     apex_depth: usize,
+    /// The first label that was opened below the apex.
+    first_child: Vec<u8>,
 }
 
 /// Counts over all nodes of a zone.
@@ -88,7 +90,75 @@ impl ZoneBuilder {
             sets: NodeSets::default(),
             totals: Totals { depth: apex_depth as u8, ..Totals::default() },
             denial: DenialBuilder::default(),
+            first_child: Vec::new(),
         }
+    }
+
+    /// Begins to build, for another thread, what comes later in the same zone: about
+    /// `names_expected` names. [`Self::append`] takes it back.
+    ///
+    /// Returns `None` as long as the apex may still get RRsets, and where a DNAME there occludes
+    /// all that follows.
+    pub fn sibling(&self, names_expected: u64) -> Option<Self> {
+        if self.open_count == 1 || self.open[0].flags & DNAME != 0 {
+            return None;
+        }
+        let apex = self.apex.clone();
+        let root = OpenNode {
+            owner: apex.as_wire().to_vec(),
+            hash: self.open[0].hash,
+            ..OpenNode::default()
+        };
+        Some(Self {
+            apex_depth: self.apex_depth,
+            apex,
+            seed: self.seed,
+            table: self.table.sibling(names_expected),
+            open: vec![root],
+            open_count: 1,
+            sets: NodeSets::default(),
+            totals: Totals { depth: self.apex_depth as u8, ..Totals::default() },
+            denial: DenialBuilder::default(),
+            first_child: Vec::new(),
+        })
+    }
+
+    /// Takes all that a [`Self::sibling`] was given. Of the names right below the apex none may be
+    /// in both, and all of ours come before all of its own.
+    ///
+    /// # Errors
+    /// [`InsertError::OutOfOrder`]; the zone is then good for nothing.
+    pub fn append(&mut self, mut next: Self) -> Result<(), InsertError> {
+        next.end_owner();
+        if next.open_count == 1 && next.open[0].children == 0 && next.totals.names == 0 {
+            return Ok(()); // it was given nothing
+        }
+        let last = self.open[..self.open_count].get(1).and_then(|node| child_label(&node.owner, 0));
+        let is_later = last.is_some_and(|last| *last < next.first_child[..]);
+        if !is_later || next.open[0].written != Written::default() {
+            return Err(InsertError::OutOfOrder { owner: self.apex.clone() });
+        }
+        self.end_owner();
+        while self.open_count > 1 {
+            self.close();
+        }
+        // The last name of the other stays open, as ours would if it had been given here.
+        while next.open_count > 2 {
+            next.close();
+        }
+        let (root, next_root) = (&mut self.open[0], &next.open[0]);
+        root.children += next_root.children;
+        root.flags |= next_root.flags;
+        self.open.truncate(1);
+        self.open.extend(next.open.drain(1..2));
+        self.open_count = self.open.len();
+        self.table.append(next.table);
+        self.totals.names += next.totals.names;
+        self.totals.rrsets += next.totals.rrsets;
+        self.totals.records += next.totals.records;
+        self.totals.depth = self.totals.depth.max(next.totals.depth);
+        self.denial.append(next.denial);
+        Ok(())
     }
 
     /// Takes the next RRset: of the same owner as the one before, or of a later one.
@@ -117,8 +187,8 @@ impl ZoneBuilder {
     fn parent_of(&self, owner: &[u8]) -> Result<usize, InsertError> {
         let open = &self.open[..self.open_count];
         let below = |node: &OpenNode| is_at_or_below(owner, &node.owner);
-        // The apex is an ancestor of all, so one is found.
-        let parent = open.iter().rposition(below).unwrap_or(0);
+        // The apex, which is the first, is an ancestor of all.
+        let parent = open[1..].iter().rposition(below).map_or(0, |index| index + 1);
         // The open child of that node came last; the new one's label must be greater.
         if let Some(last) = open.get(parent + 1) {
             let child = child_label(owner, open[parent].owner.len());
@@ -178,6 +248,10 @@ impl ZoneBuilder {
 
     /// Opens a child of the innermost open node.
     fn open_child(&mut self, owner: &[u8]) {
+        if self.first_child.is_empty() {
+            // Names come after their ancestors: the first to be opened is right below the apex.
+            self.first_child.extend_from_slice(&owner[1..=usize::from(owner[0])]);
+        }
         let parent = &mut self.open[self.open_count - 1];
         parent.children += 1;
         if owner.starts_with(b"\x01*") {

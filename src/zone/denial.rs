@@ -136,6 +136,12 @@ impl DenialBuilder {
         self.nsec3.extend(nsec3);
     }
 
+    /// Takes what another noted of the same zone.
+    pub fn append(&mut self, mut other: Self) {
+        self.nsec.append(&mut other.nsec);
+        self.nsec3.append(&mut other.nsec3);
+    }
+
     /// Sorts what was noted; `apex` is the finished node of the apex.
     pub fn finish(mut self, apex: Option<&NodeView<'_>>) -> Denial {
         self.nsec.sort_unstable();

@@ -192,11 +192,12 @@ pub fn name_layout(rtype: RecordType) -> Option<NameLayout> {
 
 /// Appends a record up to its RDLENGTH, which is left zero.
 pub fn write_head(body: &mut Vec<u8>, rtype: RecordType, ttl_s: u32) {
-    body.extend_from_slice(&(POINTER | HEADER_LEN as u16).to_be_bytes());
-    body.extend_from_slice(&rtype.0.to_be_bytes());
-    body.extend_from_slice(&[0, 1]);
-    body.extend_from_slice(&ttl_s.to_be_bytes());
-    body.extend_from_slice(&[0, 0]);
+    let mut head = [0; RECORD_HEAD_LEN];
+    head[..2].copy_from_slice(&(POINTER | HEADER_LEN as u16).to_be_bytes());
+    head[2..4].copy_from_slice(&rtype.0.to_be_bytes());
+    head[5] = 1;
+    head[6..10].copy_from_slice(&ttl_s.to_be_bytes());
+    body.extend_from_slice(&head);
 }
 
 /// One record of a body.

@@ -203,6 +203,31 @@ impl TableBuilder {
         }
     }
 
+    /// Begins a table of the same shape for about `nodes` other nodes of the same zone.
+    pub fn sibling(&self, nodes: u64) -> Self {
+        Self {
+            branch_bits: self.branch_bits,
+            shard_bits: self.shard_bits,
+            shards: vec![ShardDraft::default(); self.shards.len()],
+            expected: nodes,
+            inserted: 0,
+        }
+    }
+
+    /// Takes all nodes of a [`Self::sibling`]. No owner must be in both.
+    pub fn append(&mut self, other: Self) {
+        assert_eq!(self.shards.len(), other.shards.len(), "siblings have one shape");
+        for (shard, other) in self.shards.iter_mut().zip(other.shards) {
+            // All ends below 4 GiB, or offset() stops it, as with a node that is inserted.
+            let start = offset(shard.arena.len());
+            offset(shard.arena.len() + other.arena.len());
+            shard.arena.extend_from_slice(&other.arena);
+            let moved = other.slots.iter().map(|slot| Slot { tag: slot.tag, at: slot.at + start });
+            shard.slots.extend(moved);
+        }
+        self.inserted += other.inserted;
+    }
+
     /// Lets `write` append one node, whose owner has this hash, to the arena where it belongs.
     ///
     /// The owner must not be in the table yet.
