@@ -25,12 +25,12 @@
 //! | 1 data | [`zone`] [`catalog`] [`feed`] [`dnssec`] | zones, what stands in a feed, what breaks a zone |
 //! | 2 protocol | [`wire`] [`answer`] [`responder`] | queries and replies |
 //! | 3 publish | [`publish`] [`sync`] | what is served now, what a feed makes of it |
-//! | 4 shells | [`serve`], and with the feature `node` `store` `mesh` `export` `client` | sockets, disks, peers |
+//! | 4 shells | [`files`] [`serve`], and with the feature `node` `store` `mesh` `export` `client` | sockets, disks, peers |
 //! | 5 whole | `node`, the binaries | configuration, HTTP API, metrics |
 //!
 //! # Embedding the cache, without iroh
 //!
-//! With `default-features = false` the crate is floors 0 to 3 and [`serve`], and builds in seconds.
+//! With `default-features = false` the crate is floors 0 to 3, [`files`] and [`serve`], and builds in seconds.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -116,6 +116,7 @@ pub mod wire;
 pub mod publish;
 pub mod sync;
 
+pub mod files;
 pub mod serve;
 
 #[cfg(feature = "node")]

@@ -67,6 +67,30 @@ pub const API_PAGE_RRSETS: usize = 500;
 pub const FEEDS_MAX: u32 = 64;
 /// Octets of one zone file from disk. Longer: an error.
 pub const ZONE_FILE_OCTETS_MAX: u64 = 4 << 30;
+/// Milliseconds that a zone file must not have changed before its times tell its state: the coarsest
+/// file systems count in steps of two seconds. Until then it is not kept in compiled form.
+pub const SOURCE_REST_MS: u64 = 2_000;
+/// Octets of a master file from which on its compiled form is a file of its own: rewriting it for
+/// the sake of others would take longer than opening it.
+pub const COMPILED_OWN_OCTETS_MIN: u64 = 1 << 20;
+/// Octets of the compiled file that short master files share; a million zones fit. Longer: not kept.
+pub const COMPILED_SHARED_OCTETS_MAX: u64 = 1 << 30;
+/// Octets of a block of a compiled file: a pack and what stands in front of a zone. Longer: refused.
+pub const COMPILED_BLOCK_OCTETS_MAX: usize = 8 << 20;
+/// Files that one zone is made of. More: not kept in compiled form, refused when read.
+pub const COMPILED_SOURCES_MAX: usize = 1_024;
+/// Octets of a file's path. Longer: not kept in compiled form, refused when read.
+pub const COMPILED_PATH_OCTETS_MAX: usize = 4_096;
+/// Octets of a warning about a master file. Longer: the zone is not kept in compiled form.
+pub const COMPILED_WARNING_OCTETS_MAX: usize = 8_192;
+const _: () = assert!(
+    COMPILED_BLOCK_OCTETS_MAX
+        > PACK_OCTETS_MAX
+            + COMPILED_SOURCES_MAX * (COMPILED_PATH_OCTETS_MAX + 48)
+            + MASTER_WARNINGS_MAX * (COMPILED_WARNING_OCTETS_MAX + 2)
+            + 64,
+    "the fullest front and a pack fit a block"
+);
 
 const _: () = assert!(
     API_WAIT_S_MAX as u64 * 1_000 < API_IDLE_MS,

@@ -58,7 +58,8 @@ pub struct Flags {
     #[arg(long, env = "ASPEN_TICKET", value_name = "TICKET", hide_env_values = true)]
     pub ticket: Option<DnsClientTicket>,
 
-    /// Directory whose NAME.zone master files are served as static zones.
+    /// Directory whose NAME.zone master files are served as static zones. SIGHUP reads those that
+    /// have changed; an edge reads them at its start only.
     #[arg(long, env = "ASPEN_ZONE_DIR", value_name = "DIR")]
     pub zone_dir: Option<PathBuf>,
 

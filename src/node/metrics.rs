@@ -8,6 +8,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use prometheus_client::collector::Collector;
@@ -134,7 +135,7 @@ impl Collector for Scrape {
         let revisions = node.progress.now();
         let gauges = [
             ("zones", "Zones that are answered", node.reader.load().zone_count()),
-            ("static_zones", "Zones from files", node.static_zones),
+            ("static_zones", "Zones from files", node.static_zones.load(Ordering::Relaxed)),
             ("served_revision", "Newest revision that is answered as a whole", revisions.served),
             ("heard_revision", "Newest revision known to exist", revisions.heard),
             ("uptime_seconds", "Seconds since the start", node.started_at.elapsed().as_secs()),

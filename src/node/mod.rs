@@ -8,6 +8,6 @@ pub mod feeds;
 pub mod follow;
 pub mod metrics;
 pub mod origin;
+pub mod reload;
 pub mod run;
 pub mod state;
-pub mod zone_files;

@@ -15,6 +15,7 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -28,10 +29,11 @@ use super::feeds::{Feeds, FeedsError};
 use super::follow::{FollowError, Follower};
 use super::metrics::Metrics;
 use super::origin::{self, OriginError};
+use super::reload::Reload;
 use super::state::{NodeState, Progress};
-use super::zone_files::{self, ZoneFileError};
 use crate::catalog::CatalogChange;
 use crate::client::{AspenDnsClient, ClientError, ListenerError, spawn_dns_sync_listener};
+use crate::files::{Refreshed, ZoneFileError, ZoneFiles};
 use crate::limits::{FREE_RETIRED_MS, READY_WAIT_S_MAX, STOP_MS};
 use crate::mesh::{Mesh, MeshConfig, MeshError};
 use crate::publish::{Publisher, Reader};
@@ -41,7 +43,7 @@ use crate::serve::udp::UdpSteering;
 use crate::serve::{BindError, DnsProtocolServer};
 use crate::store::DnsStore;
 use crate::ticket::DnsClientTicket;
-use crate::zone::{HashSeed, Zone};
+use crate::zone::HashSeed;
 
 /// Why a node does not start, or ends.
 #[derive(Debug, thiserror::Error)]
@@ -94,7 +96,7 @@ pub enum RunError {
     System(#[from] std::io::Error),
 }
 
-/// Runs a node until SIGTERM or SIGINT.
+/// Runs a node until SIGTERM or SIGINT; SIGHUP has it read zone files that have changed.
 ///
 /// # Errors
 /// Every [`RunError`]; each is one line.
@@ -102,6 +104,7 @@ pub async fn run(flags: &Flags) -> Result<(), RunError> {
     let plan = Plan::from_flags(flags)?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
     let starting = Node::start(flags, &plan);
     let node = tokio::select! {
         node = starting => node?,
@@ -109,9 +112,12 @@ pub async fn run(flags: &Flags) -> Result<(), RunError> {
         _ = interrupt.recv() => return Ok(()),
     };
     node.print_ready();
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    loop {
+        tokio::select! {
+            _ = hangup.recv() => node.spawn_reload(),
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+        }
     }
     tracing::info!("stopping");
     node.stop().await;
@@ -130,6 +136,8 @@ struct Node {
     tasks: Vec<JoinHandle<()>>,
     /// The peer, on a node that replicates.
     mesh: Option<Arc<Mesh>>,
+    /// What reads zone files again, on a node that publishes them itself.
+    reload: Option<Arc<Reload>>,
 }
 
 /// What the roles differ in.
@@ -157,15 +165,16 @@ impl Node {
         // Addresses first: one that is in use should be said before a minute of work.
         let api = bind_api(flags, plan).await?;
         let key = if api.is_some() { Some(api_key(flags, plan)?) } else { None };
-        let zones = load_static(flags, seed)?;
-        let static_zones = zones.len() as u64;
+        let (files, loaded) = load_static(flags, seed)?;
+        let static_zones = AtomicU64::new(loaded.zone_count);
+        let mut reload = None;
         let stop = CancellationToken::new();
         let publisher = Arc::new(Publisher::new(seed));
         let mut parts = Parts::default();
         let server = match plan {
             Plan::Static | Plan::Authority(_) => {
-                let puts = zones.into_iter().map(|zone| CatalogChange::Put(Arc::new(zone)));
-                publisher.publish(puts.collect());
+                publisher.publish(loaded.changed.into_iter().map(CatalogChange::Put).collect());
+                reload = Some(Arc::new(Reload::new(files, Arc::clone(&publisher))));
                 let server = bind_dns(flags, publisher.reader())?;
                 if let Plan::Authority(choice) = plan {
                     parts.start_origin(flags, choice, &stop).await?;
@@ -177,13 +186,13 @@ impl Node {
             Plan::All(choice) => {
                 parts.start_origin(flags, choice, &stop).await?;
                 let ticket = parts.offer_example_and_ticket().await?;
-                let client = make_client(zones, seed, &ticket)?;
+                let client = make_client(loaded, seed, &ticket)?;
                 let server = bind_dns(flags, client.reader())?;
                 parts.start_edge(client, &ticket, &stop).await?;
                 server
             }
             Plan::Edge(ticket) => {
-                let client = make_client(zones, seed, ticket)?;
+                let client = make_client(loaded, seed, ticket)?;
                 let server = bind_dns(flags, client.reader())?;
                 parts.start_mesh(flags).await?;
                 parts.start_edge(client, ticket, &stop).await?;
@@ -207,7 +216,7 @@ impl Node {
             metrics: Metrics::default(),
         });
         let (tasks, mesh) = (parts.tasks, parts.mesh);
-        let mut node = Self { state, api_address: None, stop, tasks, mesh };
+        let mut node = Self { state, api_address: None, stop, tasks, mesh, reload };
         if let (Some(api), Some(key)) = (api, key) {
             node.spawn_api(api, key)?;
         }
@@ -247,6 +256,20 @@ impl Node {
         if out.write_all(line.as_bytes()).and_then(|()| out.flush()).is_err() {
             tracing::warn!("standard output is closed");
         }
+    }
+
+    /// Begins to read the zone files that have changed.
+    fn spawn_reload(&self) {
+        let Some(reload) = self.reload.clone() else {
+            tracing::warn!("an edge reads its zone files at its start only");
+            return;
+        };
+        let state = Arc::clone(&self.state);
+        tokio::task::spawn_blocking(move || {
+            if let Some(zones) = reload.run() {
+                state.static_zones.store(zones, Ordering::Relaxed);
+            }
+        });
     }
 
     /// Ends everything: no new requests, what was received is answered, then the parts.
@@ -367,13 +390,13 @@ impl Parts {
 
 /// Makes an edge that serves zones from files beside those of its feed.
 fn make_client(
-    zones: Vec<Zone>,
+    loaded: Refreshed,
     seed: HashSeed,
     ticket: &DnsClientTicket,
 ) -> Result<Arc<AspenDnsClient>, ClientError> {
     let mut builder = AspenDnsClient::builder().seed(seed).ticket(ticket.clone());
-    for zone in zones {
-        builder = builder.static_zone(zone.apex().clone(), zone.rrsets().collect());
+    for zone in loaded.changed {
+        builder = builder.static_snapshot(zone);
     }
     builder.build()
 }
@@ -389,25 +412,23 @@ fn role_name(plan: &Plan) -> &'static str {
 }
 
 /// Reads the zones that files hold.
-fn load_static(flags: &Flags, seed: HashSeed) -> Result<Vec<Zone>, RunError> {
-    let mut paths = match &flags.zone_dir {
-        Some(dir) => zone_files::list_dir(dir)?,
-        None => Vec::new(),
-    };
-    if flags.zone_dir.is_some() && paths.is_empty() {
+fn load_static(flags: &Flags, seed: HashSeed) -> Result<(ZoneFiles, Refreshed), RunError> {
+    let (dir, named) = (flags.zone_dir.clone(), flags.zone_file.clone());
+    let has_files = dir.is_some() || !named.is_empty();
+    let compiled = has_files.then(|| flags.data_dir.join("compiled"));
+    let mut files = ZoneFiles::new(dir, named, compiled, seed);
+    let mut loaded = files.refresh()?;
+    if flags.zone_dir.is_some() && loaded.zone_count == 0 && loaded.errors.is_empty() {
         tracing::warn!("the zone directory holds no NAME.zone file");
     }
-    let from_dir = paths.len();
-    paths.extend(flags.zone_file.iter().cloned());
-    let loaded = zone_files::load(&paths, seed);
-    for failed in loaded.errors {
+    for failed in std::mem::take(&mut loaded.errors) {
         // A file that was named must be served; of a directory, what can be served is.
-        if failed.index >= from_dir || loaded.zones.is_empty() {
+        if failed.is_named || loaded.zone_count == 0 {
             return Err(failed.error.into());
         }
         tracing::error!("{}", failed.error);
     }
-    Ok(loaded.zones)
+    Ok((files, loaded))
 }
 
 /// Binds the DNS addresses.

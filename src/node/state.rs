@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -28,7 +29,7 @@ pub struct NodeState {
     /// The front ends.
     pub server: RunningServer,
     /// Zones from files.
-    pub static_zones: u64,
+    pub static_zones: AtomicU64,
     /// The store, on a node that has one.
     pub store: Option<Arc<DnsStore>>,
     /// The feeds that the node writes, on a node that has a store.

@@ -140,10 +140,15 @@ impl Node {
         }
     }
 
+    /// Sends a signal, as `kill` names it.
+    pub fn signal(&self, signal: &str) {
+        let id = self.child.id().to_string();
+        Command::new("kill").args([signal, &id]).status().expect("kill runs");
+    }
+
     /// Ends the node with SIGTERM and returns its exit status.
     pub fn terminate(mut self) -> Option<i32> {
-        let id = self.child.id().to_string();
-        Command::new("kill").args(["-TERM", &id]).status().expect("kill runs");
+        self.signal("-TERM");
         let status = self.child.wait().expect("a status");
         status.code()
     }

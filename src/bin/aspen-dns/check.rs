@@ -4,8 +4,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use aspen_dns::files;
 use aspen_dns::name::Name;
-use aspen_dns::node::zone_files;
 use aspen_dns::zone::{self, HashSeed};
 use serde_json::json;
 
@@ -22,11 +22,10 @@ pub(crate) fn run(file: &Path, origin: Option<&Name>, is_json: bool) -> anyhow::
     };
     let mut warnings: Vec<String> = Vec::new();
     let mut warning_count = 0;
-    let result = zone_files::read_master(file, &origin).and_then(|read| {
-        warnings = read.warnings.kept.iter().map(ToString::to_string).collect();
-        warning_count = read.warnings.count;
-        zone::build(read.apex, HashSeed(0), read.rrsets)
-            .map_err(|source| zone_files::ZoneFileError::Build { path: file.into(), source })
+    let result = files::read_master(file, &origin).and_then(|read| {
+        warnings = read.zone.warnings.kept.iter().map(ToString::to_string).collect();
+        warning_count = read.zone.warnings.count;
+        files::build(file, &read.zone, HashSeed(0), &mut |_| {})
     });
     let error = result.as_ref().err().map(ToString::to_string);
     if is_json {

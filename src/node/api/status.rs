@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Json;
@@ -42,7 +43,7 @@ pub(crate) async fn status(State(api): State<Arc<Api>>) -> Result<Json<Value>, A
         "uptime_s": node.started_at.elapsed().as_secs(),
         "dns": addresses,
         "zones": catalog.zone_count(),
-        "static_zones": node.static_zones,
+        "static_zones": node.static_zones.load(Ordering::Relaxed),
         "queries": stats.queries(),
         "served_revision": revisions.served,
         "heard_revision": revisions.heard,

@@ -1,0 +1,256 @@
+//! The zones of files as they are served, and what is looked at to see a change.
+//!
+//! **Invariant:** a file counts as unchanged only if every file that its zone was made of is as it
+//! was when it was read.
+//! **Not here:** reading (`files::load`), publishing (the caller).
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use super::load::{self, FileZone};
+use super::source::SourceKey;
+use super::store::{Draft, Place, Store};
+use super::{FailedFile, Refreshed, ZoneFileError, list_dir};
+use crate::name::Name;
+use crate::zone::{HashSeed, Zone};
+
+/// Zone files that are served.
+#[derive(Debug)]
+pub struct ZoneFiles {
+    /// Where `NAME.zone` files are.
+    dir: Option<PathBuf>,
+    /// Further files, which must be there.
+    named: Vec<PathBuf>,
+    /// Where compiled zones are kept, if they are.
+    compiled: Option<PathBuf>,
+    /// The seed of every zone's hashes.
+    seed: HashSeed,
+    /// The files that are served, by the hash of their paths.
+    known: Vec<KnownFile>,
+    /// Makes the hashes.
+    hasher: RandomState,
+    /// The thread that writes what is compiled.
+    writing: Option<JoinHandle<()>>,
+}
+
+/// A file that is served; small, since there are as many as zones.
+#[derive(Debug)]
+struct KnownFile {
+    /// The hash of its path.
+    path_hash: u64,
+    /// The hash of the states of all files that its zone was made of.
+    state_hash: u64,
+    /// Whether the files must be read again, whatever their state.
+    is_unsure: bool,
+    /// The zone.
+    zone: Arc<Zone>,
+    /// Files that it includes.
+    included: Option<Box<[PathBuf]>>,
+}
+
+impl ZoneFiles {
+    /// Begins without reading anything.
+    pub fn new(
+        dir: Option<PathBuf>,
+        named: Vec<PathBuf>,
+        compiled: Option<PathBuf>,
+        seed: HashSeed,
+    ) -> Self {
+        let (known, hasher) = (Vec::new(), RandomState::new());
+        Self { dir, named, compiled, seed, known, hasher, writing: None }
+    }
+
+    /// Reads all files that are new or have changed.
+    ///
+    /// The first call reads all. A thread of its own then writes what was compiled.
+    ///
+    /// # Errors
+    /// [`ZoneFileError::Read`] if the directory cannot be read; nothing has changed then.
+    pub fn refresh(&mut self) -> Result<Refreshed, ZoneFileError> {
+        let mut paths = match &self.dir {
+            Some(dir) => list_dir(dir)?,
+            None => Vec::new(),
+        };
+        let from_dir = paths.len();
+        paths.extend(self.named.iter().cloned());
+        let store = self.open_store();
+        let (same, changed) = self.sort_out(&paths);
+        let (loaded, buffers) =
+            load::load(&paths, &changed, store.as_ref(), self.seed, &self.hasher);
+        let mut draft = Draft { buffers, places: Vec::new() };
+        let mut next = Next::new(self, &paths, from_dir);
+        let mut same = same.into_iter().peekable();
+        for (index, result) in loaded {
+            while let Some((index, known)) = same.next_if(|(before, _)| *before < index) {
+                let place = store.as_ref().and_then(|store| store.place_of(&paths[index]));
+                draft.places.extend(place.filter(|_| next.keep(index, known)));
+            }
+            draft.places.extend(next.take(index, result));
+        }
+        for (index, known) in same {
+            let place = store.as_ref().and_then(|store| store.place_of(&paths[index]));
+            draft.places.extend(place.filter(|_| next.keep(index, known)));
+        }
+        let (known, refreshed) = next.finish();
+        self.known = known;
+        if let Some(store) = store {
+            match store.spawn_write(draft) {
+                Ok(writing) => self.writing = Some(writing),
+                Err(error) => tracing::warn!(%error, "compiled zones are not kept"),
+            }
+        }
+        Ok(refreshed)
+    }
+
+    /// Waits until what was compiled is written. Meant for tests and benchmarks.
+    pub fn wait_written(&mut self) {
+        if let Some(writing) = self.writing.take() {
+            // It has logged what went wrong.
+            let _ = writing.join();
+        }
+    }
+
+    /// Reads the directory of compiled zones.
+    fn open_store(&mut self) -> Option<Store> {
+        self.wait_written();
+        let dir = self.compiled.as_ref()?;
+        let opened = Store::open(dir);
+        if let Err(error) = &opened {
+            tracing::warn!(dir = %dir.display(), %error, "compiled zones are not kept");
+        }
+        opened.ok()
+    }
+
+    /// Parts paths, by their indexes, into those that are as they were, with their place among the
+    /// known ones, and all others.
+    fn sort_out(&self, paths: &[PathBuf]) -> (Vec<(usize, usize)>, Vec<usize>) {
+        let (mut same, mut changed) = (Vec::new(), Vec::new());
+        for (index, path) in paths.iter().enumerate() {
+            match self.find(path) {
+                Some(known) if self.is_same(path, &self.known[known]) => same.push((index, known)),
+                _ => changed.push(index),
+            }
+        }
+        (same, changed)
+    }
+
+    /// Returns where a file stands among the known ones.
+    fn find(&self, path: &Path) -> Option<usize> {
+        let hash = self.hasher.hash_one(path);
+        self.known.binary_search_by_key(&hash, |known| known.path_hash).ok()
+    }
+
+    /// Whether a file, and what it includes, is as it was.
+    fn is_same(&self, path: &Path, known: &KnownFile) -> bool {
+        let included = known.included.iter().flatten().map(PathBuf::as_path);
+        let keys: Option<Vec<SourceKey>> =
+            std::iter::once(path).chain(included).map(SourceKey::at).collect();
+        keys.is_some_and(|keys| !known.is_unsure && self.hasher.hash_one(keys) == known.state_hash)
+    }
+}
+
+/// The known files to be.
+struct Next<'f> {
+    /// Those before.
+    files: &'f ZoneFiles,
+    /// All files.
+    paths: &'f [PathBuf],
+    /// How many of them are of the directory.
+    from_dir: usize,
+    /// Which file holds each zone, by the hash of its apex.
+    apexes: HashMap<u64, usize>,
+    /// The files.
+    known: Vec<KnownFile>,
+    /// What is told the caller.
+    refreshed: Refreshed,
+}
+
+impl<'f> Next<'f> {
+    /// Begins without any.
+    fn new(files: &'f ZoneFiles, paths: &'f [PathBuf], from_dir: usize) -> Self {
+        Self {
+            files,
+            paths,
+            from_dir,
+            apexes: HashMap::with_capacity(paths.len()),
+            known: Vec::with_capacity(paths.len()),
+            refreshed: Refreshed::default(),
+        }
+    }
+
+    /// Keeps a file as it was, unless one in front of it holds its zone now; says whether it does.
+    fn keep(&mut self, index: usize, known: usize) -> bool {
+        let before = &self.files.known[known];
+        let KnownFile { path_hash, state_hash, is_unsure, .. } = *before;
+        let (zone, included) = (Arc::clone(&before.zone), before.included.clone());
+        self.add(index, KnownFile { path_hash, state_hash, is_unsure, zone, included })
+    }
+
+    /// Takes what a file has come to; returns where its compiled form is.
+    fn take(&mut self, index: usize, result: Result<FileZone, ZoneFileError>) -> Option<Place> {
+        let path = &self.paths[index];
+        match result {
+            Ok(FileZone { zone, state_hash, included, place, is_compiled }) => {
+                let known = KnownFile {
+                    path_hash: self.files.hasher.hash_one(path.as_path()),
+                    state_hash: state_hash.unwrap_or_default(),
+                    is_unsure: state_hash.is_none(),
+                    zone: Arc::clone(&zone),
+                    included,
+                };
+                if !self.add(index, known) {
+                    return None;
+                }
+                self.refreshed.changed.push(zone);
+                self.refreshed.compiled_count += u64::from(is_compiled);
+                place
+            }
+            Err(error) => {
+                let is_named = index >= self.from_dir;
+                self.refreshed.errors.push(FailedFile { is_named, error });
+                if let Some(before) = self.files.find(path) {
+                    // Its old zone is served on, and the file is looked at again the next time.
+                    if self.keep(index, before)
+                        && let Some(last) = self.known.last_mut()
+                    {
+                        last.is_unsure = true;
+                    }
+                }
+                None
+            }
+        }
+    }
+
+    /// Adds a file, unless one in front of it holds the same zone; says whether it did.
+    fn add(&mut self, index: usize, file: KnownFile) -> bool {
+        let apex = file.zone.apex();
+        let hash = self.files.hasher.hash_one(apex.as_wire());
+        if let Some(&first) = self.apexes.get(&hash)
+            && self.known[first].zone.apex() == apex
+        {
+            let (path, apex) = (self.paths[index].clone(), apex.clone());
+            let error = ZoneFileError::ApexTwice { path, apex };
+            self.refreshed.errors.push(FailedFile { is_named: index >= self.from_dir, error });
+            return false;
+        }
+        self.apexes.insert(hash, self.known.len());
+        self.known.push(file);
+        true
+    }
+
+    /// Ends the files.
+    fn finish(mut self) -> (Vec<KnownFile>, Refreshed) {
+        let served = |apex: &Name| {
+            let hash = self.files.hasher.hash_one(apex.as_wire());
+            self.apexes.get(&hash).is_some_and(|at| self.known[*at].zone.apex() == apex)
+        };
+        let before = self.files.known.iter().map(|known| &known.zone);
+        self.refreshed.gone = before.filter(|zone| !served(zone.apex())).cloned().collect();
+        self.refreshed.zone_count = self.known.len() as u64;
+        self.known.sort_unstable_by_key(|known| known.path_hash);
+        (self.known, self.refreshed)
+    }
+}

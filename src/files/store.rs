@@ -1,0 +1,311 @@
+//! The directory that compiled zones lie in.
+//!
+//! A long master file has a compiled file of its own, all short ones share one: a hundred thousand
+//! files would cost a restart more than the text of theirs.
+//!
+//! **Invariant:** a compiled file appears whole, under its name, or not at all; nothing is lost
+//! where one is missing, since the master files hold everything.
+//! **Not here:** the format (`files::image`), which zone comes from where (`files`).
+
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, Read as _, Seek as _, Write as _};
+use std::ops::Range;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use sha1::{Digest as _, Sha1};
+
+use super::image::{
+    BlockReader, ImageError, ImageHead, ZonePlace, file_head, list_zones, read_zone,
+};
+use super::parts;
+use super::source::{Source, SourceKey, has_come_to_rest};
+use crate::limits::COMPILED_SHARED_OCTETS_MAX;
+use crate::zone::{HashSeed, Zone};
+
+/// What the directory holds.
+#[derive(Debug)]
+pub struct Store {
+    /// The directory.
+    dir: PathBuf,
+    /// The shared file.
+    shared: Vec<u8>,
+    /// The zones in it, by path.
+    zones: Vec<ZonePlace>,
+    /// Names of the other files.
+    own: HashSet<OsString>,
+}
+
+/// Where the compiled form of a zone is.
+#[derive(Debug)]
+pub enum Place {
+    /// In the shared file, as the zone of this index.
+    Shared(usize),
+    /// In a file of its own.
+    Own(OsString),
+    /// Not on disk yet: blocks in one of the buffers of a [`Draft`].
+    Fresh {
+        /// Which buffer.
+        buffer: usize,
+        /// Where in it.
+        blocks: Range<usize>,
+        /// What has to come to rest first.
+        unrested: Vec<Unrested>,
+    },
+    /// Written to a file of its own that has not its name yet.
+    FreshOwn(Box<OwnDraft>),
+}
+
+/// A source that was read soon after it had changed, and the SHA-1 of its octets.
+pub type Unrested = (Source, [u8; 20]);
+
+/// A file of its own without its name.
+#[derive(Debug)]
+pub struct OwnDraft {
+    /// The file.
+    file: File,
+    /// Its path for the time being.
+    draft: PathBuf,
+    /// The name that it will have.
+    name: OsString,
+    /// What has to come to rest first.
+    pub unrested: Vec<Unrested>,
+}
+
+/// What is to be in the directory.
+#[derive(Debug, Default)]
+pub struct Draft {
+    /// Blocks that are on no disk yet.
+    pub buffers: Vec<Vec<u8>>,
+    /// Every compiled zone, in the order of their master files.
+    pub places: Vec<Place>,
+}
+
+/// A zone that was built of its compiled form.
+pub type Compiled = (Zone, ImageHead, Place);
+
+impl Store {
+    /// Reads the directory, which is made if it is missing.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn open(dir: &Path) -> io::Result<Self> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        let mut own = HashSet::new();
+        for entry in fs::read_dir(dir)? {
+            own.insert(entry?.file_name());
+        }
+        let mut shared = Vec::new();
+        if own.remove(SHARED_NAME.as_ref() as &std::ffi::OsStr) {
+            let file = File::open(dir.join(SHARED_NAME))?;
+            let len = file.metadata()?.len();
+            if len <= COMPILED_SHARED_OCTETS_MAX {
+                shared.reserve_exact(len as usize);
+                file.take(COMPILED_SHARED_OCTETS_MAX).read_to_end(&mut shared)?;
+            }
+        }
+        let mut zones = list_zones(&shared);
+        // They were written in this order; of two with one path the first counts.
+        zones.sort_by(|a, b| shared[a.path.clone()].cmp(&shared[b.path.clone()]));
+        Ok(Self { dir: dir.into(), shared, zones, own })
+    }
+
+    /// Returns where the compiled form of a master file is, if there is one.
+    pub fn place_of(&self, path: &Path) -> Option<Place> {
+        let octets = path.as_os_str().as_bytes();
+        let found = self.zones.binary_search_by(|zone| self.shared[zone.path.clone()].cmp(octets));
+        if let Ok(index) = found {
+            return Some(Place::Shared(index));
+        }
+        let name = own_name(path);
+        self.own.contains(&name).then_some(Place::Own(name))
+    }
+
+    /// Builds the zone of a master file of its compiled form, if that is there and current; a large
+    /// one on up to `threads` processors.
+    ///
+    /// # Errors
+    /// The compiled file and what is wrong with it.
+    pub fn load(
+        &self,
+        path: &Path,
+        seed: HashSeed,
+        threads: u64,
+    ) -> Result<Option<Compiled>, (PathBuf, ImageError)> {
+        let is_current = |head: &ImageHead| {
+            let mut sources = head.sources.iter();
+            head.sources.first().is_some_and(|first| first.path == path)
+                && sources.all(|source| SourceKey::at(&source.path) == Some(source.key))
+        };
+        let Some(place) = self.place_of(path) else { return Ok(None) };
+        let (file, zone) = match &place {
+            Place::Shared(index) => {
+                let range = self.zones[*index].blocks.clone();
+                let (at, len) = (range.start as u64, range.len() as u64);
+                let mut blocks = BlockReader::new(&self.shared[range], at);
+                (SHARED_NAME.as_ref(), read_zone(&mut blocks, len, seed, is_current))
+            }
+            Place::Own(name) => (name.as_os_str(), self.load_own(name, seed, threads, is_current)),
+            Place::Fresh { .. } | Place::FreshOwn(_) => return Ok(None),
+        };
+        match zone {
+            Ok(zone) => Ok(zone.map(|(zone, head)| (zone, head, place))),
+            Err(error) => Err((self.dir.join(file), error)),
+        }
+    }
+
+    /// Builds the zone of a file of its own.
+    fn load_own(
+        &self,
+        name: &OsString,
+        seed: HashSeed,
+        threads: u64,
+        is_current: impl FnOnce(&ImageHead) -> bool,
+    ) -> Result<Option<(Zone, ImageHead)>, ImageError> {
+        let mut file = File::open(self.dir.join(name))?;
+        let expected = file_head();
+        let mut head = vec![0; expected.len()];
+        // The form of another version of the program is as good as none.
+        if file.read_exact(&mut head).is_err() || head != expected {
+            return Ok(None);
+        }
+        parts::read_zone(&file, head.len() as u64, threads, seed, is_current)
+    }
+
+    /// Begins a file of its own for a master file.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn begin_own(&self, path: &Path) -> io::Result<OwnDraft> {
+        let name = own_name(path);
+        let draft = self.draft_path(&name);
+        let mut file = create(&draft)?;
+        file.write_all(&file_head())?;
+        Ok(OwnDraft { file, draft, name, unrested: Vec::new() })
+    }
+
+    /// Returns the path under which a file is written until it is whole.
+    fn draft_path(&self, name: &OsString) -> PathBuf {
+        let mut draft = OsString::from(format!(".{}.", std::process::id()));
+        draft.push(name);
+        self.dir.join(draft)
+    }
+
+    /// Starts a thread that writes what is not on disk yet, waiting first for sources to rest, and
+    /// removes what belongs to no master file any more.
+    ///
+    /// # Errors
+    /// The system has no thread.
+    pub fn spawn_write(self, draft: Draft) -> io::Result<thread::JoinHandle<()>> {
+        thread::Builder::new().name("compile".to_owned()).spawn(move || {
+            if let Err(error) = self.write(draft) {
+                let dir = self.dir.display();
+                tracing::warn!(%dir, %error, "the compiled form of zone files is not kept");
+            }
+        })
+    }
+
+    /// Writes what is not on disk yet.
+    fn write(&self, mut draft: Draft) -> io::Result<()> {
+        thread::sleep(rest_left(&draft));
+        let mut kept: HashSet<OsString> = HashSet::from([SHARED_NAME.into()]);
+        let (mut old, mut fresh) = (0, 0);
+        for place in &mut draft.places {
+            match place {
+                Place::Shared(_) => old += 1,
+                Place::Fresh { unrested, .. } => {
+                    unrested.retain(|(source, digest)| !has_come_to_rest(source, digest));
+                    fresh += usize::from(unrested.is_empty());
+                }
+                Place::Own(name) => drop(kept.insert(name.clone())),
+                Place::FreshOwn(own) => {
+                    own.unrested.retain(|(source, digest)| !has_come_to_rest(source, digest));
+                    if own.unrested.is_empty() {
+                        own.file.sync_all()?;
+                        fs::rename(&own.draft, self.dir.join(&own.name))?;
+                        kept.insert(own.name.clone());
+                    }
+                }
+            }
+        }
+        if fresh > 0 || old != self.zones.len() {
+            self.write_shared(&draft)?;
+        }
+        for entry in fs::read_dir(&self.dir)? {
+            let name = entry?.file_name();
+            if !kept.contains(&name) {
+                fs::remove_file(self.dir.join(&name))?;
+            }
+        }
+        File::open(&self.dir)?.sync_all()
+    }
+
+    /// Writes the shared file.
+    fn write_shared(&self, draft: &Draft) -> io::Result<()> {
+        let path = self.draft_path(&SHARED_NAME.into());
+        let mut out = BufWriter::with_capacity(1 << 20, create(&path)?);
+        out.write_all(&file_head())?;
+        for place in &draft.places {
+            match place {
+                Place::Shared(index) => {
+                    out.write_all(&self.shared[self.zones[*index].blocks.clone()])?;
+                }
+                Place::Fresh { buffer, blocks, unrested } if unrested.is_empty() => {
+                    out.write_all(&draft.buffers[*buffer][blocks.clone()])?;
+                }
+                _ => {}
+            }
+        }
+        let mut file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+        if file.stream_position()? > COMPILED_SHARED_OCTETS_MAX {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        file.sync_all()?;
+        fs::rename(&path, self.dir.join(SHARED_NAME))
+    }
+}
+
+impl OwnDraft {
+    /// Returns the file, to write blocks to.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Removes the file: the zone has no compiled form.
+    pub fn discard(self) {
+        // What stays is removed with the next writing.
+        let _ = fs::remove_file(&self.draft);
+    }
+}
+
+/// Returns how long it takes until all sources have rested.
+fn rest_left(draft: &Draft) -> Duration {
+    let now = SystemTime::now();
+    let unrested = draft.places.iter().flat_map(|place| match place {
+        Place::Fresh { unrested, .. } => unrested.as_slice(),
+        Place::FreshOwn(own) => own.unrested.as_slice(),
+        _ => &[],
+    });
+    unrested.map(|(source, _)| source.key.rest_left(now)).max().unwrap_or_default()
+}
+
+/// Makes a file that only its owner may read: zones may be nobody else's business.
+fn create(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
+}
+
+/// Returns the name of a master file's own compiled file.
+fn own_name(path: &Path) -> OsString {
+    let digest = Sha1::digest(path.as_os_str().as_bytes());
+    let mut name = data_encoding::HEXLOWER.encode(&digest);
+    name.push_str(".zone");
+    name.into()
+}
+
+/// The name of the shared file.
+const SHARED_NAME: &str = "shared";
