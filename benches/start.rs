@@ -1,8 +1,8 @@
 //! CPU time and memory of a start from zone files: of their text, and of their compiled form.
 //!
 //! ```text
-//! cargo bench --no-default-features --bench restart -- one FILE       a master file
-//! cargo bench --no-default-features --bench restart -- many DIR       a directory of NAME.zone files
+//! cargo bench --no-default-features --bench start -- one FILE       a master file
+//! cargo bench --no-default-features --bench start -- many DIR       a directory of NAME.zone files
 //! ```
 //!
 //! Each start is a process of its own, so that it finds the memory as a server does: five read the
@@ -121,7 +121,7 @@ fn main() {
         ["start", kind, path, compiled] => start(kind, Path::new(path), Path::new(compiled)),
         [kind @ ("one" | "many"), path] => {
             let path = PathBuf::from(path);
-            let compiled = std::env::temp_dir().join(format!("restart-{}", std::process::id()));
+            let compiled = std::env::temp_dir().join(format!("start-{}", std::process::id()));
             let text = (0..5).map(|_| {
                 let _ = std::fs::remove_dir_all(&compiled);
                 run(kind, &path, &compiled)
@@ -131,6 +131,6 @@ fn main() {
             print("of compiled form", &again.collect::<Vec<_>>());
             let _ = std::fs::remove_dir_all(&compiled);
         }
-        _ => eprintln!("usage: restart one FILE | many DIR"),
+        _ => eprintln!("usage: start one FILE | many DIR"),
     }
 }
