@@ -136,7 +136,7 @@ impl<'c> Walk<'_, '_, 'c> {
     fn cover_name(&mut self, zone: &'c Zone, wire: &[u8]) {
         let prefix = &wire[..wire.len() - zone.apex().as_wire().len()];
         let Some(key) = zone.denial().nsec.at_or_before(&order_key(prefix)) else { return };
-        if let Some(node) = self.node_of(zone, &key_prefix(key)) {
+        if let Some(node) = zone.node_of(&key_prefix(key)) {
             self.prove_by(zone, &node, RecordType::NSEC);
         }
     }
@@ -185,7 +185,7 @@ impl<'c> Walk<'_, '_, 'c> {
     /// Notes the NSEC3 record whose span holds a hash.
     fn cover_by_hash(&mut self, zone: &'c Zone, hash: &[u8]) {
         let Some(key) = zone.denial().nsec3.at_or_before(hash) else { return };
-        if let Some(node) = self.node_of(zone, &nsec3_prefix(key)) {
+        if let Some(node) = zone.node_of(&nsec3_prefix(key)) {
             self.prove_by(zone, &node, RecordType::NSEC3);
         }
     }
@@ -198,15 +198,6 @@ impl<'c> Walk<'_, '_, 'c> {
         }
         self.cover_by_hash(zone, &hash);
         true
-    }
-
-    /// Looks up the node that has `prefix` in front of the apex.
-    fn node_of(&mut self, zone: &'c Zone, prefix: &[u8]) -> Option<NodeView<'c>> {
-        let mut wire = ExpandedName::new();
-        wire.try_extend_from_slice(prefix).ok()?;
-        wire.try_extend_from_slice(zone.apex().as_wire()).ok()?;
-        self.other.set_canonical(&wire, zone.seed());
-        zone.node_at(self.other, self.other.depth())
     }
 
     /// Takes note of a node's NSEC or NSEC3 record, once.

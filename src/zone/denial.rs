@@ -6,6 +6,7 @@
 //! **Invariant:** keys rise strictly, within a chunk and from one to the next; no chunk is empty.
 //! **Not here:** which proofs an answer needs (`answer::dnssec`).
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -15,15 +16,16 @@ use sha1::{Digest, Sha1};
 
 use super::node::{NodeView, OCCLUDED};
 use crate::limits::NAME_OCTETS_MAX;
+use crate::name::words::tail_word;
 use crate::record::RecordType;
 
 /// What a zone denies names with.
 #[derive(Clone, Debug, Default)]
 pub struct Denial {
     /// Owners of NSEC records, by [`order_key`].
-    pub nsec: Order,
+    pub nsec: Order<Key>,
     /// Owners of NSEC3 records, by their hash.
-    pub nsec3: Order,
+    pub nsec3: Order<NameHash>,
     /// How names are hashed, if the apex has an NSEC3PARAM record.
     pub params: Option<Nsec3Params>,
 }
@@ -38,29 +40,49 @@ pub struct Nsec3Params {
 }
 
 /// Sorted keys in chunks.
-#[derive(Clone, Debug, Default)]
-pub struct Order {
+#[derive(Clone, Debug)]
+pub struct Order<K> {
     /// The chunks.
-    chunks: Box<[Arc<[Key]>]>,
+    chunks: Box<[Arc<[K]>]>,
+    /// What the first key of each begins with, side by side, so that a search stays among them.
+    fronts: Box<[u64]>,
 }
 
-/// A key of an order.
+/// A key of an order of names.
 pub type Key = Box<[u8]>;
+/// A hashed name (RFC 5155 section 5).
+pub type NameHash = [u8; 20];
 /// A key under construction.
 pub type OrderKey = ArrayVec<u8, { 2 * NAME_OCTETS_MAX }>;
 /// Labels in front of an apex.
 pub type Prefix = ArrayVec<u8, NAME_OCTETS_MAX>;
 
-impl Order {
+impl<K> Default for Order<K> {
+    fn default() -> Self {
+        Self { chunks: Box::default(), fronts: Box::default() }
+    }
+}
+
+impl<K: Borrow<[u8]> + Clone + Ord> Order<K> {
     /// Returns the greatest key that is not greater than `key`, else the greatest of all.
     pub fn at_or_before(&self, key: &[u8]) -> Option<&[u8]> {
-        let after = self.chunks.partition_point(|chunk| *chunk[0] <= *key);
-        let Some(chunk) = after.checked_sub(1).map(|index| &self.chunks[index]) else {
-            return self.chunks.last().and_then(|chunk| chunk.last()).map(|last| &**last);
+        let Some(index) = self.chunk_of(key) else {
+            return self.chunks.last().and_then(|chunk| chunk.last()).map(Borrow::borrow);
         };
-        let after = chunk.partition_point(|other| **other <= *key);
+        let chunk = &self.chunks[index];
+        let after = chunk.partition_point(|other| other.borrow() <= key);
         debug_assert!(after > 0);
-        Some(&chunk[after - 1])
+        Some(chunk[after - 1].borrow())
+    }
+
+    /// Returns the last chunk that does not begin behind `key`.
+    fn chunk_of(&self, key: &[u8]) -> Option<usize> {
+        let front = front_of(key);
+        let first = self.fronts.partition_point(|other| *other < front);
+        let alike = self.fronts[first..].partition_point(|other| *other == front);
+        let chunks = &self.chunks[first..first + alike];
+        let after = first + chunks.partition_point(|chunk| chunk[0].borrow() <= key);
+        after.checked_sub(1)
     }
 
     /// Whether there is no key.
@@ -74,18 +96,18 @@ impl Order {
     }
 
     /// Makes an order of keys that rise strictly.
-    fn from_sorted(keys: Vec<Key>) -> Self {
+    fn from_sorted(keys: Vec<K>) -> Self {
         debug_assert!(keys.is_sorted_by(|a, b| a < b));
-        let mut chunks = Vec::with_capacity(keys.len() / CHUNK_KEYS + 1);
+        let mut draft = Draft::default();
         let mut keys = keys.into_iter().peekable();
         while keys.peek().is_some() {
-            chunks.push(keys.by_ref().take(CHUNK_KEYS).collect());
+            draft.push(keys.by_ref().take(CHUNK_KEYS).collect());
         }
-        Self { chunks: chunks.into() }
+        draft.finish()
     }
 
     /// Returns the order with keys added (`true`) and removed (`false`).
-    pub fn with_changes(&self, changes: &BTreeMap<Key, bool>) -> Self {
+    pub fn with_changes(&self, changes: &BTreeMap<K, bool>) -> Self {
         if changes.is_empty() {
             return self.clone();
         }
@@ -93,15 +115,16 @@ impl Order {
             let keys = changes.iter().filter(|change| *change.1).map(|change| change.0.clone());
             return Self::from_sorted(keys.collect());
         }
-        let mut by_chunk: BTreeMap<usize, Vec<(&Key, bool)>> = BTreeMap::new();
+        let mut by_chunk: BTreeMap<usize, Vec<(&K, bool)>> = BTreeMap::new();
         for (key, is_added) in changes {
-            let after = self.chunks.partition_point(|chunk| chunk[0] <= *key);
-            by_chunk.entry(after.saturating_sub(1)).or_default().push((key, *is_added));
+            let index = self.chunk_of(key.borrow()).unwrap_or(0);
+            by_chunk.entry(index).or_default().push((key, *is_added));
         }
-        let mut chunks = Vec::with_capacity(self.chunks.len() + by_chunk.len());
-        for (index, chunk) in self.chunks.iter().enumerate() {
+        let mut draft = Draft::default();
+        for (index, (chunk, front)) in self.chunks.iter().zip(&self.fronts).enumerate() {
             let Some(changes) = by_chunk.get(&index) else {
-                chunks.push(chunk.clone());
+                draft.chunks.push(Arc::clone(chunk));
+                draft.fronts.push(*front);
                 continue;
             };
             let mut keys = chunk.to_vec();
@@ -113,9 +136,45 @@ impl Order {
                 }
             }
             // A chunk that has grown is cut; one that is empty goes.
-            chunks.extend(keys.chunks(CHUNK_KEYS * 2).map(Arc::from));
+            keys.chunks(CHUNK_KEYS * 2).for_each(|chunk| draft.push(Arc::from(chunk)));
         }
-        Self { chunks: chunks.into() }
+        draft.finish()
+    }
+}
+
+/// An order under construction.
+struct Draft<K> {
+    /// The chunks.
+    chunks: Vec<Arc<[K]>>,
+    /// What the first key of each begins with.
+    fronts: Vec<u64>,
+}
+
+impl<K> Default for Draft<K> {
+    fn default() -> Self {
+        Self { chunks: Vec::new(), fronts: Vec::new() }
+    }
+}
+
+impl<K: Borrow<[u8]>> Draft<K> {
+    /// Appends a chunk, which is not empty.
+    fn push(&mut self, chunk: Arc<[K]>) {
+        self.fronts.push(front_of(chunk[0].borrow()));
+        self.chunks.push(chunk);
+    }
+
+    /// Ends the order.
+    fn finish(self) -> Order<K> {
+        debug_assert!(self.fronts.is_sorted());
+        Order { chunks: self.chunks.into(), fronts: self.fronts.into() }
+    }
+}
+
+/// Returns the first eight octets of a key as a number that rises as the keys do.
+fn front_of(key: &[u8]) -> u64 {
+    match key.first_chunk::<8>() {
+        Some(front) => u64::from_be_bytes(*front),
+        None => u64::from_be_bytes(tail_word(key).to_le_bytes()),
     }
 }
 
@@ -125,7 +184,7 @@ pub struct DenialBuilder {
     /// Keys of NSEC owners.
     nsec: Vec<Key>,
     /// Keys of NSEC3 owners.
-    nsec3: Vec<Key>,
+    nsec3: Vec<NameHash>,
 }
 
 impl DenialBuilder {
@@ -159,7 +218,7 @@ impl DenialBuilder {
 ///
 /// Occluded NSEC records deny nothing. NSEC3 records are children of the apex (RFC 5155 section 3); a
 /// DNAME at the apex, which may have one (RFC 6672 section 2.3), does not hide them.
-pub fn keys_of(node: &NodeView<'_>) -> (Option<Key>, Option<Key>) {
+pub fn keys_of(node: &NodeView<'_>) -> (Option<Key>, Option<NameHash>) {
     let nsec = node.rrset(RecordType::NSEC).filter(|_| !node.has(OCCLUDED));
     let nsec = nsec.map(|_| order_key(node.prefix())[..].into());
     let nsec3 = node.rrset(RecordType::NSEC3).and_then(|_| nsec3_key(node.prefix()));
@@ -222,14 +281,14 @@ pub fn key_prefix(key: &[u8]) -> Prefix {
 }
 
 /// Returns the hash that the owner of an NSEC3 record spells, if it is one (RFC 5155 section 3).
-pub fn nsec3_key(prefix: &[u8]) -> Option<Key> {
+pub fn nsec3_key(prefix: &[u8]) -> Option<NameHash> {
     let (len, label) = prefix.split_first()?;
     if usize::from(*len) != label.len() {
         return None;
     }
     // Of SHA-1 there are 20 octets (RFC 5155 section 5).
     let hash = BASE32HEX_NOPAD.decode(&label.to_ascii_uppercase()).ok()?;
-    (hash.len() == 20).then(|| hash.into())
+    hash.try_into().ok()
 }
 
 /// Returns the owner's labels in front of the apex for a hash of up to 39 octets.
@@ -247,8 +306,8 @@ pub fn nsec3_prefix(hash: &[u8]) -> Prefix {
 }
 
 /// Hashes a canonical wire name (RFC 5155 section 5).
-pub fn nsec3_hash(wire: &[u8], params: &Nsec3Params) -> [u8; 20] {
-    let mut hash: [u8; 20] =
+pub fn nsec3_hash(wire: &[u8], params: &Nsec3Params) -> NameHash {
+    let mut hash: NameHash =
         Sha1::new().chain_update(wire).chain_update(&params.salt).finalize().into();
     for _ in 0..params.iterations {
         hash = Sha1::new().chain_update(hash).chain_update(&params.salt).finalize().into();
@@ -296,7 +355,7 @@ mod tests {
     #[test]
     fn orders_change_as_a_set_does() {
         let key = |number: u32| -> Key { number.to_be_bytes().into() };
-        let mut order = Order::default();
+        let mut order = Order::<Key>::default();
         let mut expected = std::collections::BTreeSet::new();
         let mut random = 1_u32;
         for _ in 0..300 {

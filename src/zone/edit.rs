@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use super::denial::{Key, keys_of, params_of};
+use super::denial::{Key, NameHash, keys_of, params_of};
 use super::hash::HashSeed;
 use super::node::{
     CNAME, CUT, DNAME, HAS_CHILDREN, HAS_WILDCARD, NSEC3_ONLY, NodeView, OCCLUDED, write_node,
@@ -88,7 +88,7 @@ struct ZoneEdit<'z> {
     /// Owners that gain or lose an NSEC record.
     nsec: BTreeMap<Key, bool>,
     /// Owners that gain or lose an NSEC3 record.
-    nsec3: BTreeMap<Key, bool>,
+    nsec3: BTreeMap<NameHash, bool>,
     /// The path of the owner that changes.
     path: NamePath,
     /// Its RRsets.
@@ -263,7 +263,7 @@ impl<'z> ZoneEdit<'z> {
     /// Notes the keys that a node has in the orders of denial, as added or as removed.
     fn note_keys(
         nsec: &mut BTreeMap<Key, bool>,
-        nsec3: &mut BTreeMap<Key, bool>,
+        nsec3: &mut BTreeMap<NameHash, bool>,
         node: &NodeView<'_>,
         is_added: bool,
     ) {

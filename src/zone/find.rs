@@ -13,7 +13,7 @@ use super::Zone;
 use super::hash::extend_hash;
 use super::node::{CUT, DNAME, HAS_CHILDREN, HAS_WILDCARD, NSEC3_ONLY, NodeView, OCCLUDED};
 use super::path::NamePath;
-use crate::limits::LABEL_OCTETS_MAX;
+use crate::limits::{LABEL_OCTETS_MAX, NAME_LABELS_MAX};
 
 /// What a zone knows of a name.
 #[derive(Clone, Copy, Debug)]
@@ -92,6 +92,22 @@ impl Zone {
         }
         debug_assert!(false, "an occluded name has a cut or a DNAME above it");
         Found::Missing(self.apex_depth())
+    }
+
+    /// Looks up the node that has the canonical labels `prefix` in front of the apex.
+    pub fn node_of(&self, prefix: &[u8]) -> Option<NodeView<'_>> {
+        let mut starts = ArrayVec::<usize, NAME_LABELS_MAX>::new();
+        let mut at = 0;
+        while at < prefix.len() {
+            starts.try_push(at).ok()?;
+            at += usize::from(prefix[at]) + 1;
+        }
+        let mut hash = self.apex_hash;
+        for start in starts.into_iter().rev() {
+            let end = start + 1 + usize::from(prefix[start]);
+            hash = extend_hash(hash, prefix.get(start + 1..end)?);
+        }
+        self.table().find(hash, prefix)
     }
 
     /// Looks up the child of a node, whose name has the hash `hash`, by a label in any case.

@@ -42,6 +42,8 @@ pub struct Zone {
     apex: Name,
     /// Labels of the apex.
     apex_depth: u8,
+    /// Its hash.
+    apex_hash: u64,
     /// Begins every hash.
     seed: HashSeed,
     /// The nodes.
@@ -153,8 +155,8 @@ impl Zone {
             return Err(BuildError::SoaNotSingle { apex });
         }
         let (serial, negative) = (soa_serial(&soa), NegativeSoa::of(&soa));
-        let apex_depth = apex.label_count() as u8;
-        Ok(Self { apex, apex_depth, seed, table, totals, negative, serial, denial })
+        let (apex_depth, apex_hash) = (apex.label_count() as u8, hash);
+        Ok(Self { apex, apex_depth, apex_hash, seed, table, totals, negative, serial, denial })
     }
 
     /// Returns the apex.
@@ -214,8 +216,7 @@ impl Zone {
 
     /// Returns the apex's node.
     pub fn apex_node(&self) -> NodeView<'_> {
-        let hash = self.seed.name_hash(self.apex.as_wire());
-        self.table.find(hash, &[]).expect("assemble found the apex's SOA")
+        self.table.find(self.apex_hash, &[]).expect("assemble found the apex's SOA")
     }
 
     /// Returns one RRset.
