@@ -1,0 +1,176 @@
+//! Limits of what holds and moves records: the store, its engines, the exporter and the edge.
+
+use super::{LIVE_KEY_OCTETS_MAX, RRSET_RECORDS_MAX};
+
+// ---- store ----
+
+/// Commits that wait for the writer of the embedded engine. Past it a submitter waits.
+pub const KV_QUEUE_COMMITS_MAX: usize = 1_024;
+/// Puts, deletes and preconditions of one commit of the embedded engine. More: refused.
+pub const KV_COMMIT_OPERATIONS_MAX: u32 = 65_536;
+/// Octets of one commit of the embedded engine: it stands in memory twice. More: refused.
+pub const KV_COMMIT_OCTETS_MAX: u64 = 32 << 20;
+/// Octets after which a page of a range ends early.
+pub const KV_PAGE_OCTETS_MAX: usize = 4 << 20;
+/// Octets of page cache of the embedded engine. Past it redb evicts.
+pub const REDB_CACHE_OCTETS: usize = 128 << 20;
+/// Commits that share one transaction. More wait for the next: one group stays short.
+pub const REDB_GROUP_COMMITS_MAX: usize = 512;
+/// Octets of commits after which a group takes no further one.
+pub const REDB_GROUP_OCTETS_MAX: u64 = 1 << 20;
+/// Commits that the change log keeps. Older ones are dropped: a follower that slow must rescan.
+pub const REDB_LOG_COMMITS_MAX: u64 = 200_000;
+/// Octets that the change log keeps. Older commits are dropped.
+pub const REDB_LOG_OCTETS_MAX: u64 = 256 << 20;
+/// Commits dropped from the log in one transaction, so that none pays for many others.
+pub const REDB_LOG_DROP_MAX: u32 = 4_096;
+/// Commits that a follower reads from the log at once.
+pub const REDB_FEED_READ_COMMITS_MAX: usize = 1_024;
+/// Octets after which a follower reads no further commit at once.
+pub const REDB_FEED_READ_OCTETS_MAX: usize = 4 << 20;
+
+const _: () = assert!(REDB_LOG_DROP_MAX as usize >= REDB_GROUP_COMMITS_MAX, "the log must shrink");
+const _: () = assert!(REDB_LOG_OCTETS_MAX >= 2 * KV_COMMIT_OCTETS_MAX, "the log holds any commit");
+/// Operations of one batch. More: refused; an import takes any number.
+pub const BATCH_OPERATIONS_MAX: usize = 4_096;
+/// Attempts of a batch that other writers of its zones get ahead of. Then it is refused.
+pub const BATCH_ATTEMPTS_MAX: u32 = 64;
+/// Locks that the zones share, so that writers of one process queue up rather than collide.
+pub const ZONE_LOCKS: usize = 256;
+/// Apexes that a store remembers in order to guess which zone a batch is about. Past it: forgotten.
+pub const ZONE_HINTS_MAX: usize = 16_384;
+/// Records that one RRset may have unless the zone's settings say otherwise. More: refused.
+pub const RRSET_RECORDS_DEFAULT_MAX: u32 = 100;
+/// Name servers in a zone's settings. More: refused.
+pub const ZONE_NAMESERVERS_MAX: usize = 16;
+/// Octets of a zone's description. More: refused.
+pub const ZONE_DESCRIPTION_OCTETS_MAX: usize = 1_024;
+/// RRsets or zones of one page of a listing. A greater limit is lowered to it.
+pub const LISTING_ITEMS_MAX: u32 = 10_000;
+/// RRsets of one page of a zone that is read as a whole.
+pub const ZONE_PAGE_RRSETS: u32 = 8_192;
+/// RRsets that an import writes in one commit: more would hold up the commits of others.
+pub const IMPORT_CHUNK_RRSETS: usize = 4_096;
+/// Octets of RRsets that an import writes in one commit.
+pub const IMPORT_CHUNK_OCTETS: u64 = 512 << 10;
+/// Commits of one import that are on their way at once.
+pub const IMPORT_CHUNKS_IN_FLIGHT: usize = 4;
+/// Milliseconds for which an import may stand still. Then a sweep takes its rows for left over.
+pub const IMPORT_IDLE_MS_MAX: u64 = 600_000;
+/// Rows that a sweep deletes in one commit.
+pub const SWEEP_CHUNK_ROWS: u32 = 2_048;
+
+const _: () = assert!(RRSET_RECORDS_DEFAULT_MAX <= RRSET_RECORDS_MAX, "the default is allowed");
+const _: () = assert!(
+    BATCH_OPERATIONS_MAX * 4 < KV_COMMIT_OPERATIONS_MAX as usize,
+    "a batch fits one commit: a row or an object, its precondition, a generation"
+);
+/// Operations of one etcd transaction: etcd's default `--max-txn-ops`. More: refused.
+pub const ETCD_TXN_OPERATIONS_MAX: u32 = 128;
+/// Octets of one commit on etcd, below its default request limit of 1.5 MiB. More: refused.
+pub const ETCD_COMMIT_OCTETS_MAX: u64 = 1_400_000;
+/// Octets of the prefix of all keys in etcd. More: refused.
+pub const ETCD_PREFIX_OCTETS_MAX: usize = 128;
+/// Entries of one page from etcd, so that a reply stays small.
+pub const ETCD_PAGE_ENTRIES_MAX: u32 = 2_000;
+/// Octets of one reply of etcd. More: an error.
+pub const ETCD_REPLY_OCTETS_MAX: usize = 512 << 20;
+/// Commits of one process that are on their way to etcd. More wait.
+pub const ETCD_COMMITS_IN_FLIGHT_MAX: usize = 64;
+/// Milliseconds for which a request to etcd is repeated at other members. Then it fails.
+pub const ETCD_RETRY_MS_MAX: u64 = 20_000;
+/// Milliseconds after which a slot that nobody wrote is one of a process that is gone.
+pub const ETCD_SLOT_AGE_MS_MAX: u64 = 86_400_000;
+
+const _: () = assert!(
+    ETCD_COMMIT_OCTETS_MAX + ETCD_TXN_OPERATIONS_MAX as u64 * (ETCD_PREFIX_OCTETS_MAX as u64 + 32)
+        <= 3 << 19,
+    "a commit with its prefixes fits a request"
+);
+const _: () = assert!(ETCD_SLOT_AGE_MS_MAX > 100 * ETCD_RETRY_MS_MAX, "no live commit is swept");
+
+/// Milliseconds that one dial of a ticket's peer may take: some round trips around the world.
+pub const LINK_DIAL_MS: u64 = 1_500;
+/// Milliseconds between two dials of a peer that is away. A dial costs one packet.
+pub const LINK_REDIAL_MS: u64 = 250;
+/// Milliseconds without a packet after which a ticket's peer counts as away.
+pub const LINK_IDLE_MS: u32 = 700;
+/// Milliseconds between the packets that keep a link alive.
+pub const LINK_KEEP_ALIVE_MS: u64 = 200;
+const _: () = assert!(LINK_REDIAL_MS < 1_000, "a peer is found within a second");
+const _: () = assert!(LINK_KEEP_ALIVE_MS * 3 < LINK_IDLE_MS as u64, "two lost packets are no loss");
+
+/// Entries that may wait for the edge. Past it all are dropped and the replica is scanned.
+pub const MAILBOX_ENTRIES_MAX: u32 = 65_536;
+/// Contents asked for over one stream. They are in memory together until they are answered.
+pub const FETCH_GROUP_MAX: u32 = 8;
+/// Streams of contents that are open at once. More would only share the same line.
+pub const FETCH_STREAMS_MAX: u32 = 4;
+/// Milliseconds without an octet after which a stream of contents is given up.
+pub const FETCH_STALL_MS: u64 = 3_000;
+/// Neighbors outside the ticket that are remembered as sources. More are not asked.
+pub const FETCH_NEIGHBORS_MAX: u32 = 16;
+
+/// Milliseconds between two heartbeats of a feed.
+pub const BEAT_MS: u64 = 2_000;
+/// Milliseconds without a change after which the heartbeat names the last one. While changes come
+/// in they speak for themselves, and a heartbeat would hold them up.
+pub const BEAT_AFTER_CHANGE_MS: u64 = 200;
+/// Milliseconds between two looks at what is due in a feed.
+pub const EXPORT_TICK_MS: u64 = 100;
+/// Commits that wait for the exporter, and are written together. More wait in the store.
+pub const EXPORT_COMMITS_MAX: usize = 256;
+/// Milliseconds until an export that failed begins anew, at first and at most.
+pub const EXPORT_RETRY_MS_MIN: u64 = 100;
+/// See [`EXPORT_RETRY_MS_MIN`].
+pub const EXPORT_RETRY_MS_MAX: u64 = 5_000;
+/// Zones that are read as a whole at a time: reading takes a core.
+pub const BUILDS_MAX: u32 = 2;
+/// Milliseconds between two tries to write while the clock lags behind the last entry, at first.
+pub const CLOCK_RETRY_MS_MIN: u64 = 1;
+/// Milliseconds between two tries to write while the clock lags behind the last entry, at most.
+pub const CLOCK_RETRY_MS_MAX: u64 = 500;
+/// Live entries of a zone at which they are folded into a pack.
+pub const LIVE_ENTRIES_FOLD: u32 = 4_096;
+/// Seconds after which live entries are folded into a pack, however few.
+pub const LIVE_AGE_S_MAX: u64 = 60;
+/// Delta packs of a zone at which it gets a new base.
+pub const DELTA_PACKS_MAX: u32 = 32;
+/// Octets of delta packs that are no reason for a new base, however small the zone.
+pub const DELTA_OCTETS_MIN: u64 = 64 << 10;
+/// Seconds that a pack which no manifest names any more is kept for edges that are fetching it.
+pub const PACK_RETIRED_S: u64 = 60;
+
+/// Events that wait for a slow subscriber of a client; it is told how many more it lost.
+pub const CLIENT_EVENTS_MAX: usize = 4_096;
+/// Milliseconds without contact after which an edge is stale.
+pub const STALE_AFTER_MS: u64 = 300_000;
+/// Milliseconds between two looks of an edge at its connection.
+pub const LISTENER_TICK_MS: u64 = 50;
+/// Milliseconds that the document engine may take to join or leave a namespace.
+pub const DOCS_CALL_MS_MAX: u64 = 2_000;
+/// Contents that are fetched at a time. They are in memory together.
+pub const FETCHES_MAX: usize = 32;
+/// Changes that are applied at once by the task that listens; more take a thread of their own.
+pub const INLINE_CHANGES_MAX: usize = 256;
+/// Milliseconds without any entry, though the feed has a heartbeat, after which an edge joins anew.
+pub const SILENCE_MS_MAX: u64 = 6_500;
+const _: () = assert!(SILENCE_MS_MAX > 3 * BEAT_MS, "two heartbeats may be lost");
+/// Milliseconds until an edge joins anew, at first and at most.
+pub const REJOIN_MS_MIN: u64 = 200;
+/// See [`REJOIN_MS_MIN`].
+pub const REJOIN_MS_MAX: u64 = 5_000;
+/// Milliseconds until a failed reconciliation is tried again, at first and at most.
+pub const SYNC_RETRY_MS_MIN: u64 = 200;
+/// See [`SYNC_RETRY_MS_MIN`].
+pub const SYNC_RETRY_MS_MAX: u64 = 5_000;
+/// Milliseconds between two reconciliations with all peers, and half as many more at random.
+pub const RECONCILE_MS: u64 = 30_000;
+/// Milliseconds for which one file of an edge's journal is written before the other is. By then
+/// the document store has long written the entries out.
+pub const JOURNAL_TURN_MS: u64 = 3_000;
+/// Octets of a journal's file after which the other is written.
+pub const JOURNAL_OCTETS_MAX: u64 = 64 << 20;
+/// Octets of a key that a journal takes back. A longer one ends the reading.
+pub const JOURNAL_ENTRY_OCTETS_MAX: usize = 16 << 10;
+const _: () = assert!(JOURNAL_ENTRY_OCTETS_MAX > LIVE_KEY_OCTETS_MAX, "a live key fits");
