@@ -18,8 +18,8 @@ use crate::record::serial::is_newer;
 use crate::wire::query::{
     CLASS_ANY, CLASS_CHAOS, CLASS_IN, Header, Malformed, Question, Rest, read_ixfr_serial,
 };
-use crate::wire::reply::{OptReply, Reply};
-use crate::wire::{FLAG_AA, FLAG_TC, rcode};
+use crate::wire::reply::{OptReply, Reply, explain};
+use crate::wire::{FLAG_AA, FLAG_TC, ede, rcode};
 use crate::zone::Zone;
 use crate::zone::path::NamePath;
 use crate::zone::prepare::HEADER_LEN;
@@ -265,6 +265,16 @@ impl<'q> Asked<'q> {
         self.verdict(rcode, 0)
     }
 
+    /// Writes a reply without records that says why, to who has EDNS (RFC 8914).
+    #[cold]
+    fn refuse(&self, reply: &mut Vec<u8>, rcode: u16, info_code: u16) -> Verdict {
+        let verdict = self.reply(reply, rcode);
+        if let Some(opt) = &self.opt {
+            explain(reply, opt, info_code);
+        }
+        verdict
+    }
+
     /// Replies to what is no query with one question.
     #[cold]
     fn refuse_to_read(
@@ -305,14 +315,16 @@ impl<'q> Asked<'q> {
                 return self.answer_any_class(responder, catalog, &question, path, reply);
             }
             CLASS_CHAOS => return self.answer_chaos(responder, question, reply),
-            _ => return self.reply(reply, rcode::REFUSED),
+            _ => return self.refuse(reply, rcode::REFUSED, ede::NOT_SUPPORTED),
         }
         let place = answer::locate(catalog, path, question.qtype);
         if is_transfer(question.qtype) {
             let zone = place.filter(|place| place.is_apex(path)).map(|place| place.zone());
             return self.answer_transfer(zone, question, reply);
         }
-        let Some(place) = place else { return self.reply(reply, rcode::REFUSED) };
+        let Some(place) = place else {
+            return self.refuse(reply, rcode::REFUSED, ede::NOT_AUTHORITATIVE);
+        };
         let opt = self.opt.as_ref();
         let room = self.limit - opt.map_or(0, OptReply::octets_len);
         let is_dnssec_ok = opt.is_some_and(|opt| opt.is_dnssec_ok);
@@ -360,7 +372,8 @@ impl<'q> Asked<'q> {
             // RFC 5936 section 2.2.1: the name must be the apex of a zone of ours. Section 4.2: by
             // UDP there is no AXFR, whatever the name.
             let has_sense = is_ixfr || self.transport == Transport::Tcp;
-            return self.reply(reply, if has_sense { rcode::NOTAUTH } else { rcode::REFUSED });
+            let rcode = if has_sense { rcode::NOTAUTH } else { rcode::REFUSED };
+            return self.refuse(reply, rcode, ede::NOT_AUTHORITATIVE);
         };
         if is_ixfr && read_ixfr_serial(self.query, &self.header, question.end()).is_err() {
             return self.reply(reply, rcode::FORMERR);
@@ -375,7 +388,7 @@ impl<'q> Asked<'q> {
                 return self.verdict(rcode::NOERROR, FLAG_AA);
             }
         }
-        self.reply(reply, rcode::REFUSED)
+        self.refuse(reply, rcode::REFUSED, ede::PROHIBITED)
     }
 
     /// Answers a question of class CH (RFC 4892).
@@ -390,7 +403,9 @@ impl<'q> Asked<'q> {
             .chaos_text(question.qname)
             .filter(|_| matches!(question.qtype, RecordType::TXT | RecordType::ANY))
             .map(|text| &text.as_bytes()[..text.len().min(IDENTITY_OCTETS_MAX)]);
-        let Some(text) = text else { return self.reply(reply, rcode::REFUSED) };
+        let Some(text) = text else {
+            return self.refuse(reply, rcode::REFUSED, ede::NOT_SUPPORTED);
+        };
         let mut message = Reply::new(reply, self.front(), MESSAGE_OCTETS_MAX);
         message.push_text(CLASS_CHAOS, text);
         message.finish(&self.header, FLAG_AA, rcode::NOERROR, self.opt.as_ref());

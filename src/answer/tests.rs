@@ -350,6 +350,42 @@ fn an_answer_of_class_any_is_not_authoritative() {
 }
 
 #[test]
+fn who_is_refused_learns_why_if_it_has_edns() {
+    let catalog = catalog(EXAMPLE);
+    let opt = &b"\0\0\x29\x04\xd0\0\0\0\0\0\0"[..];
+    let class = |class: u8| {
+        let mut packet = query("www.example.com.", "A", Some(opt));
+        let class_at = packet.len() - opt.len() - 1;
+        packet[class_at] = class;
+        packet
+    };
+    for (packet, info_code) in [
+        (query("test.", "A", Some(opt)), 20),
+        (query("test.", "AXFR", Some(opt)), 20),
+        (query("example.com.", "AXFR", Some(opt)), 18),
+        (class(3), 21),
+        (class(4), 21),
+    ] {
+        let (_, reply) = ask(&catalog, &packet);
+        let edns = Message::from_vec(&reply).expect("hickory reads it").edns;
+        assert_eq!(edns.map(|edns| edns.options().as_ref().len()), Some(1));
+        assert!(reply.ends_with(&[0, 15, 0, 2, 0, info_code]), "{}", packet.escape_ascii());
+    }
+    let (_, reply) = ask(&catalog, &query("test.", "A", None));
+    assert!(Message::from_vec(&reply).expect("hickory reads it").edns.is_none());
+    // The longest question beside the longest identity has no room for it.
+    let identity = Some("i".repeat(2_000));
+    let responder = Responder::new(ResponderConfig { version: None, identity });
+    let label = "a".repeat(63);
+    let nsid = &b"\0\0\x29\0\0\0\0\0\0\0\x04\0\x03\0\0"[..];
+    let packet = query(&format!("{label}.{label}.{label}.{}.", "a".repeat(61)), "A", Some(nsid));
+    let (mut reply, peer) = (Vec::new(), Peer { transport: Transport::Udp });
+    responder.respond(&catalog, &packet, peer, &mut reply);
+    let edns = Message::from_vec(&reply).expect("hickory reads it").edns.expect("an OPT record");
+    assert_eq!((reply.len() <= 512, edns.options().as_ref().len()), (true, 1));
+}
+
+#[test]
 fn queries_that_are_none_get_the_right_rcode_or_silence() {
     let catalog = catalog(EXAMPLE);
     let good = query("www.example.com.", "A", None);

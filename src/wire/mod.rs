@@ -28,6 +28,16 @@ pub mod rcode {
     pub const BADVERS: u16 = 16;
 }
 
+/// Extended DNS errors (RFC 8914 section 4): why a query was refused.
+pub mod ede {
+    /// The asker may not have this.
+    pub const PROHIBITED: u16 = 18;
+    /// There is no zone of ours that the name is in.
+    pub const NOT_AUTHORITATIVE: u16 = 20;
+    /// The class, or what is asked for in it, is not served at all.
+    pub const NOT_SUPPORTED: u16 = 21;
+}
+
 /// The AA bit.
 pub const FLAG_AA: u16 = 0x0400;
 /// The TC bit.

@@ -14,6 +14,7 @@ use hickory_proto::serialize::binary::BinEncoder;
 
 use super::compress::POINTER_MAX;
 use super::query::{Header, OPTION_NSID};
+use crate::limits::UDP_PLAIN_OCTETS_MAX;
 use crate::record::RecordType;
 use crate::zone::node::EntryView;
 use crate::zone::prepare::{
@@ -450,8 +451,24 @@ impl OptReply<'_> {
     }
 }
 
+/// Appends an extended DNS error (RFC 8914) to a finished reply without records that ends with `opt`.
+///
+/// Only where it keeps within what any UDP reply may have: it is a help to read, never needed.
+pub fn explain(out: &mut Vec<u8>, opt: &OptReply<'_>, info_code: u16) {
+    let option = [OPTION_EDE, 2, info_code].map(u16::to_be_bytes);
+    let rdata_len_at = out.len() - opt.octets_len() + usize::from(OPT_LEN) - 2;
+    if out.len() + option.as_flattened().len() > UDP_PLAIN_OCTETS_MAX {
+        return;
+    }
+    out.extend_from_slice(option.as_flattened());
+    let rdata_len = (out.len() - rdata_len_at - 2) as u16;
+    out[rdata_len_at..rdata_len_at + 2].copy_from_slice(&rdata_len.to_be_bytes());
+}
+
 /// The type of OPT records (RFC 6891 section 6.1.2).
 const OPT_TYPE: u64 = 41;
+/// The extended DNS error option (RFC 8914 section 2).
+const OPTION_EDE: u16 = 15;
 /// Octets of an OPT record without options.
 const OPT_LEN: u16 = 11;
 /// Names behind the question that later ones are compared with.
