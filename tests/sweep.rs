@@ -116,6 +116,33 @@ fn every_opcode_and_class_gets_an_answer() {
 }
 
 #[test]
+fn every_type_and_every_class_gets_an_answer_with_every_opcode() {
+    let catalog = catalog(Vec::new());
+    let (responder, mut reply) = (Responder::default(), Vec::new());
+    let mut packet = query("www.example.", 0, b"");
+    let type_at = packet.len() - 4;
+    for opcode in 0..16_u8 {
+        packet[2] = opcode << 3;
+        for number in 0..=u16::MAX {
+            // An odd factor: every type comes once, and so does every class.
+            let (qtype, class) = (number, number.wrapping_mul(40_503).wrapping_add(1));
+            packet[type_at..type_at + 2].copy_from_slice(&qtype.to_be_bytes());
+            packet[type_at + 2..].copy_from_slice(&class.to_be_bytes());
+            let peer = Peer { transport: Transport::Udp };
+            let verdict = responder.respond(&catalog, &packet, peer, &mut reply);
+            let Verdict::Reply(facts) = verdict else { panic!("{opcode} {qtype} {class}") };
+            assert_eq!((&reply[..2], reply[2] & 0xf8), (&packet[..2], 0x80 | opcode << 3));
+            assert_eq!(reply[12..packet.len()], packet[12..], "{opcode} {qtype} {class}");
+            if opcode != 0 {
+                assert_eq!((facts.rcode, reply.len()), (rcode::NOTIMP, packet.len()));
+            } else if !matches!(class, 1 | 255) {
+                assert_eq!((facts.rcode, reply.len()), (rcode::REFUSED, packet.len()), "{class}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_response_is_never_answered() {
     let catalog = catalog(Vec::new());
     for flags in 0..=0x7f_u8 {
