@@ -186,6 +186,8 @@ pub const REPLY_OCTETS_CAPACITY: usize = 2 * MESSAGE_OCTETS_MAX + 1_024;
 pub const IDENTITY_OCTETS_MAX: usize = UDP_PLAIN_OCTETS_MAX - (12 + NAME_OCTETS_MAX + 4) - (11 + 4);
 /// CNAME and DNAME records that one answer follows. A longer chain is answered so far and ends there.
 pub const ALIAS_CHAIN_MAX: usize = 16;
+/// Hosts whose addresses a full answer adds. Those of further ones are left out, as they may be.
+pub const ADDITIONAL_NAMES_MAX: usize = 32;
 /// Name servers of a referral whose addresses are looked up. More would only fill the message.
 pub const REFERRAL_GLUE_NAMES_MAX: usize = 256;
 

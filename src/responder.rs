@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use crate::answer;
+use crate::answer::Wants;
 use crate::answer::transfer::Transfer;
 use crate::answer::warm::Names;
 use crate::catalog::Catalog;
@@ -15,10 +16,11 @@ use crate::limits::{
 };
 use crate::record::RecordType;
 use crate::record::serial::is_newer;
+use crate::wire::opt::{OptReply, explain};
 use crate::wire::query::{
     CLASS_ANY, CLASS_CHAOS, CLASS_IN, Header, Malformed, Question, Rest, read_ixfr_serial,
 };
-use crate::wire::reply::{OptReply, Reply, explain};
+use crate::wire::reply::Reply;
 use crate::wire::{FLAG_AA, FLAG_TC, ede, rcode};
 use crate::zone::Zone;
 use crate::zone::path::NamePath;
@@ -47,6 +49,13 @@ pub struct ResponderConfig {
     pub version: Option<String>,
     /// The answer to `id.server` and `hostname.bind CH TXT`, and the NSID (RFC 4892, RFC 5001).
     pub identity: Option<String>,
+    /// Whether the records of an RRset of several take turns in being the first, by the query's ID.
+    ///
+    /// The order means nothing (RFC 2181 section 5), but many clients take the first address.
+    pub has_rotation: bool,
+    /// Whether an answer also tells the zone's NS records and the addresses of the hosts that it
+    /// names, as RFC 1034 section 4.3.2 has it, where they fit.
+    pub has_full_replies: bool,
 }
 
 /// Answers queries.
@@ -329,14 +338,21 @@ impl<'q> Asked<'q> {
         let room = self.limit - opt.map_or(0, OptReply::octets_len);
         let is_dnssec_ok = opt.is_some_and(|opt| opt.is_dnssec_ok);
         let mut message = Reply::new(reply, self.front(), room);
+        let config = &responder.config;
+        let is_plain = !config.has_rotation && !config.has_full_replies;
         // Most answers are one RRset as it was prepared.
-        if let Some(entry) = place.whole_answer(question.qtype, is_dnssec_ok)
+        if is_plain
+            && let Some(entry) = place.whole_answer(question.qtype, is_dnssec_ok)
             && message.push_prepared(&entry)
         {
             message.finish(&self.header, FLAG_AA, rcode::NOERROR, opt);
             return self.verdict(rcode::NOERROR, FLAG_AA);
         }
-        let outcome = answer::answer(catalog, place, question, path, is_dnssec_ok, &mut message);
+        if config.has_rotation {
+            message.turn_rrsets(self.header.id);
+        }
+        let wants = Wants { is_dnssec_ok, is_full: config.has_full_replies };
+        let outcome = answer::answer(catalog, place, question, path, wants, &mut message);
         message.finish(&self.header, outcome.flags, outcome.rcode, opt);
         self.verdict(outcome.rcode, outcome.flags)
     }

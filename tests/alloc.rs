@@ -215,7 +215,11 @@ fn respond_allocates_nothing_in_the_steady_state() {
     ];
     let catalog = Catalog::new(SEED).with_changes(zones);
     let identity = Some("edge-1.example".to_owned());
-    let responder = Responder::new(ResponderConfig { version: identity.clone(), identity });
+    let responder = Responder::new(ResponderConfig {
+        version: identity.clone(),
+        identity,
+        ..ResponderConfig::default()
+    });
     let mut all = Vec::new();
     for apex in ["plain.example.", "nsec.example.", "nsec3.example.", "unknown.example."] {
         for (qname, qtype) in QUESTIONS {

@@ -331,7 +331,7 @@ fn counts_that_lie_are_malformed_and_cost_nothing() {
 fn a_long_identity_leaves_room_for_the_longest_question() {
     let catalog = catalog(Vec::new());
     let identity = Some("i".repeat(2_000));
-    let responder = Responder::new(ResponderConfig { version: None, identity });
+    let responder = Responder::new(ResponderConfig { identity, ..ResponderConfig::default() });
     let label = "a".repeat(63);
     let qname = format!("{label}.{label}.{label}.{}.example.", "a".repeat(53));
     let packet = query(&qname, 1, b"\0\0\x29\0\0\0\0\0\0\0\x04\0\x03\0\0");

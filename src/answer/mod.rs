@@ -8,6 +8,7 @@
 //! not fit sets TC.
 //! **Not here:** header and EDNS (`responder`), the layout of records (`wire::reply`).
 
+mod additional;
 mod dnssec;
 #[cfg(any(test, feature = "oracle"))]
 pub mod oracle;
@@ -20,7 +21,7 @@ use dnssec::{PROOFS_MAX, Proof};
 use arrayvec::ArrayVec;
 
 use crate::catalog::Catalog;
-use crate::limits::{ALIAS_CHAIN_MAX, NAME_OCTETS_MAX};
+use crate::limits::{ADDITIONAL_NAMES_MAX, ALIAS_CHAIN_MAX, NAME_OCTETS_MAX};
 use crate::record::RecordType;
 use crate::wire::query::Question;
 use crate::wire::reply::{Full, Owner, Reply, Section};
@@ -46,6 +47,15 @@ pub struct Place<'c> {
     zone: &'c Zone,
     /// What it knows of the name.
     found: Found<'c>,
+}
+
+/// What an answer is to hold beside what was asked.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Wants {
+    /// DNSSEC records (RFC 3225).
+    pub is_dnssec_ok: bool,
+    /// The zone's NS records and the addresses of named hosts (RFC 1034 section 4.3.2).
+    pub is_full: bool,
 }
 
 /// Finds the zone and node of a question of class IN; `None` if no zone is ours.
@@ -85,14 +95,16 @@ pub fn answer(
     place: Place<'_>,
     question: &Question<'_>,
     path: &NamePath,
-    is_dnssec_ok: bool,
+    wants: Wants,
     message: &mut Reply<'_>,
 ) -> Outcome {
     let (mut alias, mut other) = (NamePath::new(), NamePath::new());
     let mut walk = Walk {
         question,
         path,
-        is_dnssec_ok,
+        is_dnssec_ok: wants.is_dnssec_ok,
+        last: None,
+        hosts: ArrayVec::new(),
         other: &mut other,
         message,
         flags: FLAG_AA,
@@ -101,6 +113,9 @@ pub fn answer(
     };
     let rcode = walk.run(catalog, place, &mut alias);
     walk.push_proofs();
+    if wants.is_full {
+        walk.push_additional(catalog);
+    }
     Outcome { rcode, flags: walk.flags }
 }
 
@@ -123,6 +138,10 @@ struct Walk<'w, 'r, 'c> {
     path: &'w NamePath,
     /// Whether DNSSEC records are wanted.
     is_dnssec_ok: bool,
+    /// The RRset that the answer ends with, its owner and its zone.
+    last: Option<(&'c Zone, NodeView<'c>, EntryView<'c>)>,
+    /// The hosts whose addresses stand in the additional section of a full answer, by their hash.
+    hosts: ArrayVec<u64, ADDITIONAL_NAMES_MAX>,
     /// For names that are looked up beside.
     other: &'w mut NamePath,
     /// The reply.
@@ -232,6 +251,7 @@ impl<'c> Walk<'_, '_, 'c> {
             if !is_there(&entry) {
                 self.push(Section::Answer, &entry, owner, self.is_dnssec_ok);
             }
+            self.last = Some((zone, *node, entry));
         } else if qtype == RecordType::RRSIG && node.entries().any(|entry| !entry.sigs.is_empty()) {
             let with_sigs = self.is_dnssec_ok;
             for entry in node.entries().filter(|entry| !(with_sigs && is_there(entry))) {

@@ -14,7 +14,7 @@ use crate::zone::{HashSeed, build};
 const SEED: HashSeed = HashSeed(1);
 
 /// Reads zones from lines `owner TYPE rdata`; an SOA line begins a zone.
-fn catalog(text: &str) -> Catalog {
+pub(super) fn catalog(text: &str) -> Catalog {
     let mut zones: Vec<(Name, Vec<Rrset>)> = Vec::new();
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let mut words = line.splitn(3, ' ');
@@ -41,7 +41,7 @@ fn catalog(text: &str) -> Catalog {
 }
 
 /// Makes a query; `tail` is what follows the question, one record.
-fn query(qname: &str, qtype: &str, tail: Option<&[u8]>) -> Vec<u8> {
+pub(super) fn query(qname: &str, qtype: &str, tail: Option<&[u8]>) -> Vec<u8> {
     let qtype: RecordType = qtype.parse().expect(qtype);
     let mut packet = vec![0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, u8::from(tail.is_some())];
     crate::name::parse_labels(qname.as_bytes(), &mut packet).expect(qname);
@@ -59,8 +59,16 @@ fn ask(catalog: &Catalog, packet: &[u8]) -> (Verdict, Vec<u8>) {
     (responder.respond(catalog, packet, peer, &mut reply), reply)
 }
 
+/// Sends a query over UDP to a responder with this configuration and returns the reply.
+pub(super) fn answer_with(config: ResponderConfig, catalog: &Catalog, packet: &[u8]) -> Vec<u8> {
+    let mut reply = Vec::new();
+    let peer = Peer { transport: Transport::Udp };
+    let _ = Responder::new(config).respond(catalog, packet, peer, &mut reply);
+    reply
+}
+
 /// Summarizes a reply: rcode, flags, then each section's records.
-fn summary(reply: &[u8]) -> String {
+pub(super) fn summary(reply: &[u8]) -> String {
     let message = Message::from_vec(reply).expect("hickory reads the reply");
     assert_eq!(reply[..2], [0x12, 0x34]);
     let mut text = format!("{:?}", message.metadata.response_code).to_uppercase();
@@ -375,7 +383,7 @@ fn who_is_refused_learns_why_if_it_has_edns() {
     assert!(Message::from_vec(&reply).expect("hickory reads it").edns.is_none());
     // The longest question beside the longest identity has no room for it.
     let identity = Some("i".repeat(2_000));
-    let responder = Responder::new(ResponderConfig { version: None, identity });
+    let responder = Responder::new(ResponderConfig { identity, ..ResponderConfig::default() });
     let label = "a".repeat(63);
     let nsid = &b"\0\0\x29\0\0\0\0\0\0\0\x04\0\x03\0\0"[..];
     let packet = query(&format!("{label}.{label}.{label}.{}.", "a".repeat(61)), "A", Some(nsid));

@@ -107,6 +107,14 @@ pub struct Flags {
     #[arg(long, env = "ASPEN_VERSION_TXT", value_name = "TEXT", value_parser = parse_short_text)]
     pub version_txt: Option<String>,
 
+    /// Lets each record of an RRset be the first of an answer in its turn.
+    #[arg(long, env = "ASPEN_ROTATE")]
+    pub rotate: bool,
+
+    /// Adds the zone's NS records, and addresses of the hosts that an answer names.
+    #[arg(long, env = "ASPEN_FULL_REPLIES")]
+    pub full_replies: bool,
+
     /// What to log to stderr: error, warn, info, debug, trace, or tracing directives.
     #[arg(
         long,
@@ -405,95 +413,4 @@ Examples:
 Every flag is also an environment variable: --dns-listen is ASPEN_DNS_LISTEN (lists with commas).";
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn flags(arguments: &str) -> Result<Flags, clap::Error> {
-        let arguments = std::iter::once("aspen-node").chain(arguments.split_whitespace());
-        parse_flags(arguments.map(Into::into))
-    }
-
-    fn plan(arguments: &str) -> Result<Plan, PlanError> {
-        Plan::from_flags(&flags(arguments).expect(arguments))
-    }
-
-    #[test]
-    fn without_arguments_it_is_a_whole_node_on_loopback() {
-        let flags = flags("").unwrap();
-        assert_eq!(flags.dns_addresses(), ["127.0.0.1:5300".parse().unwrap()]);
-        assert_eq!(flags.api_address(), ApiListen::On("127.0.0.1:8053".parse().unwrap()));
-        assert_eq!(flags.data_dir, PathBuf::from("./aspen-data"));
-        assert_eq!(flags.relay, Relay(RelayChoice::Off));
-        assert_eq!(Plan::from_flags(&flags), Ok(Plan::All(StoreChoice::Redb)));
-    }
-
-    #[test]
-    fn this_machine_may_transfer_zones_unless_others_are_named() {
-        let networks = |arguments| flags(arguments).unwrap().allow_transfer.0;
-        let parsed = |texts: &[&str]| -> Vec<IpNet> {
-            texts.iter().map(|text| text.parse().unwrap()).collect()
-        };
-        assert_eq!(networks(""), parsed(&["127.0.0.0/8", "::1/128"]));
-        assert_eq!(networks("--allow-transfer off"), parsed(&[]));
-        let named = networks("--allow-transfer 192.0.2.1,2001:db8::/32");
-        assert_eq!(named, parsed(&["192.0.2.1/32", "2001:db8::/32"]));
-    }
-
-    #[test]
-    fn threads_are_kept_on_cpus_in_the_order_given() {
-        let flags = flags("--udp-workers 2 --udp-cpus 3,1 --udp-steering cpu").unwrap();
-        assert_eq!(flags.udp_cpus, [3, 1]);
-        assert_eq!(flags.udp_steering, Steering::Cpu);
-    }
-
-    #[test]
-    fn zone_files_alone_need_no_store() {
-        assert_eq!(plan("--zone-dir d"), Ok(Plan::Static));
-        assert_eq!(plan("--zone-file a --zone-file b --data-dir d"), Ok(Plan::Static));
-        assert_eq!(plan("--zone-dir d --role all"), Ok(Plan::All(StoreChoice::Redb)));
-        let etcd = StoreChoice::Etcd(vec!["http://192.0.2.1:2379".to_owned()]);
-        assert_eq!(plan("--zone-dir d --store etcd=http://192.0.2.1:2379"), Ok(Plan::All(etcd)));
-    }
-
-    #[test]
-    fn combinations_without_meaning_are_refused() {
-        let address = "192.0.2.1:53".parse().unwrap();
-        for (arguments, error) in [
-            ("--role edge", PlanError::EdgeWithoutTicket),
-            ("--dns-listen 192.0.2.1:53,192.0.2.1:53", PlanError::AddressTwice { address }),
-        ] {
-            assert_eq!(plan(arguments), Err(error), "{arguments}");
-        }
-    }
-
-    #[test]
-    fn a_bad_value_is_one_line_that_names_the_flag() {
-        for (arguments, line) in [
-            ("--udp-workers 0", "--udp-workers \"0\": not a number from 1 to 256"),
-            ("--udp-cpus 0,1024", "--udp-cpus \"1024\": not a CPU's number, from 0 to 1023"),
-            ("--udp-steering x", "--udp-steering \"x\": not one of hash, cpu"),
-            ("--api-listen x", "--api-listen \"x\": neither IP:PORT nor \"off\""),
-            ("--role x", "--role \"x\": not one of all, authority, edge"),
-            (
-                "--store etcd=",
-                "--store \"etcd=\": neither \"redb\" nor \"etcd=URL[,URL…]\" with http:// or https:// URLs",
-            ),
-            (
-                "--relay ftp://x",
-                "--relay \"ftp://x\": neither \"off\", \"default\" nor the URL of a relay",
-            ),
-            (
-                "--allow-transfer 192.0.2.0/33",
-                "--allow-transfer \"192.0.2.0/33\": neither \"off\" nor networks like 192.0.2.0/24,2001:db8::/32",
-            ),
-            ("--dns-listen 53", "--dns-listen \"53\": invalid socket address syntax"),
-        ] {
-            let error = flags(arguments).expect_err(arguments);
-            assert_eq!(one_line(&error).as_deref(), Some(line), "{arguments}");
-        }
-        let error = flags("--ticket nonsense").expect_err("a bad ticket");
-        let line = one_line(&error).expect("one line");
-        assert!(line.starts_with("--ticket \"nonsense\": ") && !line.contains('\n'), "{line}");
-        assert_eq!(one_line(&flags("--nonsense").expect_err("an unknown flag")), None);
-    }
-}
+mod tests;

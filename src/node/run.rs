@@ -433,8 +433,12 @@ fn load_static(flags: &Flags, seed: HashSeed) -> Result<(ZoneFiles, Refreshed), 
 
 /// Binds the DNS addresses.
 fn bind_dns(flags: &Flags, reader: Reader) -> Result<DnsProtocolServer, RunError> {
-    let config =
-        ResponderConfig { version: flags.version_txt.clone(), identity: flags.nsid.clone() };
+    let config = ResponderConfig {
+        version: flags.version_txt.clone(),
+        identity: flags.nsid.clone(),
+        has_rotation: flags.rotate,
+        has_full_replies: flags.full_replies,
+    };
     let mut builder = DnsProtocolServer::builder(reader)
         .responder(Arc::new(Responder::new(config)))
         .transfers(TransferPolicy::new(flags.allow_transfer.0.as_slice()));

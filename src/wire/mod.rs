@@ -3,6 +3,7 @@
 //! RFC 1035 section 4, RFC 6891.
 
 mod compress;
+pub mod opt;
 pub mod query;
 pub mod reply;
 

@@ -1,6 +1,6 @@
 //! Writes a reply into the worker's own buffer.
 //!
-//! Header, question and EDNS options go through hickory-proto's `BinEncoder`; RRsets were laid out
+//! Header and question go through hickory-proto's `BinEncoder` (as do EDNS options); RRsets were laid out
 //! when the zone was built and are copied in, their compression pointers moved where the question
 //! is another than the RRset's owner.
 //! RFC 1035 section 4.1, RFC 2181 section 9 (truncation), RFC 6891 section 6.1.
@@ -13,12 +13,12 @@ use arrayvec::ArrayVec;
 use hickory_proto::serialize::binary::BinEncoder;
 
 use super::compress::POINTER_MAX;
-use super::query::{Header, OPTION_NSID};
-use crate::limits::UDP_PLAIN_OCTETS_MAX;
+use super::opt::OptReply;
+use super::query::Header;
 use crate::record::RecordType;
 use crate::zone::node::EntryView;
 use crate::zone::prepare::{
-    ExpandedName, HEADER_LEN, POINTER, RECORD_HEAD_LEN, expand_name, name_layout,
+    ExpandedName, HEADER_LEN, POINTER, PreparedRecord, RECORD_HEAD_LEN, expand_name, name_layout,
     records as records_of,
 };
 
@@ -79,6 +79,8 @@ pub struct Reply<'r> {
     question_end: usize,
     /// Where names stand that others may point to, besides the question's.
     pub(super) names: ArrayVec<u16, NAMES_MAX>,
+    /// By how many records an RRset of the answer section begins later than it was prepared.
+    turn: u16,
 }
 
 impl<'r> Reply<'r> {
@@ -92,12 +94,17 @@ impl<'r> Reply<'r> {
         // The header is written over by `finish`. The encoder's own limit is a message's.
         let _ = BinEncoder::new(out).emit_vec(front);
         let question_end = out.len();
-        Self { out, limit, counts: [0; 3], question_end, names: ArrayVec::new() }
+        Self { out, limit, counts: [0; 3], question_end, names: ArrayVec::new(), turn: 0 }
     }
 
     /// Whether no record is written.
     pub fn is_empty(&self) -> bool {
         self.counts == [0; 3]
+    }
+
+    /// Has the RRsets of the answer section begin with another record each time `turn` is another.
+    pub fn turn_rrsets(&mut self, turn: u16) {
+        self.turn = turn;
     }
 
     /// Returns how many octets are written.
@@ -124,7 +131,12 @@ impl<'r> Reply<'r> {
         if start + entry.body.len() + sigs.len() > self.limit + self.slack(owner) {
             return Err(Full);
         }
-        self.push_body(entry, owner);
+        match self.turn.checked_rem(entry.records) {
+            Some(first @ 1..) if section == Section::Answer => {
+                self.push_turned(entry, owner, first);
+            }
+            _ => self.push_body(entry, owner),
+        }
         let mut records = entry.records;
         if !sigs.is_empty() {
             let owner = match owner {
@@ -268,6 +280,32 @@ impl<'r> Reply<'r> {
         }
     }
 
+    /// Appends the records of an entry's body from the one with index `first` on, then those before.
+    fn push_turned(&mut self, entry: &EntryView<'_>, owner: Owner<'_>, first: u16) {
+        let at = records_of(entry.body).nth(first.into()).map_or(0, |record| record.at);
+        let (before, from_first) = entry.body.split_at(at);
+        if entry.pointers.is_empty() {
+            self.push_records(from_first, owner);
+            return self.push_records(before, owner);
+        }
+        let mut name = ExpandedName::new();
+        let (prefix, suffix) = match owner {
+            Owner::Suffix { shift, .. } => {
+                let name_at = HEADER_LEN + usize::from(shift)..self.question_end - 4;
+                let _ = name.try_extend_from_slice(&self.out[name_at]);
+                (&[][..], &[][..])
+            }
+            Owner::Elsewhere { name, .. } => (&[][..], name),
+            Owner::Written { prefix, apex, .. } => (prefix, apex),
+        };
+        let _ = name.try_extend_from_slice(prefix);
+        let _ = name.try_extend_from_slice(suffix);
+        let records = records_of(entry.body);
+        self.rewrite_records(records.skip(first.into()), entry, owner, &name);
+        let records = records_of(entry.body);
+        self.rewrite_records(records.take(first.into()), entry, owner, &name);
+    }
+
     /// Appends records whose RDATA has no pointers, or ones that are moved afterwards.
     #[inline]
     fn push_records(&mut self, body: &[u8], owner: Owner<'_>) {
@@ -342,10 +380,21 @@ impl<'r> Reply<'r> {
     /// Appends a body whose owner, `name`, is not a suffix of the question, its names compressed
     /// anew.
     fn rewrite_body(&mut self, entry: &EntryView<'_>, owner: Owner<'_>, name: &[u8]) {
+        self.rewrite_records(records_of(entry.body), entry, owner, name);
+    }
+
+    /// Does what [`Reply::rewrite_body`] does for these records of the body.
+    fn rewrite_records<'b>(
+        &mut self,
+        records: impl Iterator<Item = PreparedRecord<'b>>,
+        entry: &EntryView<'_>,
+        owner: Owner<'_>,
+        name: &[u8],
+    ) {
         let Some(layout) = name_layout(entry.rtype) else { return };
         let mut target = ExpandedName::new();
         let mut owner = owner;
-        for record in records_of(entry.body) {
+        for record in records {
             if self.out.len() > self.limit {
                 return; // `push` takes it back
             }
@@ -410,66 +459,5 @@ impl<'r> Reply<'r> {
     }
 }
 
-/// The OPT record of a reply.
-#[derive(Clone, Copy, Debug)]
-pub struct OptReply<'a> {
-    /// The UDP payload size that we accept, in octets.
-    pub udp_octets: u16,
-    /// The DO bit, as it was sent (RFC 3225 section 3).
-    pub is_dnssec_ok: bool,
-    /// What identifies this server, where it was asked for (RFC 5001).
-    pub nsid: Option<&'a [u8]>,
-}
-
-impl OptReply<'_> {
-    /// Returns how many octets the record takes.
-    pub fn octets_len(&self) -> usize {
-        usize::from(OPT_LEN) + self.nsid.map_or(0, |nsid| 4 + nsid.len())
-    }
-
-    /// Appends the OPT record; the upper bits of `rcode` stand in it.
-    #[inline]
-    fn write(&self, out: &mut Vec<u8>, rcode: u16) {
-        // Root owner, type OPT, size, extended rcode, version 0, flags, length of the options.
-        let size = u64::from(self.udp_octets) << 24;
-        let extended = u64::from(rcode >> 4) << 16;
-        let dnssec_ok = if self.is_dnssec_ok { 0x80 } else { 0 };
-        let front = OPT_TYPE << 40 | size | extended | dnssec_ok;
-        let options_len = self.octets_len() as u16 - OPT_LEN;
-        let mut record = [0; OPT_LEN as usize];
-        record[..8].copy_from_slice(&front.to_be_bytes());
-        record[9..].copy_from_slice(&options_len.to_be_bytes());
-        out.extend_from_slice(&record);
-        if let Some(nsid) = self.nsid {
-            let offset = out.len() as u32;
-            let mut encoder = BinEncoder::with_offset(out, offset);
-            // None fails: the encoder's limit is a message's, and `limit` has left the room.
-            let _ = encoder.emit_u16(OPTION_NSID);
-            let _ = encoder.emit_u16(nsid.len() as u16);
-            let _ = encoder.emit_vec(nsid);
-        }
-    }
-}
-
-/// Appends an extended DNS error (RFC 8914) to a finished reply without records that ends with `opt`.
-///
-/// Only where it keeps within what any UDP reply may have: it is a help to read, never needed.
-pub fn explain(out: &mut Vec<u8>, opt: &OptReply<'_>, info_code: u16) {
-    let option = [OPTION_EDE, 2, info_code].map(u16::to_be_bytes);
-    let rdata_len_at = out.len() - opt.octets_len() + usize::from(OPT_LEN) - 2;
-    if out.len() + option.as_flattened().len() > UDP_PLAIN_OCTETS_MAX {
-        return;
-    }
-    out.extend_from_slice(option.as_flattened());
-    let rdata_len = (out.len() - rdata_len_at - 2) as u16;
-    out[rdata_len_at..rdata_len_at + 2].copy_from_slice(&rdata_len.to_be_bytes());
-}
-
-/// The type of OPT records (RFC 6891 section 6.1.2).
-const OPT_TYPE: u64 = 41;
-/// The extended DNS error option (RFC 8914 section 2).
-const OPTION_EDE: u16 = 15;
-/// Octets of an OPT record without options.
-const OPT_LEN: u16 = 11;
 /// Names behind the question that later ones are compared with.
 const NAMES_MAX: usize = 3 * crate::limits::ALIAS_CHAIN_MAX;

@@ -1,0 +1,70 @@
+//! The OPT record of a reply (RFC 6891), and what it tells beyond its fields.
+//!
+//! **Invariant:** an option never makes a reply longer than its asker accepts.
+
+use hickory_proto::serialize::binary::BinEncoder;
+
+use super::query::OPTION_NSID;
+use crate::limits::UDP_PLAIN_OCTETS_MAX;
+
+/// The OPT record of a reply.
+#[derive(Clone, Copy, Debug)]
+pub struct OptReply<'a> {
+    /// The UDP payload size that we accept, in octets.
+    pub udp_octets: u16,
+    /// The DO bit, as it was sent (RFC 3225 section 3).
+    pub is_dnssec_ok: bool,
+    /// What identifies this server, where it was asked for (RFC 5001).
+    pub nsid: Option<&'a [u8]>,
+}
+
+impl OptReply<'_> {
+    /// Returns how many octets the record takes.
+    pub fn octets_len(&self) -> usize {
+        usize::from(OPT_LEN) + self.nsid.map_or(0, |nsid| 4 + nsid.len())
+    }
+
+    /// Appends the OPT record; the upper bits of `rcode` stand in it.
+    #[inline]
+    pub(super) fn write(&self, out: &mut Vec<u8>, rcode: u16) {
+        // Root owner, type OPT, size, extended rcode, version 0, flags, length of the options.
+        let size = u64::from(self.udp_octets) << 24;
+        let extended = u64::from(rcode >> 4) << 16;
+        let dnssec_ok = if self.is_dnssec_ok { 0x80 } else { 0 };
+        let front = OPT_TYPE << 40 | size | extended | dnssec_ok;
+        let options_len = self.octets_len() as u16 - OPT_LEN;
+        let mut record = [0; OPT_LEN as usize];
+        record[..8].copy_from_slice(&front.to_be_bytes());
+        record[9..].copy_from_slice(&options_len.to_be_bytes());
+        out.extend_from_slice(&record);
+        if let Some(nsid) = self.nsid {
+            let offset = out.len() as u32;
+            let mut encoder = BinEncoder::with_offset(out, offset);
+            // None fails: the encoder's limit is a message's, and `limit` has left the room.
+            let _ = encoder.emit_u16(OPTION_NSID);
+            let _ = encoder.emit_u16(nsid.len() as u16);
+            let _ = encoder.emit_vec(nsid);
+        }
+    }
+}
+
+/// Appends an extended DNS error (RFC 8914) to a finished reply without records that ends with `opt`.
+///
+/// Only where it keeps within what any UDP reply may have: it is a help to read, never needed.
+pub fn explain(out: &mut Vec<u8>, opt: &OptReply<'_>, info_code: u16) {
+    let option = [OPTION_EDE, 2, info_code].map(u16::to_be_bytes);
+    let rdata_len_at = out.len() - opt.octets_len() + usize::from(OPT_LEN) - 2;
+    if out.len() + option.as_flattened().len() > UDP_PLAIN_OCTETS_MAX {
+        return;
+    }
+    out.extend_from_slice(option.as_flattened());
+    let rdata_len = (out.len() - rdata_len_at - 2) as u16;
+    out[rdata_len_at..rdata_len_at + 2].copy_from_slice(&rdata_len.to_be_bytes());
+}
+
+/// The type of OPT records (RFC 6891 section 6.1.2).
+const OPT_TYPE: u64 = 41;
+/// The extended DNS error option (RFC 8914 section 2).
+const OPTION_EDE: u16 = 15;
+/// Octets of an OPT record without options.
+const OPT_LEN: u16 = 11;
