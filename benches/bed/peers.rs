@@ -68,7 +68,7 @@ impl<'a> Plan<'a> {
         let own = std::env::current_exe()?.to_str().ok_or("a path")?.to_owned();
         let conf = format!("{home}/server.conf");
         let address = self.address.to_string();
-        let workers = self.workers.to_string();
+        let (workers, pdns_home) = (self.workers.to_string(), format!("--config-dir={home}"));
         let (command, text): (Vec<&str>, String) = match name {
             "aspen" => (vec![&own, "serve", zones, &address, &workers], String::new()),
             "echo" => (vec![&own, "echo", &address], String::new()),
@@ -83,7 +83,7 @@ impl<'a> Plan<'a> {
             "nsd" => (vec!["nsd", "-d", "-c", &conf], setup.nsd(&self.source)),
             "knot" => (vec!["knotd", "-c", &conf], setup.knot(&self.source)),
             "bind" => (vec!["named", "-f", "-n", &workers, "-c", &conf], setup.bind(&self.source)?),
-            "pdns" => (vec!["pdns_server", "--config-dir", home], setup.pdns()?),
+            "pdns" => (vec!["pdns_server", &pdns_home], setup.pdns()?),
             other => return Err(format!("no server is called {other}").into()),
         };
         let file = if name == "pdns" { format!("{home}/pdns.conf") } else { conf.clone() };

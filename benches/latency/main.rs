@@ -157,7 +157,8 @@ impl Subject {
         Ok(Self { peer, primary, next: 1, quiet, busy, made: (0, 0.0), unseen: 0 })
     }
 
-    /// Asks while nothing changes, then while the zone changes; keeps both if nothing disturbed them.
+    /// Asks while nothing changes, then while the zone changes; keeps both if nothing disturbed
+    /// them.
     fn run_pair(&mut self, queries: &Queries, options: &Options) -> Result<()> {
         let (quiet, quiet_other) = self.watch(|own| own.run(queries, options))?;
         self.print_run("quiet", quiet_other, &quiet);

@@ -78,12 +78,13 @@ impl Load {
     }
 
     /// Waits until a server answers as it should.
-    pub fn wait_for_answer(&self, server: &Peer) -> Result<()> {
+    pub fn wait_for_answer(&self, server: &mut Peer) -> Result<()> {
         let socket = connect(server.address)?;
         socket.set_read_timeout(Some(Duration::from_millis(200)))?;
         let end = Instant::now() + Duration::from_secs(120);
         let mut reply = [0; 2_048];
         while Instant::now() < end {
+            server.check_alive()?;
             // Refused while nobody listens yet; then there is nothing to wait for either.
             let is_sent = socket.send(self.queries.query(0)).is_ok();
             match socket.recv(&mut reply) {
