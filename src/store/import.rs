@@ -18,11 +18,11 @@ use super::keys;
 use super::kv::{Commit, KvError, KvLimits, PendingCommit, Precondition};
 use super::operation::StoreError;
 use super::row;
-use super::rules::{RuleError, check_owner, check_rrset};
+use super::rules::{RuleError, check_owner, check_rrset, is_hash_owner};
 use super::zone_settings::ZoneSettings;
 use crate::limits::{
     IMPORT_CHUNK_OCTETS, IMPORT_CHUNK_RRSETS, IMPORT_CHUNKS_IN_FLIGHT, IMPORT_IDLE_MS_MAX,
-    SWEEP_CHUNK_ROWS,
+    RRSET_RECORDS_MAX, SWEEP_CHUNK_ROWS,
 };
 use crate::name::Name;
 use crate::record::{RecordType, Rrset};
@@ -53,8 +53,9 @@ struct Prepared {
 impl DnsStore {
     /// Replaces the records of a zone by `rrsets`, as one commit, and returns its revision.
     ///
-    /// The zone is made if there is none. `settings` replaces its settings, `None` leaves them as
-    /// they are. The serial is that of the imported SOA if it is newer than the zone's. `progress`
+    /// The zone is made if there is none. `settings` replaces its settings, and limits the records of
+    /// an RRset; `None` leaves them as they are, and limits RRsets by [`RRSET_RECORDS_MAX`] alone,
+    /// since what they say is meant for changes of single RRsets. The serial is that of the imported SOA if it is newer than the zone's. `progress`
     /// hears now and then how many RRsets are written.
     ///
     /// # Errors
@@ -68,13 +69,9 @@ impl DnsStore {
         settings: Option<ZoneSettings>,
         progress: &(dyn Fn(u64) + Send + Sync),
     ) -> Result<u64, StoreError> {
-        let records_max = match &settings {
-            Some(settings) => settings.rrset_records_max,
-            None => match self.get_zone(apex).await? {
-                Some(zone) => zone.settings.rrset_records_max,
-                None => ZoneSettings::new(apex.clone()).rrset_records_max,
-            },
-        };
+        // A file that is served as it is may have RRsets of any size; so may it when it is imported.
+        let records_max =
+            settings.as_ref().map_or(RRSET_RECORDS_MAX, |settings| settings.rrset_records_max);
         if let Some(settings) = &settings {
             settings.check()?;
             if settings.apex != *apex {
@@ -297,16 +294,17 @@ fn check_rows(apex: &Name, rows: &[(Vec<u8>, Vec<u8>)]) -> Result<(), StoreError
     let mut types = Vec::new();
     for at in rows.chunk_by(same_owner) {
         let (first, _) = &at[0];
-        if let Some((prefix, dname)) = &dname
-            && first.starts_with(prefix)
-        {
-            let (owner, _) = keys::parse_row_key(first, apex)?;
-            return Err(RuleError::BelowDname { owner, dname: dname.clone() }.into());
-        }
         types.clear();
         for (key, _) in at {
             let rtype = key.last_chunk::<2>().map_or(0, |octets| u16::from_be_bytes(*octets));
             types.push(RecordType(rtype));
+        }
+        if let Some((prefix, dname)) = &dname
+            && first.starts_with(prefix)
+            && !is_hash_owner(&types)
+        {
+            let (owner, _) = keys::parse_row_key(first, apex)?;
+            return Err(RuleError::BelowDname { owner, dname: dname.clone() }.into());
         }
         // Most owners have one type that stands beside anything: their names are never parsed.
         let is_plain = !types.contains(&RecordType::CNAME) && !types.contains(&RecordType::DNAME);

@@ -173,6 +173,13 @@ pub fn check_owner(owner: &Name, apex: &Name, types: &[RecordType]) -> Result<()
     Ok(())
 }
 
+/// Whether an owner of these types is the hash of a name rather than a name: its NSEC3 record stands
+/// below a DNAME at the apex, too (RFC 5155 section 7.2.8, RFC 6672 section 2.3).
+pub fn is_hash_owner(types: &[RecordType]) -> bool {
+    types.contains(&RecordType::NSEC3)
+        && types.iter().all(|rtype| matches!(*rtype, RecordType::NSEC3 | RecordType::RRSIG))
+}
+
 /// Whether a CNAME tolerates the type: itself and DNSSEC's own (RFC 4035 section 2.5).
 fn may_stand_beside_cname(rtype: RecordType) -> bool {
     [RecordType::CNAME, RecordType::RRSIG, RecordType::NSEC].contains(&rtype)
@@ -212,6 +219,20 @@ mod tests {
         assert!(matches!(two_soa, Err(RuleError::Singleton { .. })));
         let three = check("www.example.com", RecordType::TXT, &[b"\x01a", b"\x01b", b"\x01c"]);
         assert!(matches!(three, Err(RuleError::RrsetTooLarge { count: 3, count_max: 2, .. })));
+    }
+
+    #[test]
+    fn the_owner_of_an_nsec3_record_alone_is_a_hash() {
+        use RecordType as T;
+        for (types, is_hash) in [
+            (&[T::NSEC3][..], true),
+            (&[T::RRSIG, T::NSEC3], true),
+            (&[T::RRSIG], false),
+            (&[T::NSEC3, T::A], false),
+            (&[], false),
+        ] {
+            assert_eq!(is_hash_owner(types), is_hash, "{types:?}");
+        }
     }
 
     #[test]
