@@ -1,8 +1,8 @@
 //! A commit in the making: what a batch does to each zone, checked and turned into keys.
 //!
 //! **Invariant:** every zone that is touched is expected to be as it was read, gets a new serial
-//! once, and has its new SOA in the journal. Making or deleting a zone touches the zone around it,
-//! so that a record cannot slip into the wrong one of the two.
+//! once, and has its new SOA in the journal. Making or deleting a zone guards the zone around it,
+//! so that a record cannot slip into the wrong one of the two; its contents and serial stay.
 //! **Not here:** reading (`store::view`), retries (`store::dns_store`).
 
 mod build;
@@ -45,6 +45,9 @@ struct Slot {
     swept: Vec<u64>,
     /// Whether the commit writes or deletes the zone object.
     is_touched: bool,
+    /// Whether the commit writes the zone object anew though its records stay: no other commit can
+    /// then have read the zone before it and write after it.
+    is_guarded: bool,
     /// Whether the commit expects the zone object to be as it was read, even if it writes none.
     is_expected: bool,
     /// Whether the zone was served before the commit.
@@ -251,7 +254,7 @@ impl<'a> Draft<'a> {
             zone.object.serial = ZoneObject::decode(&base.value)?.serial;
         }
         slot.zone = Some(zone);
-        self.touch_around(apex).await
+        self.guard_around(apex).await
     }
 
     /// Deletes a zone if there is one.
@@ -263,14 +266,14 @@ impl<'a> Draft<'a> {
         if !zone.is_new {
             slot.swept.push(zone.object.generation);
         }
-        self.touch_around(apex).await
+        self.guard_around(apex).await
     }
 
-    /// Touches the zone around `apex`, if there is one.
-    async fn touch_around(&mut self, apex: &Name) -> Result<(), DraftError> {
+    /// Guards the zone around `apex`, if there is one.
+    async fn guard_around(&mut self, apex: &Name) -> Result<(), DraftError> {
         let Some(above) = apex.parent() else { return Ok(()) };
         if let Some(around) = self.deepest(&above).await? {
-            self.slots.entry(around).or_default().is_touched = true;
+            self.slots.entry(around).or_default().is_guarded = true;
         }
         Ok(())
     }

@@ -58,6 +58,46 @@ async fn a_commit_bumps_the_serial_once_and_carries_the_soa() {
 }
 
 #[tokio::test]
+async fn a_zone_keeps_its_serial_when_one_below_it_comes_or_goes() {
+    let f = fixture();
+    let s = &f.store;
+    let soa = |apex: &str| rrset(&format!("{apex} SOA m.example. r.example. 7 1 2 3 4"));
+    for apex in ["example.com", "sub.example.com", "com"] {
+        s.import_zone(&name(apex), vec![soa(apex)], None, &|_| {}).await.unwrap();
+    }
+    s.delete_zone(&name("sub.example.com")).await.unwrap();
+    apply(s, "+zone other.example.com").await.unwrap();
+    for (apex, serial) in [("com", 7), ("example.com", 7), ("other.example.com", 1)] {
+        assert_eq!(s.get_zone(&name(apex)).await.unwrap().unwrap().serial, serial, "{apex}");
+    }
+    apply(s, "+ www.example.com A 192.0.2.1").await.unwrap();
+    assert_eq!(s.get_zone(&name("example.com")).await.unwrap().unwrap().serial, 8);
+}
+
+#[tokio::test]
+async fn an_import_takes_rrsets_of_any_size_and_nsec3_records_below_a_dname() {
+    let f = fixture();
+    let s = &f.store;
+    let addresses: Vec<String> =
+        (0..5_000).map(|i| format!("192.{}.2.{}", i / 256, i % 256)).collect();
+    let large = rrset(&format!("www.example.com A {}", addresses.join("|")));
+    let hash = "0p9mhaveqvm6t7vbl5lop2u3t2rp3tom";
+    let nsec3 = format!("{hash}.example.net NSEC3 1 0 0 - {hash} SOA DNAME NSEC3PARAM");
+    for (apex, rrsets) in [
+        ("example.com", vec![large.clone()]),
+        ("example.net", vec![rrset("example.net DNAME example.com."), rrset(&nsec3)]),
+    ] {
+        s.import_zone(&name(apex), rrsets, None, &|_| {}).await.unwrap();
+    }
+    let found = s.get_record(&large.owner, RecordType::A).await.unwrap().unwrap();
+    assert_eq!(found.rrset, large);
+    // What the settings say holds for a change of the RRset, and for settings that come along.
+    assert!(s.set_record(large.clone()).await.is_err());
+    let settings = Some(ZoneSettings::new(name("example.com")));
+    assert!(s.import_zone(&name("example.com"), vec![large], settings, &|_| {}).await.is_err());
+}
+
+#[tokio::test]
 async fn w_22_deleting_a_zone_leaves_names_that_only_end_like_it() {
     let f = fixture();
     let s = &f.store;

@@ -33,7 +33,8 @@ pub(in crate::store) struct Built {
 impl Draft<'_> {
     /// Returns the zones that the draft touches or expects to be as they were.
     pub(in crate::store) fn touched(&self) -> Vec<Name> {
-        let touched = self.slots.iter().filter(|(_, slot)| slot.is_touched || slot.is_expected);
+        let is_involved = |slot: &Slot| slot.is_touched || slot.is_guarded || slot.is_expected;
+        let touched = self.slots.iter().filter(|(_, slot)| is_involved(slot));
         touched.map(|(apex, _)| apex.clone()).collect()
     }
 
@@ -46,11 +47,11 @@ impl Draft<'_> {
         let mut journal_zones = Vec::new();
         let slots = std::mem::take(&mut self.slots);
         for (apex, slot) in slots {
-            if !slot.is_touched && !slot.is_expected {
+            if !slot.is_touched && !slot.is_guarded && !slot.is_expected {
                 continue;
             }
             build_precondition(&mut built.commit, &apex, &slot);
-            if !slot.is_touched {
+            if !slot.is_touched && !slot.is_guarded {
                 continue;
             }
             built.has_swept |= !slot.swept.is_empty();
@@ -61,7 +62,7 @@ impl Draft<'_> {
             let entry = match slot.zone {
                 Some(zone) => {
                     let before = (slot.base.is_none(), slot.was_enabled);
-                    self.build_zone(&mut built, zone, before).await?
+                    self.build_zone(&mut built, zone, slot.is_touched, before).await?
                 }
                 None if slot.base.is_some() => {
                     built.commit.deletes.push(keys::zone_key(&apex));
@@ -80,11 +81,12 @@ impl Draft<'_> {
         Ok(built)
     }
 
-    /// Ends one zone that exists after the commit.
+    /// Ends one zone that exists after the commit. One that is only guarded keeps its serial.
     async fn build_zone(
         &self,
         built: &mut Built,
         mut zone: ZoneDraft,
+        is_touched: bool,
         (is_absent, was_enabled): (bool, bool),
     ) -> Result<Option<JournalZone>, StoreError> {
         check_zone(self.view, &zone).await?;
@@ -105,9 +107,11 @@ impl Draft<'_> {
             Some(owner) => owner.after.contains_key(&RecordType::NS),
             None => zone.object.has_apex_ns,
         };
-        zone.object.serial = self.serial_after(&zone);
+        if is_touched {
+            zone.object.serial = self.serial_after(&zone);
+            zone.object.modified_at_ms = self.now_ms;
+        }
         zone.object.version += 1;
-        zone.object.modified_at_ms = self.now_ms;
         built.zones.push((apex.clone(), zone.object.serial));
         built.commit.puts.push((keys::zone_key(&apex), zone.object.encode()));
         let is_enabled = zone.object.settings.is_enabled;
