@@ -8,11 +8,10 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 use super::load::{self, FileZone};
 use super::source::SourceKey;
-use super::store::{Draft, Place, Store};
+use super::store::{Draft, Place, Store, Writing};
 use super::{FailedFile, Refreshed, ZoneFileError, list_dir};
 use crate::name::Name;
 use crate::zone::{HashSeed, Zone};
@@ -33,7 +32,7 @@ pub struct ZoneFiles {
     /// Makes the hashes.
     hasher: RandomState,
     /// The thread that writes what is compiled.
-    writing: Option<JoinHandle<()>>,
+    writing: Option<Writing>,
 }
 
 /// A file that is served; small, since there are as many as zones.
@@ -105,11 +104,17 @@ impl ZoneFiles {
         Ok(refreshed)
     }
 
-    /// Waits until what was compiled is written. Meant for tests and benchmarks.
+    /// Waits until what was compiled is written: two seconds after the last change of a file.
     pub fn wait_written(&mut self) {
         if let Some(writing) = self.writing.take() {
-            // It has logged what went wrong.
-            let _ = writing.join();
+            writing.wait();
+        }
+    }
+
+    /// Waits until what can be kept by now is written.
+    pub fn stop(mut self) {
+        if let Some(writing) = self.writing.take() {
+            writing.hurry();
         }
     }
 

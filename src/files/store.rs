@@ -15,6 +15,7 @@ use std::ops::Range;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
@@ -84,6 +85,15 @@ pub struct Draft {
     pub buffers: Vec<Vec<u8>>,
     /// Every compiled zone, in the order of their master files.
     pub places: Vec<Place>,
+}
+
+/// The thread that writes a [`Draft`].
+#[derive(Debug)]
+pub struct Writing {
+    /// As long as it is there, the thread waits for sources to rest.
+    patience: mpsc::Sender<()>,
+    /// The thread.
+    thread: thread::JoinHandle<()>,
 }
 
 /// A zone that was built of its compiled form.
@@ -201,18 +211,21 @@ impl Store {
     ///
     /// # Errors
     /// The system has no thread.
-    pub fn spawn_write(self, draft: Draft) -> io::Result<thread::JoinHandle<()>> {
-        thread::Builder::new().name("compile".to_owned()).spawn(move || {
+    pub fn spawn_write(self, draft: Draft) -> io::Result<Writing> {
+        let (patience, hurry) = mpsc::channel();
+        let thread = thread::Builder::new().name("compile".to_owned()).spawn(move || {
+            // Nothing is ever sent: this waits for its time, or until nobody has patience any more.
+            let _: Result<(), _> = hurry.recv_timeout(rest_left(&draft));
             if let Err(error) = self.write(draft) {
                 let dir = self.dir.display();
                 tracing::warn!(%dir, %error, "the compiled form of zone files is not kept");
             }
-        })
+        })?;
+        Ok(Writing { patience, thread })
     }
 
-    /// Writes what is not on disk yet.
+    /// Writes what is not on disk yet, but for what has not come to rest.
     fn write(&self, mut draft: Draft) -> io::Result<()> {
-        thread::sleep(rest_left(&draft));
         let mut kept: HashSet<OsString> = HashSet::from([SHARED_NAME.into()]);
         let (mut old, mut fresh) = (0, 0);
         for place in &mut draft.places {
@@ -267,6 +280,20 @@ impl Store {
         }
         file.sync_all()?;
         fs::rename(&path, self.dir.join(SHARED_NAME))
+    }
+}
+
+impl Writing {
+    /// Waits until everything is written.
+    pub fn wait(self) {
+        // It has logged what went wrong.
+        let _ = self.thread.join();
+    }
+
+    /// Waits until what has come to rest by now is written, and leaves the rest out.
+    pub fn hurry(self) {
+        drop(self.patience);
+        let _ = self.thread.join();
     }
 }
 

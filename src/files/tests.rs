@@ -143,6 +143,17 @@ fn a_file_that_has_not_rested_is_read_again_unless_it_rests_meanwhile() {
 }
 
 #[test]
+fn a_stop_waits_for_what_has_rested_alone() {
+    let files = Files::new(&[("a.zone", ZONE)]);
+    files.rest();
+    files.write("b.zone", ZONE);
+    let mut first = files.open();
+    first.refresh().unwrap();
+    first.stop();
+    assert_eq!(files.open().refresh().unwrap().compiled_count, 1);
+}
+
+#[test]
 fn a_damaged_compiled_file_is_as_good_as_none() {
     let files = Files::new(&[("a.zone", ZONE), ("b.zone", ZONE)]);
     files.rest();

@@ -14,22 +14,34 @@ use crate::zone::Zone;
 #[derive(Debug)]
 pub struct Reload {
     /// The files; the lock lets one reading end before the next begins.
-    files: Mutex<ZoneFiles>,
-    /// Where zones go.
-    publisher: Arc<Publisher>,
+    files: Mutex<Option<ZoneFiles>>,
+    /// Where zones go; an edge has a publisher that is not ours.
+    publisher: Option<Arc<Publisher>>,
 }
 
 impl Reload {
     /// Takes files whose zones are published already.
-    pub fn new(files: ZoneFiles, publisher: Arc<Publisher>) -> Self {
-        Self { files: Mutex::new(files), publisher }
+    pub fn new(files: ZoneFiles, publisher: Option<Arc<Publisher>>) -> Self {
+        Self { files: Mutex::new(Some(files)), publisher }
+    }
+
+    /// Waits until what can be kept of the files is written. It blocks.
+    pub fn stop(&self) {
+        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(files) = files {
+            files.stop();
+        }
     }
 
     /// Reads what has changed and publishes it; returns how many zones there are, unless the
     /// directory cannot be read. It blocks.
     pub fn run(&self) -> Option<u64> {
+        let Some(publisher) = &self.publisher else {
+            tracing::warn!("an edge reads its zone files at its start only");
+            return None;
+        };
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-        let refreshed = match files.refresh() {
+        let refreshed = match files.as_mut()?.refresh() {
             Ok(refreshed) => refreshed,
             Err(error) => {
                 tracing::error!("{error}; all zones are served as they were");
@@ -39,7 +51,7 @@ impl Reload {
         for failed in &refreshed.errors {
             tracing::error!("{}", failed.error);
         }
-        let catalog = self.publisher.catalog();
+        let catalog = publisher.catalog();
         // A zone of the store that took the place of one from a file is not ours to remove.
         let is_ours = |gone: &&Arc<Zone>| {
             catalog.zone(gone.apex()).is_some_and(|served| Arc::ptr_eq(served, gone))
@@ -50,7 +62,7 @@ impl Reload {
         let (gone, changed) = (changes.len(), refreshed.changed.len());
         changes.extend(refreshed.changed.into_iter().map(CatalogChange::Put));
         drop(catalog);
-        self.publisher.publish(changes);
+        publisher.publish(changes);
         let (errors, zones) = (refreshed.errors.len(), refreshed.zone_count);
         tracing::info!(changed, gone, errors, zones, "zone files were read again");
         Some(zones)

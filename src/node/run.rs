@@ -136,8 +136,8 @@ struct Node {
     tasks: Vec<JoinHandle<()>>,
     /// The peer, on a node that replicates.
     mesh: Option<Arc<Mesh>>,
-    /// What reads zone files again, on a node that publishes them itself.
-    reload: Option<Arc<Reload>>,
+    /// What reads zone files again.
+    reload: Arc<Reload>,
 }
 
 /// What the roles differ in.
@@ -167,14 +167,14 @@ impl Node {
         let key = if api.is_some() { Some(api_key(flags, plan)?) } else { None };
         let (files, loaded) = load_static(flags, seed)?;
         let static_zones = AtomicU64::new(loaded.zone_count);
-        let mut reload = None;
+        let mut ours = None;
         let stop = CancellationToken::new();
         let publisher = Arc::new(Publisher::new(seed));
         let mut parts = Parts::default();
         let server = match plan {
             Plan::Static | Plan::Authority(_) => {
                 publisher.publish(loaded.changed.into_iter().map(CatalogChange::Put).collect());
-                reload = Some(Arc::new(Reload::new(files, Arc::clone(&publisher))));
+                ours = Some(Arc::clone(&publisher));
                 let server = bind_dns(flags, publisher.reader())?;
                 if let Plan::Authority(choice) = plan {
                     parts.start_origin(flags, choice, &stop).await?;
@@ -216,6 +216,7 @@ impl Node {
             metrics: Metrics::default(),
         });
         let (tasks, mesh) = (parts.tasks, parts.mesh);
+        let reload = Arc::new(Reload::new(files, ours));
         let mut node = Self { state, api_address: None, stop, tasks, mesh, reload };
         if let (Some(api), Some(key)) = (api, key) {
             node.spawn_api(api, key)?;
@@ -260,11 +261,7 @@ impl Node {
 
     /// Begins to read the zone files that have changed.
     fn spawn_reload(&self) {
-        let Some(reload) = self.reload.clone() else {
-            tracing::warn!("an edge reads its zone files at its start only");
-            return;
-        };
-        let state = Arc::clone(&self.state);
+        let (reload, state) = (Arc::clone(&self.reload), Arc::clone(&self.state));
         tokio::task::spawn_blocking(move || {
             if let Some(zones) = reload.run() {
                 state.static_zones.store(zones, Ordering::Relaxed);
@@ -274,8 +271,12 @@ impl Node {
 
     /// Ends everything: no new requests, what was received is answered, then the parts.
     async fn stop(self) {
-        self.stop.cancel();
         let limit = Duration::from_millis(STOP_MS);
+        // While it still answers: what would be lost is read anew at the next start.
+        let reload = self.reload;
+        let _ =
+            tokio::time::timeout(limit, tokio::task::spawn_blocking(move || reload.stop())).await;
+        self.stop.cancel();
         for task in self.tasks {
             let abort = task.abort_handle();
             if tokio::time::timeout(limit, task).await.is_err() {
