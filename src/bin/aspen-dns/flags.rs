@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use aspen_dns::dnssec::Time;
 use aspen_dns::name::Name;
 use aspen_dns::record::RecordType;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -121,14 +122,37 @@ Examples:
         /// The apex.
         zone: Name,
     },
-    /// Read a master file and report every error and warning with its place; needs no node.
+    /// Read zones and report every error and warning, those of DNSSEC too; needs no node.
+    #[command(after_help = CHECK_HELP)]
     Check {
-        /// The master file.
-        file: PathBuf,
-        /// Initial origin. [default: the file's name without .zone]
-        #[arg(long, value_name = "NAME")]
-        origin: Option<Name>,
+        /// What to check, and how.
+        #[command(flatten)]
+        check: CheckFlags,
     },
+}
+
+/// What to check, and how.
+#[derive(Args, Debug)]
+pub(crate) struct CheckFlags {
+    /// Master files. DS records of a zone are checked against the keys of zones below it.
+    #[arg(required_unless_present = "zone")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Check a zone of the running node instead of a file.
+    #[arg(long, value_name = "APEX", conflicts_with_all = ["files", "origin"])]
+    pub(crate) zone: Option<Name>,
+    /// Initial origin. [default: the file's name without .zone]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) origin: Option<Name>,
+    /// DS records of the parent: a file, a record, or its RDATA; may be repeated.
+    #[arg(long, value_name = "FILE|RECORD")]
+    pub(crate) ds: Vec<String>,
+    /// Check signatures as of this time: YYYYMMDDHHmmSS in UTC, or seconds since 1970.
+    /// [default: now]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) time: Option<Time>,
+    /// Warn of signatures that expire within so many days.
+    #[arg(long, value_name = "DAYS", default_value_t = 3)]
+    pub(crate) expiry_days: u32,
 }
 
 /// Settings of a new zone.
@@ -259,6 +283,19 @@ Examples:
   aspen-dns wait --timeout 5
 
 Writes print the revision that they made. Exit status: 0 done, 1 not done, 2 wrong usage.";
+/// What a check finds.
+const CHECK_HELP: &str = "\
+Besides the syntax: missing, expired, wrong or needless signatures, broken chains of NSEC or NSEC3
+records, DNSKEY, DS, CDS and CDNSKEY records that do not match, ZONEMD digests, missing glue, hosts
+without address. Each finding names the rule that is broken and how to mend it.
+
+Examples:
+  aspen-dns zone check example.com.zone --ds dsset-example.com.
+  aspen-dns zone check example.com.zone --time 20270101000000 --json
+  aspen-dns zone check com.zone example.com.zone
+  aspen-dns zone check --zone example.com
+
+Exit status: 0 no errors, 1 errors, 2 wrong usage. Warnings alone are no errors.";
 /// What a batch file may hold.
 const BATCH_HELP: &str = "\
 Lines of the form

@@ -40,8 +40,8 @@ async fn run(flags: Flags) -> anyhow::Result<ExitCode> {
     let is_json = flags.json;
     // These two need no node.
     match &flags.command {
-        Command::Zone(flags::ZoneCommand::Check { file, origin }) => {
-            return check::run(file, origin.as_ref(), is_json);
+        Command::Zone(flags::ZoneCommand::Check { check }) => {
+            return check::run(|| Client::new(&flags), check, is_json).await;
         }
         Command::Ticket(flags::TicketCommand::Show { ticket }) => {
             return ticket::show(ticket, is_json);

@@ -111,16 +111,22 @@ fn progress_bar(is_json: bool) -> ProgressBar {
 
 /// Prints a zone as a master file as it arrives.
 async fn export(client: &Client, zone: &Name, is_json: bool) -> anyhow::Result<()> {
+    if is_json {
+        return output::print_json(&json!({ "zone": export_text(client, zone).await? }));
+    }
     let path = format!("/api/v1/servers/localhost/zones/{}/export", segment(&zone.to_fqdn()));
     let mut response = client.send(client.request(Method::GET, &path)).await?;
-    if is_json {
-        let text = response.text().await.context("the answer broke off")?;
-        return output::print_json(&json!({ "zone": text }));
-    }
     while let Some(chunk) = response.chunk().await.context("the answer broke off")? {
         output::print(&String::from_utf8_lossy(&chunk))?;
     }
     Ok(())
+}
+
+/// Returns a zone as a master file.
+pub(crate) async fn export_text(client: &Client, zone: &Name) -> anyhow::Result<String> {
+    let path = format!("/api/v1/servers/localhost/zones/{}/export", segment(&zone.to_fqdn()));
+    let response = client.send(client.request(Method::GET, &path)).await?;
+    response.text().await.context("the answer broke off")
 }
 
 /// Prints a table of the zones.

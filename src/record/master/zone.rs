@@ -49,6 +49,15 @@ impl SortedZone {
     pub fn rrsets(&self) -> impl ExactSizeIterator<Item = RrsetRef<'_>> {
         self.groups.in_order()
     }
+
+    /// Makes each RRset one by itself.
+    ///
+    /// # Errors
+    /// An RRset that is larger than one may be.
+    pub fn into_master_zone(self) -> Result<MasterZone, MasterError> {
+        let Self { apex, record_count, warnings, groups } = self;
+        Ok(MasterZone { apex, rrsets: groups.to_rrsets()?, record_count, warnings })
+    }
 }
 
 /// What was left out or mended; at most [`MASTER_WARNINGS_MAX`] are kept.
@@ -113,9 +122,7 @@ pub fn read_zone<'a>(
     options: MasterOptions<'a>,
     progress: &mut dyn FnMut(usize),
 ) -> Result<MasterZone, MasterError> {
-    let SortedZone { apex, record_count, warnings, groups } =
-        read_sorted(text, origin, options, progress)?;
-    Ok(MasterZone { apex, rrsets: groups.to_rrsets()?, record_count, warnings })
+    read_sorted(text, origin, options, progress)?.into_master_zone()
 }
 
 /// Reads a whole zone as [`read_zone`] does, for the builder of a snapshot.
