@@ -216,6 +216,9 @@ pub const GENERATE_RECORDS_MAX: u64 = 1 << 20;
 pub const GENERATE_WIDTH_MAX: u32 = 127;
 /// Warnings that are kept with their line; those past it are counted alone.
 pub const MASTER_WARNINGS_MAX: usize = 100;
+/// Names that a write to a signed zone checks before it is answered: some 100 us each. Those past
+/// it are counted alone.
+pub const API_CHECKED_NAMES_MAX: usize = 64;
 /// Findings of one kind that a check of a zone keeps; those past it are counted alone.
 pub const FINDINGS_PER_KIND_MAX: u64 = 20;
 /// Further NSEC3 iterations with which a check computes hashes: what RFC 5155 section 10.3 allows

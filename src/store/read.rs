@@ -145,6 +145,21 @@ impl DnsStore {
         Ok(rrsets_at(&*snapshot, &object, revision, owner).await?)
     }
 
+    /// Returns all RRsets of some owners in one zone, of one view.
+    ///
+    /// # Errors
+    /// [`StoreError::ZoneUnknown`], or those of the engine.
+    pub async fn records_in(&self, apex: &Name, owners: &[Name]) -> Result<Vec<Rrset>, StoreError> {
+        let snapshot = self.kv.snapshot().await?;
+        let (object, revision) = read_zone(&*snapshot, apex).await?;
+        let mut rrsets = Vec::new();
+        for owner in owners {
+            let found = rrsets_at(&*snapshot, &object, revision, owner).await?;
+            rrsets.extend(found.into_iter().map(|stored| stored.rrset));
+        }
+        Ok(rrsets)
+    }
+
     /// Lists the RRsets of one zone, up to `limit` (at least 1) from `cursor` on, in canonical
     /// order of their owners. Across an import the listing goes on in the new contents.
     ///

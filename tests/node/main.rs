@@ -6,5 +6,9 @@
 mod api;
 mod cli;
 mod process;
+mod signed;
+#[allow(dead_code)] // not every signer is needed here
+#[path = "../dnssec/signers.rs"]
+mod signers;
 mod start;
 mod whole;

@@ -19,9 +19,14 @@ pub(crate) fn print_json(value: &Value) -> anyhow::Result<()> {
 }
 
 /// Prints a write's result: the whole value as JSON, or the sentence and the revision.
+///
+/// What the node warns of, such as signatures that the write broke, goes to standard error.
 pub(crate) fn print_revision(value: &Value, said: &str, is_json: bool) -> anyhow::Result<()> {
     if is_json {
         return print_json(value);
+    }
+    for warning in value["warnings"].as_array().into_iter().flatten() {
+        eprintln!("{}", warning.as_str().unwrap_or("?"));
     }
     print(&format!("{said}, revision {}\n", value["revision"]))
 }

@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use super::error::ApiError;
 use super::powerdns::parse_name;
 use super::stream::{self, Sink, StreamError};
-use super::{Api, read_body, written};
+use super::{Api, read_body, signed, written};
 use crate::limits::API_IMPORT_OCTETS_MAX;
 use crate::name::Name;
 use crate::record::master::{self, MasterOptions, MasterZone};
@@ -126,10 +126,14 @@ async fn store_zone(
 ) -> Result<Value, ApiError> {
     let records = parsed.record_count;
     let rrsets = parsed.rrsets.len();
-    let warnings: Vec<String> = parsed.warnings.kept.iter().map(ToString::to_string).collect();
+    let mut warnings: Vec<String> = parsed.warnings.kept.iter().map(ToString::to_string).collect();
     let apex = parsed.apex;
     let revision = store.import_zone(&apex, parsed.rrsets, None, &progress).await?;
     let serial = store.get_zone(&apex).await?.map(|zone| zone.serial);
+    // A serial that is not newer was raised, and the SOA of a signed zone no longer verifies.
+    let broken = signed::findings(store, &apex, std::slice::from_ref(&apex)).await;
+    let warning_count = parsed.warnings.count + broken.len() as u64;
+    warnings.extend(broken.iter().map(ToString::to_string));
     Ok(json!({
         "zone": apex.to_fqdn(),
         "rrsets": rrsets,
@@ -137,6 +141,6 @@ async fn store_zone(
         "serial": serial,
         "revision": revision,
         "warnings": warnings,
-        "warning_count": parsed.warnings.count,
+        "warning_count": warning_count,
     }))
 }

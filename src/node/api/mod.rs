@@ -21,6 +21,7 @@ mod listen;
 mod powerdns;
 mod records;
 mod servers;
+mod signed;
 mod source;
 mod status;
 mod stream;

@@ -21,12 +21,12 @@ use super::error::{ApiError, is_conflict};
 use super::powerdns::{contents, make_rrset, parse_name, parse_rdata, parse_zone_id};
 use super::source::{ZoneFacts, expect_rrset};
 use super::zones_write::remove_zone as delete_zone;
-use super::{Api, if_match, read_json, written};
+use super::{Api, if_match, read_json, signed, written};
 use crate::limits::API_PAGE_MAX;
 use crate::name::Name;
 use crate::record::{RecordType, Rrset};
 use crate::store::zone_settings::ZoneSettings;
-use crate::store::{Batch, Expectation, Operation, StoredRrset};
+use crate::store::{Batch, DnsStore, Expectation, Operation, StoredRrset};
 
 /// An RRset in a request.
 #[derive(Debug, Deserialize)]
@@ -131,8 +131,7 @@ pub(crate) async fn set(
     let rrset = parse_rrset(&owner, rtype, &body)?;
     let preconditions = if_rrset(&headers, &owner, rtype)?;
     let batch = Batch { operations: vec![Operation::PutRrset(rrset)], preconditions };
-    let committed = store.apply(batch).await?;
-    Ok(written(committed.revision, json!({})))
+    apply(store, batch, json!({})).await
 }
 
 /// `DELETE …/records/{name}/{type}`.
@@ -148,8 +147,7 @@ pub(crate) async fn remove(
         return Err(ApiError::NoSuchRrset { owner, rtype });
     }
     let operations = vec![Operation::DeleteRrset { owner, rtype }];
-    let committed = store.apply(Batch { operations, preconditions }).await?;
-    Ok(written(committed.revision, json!({})))
+    apply(store, Batch { operations, preconditions }, json!({})).await
 }
 
 /// `GET …/records?zone=…[&name=…][&type=…][&cursor=…][&limit=…]`.
@@ -193,8 +191,15 @@ pub(crate) async fn batch(State(api): State<Arc<Api>>, body: Body) -> Result<Res
         });
     }
     let applied = batch.operations.len();
+    apply(store, batch, json!({ "applied": applied })).await
+}
+
+/// Applies a batch; the answer is `body` with the revision, and with what broke in a signed zone.
+async fn apply(store: &Arc<DnsStore>, batch: Batch, mut body: Value) -> Result<Response, ApiError> {
+    let owners = signed::owners(&batch);
     let committed = store.apply(batch).await?;
-    Ok(written(committed.revision, json!({ "applied": applied })))
+    signed::add_warnings(store, &committed, &owners, &mut body).await;
+    Ok(written(committed.revision, body))
 }
 
 /// `GET …/zones[?cursor=…][&limit=…]`: all zones, or a page of them if a limit is given.

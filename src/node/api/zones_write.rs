@@ -23,7 +23,7 @@ use super::powerdns::{
     ChangeKind, RrsetBody, RrsetChange, parse_name, parse_zone_id, write_rrset, zone_value,
 };
 use super::source::expect_rrset;
-use super::{Api, check_server, if_match, import, read_json, with_revision, written_empty};
+use super::{Api, check_server, if_match, import, read_json, signed, with_revision, written_empty};
 use crate::limits::API_TRIES_MAX;
 use crate::name::Name;
 use crate::record::{RecordType, Rrset};
@@ -163,8 +163,12 @@ pub(crate) async fn patch(
             let revision = store.revision().await?;
             return Ok(written_empty(revision));
         }
+        let owners = signed::owners(&batch);
         match store.apply(batch).await {
-            Ok(committed) => return Ok(written_empty(committed.revision)),
+            Ok(committed) => {
+                signed::log_warnings(store, &committed, &owners).await;
+                return Ok(written_empty(committed.revision));
+            }
             // Somebody changed an RRset that we extend or prune: read it again.
             Err(error) if is_conflict(&error) && since.is_none() && tries < API_TRIES_MAX => {}
             Err(error) => return Err(error.into()),
