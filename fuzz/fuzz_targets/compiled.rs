@@ -20,7 +20,8 @@ fuzz_target!(|octets: &[u8]| {
             let blocks = &file[place.blocks.clone()];
             let mut reader = BlockReader::new(blocks, place.blocks.start as u64);
             let seed = HashSeed(1);
-            let Ok(Some((zone, head))) = read_zone(&mut reader, blocks.len() as u64, seed, |_| true)
+            let Ok(Some((zone, head))) =
+                read_zone(&mut reader, blocks.len() as u64, seed, |_| true)
             else {
                 continue;
             };
