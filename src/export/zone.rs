@@ -162,6 +162,10 @@ impl ZoneFeed {
 
     /// Notes that the zone must be read anew because of the commit `number`.
     pub(super) fn want_base(&mut self, number: u64) -> Need {
+        // A base that was read behind that commit, as at a start, has it already.
+        if self.is_present() && !self.is_building && self.revision >= number {
+            return Need::Nothing;
+        }
         self.needed = number.max(self.needed);
         self.pending_since.get_or_insert(number);
         self.build()
