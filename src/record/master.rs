@@ -11,8 +11,11 @@
 mod directive;
 mod generate;
 mod groups;
+mod lint;
 mod order;
 mod reader;
+mod rules;
+mod warning;
 mod write;
 mod zone;
 
@@ -26,8 +29,9 @@ use crate::name::{Name, NameError};
 use crate::record::{RdataError, RecordType, RrsetError, SplitError};
 
 pub use reader::MasterReader;
+pub use warning::{MasterWarning, WarningKind, Warnings};
 pub use write::write_zone;
-pub use zone::{MasterWarning, MasterZone, SortedZone, Warnings, read_sorted, read_zone};
+pub use zone::{MasterZone, SortedZone, read_sorted, read_zone};
 
 /// One record of a master file.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -44,6 +48,8 @@ pub struct MasterRecord {
     pub rdata: Vec<u8>,
     /// The line that the record begins on, in the file that it stands in.
     pub line: u32,
+    /// The octet of that line, from one: the first that is not blank.
+    pub column: u32,
 }
 
 /// Returns the octets of the file that `$INCLUDE` names, its path as written.

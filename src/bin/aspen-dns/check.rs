@@ -28,7 +28,7 @@ struct Read {
 
 /// Reads the zones and checks each; exit status 1 if one could not be served, or has an error.
 ///
-/// Errors and warnings of the text begin with `FILE:LINE:`, findings with their severity.
+/// Errors and warnings of the text begin with `FILE:LINE:COLUMN:`, findings with their severity.
 pub(crate) async fn run(
     client: impl FnOnce() -> anyhow::Result<Client>,
     flags: &CheckFlags,

@@ -4,51 +4,63 @@
 //! buffers go. The sort compares two words of each owner name; whole names only where these agree.
 //!
 //! **Invariant:** a list of RDATA lies in one piece; the groups of an owner that stand together in
-//! the file share its octets.
-//! **Not here:** text (`master::reader`), what becomes of the RRsets (`master::zone`).
+//! the file share its octets; where the second record of a group and those behind it stand lies
+//! apart, since most groups have one record.
+//! **Not here:** text (`master::reader`), the rules of a zone (`master::rules`, `master::lint`).
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
-use crate::limits::{INCLUDE_FILES_MAX, MASTER_WARNINGS_MAX, RRSET_OCTETS_MAX, RRSET_RECORDS_MAX};
+use crate::limits::{INCLUDE_FILES_MAX, RRSET_OCTETS_MAX, RRSET_RECORDS_MAX};
 use crate::name::{self, Name};
+use crate::record::master::lint;
 use crate::record::master::order::sort_key;
 use crate::record::master::reader::{CLASS_IN, MasterReader, RecordHead};
-use crate::record::master::zone::{MasterWarning, WarningKind, Warnings};
-use crate::record::master::{MasterError, MasterRule};
-use crate::record::rdata;
+use crate::record::master::rules::lower_names;
+use crate::record::master::{MasterError, MasterRule, MasterWarning, WarningKind, Warnings};
 use crate::record::rrset::{RdataIter, RrsetRef};
 use crate::record::{RdataList, RecordType, Rrset, RrsetError};
 
+/// Where a record stands.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Spot {
+    /// The line, from one.
+    pub(super) line: u32,
+    /// The octet of the line, from one.
+    column: u32,
+    /// The file, an index into [`Groups::files`].
+    file: u16,
+}
+
 /// Records of one owner and type that stand together.
 #[derive(Clone, Copy, Debug)]
-struct Group {
+pub(super) struct Group {
     /// Where the owner name begins in the octets.
     owner_at: usize,
     /// Where the list of RDATA begins in the octets, in the form of `RdataList`.
     list_at: usize,
-    /// Octets of that list.
+    /// Octets of that list; none once its records went to another group, or nowhere.
     list_len: usize,
     /// The lowest TTL in seconds.
     ttl_s: u32,
-    /// The line of the first record.
-    line: u32,
-    /// The file of the first record, an index into [`Groups::files`].
-    file: u16,
+    /// Where the first record stands.
+    pub(super) spot: Spot,
+    /// Where the second record's spot is in [`Groups::spots`]; those behind it follow.
+    more_at: u32,
     /// The type.
-    rtype: RecordType,
+    pub(super) rtype: RecordType,
     /// Octets of the owner name.
     owner_len: u8,
     /// Whether another TTL was seen.
     has_other_ttl: bool,
-    /// Whether its records went to another group, or nowhere.
-    is_left_out: bool,
 }
+const _: () = assert!(size_of::<Group>() <= 48, "millions of them are read in a second");
 
 /// Where a group is, and what it is sorted by.
 #[derive(Clone, Copy, Debug)]
-struct Place {
+pub(super) struct Place {
     /// The first octets of the owner name, such that they compare as names do.
-    key: [u64; 2],
+    pub(super) key: [u64; 2],
     /// The type in the high 16 bits, the index into [`Groups::list`] in the others.
     rest: u64,
 }
@@ -60,13 +72,15 @@ pub(super) struct Groups {
     list: Vec<Group>,
     /// Owner names in canonical wire form, and lists of RDATA.
     octets: Vec<u8>,
+    /// Where the records stand that are not the first of their group.
+    spots: Vec<Spot>,
     /// Names of the files.
     files: Vec<String>,
     /// Index of the group of the SOA.
     soa: Option<usize>,
     /// The groups that are left, by owner and type, once they are sorted.
     order: Vec<Place>,
-    /// What was left out or mended.
+    /// What an author should look at.
     warnings: Warnings,
 }
 
@@ -88,13 +102,13 @@ impl Groups {
         head: RecordHead,
         reader: &MasterReader<'_>,
     ) -> Result<(), MasterError> {
-        let RecordHead { rtype, ttl_s, class, line } = head;
+        let RecordHead { rtype, ttl_s, class, line, column } = head;
         if self.files.last().is_none_or(|last| last != reader.file()) {
             self.files.push(reader.file().to_owned());
         }
-        let file = (self.files.len() - 1) as u16;
+        let spot = Spot { line, column, file: (self.files.len() - 1) as u16 };
         if class != CLASS_IN {
-            return Err(self.error(file, line, MasterRule::ClassNotIn));
+            return Err(self.error(spot, MasterRule::ClassNotIn));
         }
         let (owner, rdata) = (reader.owner(), reader.rdata());
         let owner_before = self.list.last().map(|last| last.owner_at);
@@ -105,6 +119,7 @@ impl Groups {
         {
             last.add_ttl(ttl_s, false);
             last.list_len += 2 + rdata.len();
+            self.spots.push(spot);
             put_rdata(&mut self.octets, rdata);
             return Ok(());
         }
@@ -123,12 +138,12 @@ impl Groups {
             list_at: self.octets.len(),
             list_len: 2 + rdata.len(),
             ttl_s,
-            line,
-            file,
+            spot,
+            // Past 2^32 records, a warning about one of them shows where its group begins.
+            more_at: u32::try_from(self.spots.len()).unwrap_or(u32::MAX),
             rtype,
             owner_len: owner.len() as u8,
             has_other_ttl: false,
-            is_left_out: false,
         });
         put_rdata(&mut self.octets, rdata);
         Ok(())
@@ -137,7 +152,8 @@ impl Groups {
     /// Sorts and joins the groups to RRsets, checks them, and returns the apex.
     pub(super) fn finish(&mut self) -> Result<Name, MasterError> {
         let Some(soa) = self.soa else {
-            return Err(self.error(0, 1, MasterRule::NoSoa));
+            let start = Spot { line: 1, column: 1, file: 0 };
+            return Err(self.error(start, MasterRule::NoSoa));
         };
         let apex = self.name(&self.list[soa]);
         self.check_soas(soa)?;
@@ -145,13 +161,16 @@ impl Groups {
         self.sort(apex.as_wire().len());
         self.join();
         self.check_owners()?;
+        let found = lint::run(self, &apex);
+        for ((index, record), kind) in found.kept {
+            self.warn(index, record, kind);
+        }
+        self.warnings.count += found.more;
         for index in 0..self.list.len() {
-            if !self.list[index].is_left_out {
+            if !self.list[index].is_left_out() {
                 self.end_group(index)?;
             }
         }
-        let list = &self.list;
-        self.order.retain(|place| !list[place.index()].is_left_out);
         Ok(apex)
     }
 
@@ -163,13 +182,13 @@ impl Groups {
     /// Returns the RRsets in the order in which the first record of each stands in the file.
     pub(super) fn to_rrsets(&self) -> Result<Vec<Rrset>, MasterError> {
         let mut rrsets = Vec::with_capacity(self.order.len());
-        for group in self.list.iter().filter(|group| !group.is_left_out) {
+        for group in self.list.iter().filter(|group| !group.is_left_out()) {
             let (owner, rtype, ttl_s) = (self.name(group), group.rtype, group.ttl_s);
             match RdataList::from_octets(self.rdata(group)) {
                 Ok(rdata) => rrsets.push(Rrset { owner, rtype, ttl_s, rdata }),
                 Err(rule) => {
                     let rule = MasterRule::Rrset { owner, rtype, rule };
-                    return Err(self.error(group.file, group.line, rule));
+                    return Err(self.error(group.spot, rule));
                 }
             }
         }
@@ -191,6 +210,27 @@ impl Groups {
         std::mem::take(&mut self.warnings)
     }
 
+    /// Returns where the groups are that are left, by owner and type, once they are sorted.
+    pub(super) fn order(&self) -> &[Place] {
+        &self.order
+    }
+
+    /// Returns the groups in the file's order.
+    pub(super) fn list(&self) -> &[Group] {
+        &self.list
+    }
+
+    /// Returns a group by its place.
+    pub(super) fn at(&self, place: &Place) -> &Group {
+        &self.list[place.index()]
+    }
+
+    /// Returns where a record of a group stands, by its index in the group's list.
+    pub(super) fn spot(&self, group: &Group, record: usize) -> Spot {
+        let more = record.checked_sub(1).map(|further| group.more_at as usize + further);
+        *more.and_then(|at| self.spots.get(at)).unwrap_or(&group.spot)
+    }
+
     /// Returns a group as an RRset.
     fn rrset(&self, group: &Group) -> RrsetRef<'_> {
         let (rtype, ttl_s) = (group.rtype, group.ttl_s);
@@ -198,36 +238,19 @@ impl Groups {
     }
 
     /// Returns a group's owner name in wire form.
-    fn owner(&self, group: &Group) -> &[u8] {
+    pub(super) fn owner(&self, group: &Group) -> &[u8] {
         &self.octets[group.owner_at..][..usize::from(group.owner_len)]
     }
 
     /// Returns a group's owner name.
-    fn name(&self, group: &Group) -> Name {
+    pub(super) fn name(&self, group: &Group) -> Name {
         // The reader made it of labels that it checked.
         Name::from_wire(self.owner(group)).unwrap_or_else(|_| Name::root())
     }
 
     /// Returns a group's list of RDATA.
-    fn rdata(&self, group: &Group) -> &[u8] {
+    pub(super) fn rdata(&self, group: &Group) -> &[u8] {
         &self.octets[group.list_at..][..group.list_len]
-    }
-
-    /// Checks that all SOA records are the same.
-    fn check_soas(&self, first: usize) -> Result<(), MasterError> {
-        let soa = &self.list[first];
-        let soa_rdata = RdataIter::over(self.rdata(soa)).next().unwrap_or_default();
-        for group in self.list[first..].iter().filter(|group| group.rtype == RecordType::SOA) {
-            let is_same = self.owner(group) == self.owner(soa)
-                && RdataIter::over(self.rdata(group))
-                    .all(|other| is_same_rdata(group.rtype, other, soa_rdata));
-            if !is_same {
-                let (owner, apex) = (self.name(group), self.name(soa));
-                let rule = MasterRule::SecondSoa { owner, apex, line: soa.line };
-                return Err(self.error(group.file, group.line, rule));
-            }
-        }
-        Ok(())
     }
 
     /// Leaves out what is not at or below the apex.
@@ -235,8 +258,8 @@ impl Groups {
         for index in 0..self.list.len() {
             let group = self.list[index];
             if !name::is_at_or_below(self.owner(&group), apex.as_wire()) {
-                self.list[index].is_left_out = true;
-                self.warn(&group, WarningKind::OutOfZone);
+                self.list[index].list_len = 0;
+                self.warn(index, 0, WarningKind::OutOfZone);
             }
         }
     }
@@ -244,7 +267,8 @@ impl Groups {
     /// Sorts the groups by owner, type, and place in the file.
     fn sort(&mut self, apex_len: usize) {
         let mut order = Vec::with_capacity(self.list.len());
-        for (index, group) in self.list.iter().enumerate().filter(|(_, group)| !group.is_left_out) {
+        for (index, group) in self.list.iter().enumerate().filter(|(_, group)| !group.is_left_out())
+        {
             let owner = self.owner(group);
             let key = sort_key(&owner[..owner.len() - apex_len]);
             order.push(Place { key, rest: u64::from(group.rtype.0) << INDEX_BITS | index as u64 });
@@ -265,17 +289,17 @@ impl Groups {
     }
 
     /// Whether two groups have one owner.
-    fn is_same_owner(&self, a: &Place, b: &Place) -> bool {
+    pub(super) fn is_same_owner(&self, a: &Place, b: &Place) -> bool {
         a.key == b.key && {
             let (a, b) = (&self.list[a.index()], &self.list[b.index()]);
             a.owner_at == b.owner_at || self.owner(a) == self.owner(b)
         }
     }
 
-    /// Moves the records of each RRset to its first group.
+    /// Moves the records of each RRset to its first group, whose place alone stays.
     fn join(&mut self) {
-        let order = std::mem::take(&mut self.order);
-        let mut start = 0;
+        let mut order = std::mem::take(&mut self.order);
+        let (mut start, mut kept) = (0, 0);
         while start < order.len() {
             let first = &order[start];
             let is_more = |place: &&Place| {
@@ -286,8 +310,10 @@ impl Groups {
             if count > 1 {
                 self.join_groups(&order[start..start + count]);
             }
-            start += count;
+            order[kept] = order[start];
+            (start, kept) = (start + count, kept + 1);
         }
+        order.truncate(kept);
         self.order = order;
     }
 
@@ -295,64 +321,39 @@ impl Groups {
     fn join_groups(&mut self, places: &[Place]) {
         let list_at = self.octets.len();
         let mut target = self.list[places[0].index()];
-        for place in places {
-            let group = &mut self.list[place.index()];
-            group.is_left_out = true;
+        let more_at = u32::try_from(self.spots.len()).unwrap_or(u32::MAX);
+        for (nth, place) in places.iter().enumerate() {
+            let index = place.index();
+            let group = self.list[index];
             target.add_ttl(group.ttl_s, group.has_other_ttl);
-            let list = group.list_at..group.list_at + group.list_len;
-            self.octets.extend_from_within(list);
+            let first = usize::from(nth == 0);
+            for record in first..RdataIter::over(self.rdata(&group)).count() {
+                self.spots.push(self.spot(&group, record));
+            }
+            self.octets.extend_from_within(group.list_at..group.list_at + group.list_len);
+            self.list[index].list_len = 0;
         }
+        target.more_at = more_at;
         (target.list_at, target.list_len) = (list_at, self.octets.len() - list_at);
         self.list[places[0].index()] = target;
-    }
-
-    /// Checks, owner by owner, that a CNAME is alone, and that no two CNAMEs or DNAMEs differ.
-    fn check_owners(&self) -> Result<(), MasterError> {
-        for places in self.order.chunk_by(|a, b| self.is_same_owner(a, b)) {
-            if places.iter().any(|place| is_single(place.rtype())) {
-                self.check_owner(places)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Checks one owner that has a CNAME or a DNAME.
-    fn check_owner(&self, places: &[Place]) -> Result<(), MasterError> {
-        let groups = || {
-            let groups = places.iter().map(|place| &self.list[place.index()]);
-            groups.filter(|group| !group.is_left_out)
-        };
-        let cname = groups().find(|group| group.rtype == RecordType::CNAME);
-        for group in groups() {
-            let rtype = group.rtype;
-            let mut records = RdataIter::over(self.rdata(group));
-            let first = records.next().unwrap_or_default();
-            if is_single(rtype) && records.any(|other| !is_same_rdata(rtype, other, first)) {
-                let owner = self.name(group);
-                let rule = MasterRule::SecondSingle { owner, rtype, line: group.line };
-                return Err(self.error(group.file, group.line, rule));
-            }
-            if let Some(cname) = cname.filter(|_| !may_stand_beside_cname(rtype)) {
-                let owner = self.name(group);
-                let rule = MasterRule::CnameNotAlone { owner, rtype, line: cname.line };
-                return Err(self.error(group.file, group.line, rule));
-            }
-        }
-        Ok(())
     }
 
     /// Keeps records that are there twice once, and holds the RRset against its limits.
     fn end_group(&mut self, index: usize) -> Result<(), MasterError> {
         let group = self.list[index];
         if group.has_other_ttl {
-            self.warn(&group, WarningKind::TtlDiffers { ttl_s: group.ttl_s });
+            self.warn(index, 0, WarningKind::TtlDiffers { ttl_s: group.ttl_s });
         }
         let first_len = RdataIter::over(self.rdata(&group)).next().map_or(0, <[u8]>::len);
         if group.list_len == 2 + first_len {
             return Ok(()); // one record, as most have
         }
         let list = &mut self.octets[group.list_at..group.list_at + group.list_len];
-        let (list_len, records) = drop_doubles(group.rtype, list);
+        let (list_len, records, doubles) = drop_doubles(group.rtype, list);
+        for (record, first) in doubles {
+            let line = self.spot(&group, first).line;
+            self.warn(index, record, WarningKind::Duplicate { line });
+        }
         self.list[index].list_len = list_len;
         let rule = if list_len > RRSET_OCTETS_MAX {
             RrsetError::TooManyOctets
@@ -362,27 +363,35 @@ impl Groups {
             return Ok(());
         };
         let (owner, rtype) = (self.name(&group), group.rtype);
-        Err(self.error(group.file, group.line, MasterRule::Rrset { owner, rtype, rule }))
+        Err(self.error(group.spot, MasterRule::Rrset { owner, rtype, rule }))
     }
 
-    /// Counts a warning, and keeps it while there are few.
-    fn warn(&mut self, group: &Group, kind: WarningKind) {
-        self.warnings.count += 1;
-        if self.warnings.kept.len() < MASTER_WARNINGS_MAX {
-            let file = self.files[usize::from(group.file)].clone();
-            let (owner, line, rtype) = (self.name(group), group.line, group.rtype);
-            self.warnings.kept.push(MasterWarning { file, line, owner, rtype, kind });
-        }
+    /// Warns of a record of a group.
+    fn warn(&mut self, index: usize, record: usize, kind: WarningKind) {
+        let group = &self.list[index];
+        let Spot { line, column, file } = self.spot(group, record);
+        let (file, owner, rtype) = (self.file(file), self.name(group), group.rtype);
+        self.warnings.push(|| MasterWarning { file, line, column, owner, rtype, kind });
     }
 
     /// Makes an error about a record that was read before.
-    fn error(&self, file: u16, line: u32, rule: MasterRule) -> MasterError {
-        let file = self.files.get(usize::from(file)).cloned().unwrap_or_default();
-        MasterError { file, line, column: 1, rule }
+    pub(super) fn error(&self, spot: Spot, rule: MasterRule) -> MasterError {
+        let Spot { line, column, file } = spot;
+        MasterError { file: self.file(file), line, column, rule }
+    }
+
+    /// Returns the name of a file by its index.
+    fn file(&self, index: u16) -> String {
+        self.files.get(usize::from(index)).cloned().unwrap_or_default()
     }
 }
 
 impl Group {
+    /// Whether its records went to another group, or nowhere.
+    pub(super) fn is_left_out(&self) -> bool {
+        self.list_len == 0
+    }
+
     /// Takes the TTL of further records of the same owner and type.
     fn add_ttl(&mut self, ttl_s: u32, has_other_ttl: bool) {
         // Signatures have the TTL of what they sign (RFC 4034 section 3): theirs may differ.
@@ -394,12 +403,12 @@ impl Group {
 
 impl Place {
     /// Returns the index of the group.
-    fn index(&self) -> usize {
+    pub(super) fn index(&self) -> usize {
         (self.rest & ((1 << INDEX_BITS) - 1)) as usize
     }
 
     /// Returns the type of the group.
-    fn rtype(&self) -> RecordType {
+    pub(super) fn rtype(&self) -> RecordType {
         RecordType((self.rest >> INDEX_BITS) as u16)
     }
 }
@@ -412,53 +421,24 @@ fn put_rdata(octets: &mut Vec<u8>, rdata: &[u8]) {
 }
 
 /// Keeps the first of records that differ at most in the case of names; returns the octets and the
-/// records that are left.
-fn drop_doubles(rtype: RecordType, list: &mut [u8]) -> (usize, usize) {
-    let mut seen = HashSet::new();
-    let (mut from, mut to) = (0, 0);
+/// records that are left, and the indices of each that is not and of the one that it repeats.
+fn drop_doubles(rtype: RecordType, list: &mut [u8]) -> (usize, usize, Vec<(usize, usize)>) {
+    let (mut seen, mut doubles) = (HashMap::new(), Vec::new());
+    let (mut from, mut to, mut record) = (0, 0, 0);
     while let Some(rdata) = RdataIter::over(&list[from..]).next() {
         let len = 2 + rdata.len();
-        if seen.insert(lower_names(rtype, rdata)) {
-            list.copy_within(from..from + len, to);
-            to += len;
+        match seen.entry(lower_names(rtype, rdata)) {
+            Entry::Occupied(first) => doubles.push((record, *first.get())),
+            Entry::Vacant(vacant) => {
+                vacant.insert(record);
+                list.copy_within(from..from + len, to);
+                to += len;
+            }
         }
         from += len;
+        record += 1;
     }
-    (to, seen.len())
-}
-
-/// Whether an owner may have only one record of a type (RFC 2181 section 10.1, RFC 6672
-/// section 2.4).
-fn is_single(rtype: RecordType) -> bool {
-    matches!(rtype, RecordType::CNAME | RecordType::DNAME)
-}
-
-/// Whether data of a type may be at the owner of a CNAME (RFC 4034 section 2.5; RFC 2535's too).
-fn may_stand_beside_cname(rtype: RecordType) -> bool {
-    matches!(
-        rtype,
-        RecordType::CNAME
-            | RecordType::RRSIG
-            | RecordType::NSEC
-            | RecordType::SIG
-            | RecordType::NXT
-            | RecordType::KEY
-    )
-}
-
-/// Whether two RDATA are the same but for the case of names (RFC 2181 section 5, RFC 4343).
-fn is_same_rdata(rtype: RecordType, left: &[u8], right: &[u8]) -> bool {
-    left == right || lower_names(rtype, left) == lower_names(rtype, right)
-}
-
-/// Returns RDATA with its names in lower case.
-fn lower_names(rtype: RecordType, rdata: &[u8]) -> Vec<u8> {
-    let mut lower = rdata.to_vec();
-    for (at, len) in rdata::names(rtype, rdata) {
-        // A length octet is at most 63 and so below every letter.
-        lower[at..at + len].make_ascii_lowercase();
-    }
-    lower
+    (to, seen.len(), doubles)
 }
 
 /// Bits of a group's index in [`Place::rest`]; the type has the others.

@@ -43,6 +43,8 @@ pub(super) struct RecordHead {
     pub(super) class: u16,
     /// The line that the record begins on.
     pub(super) line: u32,
+    /// The octet of that line, from one: the first that is not blank.
+    pub(super) column: u32,
 }
 
 /// One file that is being read.
@@ -140,7 +142,7 @@ impl<'a> MasterReader<'a> {
                 self.sources.pop();
                 continue;
             }
-            let line = source.place.line;
+            let Place { at: start, line } = source.place;
             let entry = split_entry(&source.text, &mut source.place, &mut self.spans)
                 .map_err(|failure| source.error(failure.at, failure.rule.into()))?;
             let Some(first) = self.spans.first() else { continue };
@@ -150,13 +152,17 @@ impl<'a> MasterReader<'a> {
                 self.handle_directive(line)?;
                 continue;
             }
+            // An entry begins where its line does.
+            let is_word = |octet: &u8| !matches!(octet, b' ' | b'\t');
+            let blanks = source.text[start..].iter().position(is_word).unwrap_or(0);
+            let spot = (line, from_one(blanks));
             return read_record(
                 &source.text,
                 &self.spans,
                 entry,
                 &mut source.names,
                 &mut self.ttl,
-                line,
+                spot,
                 &mut self.rdata,
             )
             .map(Some)
@@ -202,7 +208,8 @@ impl<'a> MasterReader<'a> {
         split_entry(text, &mut Place::START.clone(), &mut self.spans)
             .map_err(|failure| source.error(at, failure.rule.into()))?;
         let (names, entry) = (&mut source.names, Entry::default());
-        read_record(text, &self.spans, entry, names, &mut self.ttl, line, &mut self.rdata)
+        // A directive stands at the beginning of its line.
+        read_record(text, &self.spans, entry, names, &mut self.ttl, (line, 1), &mut self.rdata)
             .map(Some)
             .map_err(|(_, rule)| source.error(at, rule))
     }
@@ -230,8 +237,9 @@ impl Iterator for MasterReader<'_> {
         };
         // What was read is a name, so this never ends the records early.
         let owner = Name::from_wire(self.owner()).ok()?;
-        let RecordHead { rtype, ttl_s, class, line } = head;
-        Some(Ok(MasterRecord { owner, rtype, ttl_s, class, rdata: self.rdata.clone(), line }))
+        let RecordHead { rtype, ttl_s, class, line, column } = head;
+        let rdata = self.rdata.clone();
+        Some(Ok(MasterRecord { owner, rtype, ttl_s, class, rdata, line, column }))
     }
 }
 
@@ -241,7 +249,6 @@ impl Source<'_> {
         let before = &self.text[..at.min(self.text.len())];
         let line_start = before.iter().rposition(|&octet| octet == b'\n').map_or(0, |lf| lf + 1);
         let lines_before = before.iter().filter(|&&octet| octet == b'\n').count();
-        let from_one = |count: usize| u32::try_from(count + 1).unwrap_or(u32::MAX);
         MasterError {
             file: self.file.clone(),
             line: from_one(lines_before),
@@ -251,6 +258,11 @@ impl Source<'_> {
     }
 }
 
+/// Returns a count as a number that begins at one.
+fn from_one(count: usize) -> u32 {
+    u32::try_from(count + 1).unwrap_or(u32::MAX)
+}
+
 impl DefaultTtl {
     /// Returns the TTL of a record that states none.
     fn current_s(&self) -> u32 {
@@ -258,14 +270,15 @@ impl DefaultTtl {
     }
 }
 
-/// Makes a record of an entry's words: its owner in `names`, its RDATA in `rdata`.
+/// Makes a record of an entry's words: its owner in `names`, its RDATA in `rdata`; `spot` is its
+/// line and column.
 fn read_record(
     text: &[u8],
     spans: &[Span],
     entry: Entry,
     names: &mut CurrentNames,
     ttl: &mut DefaultTtl,
-    line: u32,
+    spot: (u32, u32),
     rdata: &mut Vec<u8>,
 ) -> Result<RecordHead, Fault> {
     let mut words = Words::new(text, spans, &names.origin);
@@ -290,7 +303,8 @@ fn read_record(
         };
         (at, MasterRule::Rdata { rtype: head.rtype, rule })
     })?;
-    Ok(RecordHead { rtype: head.rtype, ttl_s, class: head.class, line })
+    let (line, column) = spot;
+    Ok(RecordHead { rtype: head.rtype, ttl_s, class: head.class, line, column })
 }
 
 /// Reads the owner name into `owner`, in canonical wire form.

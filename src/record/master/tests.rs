@@ -162,22 +162,25 @@ fn records_are_grouped_and_the_soa_names_the_apex() {
         "a A 192.0.2.1\nb 1 A 192.0.2.1\n@ 1 SOA ns h 1 2 3 4 5\na 3600 A 192.0.2.2\nA A 192.0.2.1",
         "; zone example.\nexample. 1 IN SOA ns.example. h.example. 1 2 3 4 5\n\
          a.example. 3600 IN A 192.0.2.1\na.example. 3600 IN A 192.0.2.2\n\
-         b.example. 1 IN A 192.0.2.1\n",
+         b.example. 1 IN A 192.0.2.1\n\
+         f:3:1: SOA at example has no NS record beside it (RFC 1034 section 4.2.1)\n\
+         f:5:1: A at a.example repeats line 1 and is left out (RFC 2181 section 5)\n",
     );
 }
 
 #[test]
 fn what_can_be_mended_is_a_warning() {
     let zone = format!(
-        "{SOA}other. A 192.0.2.1\na 9 A 192.0.2.1\nx A 192.0.2.1\na 8 A 192.0.2.2\nm 1 MX 1 H\nm 1 MX 1 h\n"
+        "{SOA}other. A 192.0.2.1\na 9 A 192.0.2.1\nx A 192.0.2.1\na 8 A 192.0.2.2\nm 1 MX 1 X\n  1 MX 1 x\n@ NS ns.test.\n"
     );
     check_zone(
         &zone,
         "; zone example.\nexample. 1 IN SOA ns.example. h.example. 1 2 3 4 5\n\
          a.example. 8 IN A 192.0.2.1\na.example. 8 IN A 192.0.2.2\nx.example. 9 IN A 192.0.2.1\n\
-         m.example. 1 IN MX 1 H.example.\n\
-         f:2: A at other is outside the zone and left out\n\
-         f:3: A at a.example has TTLs that differ; 8 is taken (RFC 2181 section 5.2)\n",
+         m.example. 1 IN MX 1 X.example.\nexample. 1 IN NS ns.test.\n\
+         f:2:1: A at other is outside the zone and left out\n\
+         f:3:1: A at a.example has TTLs that differ; 8 is taken (RFC 2181 section 5.2)\n\
+         f:7:3: MX at m.example repeats line 6 and is left out (RFC 2181 section 5)\n",
     );
 }
 
@@ -188,7 +191,7 @@ fn what_is_ambiguous_is_an_error() {
         (String::new(), "f:1:1: no SOA record"),
         (format!("{SOA}a CH A 192.0.2.1"), "f:2:1: the class is not IN"),
         (format!("{SOA}{SOA}a SOA a a 1 2 3 4 5"), "f:3:1: a second SOA at a.example"),
-        (format!("{SOA}@ SOA ns h 2 2 3 4 5"), "f:1:1: a second SOA at example"),
+        (format!("{SOA}@ SOA ns h 2 2 3 4 5"), "f:2:1: a second SOA at example"),
         (
             format!("{SOA}a CNAME b\nb A 192.0.2.1\nA A 192.0.2.1"),
             "f:4:1: A at a.example beside a CNAME in line 2",
@@ -197,8 +200,8 @@ fn what_is_ambiguous_is_an_error() {
             format!("{SOA}a DNAME b\na CNAME b"),
             "f:2:1: DNAME at a.example beside a CNAME in line 3",
         ),
-        (format!("{SOA}a CNAME b\na CNAME c"), "f:2:1: a second CNAME at a.example"),
-        (format!("{SOA}a DNAME b\na DNAME c"), "f:2:1: a second DNAME at a.example"),
+        (format!("{SOA}a CNAME b\na CNAME c"), "f:3:1: a second CNAME at a.example"),
+        (format!("{SOA}a DNAME b\na DNAME c"), "f:3:1: a second DNAME at a.example"),
     ] {
         let shown = show_zone(&text);
         assert!(shown.starts_with(error), "{text}: {shown}");
@@ -247,7 +250,11 @@ proptest! {
     )) {
         let apex = Name::from_text("a\\.b.example").unwrap();
         let soa = rdata::parse(RecordType::SOA, "a b 1 2 3 4 5", &apex).unwrap();
-        let mut zone = vec![Rrset::new(apex.clone(), RecordType::SOA, 1, [soa]).unwrap()];
+        let ns = rdata::parse(RecordType::NS, "ns.test.", &apex).unwrap();
+        let mut zone = vec![
+            Rrset::new(apex.clone(), RecordType::SOA, 1, [soa]).unwrap(),
+            Rrset::new(apex.clone(), RecordType::NS, 1, [ns]).unwrap(),
+        ];
         let mut seen = std::collections::HashSet::new();
         for ((label, rtype), (ttl_s, records)) in rrsets {
             let owner = apex.with_label(&label).unwrap();

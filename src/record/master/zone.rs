@@ -1,17 +1,14 @@
 //! Makes the RRsets of one zone of a master file's records.
 //!
 //! What makes the zone ambiguous is an error (no SOA or two, data beside a CNAME); what can be
-//! left out or mended without a guess is a warning (records outside the zone, TTLs that differ).
+//! left out, mended or served without a guess is a warning (records outside the zone, TTLs that
+//! differ, records that a zone cut hides).
 
-use std::fmt;
-
-#[cfg(doc)]
-use crate::limits::MASTER_WARNINGS_MAX;
 use crate::name::Name;
+use crate::record::Rrset;
 use crate::record::master::groups::Groups;
-use crate::record::master::{MasterError, MasterOptions, MasterReader};
+use crate::record::master::{MasterError, MasterOptions, MasterReader, Warnings};
 use crate::record::rrset::RrsetRef;
-use crate::record::{RecordType, Rrset};
 
 /// The RRsets of one zone.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -22,7 +19,7 @@ pub struct MasterZone {
     pub rrsets: Vec<Rrset>,
     /// Records in the RRsets.
     pub record_count: u64,
-    /// What was left out or mended.
+    /// What an author should look at.
     pub warnings: Warnings,
 }
 
@@ -33,7 +30,7 @@ pub struct SortedZone {
     pub apex: Name,
     /// Records in the RRsets.
     pub record_count: u64,
-    /// What was left out or mended.
+    /// What an author should look at.
     pub warnings: Warnings,
     /// The RRsets.
     groups: Groups,
@@ -57,55 +54,6 @@ impl SortedZone {
     pub fn into_master_zone(self) -> Result<MasterZone, MasterError> {
         let Self { apex, record_count, warnings, groups } = self;
         Ok(MasterZone { apex, rrsets: groups.to_rrsets()?, record_count, warnings })
-    }
-}
-
-/// What was left out or mended; at most [`MASTER_WARNINGS_MAX`] are kept.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Warnings {
-    /// The first ones, in the order in which they were found.
-    pub kept: Vec<MasterWarning>,
-    /// How many there were.
-    pub count: u64,
-}
-
-/// Something that was left out or mended. Its text is `FILE:LINE: what`.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct MasterWarning {
-    /// The file's name.
-    pub file: String,
-    /// The line of the record, from one.
-    pub line: u32,
-    /// The owner name.
-    pub owner: Name,
-    /// The type.
-    pub rtype: RecordType,
-    /// What was done.
-    pub kind: WarningKind,
-}
-
-/// What was done about a record.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum WarningKind {
-    /// The owner is not at or below the apex; the record is left out.
-    OutOfZone,
-    /// The RRset's TTLs differ; all records get the lowest, in seconds (RFC 2181 section 5.2).
-    TtlDiffers {
-        /// The lowest.
-        ttl_s: u32,
-    },
-}
-
-impl fmt::Display for MasterWarning {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { file, line, owner, rtype, kind } = self;
-        write!(f, "{file}:{line}: {rtype} at {owner} ")?;
-        match kind {
-            WarningKind::OutOfZone => f.write_str("is outside the zone and left out"),
-            WarningKind::TtlDiffers { ttl_s } => {
-                write!(f, "has TTLs that differ; {ttl_s} is taken (RFC 2181 section 5.2)")
-            }
-        }
     }
 }
 
