@@ -1,7 +1,8 @@
 //! One RRset: all records of one owner and type, with one TTL (RFC 2181 section 5).
 //!
 //! **Invariant:** at least one record, no record twice, RDATA in uncompressed wire form, class IN.
-//! **Not here:** whether the RDATA fits its type (`record::rdata`), zone rules (`zone::check`).
+//! **Not here:** whether the RDATA fits its type (`record::rdata`), rules of a zone
+//! (`record::master::lint`, `dnssec`).
 
 use crate::limits::{RDATA_OCTETS_MAX, RRSET_OCTETS_MAX, RRSET_RECORDS_MAX, TTL_S_MAX};
 use crate::name::Name;

@@ -5,7 +5,7 @@
 //! RFC 4034 section 6.1 (order); RFC 4592 section 2.2.2 (empty non-terminals).
 //!
 //! **Invariant:** every proper ancestor of an owner, up to the apex, has a node.
-//! **Not here:** rules that a served zone may break (`zone::check`).
+//! **Not here:** rules that a served zone may break (`record::master::lint`, `dnssec`).
 
 use super::denial::DenialBuilder;
 use super::hash::{HashSeed, extend_hash};

@@ -5,7 +5,8 @@
 //! child `*` marks its parent, and a new cut occludes what lies below it.
 //!
 //! **Invariant:** the result answers exactly as a zone built from the resulting RRsets.
-//! **Not here:** rules between RRsets (`zone::check`): a change is taken as the store made it.
+//! **Not here:** rules between RRsets (`record::master::lint`, `dnssec`): a change is taken as the
+//! store made it.
 
 use std::collections::BTreeMap;
 
