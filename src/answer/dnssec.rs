@@ -12,7 +12,7 @@ use crate::limits::ALIAS_CHAIN_MAX;
 use crate::record::RecordType;
 use crate::wire::reply::{Owner, Section};
 use crate::zone::Zone;
-use crate::zone::denial::{Nsec3Params, key_prefix, nsec3_hash, nsec3_prefix, order_key};
+use crate::zone::denial::{Hashing, NameHash, key_prefix, nsec3_prefix, order_key};
 use crate::zone::node::NodeView;
 use crate::zone::path::NamePath;
 use crate::zone::prepare::ExpandedName;
@@ -40,8 +40,8 @@ impl<'c> Walk<'_, '_, 'c> {
         wildcard: Option<usize>,
     ) {
         let Some(encloser) = wildcard.filter(|_| self.is_dnssec_ok) else { return };
-        match &zone.denial().params {
-            Some(params) => self.cover_hash(zone, params, here.path, encloser + 1),
+        match &zone.denial().hashing {
+            Some(hashing) => self.cover_hash(zone, hashing, here.path, encloser + 1),
             None => self.cover_name(zone, here.path.wire()),
         }
     }
@@ -51,22 +51,19 @@ impl<'c> Walk<'_, '_, 'c> {
         if !self.is_dnssec_ok {
             return;
         }
-        let mut wildcard = ExpandedName::new();
-        let _ = wildcard.try_extend_from_slice(b"\x01*");
-        // A name of 255 octets has no child, and none needs to be denied.
-        let is_name = wildcard.try_extend_from_slice(path.suffix_at(encloser)).is_ok();
-        let Some(params) = &zone.denial().params else {
+        let Some(hashing) = &zone.denial().hashing else {
             self.cover_name(zone, path.wire());
-            if is_name {
+            let mut wildcard = ExpandedName::new();
+            let _ = wildcard.try_extend_from_slice(b"\x01*");
+            // A name of 255 octets has no child, and none needs to be denied.
+            if wildcard.try_extend_from_slice(path.suffix_at(encloser)).is_ok() {
                 self.cover_name(zone, &wildcard);
             }
             return;
         };
-        let encloser = self.prove_encloser(zone, params, path, encloser);
-        wildcard.truncate(2);
-        let is_name = wildcard.try_extend_from_slice(path.suffix_at(encloser)).is_ok();
-        if is_name {
-            self.cover_by_hash(zone, &nsec3_hash(&wildcard, params));
+        let encloser = self.prove_encloser(zone, hashing, path, encloser);
+        if let Some(hash) = hashing.wildcard_hash(path, encloser, zone.apex_depth()) {
+            self.cover_by_hash(zone, &hash);
         }
     }
 
@@ -75,15 +72,15 @@ impl<'c> Walk<'_, '_, 'c> {
         if !self.is_dnssec_ok {
             return;
         }
-        let Some(params) = &zone.denial().params else {
+        let Some(hashing) = &zone.denial().hashing else {
             if node.rrset(RecordType::NSEC).is_some() {
                 return self.prove_by(zone, node, RecordType::NSEC);
             }
             return self.cover_name(zone, path.wire());
         };
-        if !self.match_hash(zone, params, path.wire()) {
+        if !self.match_hash(zone, &hashing.suffix_hash(path, path.depth(), zone.apex_depth())) {
             // Opt-out: the name has no NSEC3 record; its closest provable encloser has.
-            self.prove_encloser(zone, params, path, path.depth().saturating_sub(1));
+            self.prove_encloser(zone, hashing, path, path.depth().saturating_sub(1));
         }
     }
 
@@ -98,19 +95,21 @@ impl<'c> Walk<'_, '_, 'c> {
         if !self.is_dnssec_ok {
             return;
         }
-        let mut wildcard = ExpandedName::new();
-        let _ = wildcard.try_extend_from_slice(b"\x01*");
-        let _ = wildcard.try_extend_from_slice(path.suffix_at(encloser));
-        let Some(params) = &zone.denial().params else {
+        let Some(hashing) = &zone.denial().hashing else {
             if node.rrset(RecordType::NSEC).is_some() {
                 self.prove_by(zone, node, RecordType::NSEC);
             } else {
+                let mut wildcard = ExpandedName::new();
+                let _ = wildcard.try_extend_from_slice(b"\x01*");
+                let _ = wildcard.try_extend_from_slice(path.suffix_at(encloser));
                 self.cover_name(zone, &wildcard);
             }
             return self.cover_name(zone, path.wire());
         };
-        self.prove_encloser(zone, params, path, encloser);
-        self.match_hash(zone, params, &wildcard);
+        self.prove_encloser(zone, hashing, path, encloser);
+        if let Some(hash) = hashing.wildcard_hash(path, encloser, zone.apex_depth()) {
+            self.match_hash(zone, &hash);
+        }
     }
 
     /// Proves that a cut has no DS records: its own NSEC or NSEC3 record, or an opt-out span.
@@ -121,14 +120,14 @@ impl<'c> Walk<'_, '_, 'c> {
         cut: &NodeView<'c>,
         depth: usize,
     ) {
-        let Some(params) = &zone.denial().params else {
+        let Some(hashing) = &zone.denial().hashing else {
             if cut.rrset(RecordType::NSEC).is_some() {
                 return self.prove_by(zone, cut, RecordType::NSEC);
             }
             return;
         };
-        if !self.match_hash(zone, params, path.suffix_at(depth)) {
-            self.prove_encloser(zone, params, path, depth - 1);
+        if !self.match_hash(zone, &hashing.suffix_hash(path, depth, zone.apex_depth())) {
+            self.prove_encloser(zone, hashing, path, depth - 1);
         }
     }
 
@@ -141,63 +140,55 @@ impl<'c> Walk<'_, '_, 'c> {
         }
     }
 
-    /// Notes the closest encloser proof; returns the depth of the encloser that it proves.
+    /// Notes the closest encloser proof, of the closest one from `depth` upward that has an NSEC3
+    /// record; returns its depth.
     fn prove_encloser(
         &mut self,
         zone: &'c Zone,
-        params: &Nsec3Params,
+        hashing: &Hashing,
         path: &NamePath,
         depth: usize,
     ) -> usize {
-        let encloser = self.provable_encloser(zone, params, path, depth);
-        self.match_hash(zone, params, path.suffix_at(encloser));
-        self.cover_hash(zone, params, path, encloser + 1);
-        encloser
-    }
-
-    /// Returns the depth of the closest encloser, from `depth` upward, that has an NSEC3 record.
-    ///
-    /// Ends at the apex, so it hashes as often as the name has labels in the zone.
-    fn provable_encloser(
-        &mut self,
-        zone: &'c Zone,
-        params: &Nsec3Params,
-        path: &NamePath,
-        depth: usize,
-    ) -> usize {
-        let mut depth = depth.max(zone.apex_depth());
-        while depth > zone.apex_depth() {
-            let hash = nsec3_hash(path.suffix_at(depth), params);
-            if zone.denial().nsec3.at_or_before(&hash) == Some(&hash[..]) {
+        let apex_depth = zone.apex_depth();
+        let mut depth = depth.max(apex_depth);
+        // Ends at the apex, so it hashes as often as the name has labels in the zone.
+        while !self.match_hash(zone, &hashing.suffix_hash(path, depth, apex_depth)) {
+            if depth == apex_depth {
                 break;
             }
             depth -= 1;
         }
+        self.cover_hash(zone, hashing, path, depth + 1);
         depth
     }
 
     /// Notes the NSEC3 record that covers the suffix of `depth` labels.
-    fn cover_hash(&mut self, zone: &'c Zone, params: &Nsec3Params, path: &NamePath, depth: usize) {
-        let hash = nsec3_hash(path.suffix_at(depth.min(path.depth())), params);
-        self.cover_by_hash(zone, &hash);
+    fn cover_hash(&mut self, zone: &'c Zone, hashing: &Hashing, path: &NamePath, depth: usize) {
+        let depth = depth.min(path.depth());
+        self.cover_by_hash(zone, &hashing.suffix_hash(path, depth, zone.apex_depth()));
     }
 
     /// Notes the NSEC3 record whose span holds a hash.
-    fn cover_by_hash(&mut self, zone: &'c Zone, hash: &[u8]) {
-        let Some(key) = zone.denial().nsec3.at_or_before(hash) else { return };
-        if let Some(node) = zone.node_of(&nsec3_prefix(key)) {
-            self.prove_by(zone, &node, RecordType::NSEC3);
+    fn cover_by_hash(&mut self, zone: &'c Zone, hash: &NameHash) {
+        if let Some(key) = zone.denial().nsec3.at_or_before(hash) {
+            self.prove_by_hash(zone, key);
         }
     }
 
-    /// Notes the NSEC3 record of a name; says whether it has one.
-    fn match_hash(&mut self, zone: &'c Zone, params: &Nsec3Params, wire: &[u8]) -> bool {
-        let hash = nsec3_hash(wire, params);
-        if zone.denial().nsec3.at_or_before(&hash) != Some(&hash[..]) {
-            return false;
+    /// Notes the NSEC3 record of a hashed name; says whether it has one.
+    fn match_hash(&mut self, zone: &'c Zone, hash: &NameHash) -> bool {
+        let is_there = zone.denial().nsec3.at_or_before(hash) == Some(&hash[..]);
+        if is_there {
+            self.prove_by_hash(zone, hash);
         }
-        self.cover_by_hash(zone, &hash);
-        true
+        is_there
+    }
+
+    /// Notes the NSEC3 record whose owner spells a hash.
+    fn prove_by_hash(&mut self, zone: &'c Zone, hash: &[u8]) {
+        if let Some(node) = zone.node_of(&nsec3_prefix(hash)) {
+            self.prove_by(zone, &node, RecordType::NSEC3);
+        }
     }
 
     /// Takes note of a node's NSEC or NSEC3 record, once.

@@ -15,6 +15,7 @@ use data_encoding::BASE32HEX_NOPAD;
 use sha1::{Digest, Sha1};
 
 use super::node::{NodeView, OCCLUDED};
+use super::path::NamePath;
 use crate::limits::NAME_OCTETS_MAX;
 use crate::name::words::tail_word;
 use crate::record::RecordType;
@@ -27,7 +28,55 @@ pub struct Denial {
     /// Owners of NSEC3 records, by their hash.
     pub nsec3: Order<NameHash>,
     /// How names are hashed, if the apex has an NSEC3PARAM record.
-    pub params: Option<Nsec3Params>,
+    pub hashing: Option<Hashing>,
+}
+
+/// How a zone hashes names, and two hashes that most proofs of a flat zone need.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Hashing {
+    /// How.
+    pub params: Nsec3Params,
+    /// The apex's hash.
+    apex: NameHash,
+    /// The hash of the child `*` of the apex.
+    wildcard: NameHash,
+}
+
+impl Hashing {
+    /// Makes it of the finished node of the apex, whose canonical wire name is `apex`; what `before`
+    /// holds of the same parameters is taken over.
+    pub fn of(apex: &[u8], node: &NodeView<'_>, before: Option<&Self>) -> Option<Self> {
+        let params = params_of(node)?;
+        if let Some(before) = before.filter(|before| before.params == params) {
+            return Some(before.clone());
+        }
+        let wildcard = nsec3_hash(&[b"\x01*", apex].concat(), &params);
+        Some(Self { apex: nsec3_hash(apex, &params), wildcard, params })
+    }
+
+    /// Returns the hash of the suffix of `depth` labels of a name in a zone.
+    pub fn suffix_hash(&self, path: &NamePath, depth: usize, apex_depth: usize) -> NameHash {
+        if depth == apex_depth {
+            return self.apex;
+        }
+        nsec3_hash(path.suffix_at(depth), &self.params)
+    }
+
+    /// Returns the hash of the child `*` of the suffix of `depth` labels, if that is a name.
+    pub fn wildcard_hash(
+        &self,
+        path: &NamePath,
+        depth: usize,
+        apex_depth: usize,
+    ) -> Option<NameHash> {
+        if depth == apex_depth {
+            return Some(self.wildcard);
+        }
+        let mut wildcard = Prefix::new();
+        wildcard.try_extend_from_slice(b"\x01*").ok()?;
+        wildcard.try_extend_from_slice(path.suffix_at(depth)).ok()?;
+        Some(nsec3_hash(&wildcard, &self.params))
+    }
 }
 
 /// How a zone hashes names (RFC 5155 section 4).
@@ -201,15 +250,15 @@ impl DenialBuilder {
         self.nsec3.append(&mut other.nsec3);
     }
 
-    /// Sorts what was noted; `apex` is the finished node of the apex.
-    pub fn finish(mut self, apex: Option<&NodeView<'_>>) -> Denial {
+    /// Sorts what was noted; `node` is the finished node of the apex, whose canonical wire name is `apex`.
+    pub fn finish(mut self, apex: &[u8], node: Option<&NodeView<'_>>) -> Denial {
         self.nsec.sort_unstable();
         self.nsec3.sort_unstable();
         self.nsec3.dedup();
         Denial {
             nsec: Order::from_sorted(self.nsec),
             nsec3: Order::from_sorted(self.nsec3),
-            params: apex.and_then(params_of),
+            hashing: node.and_then(|node| Hashing::of(apex, node, None)),
         }
     }
 }
@@ -226,7 +275,7 @@ pub fn keys_of(node: &NodeView<'_>) -> (Option<Key>, Option<NameHash>) {
 }
 
 /// Returns how the zone of this apex hashes names (RFC 5155 section 4).
-pub fn params_of(apex: &NodeView<'_>) -> Option<Nsec3Params> {
+fn params_of(apex: &NodeView<'_>) -> Option<Nsec3Params> {
     let entry = apex.rrset(RecordType::NSEC3PARAM)?;
     super::prepare::records(entry.body).find_map(|record| {
         // Hash algorithm 1 (SHA-1) is the only one; flags must be zero (section 4.1.2).

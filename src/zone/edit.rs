@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 
-use super::denial::{Key, NameHash, keys_of, params_of};
+use super::denial::{Hashing, Key, NameHash, keys_of};
 use super::hash::HashSeed;
 use super::node::{
     CNAME, CUT, DNAME, HAS_CHILDREN, HAS_WILDCARD, NSEC3_ONLY, NodeView, OCCLUDED, write_node,
@@ -309,9 +309,9 @@ impl<'z> ZoneEdit<'z> {
             zone.table = reshape(&zone, zone.seed);
         }
         let apex = zone.apex_node();
-        let params = params_of(&apex);
+        let hashing = Hashing::of(zone.apex.as_wire(), &apex, zone.denial.hashing.as_ref());
         let soa = apex.rrset(RecordType::SOA).map(|soa| (soa_serial(&soa), NegativeSoa::of(&soa)));
-        zone.denial.params = params;
+        zone.denial.hashing = hashing;
         if let Some((serial, negative)) = soa {
             (zone.serial, zone.negative) = (serial, negative);
         }

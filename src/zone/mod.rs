@@ -147,7 +147,7 @@ impl Zone {
     ) -> Result<Self, BuildError> {
         let hash = seed.name_hash(apex.as_wire());
         let node = table.find(hash, &[]);
-        let denial = denial.finish(node.as_ref());
+        let denial = denial.finish(apex.as_wire(), node.as_ref());
         let Some(soa) = node.and_then(|node| node.rrset(RecordType::SOA)) else {
             return Err(BuildError::NoSoa { apex });
         };
