@@ -18,7 +18,7 @@ use super::keys;
 use super::kv::{Commit, KvError, KvLimits, PendingCommit, Precondition};
 use super::operation::StoreError;
 use super::row;
-use super::rules::{RuleError, check_owner, check_rrset, is_hash_owner};
+use super::rules::{RuleError, check_alias, check_rrset};
 use super::zone_settings::ZoneSettings;
 use crate::limits::{
     IMPORT_CHUNK_OCTETS, IMPORT_CHUNK_RRSETS, IMPORT_CHUNKS_IN_FLIGHT, IMPORT_IDLE_MS_MAX,
@@ -282,15 +282,15 @@ fn prepare(
     Ok(Prepared { rows, staged })
 }
 
-/// Checks the owners of sorted rows against each other: the rows of an owner stand together, and
-/// names below it behind them.
+/// Checks the types of each owner; the sorted rows of one stand together.
+///
+/// A file may hold what no change may make, data below a DNAME or one beside NS: it is hidden, and the
+/// zone answers as one that was loaded from that file. Reading it warns of them.
 fn check_rows(apex: &Name, rows: &[(Vec<u8>, Vec<u8>)]) -> Result<(), StoreError> {
     let name_of = |key: &'_ Vec<u8>| key.len().saturating_sub(2);
     let same_owner = |a: &(Vec<u8>, Vec<u8>), b: &(Vec<u8>, Vec<u8>)| {
         a.0[..name_of(&a.0)] == b.0[..name_of(&b.0)]
     };
-    // The key prefix of everything below the newest DNAME.
-    let mut dname: Option<(Vec<u8>, Name)> = None;
     let mut types = Vec::new();
     for at in rows.chunk_by(same_owner) {
         let (first, _) = &at[0];
@@ -299,27 +299,15 @@ fn check_rows(apex: &Name, rows: &[(Vec<u8>, Vec<u8>)]) -> Result<(), StoreError
             let rtype = key.last_chunk::<2>().map_or(0, |octets| u16::from_be_bytes(*octets));
             types.push(RecordType(rtype));
         }
-        if let Some((prefix, dname)) = &dname
-            && first.starts_with(prefix)
-            && !is_hash_owner(&types)
-        {
-            let (owner, _) = keys::parse_row_key(first, apex)?;
-            return Err(RuleError::BelowDname { owner, dname: dname.clone() }.into());
-        }
         // Most owners have one type that stands beside anything: their names are never parsed.
-        let is_plain = !types.contains(&RecordType::CNAME) && !types.contains(&RecordType::DNAME);
-        if is_plain && types.is_sorted_by(|a, b| a < b) {
+        if !types.contains(&RecordType::CNAME) && types.is_sorted_by(|a, b| a < b) {
             continue;
         }
         let (owner, _) = keys::parse_row_key(first, apex)?;
         if let Some(pair) = types.windows(2).find(|pair| pair[0] == pair[1]) {
             return Err(RuleError::Twice { owner, rtype: pair[0] }.into());
         }
-        check_owner(&owner, apex, &types)?;
-        if types.contains(&RecordType::DNAME) {
-            // The name's own rows go on with 0x00 behind it, the names below with a label.
-            dname = Some((first[..name_of(first) - 1].to_vec(), owner));
-        }
+        check_alias(&owner, apex, &types)?;
     }
     Ok(())
 }
