@@ -278,7 +278,7 @@ pub const UDP_BATCH_MAX: usize = 64;
 /// Queries whose answers are read ahead together: a whole batch. Those beyond it are answered all
 /// the same.
 pub const WARM_QUERIES_MAX: usize = UDP_BATCH_MAX;
-/// Queries in a batch from which on reading ahead pays: it costs each of them some 40 ns.
+/// Queries in a batch from which on reading ahead pays: it takes a step for each look-up.
 pub const WARM_QUERIES_MIN: usize = 4;
 /// Octets of a query in a datagram: as many as UDP's length can say (RFC 768), so that none is cut.
 /// A buffer's memory is taken by what has come in, page by page.
