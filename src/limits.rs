@@ -286,6 +286,11 @@ pub const UDP_QUERY_OCTETS_MAX: usize = 65_535;
 /// Octets a reply buffer has from the start. A UDP reply is never longer (RFC 9715), so that no
 /// worker allocates after its start.
 pub const UDP_REPLY_OCTETS: usize = 2_048;
+/// Replies that leave as one message: Linux takes no more (UDP_MAX_SEGMENTS before 6.9).
+pub const UDP_SEGMENTS_MAX: usize = 64;
+/// Octets of replies that leave as one message, with room left for the headers of both families in
+/// the 65,535 that IP's length can say.
+pub const UDP_SEGMENTS_OCTETS_MAX: usize = 61_440;
 /// Octets asked for as SO_RCVBUF and SO_SNDBUF: some 5,000 small queries, which is what arrives
 /// while a worker is off its core for 10 ms. The kernel may grant less; that is logged.
 pub const UDP_SOCKET_BUFFER_OCTETS: usize = 4 << 20;

@@ -11,7 +11,11 @@
 //! **Not here:** what the answer is (`responder`), whether it fits a datagram (`answer`).
 
 #[cfg(target_os = "linux")]
+mod control;
+#[cfg(target_os = "linux")]
 mod mmsg;
+#[cfg(target_os = "linux")]
+mod segments;
 mod single;
 #[cfg(target_os = "linux")]
 mod steer;

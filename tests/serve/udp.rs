@@ -68,6 +68,32 @@ fn a_wildcard_address_answers_from_the_address_asked() {
 }
 
 #[test]
+fn one_asker_of_several_addresses_gets_each_answer_from_the_one_asked() {
+    for exchange in EXCHANGES {
+        let running =
+            asker::start(|server| server.udp("0.0.0.0:0".parse().unwrap()).udp_exchange(exchange));
+        let port = running.addrs()[0].port();
+        let servers =
+            ["127.0.0.1", "127.0.0.2"].map(|host| SocketAddr::new(host.parse().unwrap(), port));
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_read_timeout(Some(asker::PATIENCE)).unwrap();
+        // Many of one size, so that replies to one asker come in the same batches.
+        for id in 0..64_u16 {
+            socket.send_to(&query(id, "www.example."), servers[usize::from(id % 2)]).unwrap();
+        }
+        let mut heard = [false; 64];
+        let mut reply = [0; 4_096];
+        for _ in 0..64 {
+            let (len, source) = socket.recv_from(&mut reply).unwrap();
+            let message = asker::decode(&reply[..len]);
+            assert_eq!((source, message.answers.len()), (servers[usize::from(message.id % 2)], 1));
+            heard[usize::from(message.id)] = true;
+        }
+        assert_eq!(heard, [true; 64]);
+    }
+}
+
+#[test]
 fn several_addresses_of_both_families_may_have_one_port() {
     for exchange in EXCHANGES {
         let first = asker::start(|server| {

@@ -1,12 +1,16 @@
 //! Batches of datagrams by recvmmsg and sendmmsg, with the address that each came to, and the socket
 //! options that only Linux has.
 //!
+//! Replies of one size to one asker leave as one message, which the kernel, or the network card,
+//! cuts into datagrams (`segments`): they pass the network stack together. Where it cannot, they
+//! leave one by one.
+//!
 //! The kernel writes through pointers that stand in `mmsghdr`s; they are made anew from the
 //! buffers before each call, so none outlives the borrow that it comes from.
 //!
 //! **Invariant:** the one module of the crate with `unsafe`, and no function of it is unsafe to
 //! call. Every pointer handed to the kernel points into a buffer of this batch, with its length.
-//! **Not here:** what a datagram means (`serve::udp`).
+//! **Not here:** what a datagram means (`serve::udp`), what stands in a control message (`control`).
 
 #![allow(unsafe_code)]
 
@@ -16,6 +20,8 @@ use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, RawFd};
 use std::ptr;
 
+use super::control::{CONTROL_HEADER_OCTETS, Control, RECEIVED_OCTETS};
+use super::segments::Outgoing;
 use super::{Exchange, SendReport, Slot, Wait, is_queue_full};
 use crate::limits::{UDP_QUERY_OCTETS_MAX, UDP_REPLY_OCTETS};
 
@@ -25,6 +31,8 @@ pub(super) struct Batch {
     socket: UdpSocket,
     /// Whether datagrams carry the address that they came to, and replies the one to come from.
     has_packet_info: bool,
+    /// Whether the kernel cuts messages into datagrams.
+    has_segments: bool,
     /// Datagrams received last.
     received: usize,
     /// What the kernel said about each of them.
@@ -37,10 +45,14 @@ pub(super) struct Batch {
     sources: Box<[SourceAddress]>,
     /// The packet info of each.
     controls: Box<[Control]>,
-    /// One buffer for each message; made anew for each call.
+    /// The replies that go out, and which of them together.
+    outgoing: Outgoing,
+    /// One buffer for each datagram; made anew for each call.
     vectors: Box<[libc::iovec]>,
     /// One header for each message; made anew for each call.
     headers: Box<[libc::mmsghdr]>,
+    /// How many replies leave with each header.
+    runs: Box<[usize]>,
 }
 
 /// What the kernel said about one datagram.
@@ -60,40 +72,16 @@ struct Arrival {
 struct SourceAddress([u8; size_of::<libc::sockaddr_in6>()]);
 
 impl SourceAddress {
+    /// Returns the last octets of the address and the port: mostly another word for another asker.
+    fn digest(&self, source_len: libc::socklen_t) -> u32 {
+        let last = if source_len as usize == size_of::<libc::sockaddr_in>() { 6 } else { 22 };
+        u32::from(self.port()) << 16
+            | u32::from(u16::from_be_bytes([self.0[last], self.0[last + 1]]))
+    }
+
     /// Returns the port, which stands at one place in both families.
     fn port(&self) -> u16 {
         u16::from_be_bytes([self.0[2], self.0[3]])
-    }
-}
-
-/// One control message, `cmsghdr` and packet info, as the kernel writes it.
-#[derive(Clone, Copy, Debug)]
-#[repr(C, align(8))]
-struct Control([u8; CONTROL_OCTETS]);
-
-impl Control {
-    /// Makes of the packet info of a query that of its reply, and returns its octets; 0 if there
-    /// is none. The reply comes from the address that was asked, by whatever way the routes say:
-    /// only for a link-local address does the interface stay named.
-    fn turn_around(&mut self, received_len: usize) -> usize {
-        let word =
-            |at: usize| self.0[at..at + 4].first_chunk::<4>().map(|o| i32::from_ne_bytes(*o));
-        let (level, kind) = (word(size_of::<usize>()), word(size_of::<usize>() + 4));
-        let info = CONTROL_HEADER_OCTETS;
-        if level == Some(libc::IPPROTO_IP) && kind == Some(libc::IP_PKTINFO) {
-            // in_pktinfo: interface, local address, header's destination; each four octets.
-            self.0[info..info + 4].fill(0);
-            received_len.min(control_space(size_of::<libc::in_pktinfo>()))
-        } else if level == Some(libc::IPPROTO_IPV6) && kind == Some(libc::IPV6_PKTINFO) {
-            // in6_pktinfo: address, interface.
-            let is_link_local = self.0[info] == 0xfe && self.0[info + 1] & 0xc0 == 0x80;
-            if !is_link_local {
-                self.0[info + 16..info + 20].fill(0);
-            }
-            received_len.min(control_space(size_of::<libc::in6_pktinfo>()))
-        } else {
-            0
-        }
     }
 }
 
@@ -104,18 +92,22 @@ impl Batch {
     /// If the socket has no address.
     pub(super) fn new(socket: UdpSocket, slots: usize) -> io::Result<Self> {
         let has_packet_info = socket.local_addr()?.ip().is_unspecified();
+        let has_segments = has_segments(&socket);
         let vector = libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 };
         Ok(Self {
             socket,
             has_packet_info,
+            has_segments,
             received: 0,
             arrivals: vec![Arrival::default(); slots].into(),
             queries: vec![0; slots * QUERY_STRIDE].into(),
             replies: (0..slots).map(|_| Vec::with_capacity(UDP_REPLY_OCTETS)).collect(),
             sources: vec![SourceAddress([0; size_of::<libc::sockaddr_in6>()]); slots].into(),
-            controls: vec![Control([0; CONTROL_OCTETS]); slots].into(),
+            controls: vec![Control::default(); slots].into(),
+            outgoing: Outgoing::new(slots),
             vectors: vec![vector; slots].into(),
             headers: vec![empty_header(); slots].into(),
+            runs: vec![0; slots].into(),
         })
     }
 
@@ -134,8 +126,8 @@ impl Batch {
             head.msg_iovlen = 1;
             head.msg_flags = 0;
             if self.has_packet_info {
-                head.msg_control = control.0.as_mut_ptr().cast();
-                head.msg_controllen = CONTROL_OCTETS as _;
+                head.msg_control = control.as_mut_ptr().cast();
+                head.msg_controllen = RECEIVED_OCTETS as _;
             } else {
                 head.msg_control = ptr::null_mut();
                 head.msg_controllen = 0;
@@ -161,31 +153,75 @@ impl Batch {
         self.received = count;
     }
 
-    /// Points the first headers at the replies that are not empty, and returns how many.
-    fn prepare_send(&mut self) -> usize {
-        let buffers = self.replies.iter_mut().zip(&mut self.sources).zip(&mut self.controls);
-        let slots = buffers.zip(&self.arrivals).take(self.received);
-        let filled = slots.filter(|(((reply, _), _), _)| !reply.is_empty());
-        let mut count = 0;
-        for ((((reply, source), control), arrival), (header, vector)) in
-            filled.zip(self.headers.iter_mut().zip(&mut self.vectors))
-        {
-            vector.iov_base = reply.as_mut_ptr().cast();
-            vector.iov_len = reply.len();
-            let head = &mut header.msg_hdr;
-            head.msg_name = source.0.as_mut_ptr().cast();
-            head.msg_namelen = arrival.source_len;
-            head.msg_iov = vector;
-            head.msg_iovlen = 1;
-            head.msg_flags = 0;
-            head.msg_control = match arrival.control_len {
-                0 => ptr::null_mut(),
-                _ => control.0.as_mut_ptr().cast(),
+    /// Puts the replies that are not empty in the order in which they leave; returns how many.
+    fn order_replies(&mut self) -> usize {
+        self.outgoing.clear();
+        let slots = self.replies.iter().zip(&self.sources).zip(&self.arrivals);
+        for (index, ((reply, source), arrival)) in slots.take(self.received).enumerate() {
+            if !reply.is_empty() {
+                self.outgoing.push(index, source.digest(arrival.source_len), reply.len());
+            }
+        }
+        if self.has_segments {
+            self.outgoing.sort();
+        }
+        self.outgoing.len()
+    }
+
+    /// Points the first headers at the replies from `start` in the order on, those that leave
+    /// together at one header, and returns how many headers.
+    fn prepare_send(&mut self, start: usize) -> usize {
+        let (mut place, mut count) = (start, 0);
+        while place < self.outgoing.len() {
+            let run = self.run_at(place);
+            let vectors = &mut self.vectors[place..][..run];
+            for (index, vector) in self.outgoing.indices(place).zip(vectors) {
+                vector.iov_base = self.replies[index].as_mut_ptr().cast();
+                vector.iov_len = self.replies[index].len();
+            }
+            let first = self.outgoing.index(place);
+            let (arrival, control) = (self.arrivals[first], &mut self.controls[first]);
+            let control_len = match run {
+                1 => arrival.control_len,
+                _ => control.add_segment(arrival.control_len, self.replies[first].len() as u16),
             };
-            head.msg_controllen = arrival.control_len as _;
-            count += 1;
+            let head = &mut self.headers[count].msg_hdr;
+            head.msg_name = self.sources[first].0.as_mut_ptr().cast();
+            head.msg_namelen = arrival.source_len;
+            head.msg_iov = self.vectors[place..][..run].as_mut_ptr();
+            head.msg_iovlen = run as _;
+            head.msg_flags = 0;
+            head.msg_control = match control_len {
+                0 => ptr::null_mut(),
+                _ => control.as_mut_ptr().cast(),
+            };
+            head.msg_controllen = control_len as _;
+            self.runs[count] = run;
+            (place, count) = (place + run, count + 1);
         }
         count
+    }
+
+    /// Returns how many replies, from `place` in the order on, leave together.
+    fn run_at(&self, place: usize) -> usize {
+        if !self.has_segments {
+            return 1;
+        }
+        let is_same_way = |left: usize, right: usize| {
+            let (first, other) = (self.arrivals[left], self.arrivals[right]);
+            let source = |index: usize| &self.sources[index].0[..first.source_len as usize];
+            (first.source_len, first.control_len) == (other.source_len, other.control_len)
+                && source(left) == source(right)
+                && self.controls[left].is_same(&self.controls[right], first.control_len)
+        };
+        self.outgoing.run(place, is_same_way, |index| self.replies[index].len())
+    }
+
+    /// Sends the headers from the one at `header` on, without waiting; returns how many replies
+    /// have gone with how many headers.
+    fn send_from(&mut self, header: usize, count: usize) -> io::Result<(usize, usize)> {
+        let sent = send_messages(self.socket.as_raw_fd(), &mut self.headers[header..count])?;
+        Ok((self.runs[header..header + sent].iter().sum(), sent))
     }
 }
 
@@ -219,23 +255,34 @@ impl Exchange for Batch {
     }
 
     fn send(&mut self) -> SendReport {
-        let count = self.prepare_send();
-        let (socket, mut report, mut next) = (self.socket.as_raw_fd(), SendReport::default(), 0);
-        while next < count {
-            match send_messages(socket, &mut self.headers[next..count]) {
-                Ok(sent) if sent > 0 => next += sent,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if is_queue_full(&error) => {
-                    report.queue_full += (count - next) as u64;
-                    break;
-                }
-                // The first message alone is to blame: those behind it still go.
-                Ok(_) | Err(_) => {
-                    report.refused += 1;
-                    next += 1;
+        let replies = self.order_replies();
+        let could_segment = self.has_segments;
+        let (mut report, mut next, mut is_device_unable) = (SendReport::default(), 0, false);
+        while next < replies {
+            let (count, mut header) = (self.prepare_send(next), 0);
+            while header < count {
+                match self.send_from(header, count) {
+                    Ok((gone, sent)) if sent > 0 => (next, header) = (next + gone, header + sent),
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) if is_queue_full(&error) => {
+                        report.queue_full += (replies - next) as u64;
+                        (next, header) = (replies, count);
+                    }
+                    // What cannot go as one message may go as many: the rest of the batch does.
+                    Err(error) if self.runs[header] > 1 => {
+                        self.has_segments = false;
+                        is_device_unable |= error.raw_os_error() == Some(libc::EIO);
+                        break;
+                    }
+                    // The first message alone is to blame: those behind it still go.
+                    Ok(_) | Err(_) => {
+                        report.refused += 1;
+                        (next, header) = (next + 1, header + 1);
+                    }
                 }
             }
         }
+        self.has_segments = could_segment && !is_device_unable;
         report
     }
 
@@ -327,6 +374,25 @@ pub(super) fn receive_drops(socket: &UdpSocket) -> u32 {
     if result == 0 { values[MEMORY_DROPS] } else { 0 }
 }
 
+/// Whether the kernel can cut a message into datagrams (UDP_SEGMENT of udp(7), Linux 4.18). One that
+/// cannot would send it as it is.
+fn has_segments(socket: &UdpSocket) -> bool {
+    let mut octets: libc::c_int = 0;
+    let mut len = size_of_val(&octets) as libc::socklen_t;
+    // SAFETY: both pointers are to values that outlive the call; the kernel writes at most `len`
+    // octets of the first, of which any are valid, and the descriptor is open as it is borrowed.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_UDP,
+            libc::UDP_SEGMENT,
+            (&raw mut octets).cast(),
+            &raw mut len,
+        )
+    };
+    result == 0
+}
+
 /// Receives into the headers' buffers, and returns how many headers have been filled.
 fn receive_messages(
     socket: RawFd,
@@ -350,9 +416,10 @@ fn receive_messages(
 
 /// Sends the headers' buffers without waiting, and returns how many, from the first, have gone.
 fn send_messages(socket: RawFd, headers: &mut [libc::mmsghdr]) -> io::Result<usize> {
-    // SAFETY: `prepare_send` has just pointed every one of these headers at a reply, an address
-    // and a control buffer of this batch with their true lengths; the kernel only reads these,
-    // and writes `msg_len` of the headers themselves, which are exclusively borrowed.
+    // SAFETY: `prepare_send` has just pointed every one of these headers at vectors of its own, an
+    // address and a control buffer of this batch with their true lengths, and the vectors at
+    // replies; the kernel only reads these, and writes `msg_len` of the headers themselves, which
+    // are exclusively borrowed.
     let count = unsafe {
         libc::sendmmsg(
             socket,
@@ -370,106 +437,14 @@ fn empty_header() -> libc::mmsghdr {
     unsafe { std::mem::zeroed() }
 }
 
-/// Returns the octets that a control message with `len` octets of data takes (CMSG_SPACE).
-const fn control_space(len: usize) -> usize {
-    CONTROL_HEADER_OCTETS + len.next_multiple_of(size_of::<usize>())
-}
-
 /// Octets from one query's buffer to the next: not a whole number of pages, so that the beginnings
 /// of all queries do not fall on the same few lines of the cache.
 const QUERY_STRIDE: usize = UDP_QUERY_OCTETS_MAX + 65;
-/// Octets before the data of a control message (CMSG_LEN of nothing).
-const CONTROL_HEADER_OCTETS: usize = size_of::<libc::cmsghdr>();
 /// Where SO_MEMINFO has the dropped datagrams (SK_MEMINFO_DROPS).
 const MEMORY_DROPS: usize = 8;
-/// Octets for the packet info of either family.
-const CONTROL_OCTETS: usize = control_space(size_of::<libc::in6_pktinfo>());
 
-const _: () = assert!(size_of::<libc::in6_pktinfo>() >= size_of::<libc::in_pktinfo>());
 const _: () = assert!(size_of::<libc::sockaddr_in>() <= size_of::<libc::sockaddr_in6>());
 const _: () = assert!(QUERY_STRIDE % 4_096 == 64, "one line further for each query");
-const _: () = assert!(CONTROL_HEADER_OCTETS.is_multiple_of(size_of::<usize>()));
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn control(level: i32, kind: i32, info: &[u8]) -> (Control, usize) {
-        let mut control = Control([0; CONTROL_OCTETS]);
-        let len = CONTROL_HEADER_OCTETS + info.len();
-        control.0[..size_of::<usize>()].copy_from_slice(&len.to_ne_bytes());
-        control.0[size_of::<usize>()..][..4].copy_from_slice(&level.to_ne_bytes());
-        control.0[size_of::<usize>() + 4..][..4].copy_from_slice(&kind.to_ne_bytes());
-        control.0[CONTROL_HEADER_OCTETS..][..info.len()].copy_from_slice(info);
-        (control, control_space(info.len()))
-    }
-
-    #[test]
-    fn an_ipv4_reply_comes_from_the_address_asked_on_any_interface() {
-        let info = [7, 0, 0, 0, 192, 0, 2, 1, 192, 0, 2, 1];
-        let (mut control, space) = control(libc::IPPROTO_IP, libc::IP_PKTINFO, &info);
-        assert_eq!(control.turn_around(space), space);
-        assert_eq!(control.0[CONTROL_HEADER_OCTETS..][..8], [0, 0, 0, 0, 192, 0, 2, 1]);
-    }
-
-    #[test]
-    fn an_ipv6_reply_keeps_its_interface_only_on_the_link() {
-        for (first, interface) in [([0x20, 0x01], [0, 0, 0, 0]), ([0xfe, 0x80], [7, 0, 0, 0])] {
-            let mut info = [0; 20];
-            info[..2].copy_from_slice(&first);
-            info[16..].copy_from_slice(&[7, 0, 0, 0]);
-            let (mut control, space) = control(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &info);
-            assert_eq!(control.turn_around(space), space);
-            assert_eq!(control.0[CONTROL_HEADER_OCTETS..][..2], first);
-            assert_eq!(control.0[CONTROL_HEADER_OCTETS + 16..][..4], interface);
-        }
-    }
-
-    #[test]
-    fn another_control_message_does_not_go_back() {
-        let (mut control, space) = control(libc::SOL_SOCKET, libc::SCM_RIGHTS, &[0; 4]);
-        assert_eq!(control.turn_around(space), 0);
-    }
-
-    #[test]
-    fn our_sizes_are_those_of_the_system() {
-        for len in [0, 1, 12, 20] {
-            // SAFETY: the function only computes.
-            let space = unsafe { libc::CMSG_SPACE(len as libc::c_uint) };
-            assert_eq!(control_space(len), space as usize, "{len}");
-        }
-    }
-
-    #[test]
-    fn one_reply_that_is_refused_does_not_hold_back_the_others() {
-        let server = UdpSocket::bind("127.0.0.1:0").expect("a socket");
-        let addr = server.local_addr().expect("bound");
-        let mut batch = Batch::new(server, 4).expect("bound");
-        let client = UdpSocket::bind("127.0.0.1:0").expect("a socket");
-        client.set_read_timeout(Some(std::time::Duration::from_secs(5))).expect("not zero");
-        let mut left = 4;
-        for number in 0..4_u8 {
-            client.send_to(&[number], addr).expect("loopback");
-        }
-        while left > 0 {
-            let count = batch.receive(Wait::First).expect("sent");
-            for index in 0..count {
-                let slot = batch.slot(index);
-                slot.reply.clear();
-                slot.reply.extend_from_slice(slot.query);
-                // No datagram is that long: the system refuses it.
-                if slot.query == [1] {
-                    slot.reply.resize(70_000, 0);
-                }
-            }
-            left -= count;
-            let refused = batch.send().refused;
-            assert!(refused <= 1);
-        }
-        let mut heard = [0; 3];
-        for octet in &mut heard {
-            client.recv(std::slice::from_mut(octet)).expect("three replies");
-        }
-        assert_eq!(heard, [0, 2, 3]);
-    }
-}
+mod tests;
