@@ -21,6 +21,8 @@ pub struct Load {
     is_signed: bool,
     /// Over what.
     transport: Transport,
+    /// How many ports datagrams come from.
+    ports: usize,
     /// Queries, sent one after the other and again from the first.
     queries: Queries,
     /// The next one.
@@ -65,10 +67,10 @@ pub struct Outcome {
 
 impl Load {
     /// Makes the queries.
-    pub fn new(ask: Ask, transport: Transport, kind: Kind) -> Result<Self> {
+    pub fn new(ask: Ask, transport: Transport, ports: usize, kind: Kind) -> Result<Self> {
         let (queries, messages) = (Queries::random(ask, kind)?, Messages::new(BATCH));
         let is_signed = kind.is_signed();
-        Ok(Self { ask, is_signed, transport, queries, next: 0, messages, foreign: None })
+        Ok(Self { ask, is_signed, transport, ports, queries, next: 0, messages, foreign: None })
     }
 
     /// Has a program ask from now on; its files go to `directory`.
@@ -129,11 +131,13 @@ impl Load {
 
     /// Asks with datagrams.
     fn run_datagrams(&mut self, server: &Peer, duration: Duration) -> Result<Outcome> {
-        let sockets = (0..SOCKETS).map(|_| connect(server.address)).collect::<Result<Vec<_>>>()?;
+        let sockets = (0..self.ports).map(|_| connect(server.address));
+        let sockets = sockets.collect::<Result<Vec<_>>>()?;
         for socket in &sockets {
             socket.set_nonblocking(true)?;
         }
-        let (mut outcome, mut open) = (Outcome::default(), [0; SOCKETS]);
+        let (mut outcome, mut open) = (Outcome::default(), vec![0; self.ports]);
+        let window = (WINDOW / self.ports).max(1);
         let start = Instant::now();
         let mut heard_at = start;
         loop {
@@ -147,8 +151,8 @@ impl Load {
                     heard_at = now;
                 }
                 *open = usize::saturating_sub(*open, heard);
-                if WINDOW - *open >= WINDOW / 2 {
-                    *open += self.send(socket, WINDOW - *open)?;
+                if window - *open >= window.div_ceil(2) {
+                    *open += self.send(socket, window - *open)?;
                 }
             }
             if now - heard_at > LOSS_PATIENCE {
@@ -211,9 +215,7 @@ fn connect(server: SocketAddr) -> Result<UdpSocket> {
 
 /// Datagrams moved with one system call.
 const BATCH: usize = 64;
-/// Sockets, so ports, that queries come from.
-const SOCKETS: usize = 8;
-/// Queries without a reply yet, for each socket.
-const WINDOW: usize = 32;
+/// Queries without a reply yet, over all ports.
+const WINDOW: usize = 256;
 /// How long a reply may take before its query counts as lost.
 const LOSS_PATIENCE: Duration = Duration::from_millis(100);

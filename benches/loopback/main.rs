@@ -4,13 +4,15 @@
 //! cargo bench --no-default-features --bench loopback -- [--servers aspen,nsd,knot,bind,pdns,echo]
 //!     [--names 100000 [--signed nsec|nsec3] | --zones 100000]
 //!     [--ask a,cname,nodata,nxdomain,referral,wildcard] [--rounds 7] [--seconds 2]
-//!     [--transport udp|tcp|tcp-single] [--load own|dnsperf|kxdpgun[=RATE]]
+//!     [--transport udp|tcp|tcp-single] [--load own|dnsperf|kxdpgun[=RATE]] [--ports 8]
 //!     [--via lo|veth] [--other-max 0.25] [--patience 900]
 //! ```
 //!
 //! Every server answers the same zones from one worker on CPU 0. The load comes from CPU 1, with a
-//! window of 256 queries over eight sockets, or from eight connections at a time, for random names:
-//! as many different ones as the zone has, up to a million. Queries have EDNS; those to a signed
+//! window of 256 queries over eight ports, or from eight connections at a time, for random names:
+//! as many different ones as the zone has, up to a million. Load balancers, dnsperf and kxdpgun ask
+//! from few ports, too: this server then answers with fewer, larger messages. Of resolvers every
+//! query comes from its own port, as with `--ports 256`. Queries have EDNS; those to a signed
 //! zone ask for DNSSEC records. The servers take turns, when the machine is quiet; a sample in
 //! which anything else used more than a quarter of a CPU (`--other-max`) is thrown away and taken
 //! again, until all are there or `--patience` seconds are over. What counts is the CPU time of the
@@ -63,6 +65,8 @@ struct Options {
     transport: Transport,
     /// Whose load it is; `own`, `dnsperf` or `kxdpgun`.
     load: String,
+    /// Ports of our own load.
+    ports: usize,
     /// Queries a second of kxdpgun.
     kxdpgun_rate: u32,
     /// Whether the servers are in a namespace of their own.
@@ -101,6 +105,7 @@ impl Options {
             asks: value("--ask", "a").split(',').map(Ask::parse).collect::<Result<_>>()?,
             transport,
             load: load.to_owned(),
+            ports: value("--ports", "8").parse()?,
             kxdpgun_rate: kxdpgun_rate.parse()?,
             is_veth,
             rounds: value("--rounds", "7").parse()?,
@@ -121,7 +126,7 @@ fn measure(options: &Options) -> Result<()> {
     for ask in &options.asks {
         let Options { kind, transport, load, .. } = options;
         println!("\n## {} of {kind}, {transport:?}, load: {load}", ask.name());
-        let mut load = Load::new(*ask, options.transport, options.kind)?;
+        let mut load = Load::new(*ask, options.transport, options.ports, options.kind)?;
         let (rate, device) = (options.kxdpgun_rate, veth.as_ref().map(Veth::device));
         let program = match (options.load.as_str(), device) {
             ("dnsperf", _) => Some(Program::Dnsperf),
