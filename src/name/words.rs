@@ -54,18 +54,6 @@ pub fn word_at(octets: &[u8], at: usize) -> u64 {
     word.map_or(0, |word| u64::from_le_bytes(*word))
 }
 
-/// Turns the ASCII letters among eight octets into lower case.
-#[inline]
-pub fn lower_case(word: u64) -> u64 {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    // Bit 7 of each octet tells; seven bits plus at most 63 stay within the octet.
-    let low_bits = word & (0x7f * ONES);
-    let from_a = low_bits + (0x80 - u64::from(b'A')) * ONES;
-    let above_z = low_bits + (0x7f - u64::from(b'Z')) * ONES;
-    let is_upper = (from_a ^ above_z) & !word & (0x80 * ONES);
-    word | is_upper >> 2
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,19 +80,6 @@ mod tests {
             word[..len].copy_from_slice(&[0xf1, 2, 3, 4, 5, 6, 0xf7][..len]);
             assert_eq!(tail_word(&word[..len]), u64::from_le_bytes(word), "{len}");
             assert_eq!(word_at(&[&[9], &word[..]].concat(), 1), u64::from_le_bytes(word));
-        }
-    }
-
-    #[test]
-    fn letters_alone_change_their_case() {
-        for octet in 0..=u8::MAX {
-            for at in 0..8 {
-                let mut word = *b"@Zz[`a{A";
-                word[at] = octet;
-                let lower = word.map(|octet| octet.to_ascii_lowercase());
-                let lower = u64::from_le_bytes(lower);
-                assert_eq!(lower_case(u64::from_le_bytes(word)), lower, "{octet} at {at}");
-            }
         }
     }
 }

@@ -29,29 +29,47 @@ impl HashSeed {
 /// Returns the hash of the name that has the canonical `label` in front of `parent`'s name.
 #[inline]
 pub fn extend_hash(parent: u64, label: &[u8]) -> u64 {
-    let mut hash = parent ^ (label.len() as u64).wrapping_mul(MULTIPLIERS[2]);
-    let mut chunks = label.chunks_exact(8);
-    for chunk in &mut chunks {
-        let word = chunk.first_chunk::<8>().map_or(0, |octets| u64::from_le_bytes(*octets));
-        hash = fold(hash ^ word, MULTIPLIERS[1]);
+    let mut hash = begin_label(parent, label.len());
+    let mut rest = label;
+    while let (Some((word, more)), true) = (rest.split_first_chunk::<8>(), rest.len() > 8) {
+        hash = fold(hash ^ u64::from_le_bytes(*word), MULTIPLIERS[1]);
+        rest = more;
     }
-    fold(hash ^ tail_word(chunks.remainder()), MULTIPLIERS[3])
+    let word = rest.first_chunk::<8>().map_or_else(|| tail_word(rest), |w| u64::from_le_bytes(*w));
+    end_label(hash, word, rest.len())
 }
 
 /// Returns what [`extend_hash`] does, for the canonical label `octets[start..end]`.
 ///
 /// `octets` go on for seven octets behind `end`, which are read but do not count.
-#[inline]
+#[inline(always)] // for each label of each query
 pub fn extend_hash_within(parent: u64, octets: &[u8], start: usize, end: usize) -> u64 {
-    debug_assert!(start <= end && end + 7 <= octets.len());
+    debug_assert!(start < end && end + 7 <= octets.len());
     let (mut at, mut left) = (start, end - start);
-    let mut hash = parent ^ (left as u64).wrapping_mul(MULTIPLIERS[2]);
-    while left >= 8 {
+    let mut hash = begin_label(parent, left);
+    if left <= 8 {
+        return end_label(hash, word_at(octets, at), left);
+    }
+    while left > 8 {
         hash = fold(hash ^ word_at(octets, at), MULTIPLIERS[1]);
         (at, left) = (at + 8, left - 8);
     }
-    let tail = word_at(octets, at) & ((1 << (8 * left)) - 1);
-    fold(hash ^ tail, MULTIPLIERS[3])
+    end_label(hash, word_at(octets, at), left)
+}
+
+/// Begins with the label's length, so that no label is the front of another.
+#[inline]
+fn begin_label(parent: u64, len: usize) -> u64 {
+    parent ^ (len as u64).wrapping_mul(MULTIPLIERS[2])
+}
+
+/// Ends with the first `len` octets of a word, 1 to 8 of them.
+#[inline]
+fn end_label(hash: u64, word: u64, len: usize) -> u64 {
+    debug_assert!((1..=8).contains(&len));
+    // As the upper octets: what stands behind them is shifted out. A label is never empty.
+    let upper = word << (8 * 8_usize.wrapping_sub(len) as u32 % 64);
+    fold(hash ^ upper, MULTIPLIERS[3])
 }
 
 /// Multiplies to 128 bits and folds the halves together.
@@ -86,7 +104,7 @@ mod tests {
     fn a_label_within_a_name_hashes_as_by_itself() {
         let octets: Vec<u8> = (0..90).map(|i| (i * 7 + 3) as u8).collect();
         for start in [0, 1, 5] {
-            for end in start..start + 64 {
+            for end in start + 1..start + 64 {
                 let alone = extend_hash(9, &octets[start..end]);
                 assert_eq!(extend_hash_within(9, &octets, start, end), alone, "{start}..{end}");
             }
@@ -96,7 +114,7 @@ mod tests {
     #[test]
     fn the_seed_and_every_octet_count() {
         let label = b"0123456789abcdef0123";
-        for len in 0..label.len() {
+        for len in 1..label.len() {
             let base = extend_hash(1, &label[..len]);
             assert_ne!(base, extend_hash(2, &label[..len]));
             for at in 0..len {

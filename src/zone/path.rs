@@ -8,23 +8,34 @@ use arrayvec::ArrayVec;
 
 use super::hash::{HashSeed, extend_hash_within};
 use crate::limits::{LABEL_OCTETS_MAX, NAME_LABELS_MAX, NAME_OCTETS_MAX};
-use crate::name::words::{lower_case, tail_word};
 
 /// The labels and suffix hashes of one canonical name.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct NamePath {
-    /// Canonical wire form in words; what stands behind it, one word at least, means nothing.
-    words: ArrayVec<[u8; 8], { NAME_OCTETS_MAX.div_ceil(8) + 1 }>,
+    /// Canonical wire form in blocks; what stands behind it, eight octets at least, means nothing.
+    blocks: ArrayVec<[u8; BLOCK_OCTETS], BLOCKS_MAX>,
     /// Octets of the wire form.
     len: u8,
+    /// How many labels there are, the root label not counted.
+    depth: u8,
     /// Where each label starts, from the left, then where the root label stands.
-    starts: ArrayVec<u8, { NAME_LABELS_MAX + 1 }>,
+    starts: [u8; NAME_LABELS_MAX + 1],
     /// The hash of the suffix of each depth, the root first.
     hashes: ArrayVec<u64, { NAME_LABELS_MAX + 1 }>,
 }
 
+impl Default for NamePath {
+    /// Makes an empty path, to be set.
+    #[inline]
+    fn default() -> Self {
+        let (blocks, hashes) = (ArrayVec::new(), ArrayVec::new());
+        Self { blocks, len: 0, depth: 0, starts: [0; NAME_LABELS_MAX + 1], hashes }
+    }
+}
+
 impl NamePath {
     /// Makes an empty path, to be set.
+    #[inline]
     pub fn new() -> Self {
         Self::default()
     }
@@ -47,68 +58,83 @@ impl NamePath {
     /// `None`, and a path that means nothing, if there is no such name (RFC 1035 section 3.1).
     #[inline(always)] // the one call on the answer path
     pub fn read(&mut self, octets: &[u8], seed: HashSeed) -> Option<usize> {
-        let octets = &octets[..octets.len().min(NAME_OCTETS_MAX)];
-        self.starts.clear();
-        let mut at = 0;
+        let name = &octets[..octets.len().min(NAME_OCTETS_MAX)];
+        let (mut at, mut depth) = (0, 0);
         loop {
-            let len = usize::from(*octets.get(at)?);
-            if len > LABEL_OCTETS_MAX {
-                return None;
-            }
-            self.starts.try_push(at as u8).ok()?;
+            let len = usize::from(*name.get(at)?);
+            *self.starts.get_mut(depth)? = at as u8;
             at += len + 1;
             if len == 0 {
                 break;
             }
+            if len > LABEL_OCTETS_MAX {
+                return None;
+            }
+            depth += 1;
         }
-        self.fold_case(octets.get(..at)?);
+        self.depth = depth as u8;
+        self.fold_case(octets, at)?;
         self.hash_labels(seed);
         Some(at)
     }
 
-    /// Takes the octets of a name in lower case, word by word.
+    /// Takes the name that is the first `len` of `octets` in lower case, block by block.
     ///
-    /// Length octets are below 64, so they are no letters: the whole name is folded at once.
-    #[inline]
-    fn fold_case(&mut self, wire: &[u8]) {
-        self.len = wire.len() as u8;
-        self.words.clear();
-        let (words, tail) = wire.as_chunks::<8>();
-        for word in words {
-            let _ = self.words.try_push(lower_case(u64::from_le_bytes(*word)).to_le_bytes());
+    /// Length octets are below 64, so they are no letters: whole blocks are folded at once. A query
+    /// goes on behind the name for long enough in nearly all cases.
+    #[inline(always)] // as `read`
+    fn fold_case(&mut self, octets: &[u8], len: usize) -> Option<()> {
+        self.len = len as u8;
+        let Some(from) = octets.get(..blocks_of(len) * BLOCK_OCTETS) else {
+            return self.fold_case_to_end(octets.get(..len)?);
+        };
+        self.blocks.clear();
+        for from in from.as_chunks().0 {
+            let mut block = *from;
+            block.make_ascii_lowercase();
+            self.blocks.try_push(block).ok()?;
         }
-        let _ = self.words.try_push(lower_case(tail_word(tail)).to_le_bytes());
-        let _ = self.words.try_push([0; 8]);
+        Some(())
+    }
+
+    /// Does what [`Self::fold_case`] does for a name that too little stands behind.
+    #[inline(never)]
+    fn fold_case_to_end(&mut self, wire: &[u8]) -> Option<()> {
+        self.blocks.clear();
+        for _ in 0..blocks_of(wire.len()) {
+            self.blocks.try_push([0; BLOCK_OCTETS]).ok()?;
+        }
+        let octets = self.blocks.as_flattened_mut().get_mut(..wire.len())?;
+        octets.copy_from_slice(wire);
+        octets.make_ascii_lowercase();
+        Some(())
     }
 
     /// Hashes each suffix, the root's first.
     #[inline]
     fn hash_labels(&mut self, seed: HashSeed) {
+        let octets = self.blocks.as_flattened();
+        let (mut hash, mut end) = (seed.root_hash(), self.len - 1);
         self.hashes.clear();
-        let mut hash = seed.root_hash();
         let _ = self.hashes.try_push(hash);
-        let Some((root, starts)) = self.starts.split_last() else { return };
-        let octets = self.words.as_flattened();
-        let mut end = usize::from(*root);
-        for &start in starts.iter().rev() {
-            let start = usize::from(start);
-            hash = extend_hash_within(hash, octets, start + 1, end);
+        for &start in self.starts[..usize::from(self.depth)].iter().rev() {
+            hash = extend_hash_within(hash, octets, usize::from(start) + 1, usize::from(end));
             let _ = self.hashes.try_push(hash);
             end = start;
         }
-        debug_assert_eq!(self.hashes.len(), self.starts.len());
+        debug_assert_eq!(self.hashes.len(), self.depth() + 1);
     }
 
     /// Returns how many labels the name has, the root label not counted.
     #[inline]
     pub fn depth(&self) -> usize {
-        self.starts.len() - 1
+        usize::from(self.depth)
     }
 
     /// Returns the canonical wire form.
     #[inline]
     pub fn wire(&self) -> &[u8] {
-        &self.words.as_flattened()[..usize::from(self.len)]
+        &self.blocks.as_flattened()[..usize::from(self.len)]
     }
 
     /// Returns the hash of the whole name.
@@ -135,6 +161,16 @@ impl NamePath {
         &self.wire()[self.start_at(depth)..]
     }
 }
+
+/// Returns how many blocks hold a name of `len` octets and the eight behind it.
+const fn blocks_of(len: usize) -> usize {
+    (len + 8).div_ceil(BLOCK_OCTETS)
+}
+
+/// Octets that are folded at once.
+const BLOCK_OCTETS: usize = 16;
+/// Blocks of the longest name.
+const BLOCKS_MAX: usize = blocks_of(NAME_OCTETS_MAX);
 
 #[cfg(test)]
 mod tests {

@@ -112,11 +112,9 @@ impl Table {
     /// Returns in which branch, and which of its shards, a hash belongs.
     #[inline]
     pub(super) fn place(&self, hash: u64) -> (usize, usize) {
-        // Rotating brings the top bits down; a count of no bits needs no special case.
-        let branches = hash.rotate_left(self.branch_bits);
-        let shards = branches.rotate_left(self.shard_bits);
-        let low = |word: u64, bits: u32| (word & ((1 << bits) - 1)) as usize;
-        (low(branches, self.branch_bits), low(shards, self.shard_bits))
+        // In two steps, so that a count of no bits needs no special case.
+        let index = (hash >> 1 >> (63 - self.branch_bits - self.shard_bits)) as usize;
+        (index >> self.shard_bits, index & ((1 << self.shard_bits) - 1))
     }
 }
 
