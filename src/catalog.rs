@@ -84,7 +84,7 @@ impl Catalog {
     /// Returns the zone whose apex is the longest suffix of a name with `depth_max` labels at most.
     ///
     /// Costs one probe for each depth at which there are zones at all.
-    #[inline]
+    #[inline(always)]
     pub fn find_up_to(&self, path: &NamePath, depth_max: usize) -> Option<&Arc<Zone>> {
         for &depth in &self.deepest_first {
             let depth = usize::from(depth);
@@ -202,7 +202,7 @@ impl Catalog {
     }
 
     /// Looks a zone up by its apex and the apex's hash.
-    #[inline]
+    #[inline(never)]
     fn find_hash(&self, hash: u64, apex: &[u8]) -> Option<&Arc<Zone>> {
         let shard = &self.shards[shard_index(hash, self.shards.len())];
         let mut at = 0;

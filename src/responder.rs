@@ -20,7 +20,7 @@ use crate::wire::opt::{OptReply, explain};
 use crate::wire::query::{
     CLASS_ANY, CLASS_CHAOS, CLASS_IN, Header, Malformed, Question, Rest, read_ixfr_serial,
 };
-use crate::wire::reply::Reply;
+use crate::wire::reply::{Owner, Reply, Section, write_whole};
 use crate::wire::{FLAG_AA, FLAG_TC, ede, rcode};
 use crate::zone::Zone;
 use crate::zone::path::NamePath;
@@ -147,23 +147,11 @@ impl Responder {
         if header.is_response() {
             return Verdict::Drop(DropReason::Response);
         }
-        let question = Question::read(query, name_len);
-        let mut asked = Asked {
-            query,
-            front_len: HEADER_LEN,
-            header,
-            qtype: RecordType(0),
-            opt: None,
-            transport: peer.transport,
-            limit: match peer.transport {
-                Transport::Tcp => MESSAGE_OCTETS_MAX,
-                Transport::Udp => UDP_PLAIN_OCTETS_MAX,
-            },
+        let mut asked = Asked::new(query, header, peer.transport);
+        let question = match Question::read(query, name_len) {
+            Ok(question) if header.is_of_one_question() => question,
+            other => return asked.refuse_to_read(reply, other),
         };
-        if header.opcode() != 0 || header.counts[0] != 1 {
-            return asked.refuse_to_read(reply, question);
-        }
-        let Ok(question) = question else { return asked.reply(reply, rcode::FORMERR) };
         asked.front_len = question.end();
         asked.qtype = question.qtype;
         let Ok(rest) = Rest::read(query, &header, question.end()) else {
@@ -193,7 +181,7 @@ impl Responder {
     /// the query asks for none, or for one of a zone that is not ours.
     pub fn transfer(&self, catalog: &Arc<Catalog>, query: &[u8]) -> Option<Transfer> {
         let header = Header::read(query)?;
-        if header.is_response() || header.opcode() != 0 || header.counts[0] != 1 {
+        if header.is_response() || !header.is_of_one_question() {
             return None;
         }
         let mut path = NamePath::new();
@@ -266,6 +254,17 @@ struct Asked<'q> {
 }
 
 impl<'q> Asked<'q> {
+    /// Begins with what the header says.
+    #[inline]
+    fn new(query: &'q [u8], header: Header, transport: Transport) -> Self {
+        let limit = match transport {
+            Transport::Tcp => MESSAGE_OCTETS_MAX,
+            Transport::Udp => UDP_PLAIN_OCTETS_MAX,
+        };
+        let (front_len, qtype) = (HEADER_LEN, RecordType(0));
+        Self { query, front_len, header, qtype, opt: None, transport, limit }
+    }
+
     /// Writes a reply without records.
     #[cold]
     fn reply(&self, reply: &mut Vec<u8>, rcode: u16) -> Verdict {
@@ -292,11 +291,11 @@ impl<'q> Asked<'q> {
         question: Result<Question<'_>, Malformed>,
     ) -> Verdict {
         if self.header.opcode() == 0 {
-            // RFC 9619: a query has one question.
+            // RFC 9619: a query has one question, and one that can be read.
             return self.reply(reply, rcode::FORMERR);
         }
         // Only QUERY is implemented. A question that cannot be read makes no message at all.
-        match (self.header.counts[0], question) {
+        match (self.header.counts()[0], question) {
             (0, _) => self.reply(reply, rcode::NOTIMP),
             (1, Ok(question)) => {
                 self.front_len = question.end();
@@ -337,17 +336,16 @@ impl<'q> Asked<'q> {
         let opt = self.opt.as_ref();
         let room = self.limit - opt.map_or(0, OptReply::octets_len);
         let is_dnssec_ok = opt.is_some_and(|opt| opt.is_dnssec_ok);
-        let mut message = Reply::new(reply, self.front(), room);
         let config = &responder.config;
         let is_plain = !config.has_rotation && !config.has_full_replies;
         // Most answers are one RRset as it was prepared.
         if is_plain
             && let Some(entry) = place.whole_answer(question.qtype, is_dnssec_ok)
-            && message.push_prepared(&entry)
+            && write_whole(reply, (self.front(), &self.header), &entry, FLAG_AA, room, opt)
         {
-            message.finish(&self.header, FLAG_AA, rcode::NOERROR, opt);
             return self.verdict(rcode::NOERROR, FLAG_AA);
         }
+        let mut message = Reply::new(reply, self.front(), room);
         if config.has_rotation {
             message.turn_rrsets(self.header.id);
         }
@@ -399,7 +397,8 @@ impl<'q> Asked<'q> {
             // It is what anybody may ask for.
             let mut message = Reply::new(reply, self.front(), UDP_PLAIN_OCTETS_MAX);
             let soa = zone.apex_node().rrset(RecordType::SOA);
-            if soa.is_some_and(|soa| message.push_prepared(&soa)) {
+            let owner = Owner::Suffix { at: HEADER_LEN as u16, shift: 0 };
+            if soa.is_some_and(|soa| message.push(Section::Answer, &soa, owner, false).is_ok()) {
                 message.finish(&self.header, FLAG_AA, rcode::NOERROR, self.opt.as_ref());
                 return self.verdict(rcode::NOERROR, FLAG_AA);
             }

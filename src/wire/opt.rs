@@ -25,27 +25,38 @@ impl OptReply<'_> {
     }
 
     /// Appends the OPT record; the upper bits of `rcode` stand in it.
-    #[inline]
+    #[inline(always)] // once for each reply, and most of it is constants there
     pub(super) fn write(&self, out: &mut Vec<u8>, rcode: u16) {
         // Root owner, type OPT, size, extended rcode, version 0, flags, length of the options.
         let size = u64::from(self.udp_octets) << 24;
         let extended = u64::from(rcode >> 4) << 16;
         let dnssec_ok = if self.is_dnssec_ok { 0x80 } else { 0 };
         let front = OPT_TYPE << 40 | size | extended | dnssec_ok;
-        let options_len = self.octets_len() as u16 - OPT_LEN;
         let mut record = [0; OPT_LEN as usize];
         record[..8].copy_from_slice(&front.to_be_bytes());
-        record[9..].copy_from_slice(&options_len.to_be_bytes());
         out.extend_from_slice(&record);
         if let Some(nsid) = self.nsid {
-            let offset = out.len() as u32;
-            let mut encoder = BinEncoder::with_offset(out, offset);
-            // None fails: the encoder's limit is a message's, and `limit` has left the room.
-            let _ = encoder.emit_u16(OPTION_NSID);
-            let _ = encoder.emit_u16(nsid.len() as u16);
-            let _ = encoder.emit_vec(nsid);
+            write_nsid(out, nsid);
         }
     }
+}
+
+/// Appends the NSID option to a message that ends with an OPT record without options.
+#[cold]
+fn write_nsid(out: &mut Vec<u8>, nsid: &[u8]) {
+    let offset = out.len() as u32;
+    let mut encoder = BinEncoder::with_offset(out, offset);
+    // None fails: the encoder's limit is a message's, and whoever set the limit has left the room.
+    let _ = encoder.emit_u16(OPTION_NSID);
+    let _ = encoder.emit_u16(nsid.len() as u16);
+    let _ = encoder.emit_vec(nsid);
+    end_options(out, offset as usize);
+}
+
+/// Writes the length of the options that stand from `start` to the end of a message.
+fn end_options(out: &mut [u8], start: usize) {
+    let len = (out.len() - start) as u16;
+    out[start - 2..start].copy_from_slice(&len.to_be_bytes());
 }
 
 /// Appends an extended DNS error (RFC 8914) to a finished reply without records that ends with `opt`.
@@ -53,13 +64,12 @@ impl OptReply<'_> {
 /// Only where it keeps within what any UDP reply may have: it is a help to read, never needed.
 pub fn explain(out: &mut Vec<u8>, opt: &OptReply<'_>, info_code: u16) {
     let option = [OPTION_EDE, 2, info_code].map(u16::to_be_bytes);
-    let rdata_len_at = out.len() - opt.octets_len() + usize::from(OPT_LEN) - 2;
+    let options_at = out.len() - opt.octets_len() + usize::from(OPT_LEN);
     if out.len() + option.as_flattened().len() > UDP_PLAIN_OCTETS_MAX {
         return;
     }
     out.extend_from_slice(option.as_flattened());
-    let rdata_len = (out.len() - rdata_len_at - 2) as u16;
-    out[rdata_len_at..rdata_len_at + 2].copy_from_slice(&rdata_len.to_be_bytes());
+    end_options(out, options_at);
 }
 
 /// The type of OPT records (RFC 6891 section 6.1.2).

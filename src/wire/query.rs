@@ -24,10 +24,11 @@ pub const CLASS_ANY: u16 = 255;
 pub struct Header {
     /// The message's ID.
     pub id: u16,
-    /// The flags, opcode and rcode as they stand in octets 2 and 3.
-    pub flags: u16,
-    /// QDCOUNT, ANCOUNT, NSCOUNT, ARCOUNT.
-    pub counts: [u16; 4],
+    /// From the top: the flags, opcode and rcode as octets 2 and 3 have them, then QDCOUNT, ANCOUNT
+    /// and NSCOUNT.
+    front: u64,
+    /// ARCOUNT.
+    additionals: u16,
 }
 
 /// The one question of a query.
@@ -71,20 +72,43 @@ impl Header {
     /// Reads the header, if there are 12 octets.
     #[inline]
     pub fn read(packet: &[u8]) -> Option<Self> {
-        let head = packet.first_chunk::<HEADER_LEN>()?;
-        let word = |at: usize| u16::from_be_bytes([head[at], head[at + 1]]);
-        let counts = [word(4), word(6), word(8), word(10)];
-        Some(Self { id: word(0), flags: word(2), counts })
+        let [a, b, front @ .., y, z] = packet.first_chunk::<HEADER_LEN>()?;
+        Some(Self {
+            id: u16::from_be_bytes([*a, *b]),
+            front: u64::from_be_bytes(*front),
+            additionals: u16::from_be_bytes([*y, *z]),
+        })
+    }
+
+    /// Returns the flags, opcode and rcode as they stand in octets 2 and 3.
+    #[inline]
+    pub fn flags(&self) -> u16 {
+        (self.front >> 48) as u16
+    }
+
+    /// Returns QDCOUNT, ANCOUNT, NSCOUNT and ARCOUNT.
+    #[inline]
+    pub fn counts(&self) -> [u16; 4] {
+        let [questions, answers, authorities] = [32, 16, 0].map(|bits| (self.front >> bits) as u16);
+        [questions, answers, authorities, self.additionals]
     }
 
     /// Whether the QR bit says that this is a response.
+    #[inline]
     pub fn is_response(&self) -> bool {
-        self.flags & 0x8000 != 0
+        self.flags() & 0x8000 != 0
     }
 
     /// Returns the opcode.
+    #[inline]
     pub fn opcode(&self) -> u8 {
-        (self.flags >> 11 & 15) as u8
+        (self.flags() >> 11 & 15) as u8
+    }
+
+    /// Whether this is a query, by its opcode, with one question.
+    #[inline]
+    pub fn is_of_one_question(&self) -> bool {
+        self.front & (0x7800 << 48 | 0xffff << 32) == 1 << 32
     }
 }
 
@@ -116,17 +140,16 @@ impl Rest {
     /// [`Malformed`] if records are cut short, or there are two OPT records.
     #[inline]
     pub fn read(packet: &[u8], header: &Header, end: usize) -> Result<Self, Malformed> {
-        let [_, answers, authorities, additionals] = header.counts;
         let tail = packet.get(end..).ok_or(Malformed)?;
+        let [_, answers, authorities, additionals] = header.counts();
         if answers | authorities == 0 {
-            if additionals == 0 {
-                return Ok(Self::default());
-            }
-            // An OPT record without options: root name, type 41, and nothing behind it.
-            if let ([0, 0, 41, rest @ ..], 1, 11) = (tail, additionals, tail.len())
-                && rest[6..] == [0, 0]
-            {
-                return Ok(Self { edns: Some(read_opt(rest)), has_tsig: false });
+            match (additionals, tail.first_chunk::<OPT_FRONT_LEN>()) {
+                (0, _) => return Ok(Self::default()),
+                // An OPT record without options: root name, type 41.
+                (1, Some(opt @ [0, 0, 41, .., 0, 0])) => {
+                    return Ok(Self { edns: Some(read_opt(opt)), has_tsig: false });
+                }
+                _ => {}
             }
         }
         Self::read_records(tail, [answers, authorities, additionals])
@@ -143,16 +166,16 @@ impl Rest {
                 let head = record.get(..10).ok_or(Malformed)?;
                 let rdata_end = 10 + usize::from(u16::from_be_bytes([head[8], head[9]]));
                 let rdata = record.get(10..rdata_end).ok_or(Malformed)?;
+                let opt = tail.first_chunk().filter(|_| is_root);
                 tail = &record[rdata_end..];
                 match RecordType(u16::from_be_bytes([head[0], head[1]])) {
                     RecordType::OPT => {
                         // RFC 6891 section 6.1.1: one, in the additional section, at the root.
-                        if section != 2 || !is_root || found.edns.is_some() {
+                        let Some(opt) = opt.filter(|_| section == 2 && found.edns.is_none()) else {
                             return Err(Malformed);
-                        }
-                        let mut edns = read_opt(&record[2..]);
-                        edns.wants_nsid = has_option(rdata, OPTION_NSID)?;
-                        found.edns = Some(edns);
+                        };
+                        let wants_nsid = has_option(rdata, OPTION_NSID)?;
+                        found.edns = Some(EdnsQuery { wants_nsid, ..read_opt(opt) });
                     }
                     RecordType::TSIG => {
                         // RFC 8945 section 5.1: the last record of the message.
@@ -175,7 +198,7 @@ impl Rest {
 /// # Errors
 /// [`Malformed`] if that section is anything else.
 pub fn read_ixfr_serial(packet: &[u8], header: &Header, end: usize) -> Result<u32, Malformed> {
-    let [_, 0, 1, _] = header.counts else { return Err(Malformed) };
+    let [_, 0, 1, _] = header.counts() else { return Err(Malformed) };
     let record = packet.get(end..).ok_or(Malformed)?;
     let record = record.get(skip_name(record)?..).ok_or(Malformed)?;
     let head = record.first_chunk::<10>().ok_or(Malformed)?;
@@ -189,12 +212,14 @@ pub fn read_ixfr_serial(packet: &[u8], header: &Header, end: usize) -> Result<u3
     }
 }
 
-/// Reads the class and TTL fields of an OPT record, which stand at the front of `fields`.
-fn read_opt(fields: &[u8]) -> EdnsQuery {
+/// Reads the class and TTL fields of an OPT record from its front, the root name included.
+#[inline]
+fn read_opt(opt: &[u8; OPT_FRONT_LEN]) -> EdnsQuery {
+    let [_, _, _, size_high, size_low, _, version, flags, ..] = *opt;
     EdnsQuery {
-        udp_octets: u16::from_be_bytes([fields[0], fields[1]]),
-        version: fields[3],
-        is_dnssec_ok: fields[4] & 0x80 != 0,
+        udp_octets: u16::from_be_bytes([size_high, size_low]),
+        version,
+        is_dnssec_ok: flags & 0x80 != 0,
         wants_nsid: false,
     }
 }
@@ -225,6 +250,8 @@ fn skip_name(octets: &[u8]) -> Result<usize, Malformed> {
     }
 }
 
+/// Octets of an OPT record before its options, the root name included.
+const OPT_FRONT_LEN: usize = 11;
 /// The NSID option (RFC 5001 section 2.3).
 pub const OPTION_NSID: u16 = 3;
 

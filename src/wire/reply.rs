@@ -2,7 +2,8 @@
 //!
 //! Header and question go through hickory-proto's `BinEncoder` (as do EDNS options); RRsets were laid out
 //! when the zone was built and are copied in, their compression pointers moved where the question
-//! is another than the RRset's owner.
+//! is another than the RRset's owner. A reply that is one RRset of the question's name is copied
+//! in one go.
 //! RFC 1035 section 4.1, RFC 2181 section 9 (truncation), RFC 6891 section 6.1.
 //!
 //! **Invariant:** an RRset is written whole or not at all; the reply never exceeds its limit, the OPT record
@@ -155,19 +156,6 @@ impl<'r> Reply<'r> {
         }
         self.counts[section as usize] += records;
         Ok(self.name_end(start) - 2)
-    }
-
-    /// Appends an RRset whose owner is the question's name to the answer section, without
-    /// signatures and as the first; says whether it fits.
-    #[inline]
-    pub fn push_prepared(&mut self, entry: &EntryView<'_>) -> bool {
-        debug_assert_eq!(self.out.len(), self.question_end);
-        if self.question_end + entry.body.len() > self.limit {
-            return false;
-        }
-        self.out.extend_from_slice(entry.body);
-        self.counts[0] = entry.records;
-        true
     }
 
     /// Appends one record with names that are nowhere prepared, the owner at `owner_at`.
@@ -439,23 +427,59 @@ impl<'r> Reply<'r> {
     #[inline]
     pub fn finish(self, header: &Header, flags: u16, rcode: u16, opt: Option<&OptReply<'_>>) {
         let Self { out, counts, question_end, .. } = self;
-        let has_question = question_end > HEADER_LEN;
-        if let Some(opt) = opt {
-            opt.write(out, rcode);
-        }
-        let additionals = counts[2] + u16::from(opt.is_some());
-        // Opcode and RD come back as they were (RFC 1035 section 4.1.1).
-        let flags = 0x8000 | header.flags & 0x7900 | flags | rcode & 15;
-        let words = |[a, b, c, d]: [u16; 4]| {
-            (u64::from(a) << 48 | u64::from(b) << 32 | u64::from(c) << 16 | u64::from(d))
-                .to_be_bytes()
-        };
-        // The ID stands there already; the last words of the counts go over the first ones' end.
-        let front = words([flags, u16::from(has_question), counts[0], counts[1]]);
-        if let Some(head) = out.first_chunk_mut::<HEADER_LEN>() {
-            head[2..10].copy_from_slice(&front);
-            head[10..12].copy_from_slice(&additionals.to_be_bytes());
-        }
+        let questions = u16::from(question_end > HEADER_LEN);
+        finish(out, header, flags | rcode & 15, questions, counts, rcode, opt);
+    }
+}
+
+/// Writes the reply whose answer section is one RRset, that of the question's name, and which has no
+/// other records; says whether it fits. `out` is cleared.
+///
+/// `front` is the query's header and question; `limit` counts from the header on.
+#[inline(always)] // the one call on the answer path
+pub fn write_whole(
+    out: &mut Vec<u8>,
+    (front, header): (&[u8], &Header),
+    entry: &EntryView<'_>,
+    flags: u16,
+    limit: usize,
+    opt: Option<&OptReply<'_>>,
+) -> bool {
+    if front.len() + entry.body.len() > limit {
+        return false;
+    }
+    // All of it stands ready: an encoder would copy it just so, at 90 instructions more.
+    out.clear();
+    out.extend_from_slice(front);
+    out.extend_from_slice(entry.body);
+    finish(out, header, flags, 1, [entry.records, 0, 0], 0, opt);
+    true
+}
+
+/// Appends the OPT record and writes the header; `flags` are those that the reply sets, and the
+/// lower bits of `rcode`.
+#[inline(always)] // most arguments are constants
+fn finish(
+    out: &mut Vec<u8>,
+    header: &Header,
+    flags: u16,
+    questions: u16,
+    counts: [u16; 3],
+    rcode: u16,
+    opt: Option<&OptReply<'_>>,
+) {
+    if let Some(opt) = opt {
+        opt.write(out, rcode);
+    }
+    let additionals = counts[2] + u16::from(opt.is_some());
+    // Opcode and RD come back as they were (RFC 1035 section 4.1.1).
+    let flags = 0x8000 | header.flags() & 0x7900 | flags;
+    let words = [flags, questions, counts[0], counts[1]].map(u64::from);
+    let front = words[0] << 48 | words[1] << 32 | words[2] << 16 | words[3];
+    // The ID stands there already.
+    if let Some(head) = out.first_chunk_mut::<HEADER_LEN>() {
+        head[2..10].copy_from_slice(&front.to_be_bytes());
+        head[10..12].copy_from_slice(&additionals.to_be_bytes());
     }
 }
 

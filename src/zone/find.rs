@@ -33,7 +33,7 @@ pub enum Found<'z> {
 
 impl Zone {
     /// Finds the place of a name that is at or below the apex.
-    #[inline]
+    #[inline(always)]
     pub fn find(&self, path: &NamePath) -> Found<'_> {
         debug_assert!(path.depth() >= self.apex_depth());
         if let Some(node) = self.node_at(path, path.depth()) {
@@ -50,6 +50,7 @@ impl Zone {
     }
 
     /// Finds what stands for a name that does not exist.
+    #[inline(never)]
     fn find_missing(&self, path: &NamePath) -> Found<'_> {
         // The apex always exists, so the search ends; names deeper than any of ours do not.
         let mut depth = (path.depth() - 1).min(usize::from(self.totals().depth));
