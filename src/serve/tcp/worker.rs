@@ -63,7 +63,9 @@ struct Peer {
 /// What the poll tells of a connection: no more than it waits for, since every event costs a turn.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, PartialOrd)]
 enum Watch {
-    /// Nothing yet.
+    /// Nothing yet, and it has not waited.
+    New,
+    /// Nothing yet; it has a turn in the next round.
     Nothing,
     /// What comes in.
     Reads,
@@ -185,7 +187,7 @@ impl Worker {
         self.answerer.recorder.count_connection(ConnectionEvent::Accepted);
         let may_transfer = self.answerer.transfers.allows(addr.ip());
         let connection = Connection::new(stream, may_transfer);
-        let peer = Peer { connection, source, buffered: 0, watch: Watch::Nothing };
+        let peer = Peer { connection, source, buffered: 0, watch: Watch::New };
         let key = self.table.insert(peer, Phase::Idle, self.now);
         self.serve(key);
     }
@@ -214,8 +216,11 @@ impl Worker {
         }
     }
 
-    /// Has the poll tell what a connection waits for, from its first wait on: what came before is
+    /// Has the poll tell what a connection waits for, from its second wait on: what came before is
     /// dealt with, and what has come since is told at once.
+    ///
+    /// Many connections are there for one query, and closed by the next round when the worker is
+    /// busy: looking again costs less than to watch them.
     fn watch(&mut self, key: usize, phase: Phase) {
         let token = self.token(key);
         let Some(peer) = self.table.value_mut(key) else { return };
@@ -226,7 +231,12 @@ impl Worker {
         if wanted <= peer.watch {
             return;
         }
-        let is_new = std::mem::replace(&mut peer.watch, wanted) == Watch::Nothing;
+        if peer.watch == Watch::New && wanted == Watch::Reads {
+            peer.watch = Watch::Nothing;
+            self.again.push(token);
+            return;
+        }
+        let is_new = std::mem::replace(&mut peer.watch, wanted) <= Watch::Nothing;
         let (registry, stream) = (self.poll.registry(), peer.connection.stream_mut());
         let result = match is_new {
             true => registry.register(stream, token, interest),
