@@ -257,7 +257,7 @@ impl Exchange for Batch {
     fn send(&mut self) -> SendReport {
         let replies = self.order_replies();
         let could_segment = self.has_segments;
-        let (mut report, mut next, mut is_device_unable) = (SendReport::default(), 0, false);
+        let (mut report, mut next, mut is_never) = (SendReport::default(), 0, false);
         while next < replies {
             let (count, mut header) = (self.prepare_send(next), 0);
             while header < count {
@@ -269,9 +269,11 @@ impl Exchange for Batch {
                         (next, header) = (replies, count);
                     }
                     // What cannot go as one message may go as many: the rest of the batch does.
+                    // With EIO something on the way out cannot cut, a device or IPsec, and the next
+                    // batch need not try.
                     Err(error) if self.runs[header] > 1 => {
                         self.has_segments = false;
-                        is_device_unable |= error.raw_os_error() == Some(libc::EIO);
+                        is_never |= error.raw_os_error() == Some(libc::EIO);
                         break;
                     }
                     // The first message alone is to blame: those behind it still go.
@@ -282,7 +284,7 @@ impl Exchange for Batch {
                 }
             }
         }
-        self.has_segments = could_segment && !is_device_unable;
+        self.has_segments = could_segment && !is_never;
         report
     }
 
