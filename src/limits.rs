@@ -23,6 +23,11 @@ pub const RRSET_OCTETS_MAX: usize = 1 << 20;
 /// Seconds of a TTL: RFC 2181 section 8 leaves 31 bits.
 pub const TTL_S_MAX: u32 = (1 << 31) - 1;
 
+/// RRsets of a shard of some hundred nodes that a zone's builder remembers, to store equal ones
+/// once. More would find more of them, but be half a KiB for each shard while it is built; a forgotten
+/// one is stored again.
+pub const ARENA_RECENT_ENTRIES: usize = 64;
+
 const _: () = assert!(NAME_LABELS_MAX * 2 < NAME_OCTETS_MAX, "every label takes two octets");
 
 // --- node ---

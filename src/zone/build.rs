@@ -9,7 +9,7 @@
 
 use super::denial::DenialBuilder;
 use super::hash::{HashSeed, extend_hash};
-use super::node::{CUT, DNAME, HAS_WILDCARD, NodeView, OCCLUDED, write_node};
+use super::node::{CUT, DNAME, Entries, HAS_WILDCARD, OCCLUDED};
 use super::sets::{NodeSets, Written, canonical, check_rrset};
 use super::table::TableBuilder;
 use super::{BuildError, InsertError, Zone};
@@ -279,9 +279,9 @@ impl ZoneBuilder {
         let OpenNode { flags, children, written, entries, .. } = node;
         self.table.insert(node.hash, |arena| {
             let start = arena.len();
-            write_node(arena, prefix, *flags, *children, written.types, entries);
+            arena.write_node(prefix, *flags, *children, Entries::over(entries, written.types));
             if written.has_denial {
-                self.denial.push(&NodeView::new(&arena[start..]));
+                self.denial.push(&arena.node(start as u32));
             }
         });
     }

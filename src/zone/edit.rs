@@ -12,9 +12,7 @@ use std::collections::BTreeMap;
 
 use super::denial::{Hashing, Key, NameHash, keys_of};
 use super::hash::HashSeed;
-use super::node::{
-    CNAME, CUT, DNAME, HAS_CHILDREN, HAS_WILDCARD, NSEC3_ONLY, NodeView, OCCLUDED, write_node,
-};
+use super::node::{CNAME, CUT, DNAME, Entries, HAS_WILDCARD, NSEC3_ONLY, NodeView, OCCLUDED};
 use super::path::NamePath;
 use super::sets::{NodeSets, canonical, check_rrset};
 use super::table::TableBuilder;
@@ -154,7 +152,7 @@ impl<'z> ZoneEdit<'z> {
         }
         let entries = &self.entries;
         self.table.put(hash, &prefix, |arena| {
-            write_node(arena, &prefix, flags, children, written.types, entries);
+            arena.write_node(&prefix, flags, children, Entries::over(entries, written.types));
         });
         self.totals.names += u64::from(written.types > 0);
         self.totals.rrsets += written.rrsets;
@@ -189,7 +187,7 @@ impl<'z> ZoneEdit<'z> {
                 let (hash, prefix) = self.place(between);
                 let wildcard = if self.is_wildcard(between + 1) { HAS_WILDCARD } else { 0 };
                 self.table.put(hash, &prefix, |arena| {
-                    write_node(arena, &prefix, inherited | wildcard, 1, 0, &[]);
+                    arena.write_node(&prefix, inherited | wildcard, 1, Entries::over(&[], 0));
                 });
             }
             return inherited;
@@ -223,10 +221,14 @@ impl<'z> ZoneEdit<'z> {
     /// Writes a node again with other flags and another count of children.
     fn rewrite(&mut self, hash: u64, prefix: &[u8], flags: u8, children: u32) {
         let Some(node) = self.table.find(hash, prefix) else { return };
-        let (types, octets) = (node.entries().count() as u16, node.entry_octets().to_vec());
-        self.table.put(hash, prefix, |arena| {
-            write_node(arena, prefix, flags & !HAS_CHILDREN, children, types, &octets);
-        });
+        self.entries.clear();
+        let mut entries = node.entries();
+        let types = entries.types();
+        while let Some((_, octets)) = entries.next_with_octets() {
+            self.entries.extend_from_slice(octets);
+        }
+        let entries = Entries::over(&self.entries, types);
+        self.table.put(hash, prefix, |arena| arena.write_node(prefix, flags, children, entries));
     }
 
     /// Marks the nodes below `owner` as occluded or not, after its cut or DNAME came or went.
@@ -327,10 +329,7 @@ fn reshape(zone: &Zone, seed: HashSeed) -> super::Table {
         let wire = [node.prefix(), zone.apex.as_wire()].concat();
         path.set_canonical(canonical(&wire).as_wire(), seed);
         builder.insert(path.hash(), |arena| {
-            let types = node.entries().count() as u16;
-            let flags = node.flags() & !HAS_CHILDREN;
-            let entries = node.entry_octets();
-            write_node(arena, node.prefix(), flags, node.children(), types, entries);
+            arena.write_node(node.prefix(), node.flags(), node.children(), node.entries());
         });
     }
     builder.finish()

@@ -7,6 +7,7 @@
 //! built from scratch of the same RRsets.
 //! **Not here:** which zone a name belongs to (`catalog`), what to answer (`answer`).
 
+mod arena;
 mod build;
 pub mod denial;
 mod edit;

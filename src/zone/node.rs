@@ -1,20 +1,28 @@
 //! One node of a zone: an owner name, its flags, and its RRsets ready to be sent.
 //!
-//! Layout in the table's arena, octet by octet, integers little-endian:
+//! Layout in a shard's arena, octet by octet, integers little-endian:
 //!
 //! ```text
-//! len u8, owner's labels in front of the apex (no apex, no root label)
 //! flags u8
+//! len u8, owner's labels in front of the apex (no apex, no root label)
 //! children u32                       only with HAS_CHILDREN
 //! types u16                          how many entries follow
-//! entry: rtype u16, records u16, body_len u32, sigs_len u32, pointers u16
+//! entry: rtype u16, body_len u32, records u16, sigs_len u32, pointers u16
 //!        body      the records as an answer section has them, see `zone::prepare`
 //!        sigs      the RRSIG records that cover this type, in the same form
 //!        pointers  u16 each: where in the body a compression pointer inside RDATA stands
+//! or:    rtype u16, SHARED + distance u32
+//!                  the entry is the one that stands so many octets in front of this one
 //! ```
 //!
-//! **Invariant:** what the writer wrote the view reads; octets from outside never come here.
+//! Of the nodes of a shard that have the same RRset one holds it and the others refer to it
+//! (`zone::arena` writes them so). It is shared RRset by RRset and not node by node, since the
+//! delegations of a signed zone have their NS records in common but never their DS records.
+//!
+//! **Invariant:** what the writer wrote the view reads; octets from outside never come here. A
+//! reference leads backwards, within the arena, to an entry that is none.
 
+use crate::limits::{RRSET_OCTETS_MAX, RRSET_RECORDS_MAX};
 use crate::record::RecordType;
 
 /// The node is a zone cut: it has NS records and is not the apex.
@@ -33,14 +41,22 @@ pub const CNAME: u8 = 32;
 /// The node owns nothing but NSEC3 records: as a name it does not exist (RFC 5155 section 7.2.8).
 pub const NSEC3_ONLY: u8 = 64;
 
+/// In the place of `body_len`: the entry stands elsewhere.
+const SHARED: u32 = 1 << 31;
 /// Octets of an entry before its body.
 const ENTRY_LEN: usize = 14;
+/// Octets of an entry up to the distance; a reference has no more.
+const REFERENCE_LEN: usize = 6;
+/// An RRset's body is far shorter than what the flag leaves.
+const _: () = assert!(RRSET_OCTETS_MAX + 12 * (RRSET_RECORDS_MAX as usize) < SHARED as usize);
 
-/// A node in a table's arena.
+/// A node in a shard's arena.
 #[derive(Clone, Copy, Debug)]
 pub struct NodeView<'a> {
-    /// From the node's first octet on, possibly beyond its end.
-    octets: &'a [u8],
+    /// All nodes of the shard.
+    arena: &'a [u8],
+    /// Where the node starts.
+    at: usize,
 }
 
 /// One RRset of a node, with its signatures.
@@ -59,21 +75,23 @@ pub struct EntryView<'a> {
 }
 
 impl<'a> NodeView<'a> {
-    /// Views the node that starts at the first of `octets`.
-    pub fn new(octets: &'a [u8]) -> Self {
-        Self { octets }
+    /// Views the node that starts at `at` of an arena.
+    #[inline]
+    pub fn new(arena: &'a [u8], at: usize) -> Self {
+        Self { arena, at }
     }
 
     /// Returns the owner's labels in front of the apex; empty for the apex.
     #[inline]
     pub fn prefix(&self) -> &'a [u8] {
-        &self.octets[1..=usize::from(self.octets[0])]
+        let octets = self.octets();
+        &octets[2..2 + usize::from(octets[1])]
     }
 
     /// Returns the flags.
     #[inline]
     pub fn flags(&self) -> u8 {
-        self.octets[1 + usize::from(self.octets[0])]
+        self.arena[self.at]
     }
 
     /// Whether one of `flags` is set.
@@ -84,27 +102,30 @@ impl<'a> NodeView<'a> {
 
     /// Returns how many children the node has.
     pub fn children(&self) -> u32 {
-        if self.has(HAS_CHILDREN) { u32_at(self.octets, self.flags_at() + 1) } else { 0 }
+        let octets = self.octets();
+        if self.has(HAS_CHILDREN) { u32_at(octets, 2 + usize::from(octets[1])) } else { 0 }
     }
 
     /// Iterates over the RRsets.
+    #[inline]
     pub fn entries(&self) -> Entries<'a> {
-        let at = self.types_at();
-        Entries { left: u16_at(self.octets, at), rest: &self.octets[at + 2..] }
+        let octets = self.octets();
+        let children_at = 2 + usize::from(octets[1]);
+        let types_at = children_at + if octets[0] & HAS_CHILDREN == 0 { 0 } else { 4 };
+        let (types, rest) = octets[types_at..].split_first_chunk().expect(WHOLE);
+        Entries { arena: self.arena, rest, left: u16::from_le_bytes(*types) }
     }
 
     /// Returns the RRset of a type, or the signatures that stand alone for it.
     #[inline(always)]
     pub fn entry(&self, rtype: RecordType) -> Option<EntryView<'a>> {
-        let at = self.types_at();
-        let mut left = u16_at(self.octets, at);
-        let mut rest = &self.octets[at + 2..];
+        let Entries { arena, mut rest, mut left } = self.entries();
         while left > 0 {
-            let (head, _) = split_head(rest);
+            let head = Head::new(rest);
             if head.rtype == rtype {
-                return Some(read_entry(rest).0);
+                return Some(head.resolve(arena).entry());
             }
-            rest = &rest[head.entry_len()..];
+            rest = &rest[head.octets_len()..];
             left -= 1;
         }
         None
@@ -121,88 +142,81 @@ impl<'a> NodeView<'a> {
         self.entries().any(|entry| entry.records > 0)
     }
 
-    /// Returns the octets of the entries, for a copy of the node with other flags.
-    pub fn entry_octets(&self) -> &'a [u8] {
-        let at = self.types_at() + 2;
-        &self.octets[at..self.octets_len()]
-    }
-
-    /// Returns how many octets the node takes.
+    /// Returns how many octets the node takes, those of entries that it refers to apart.
     pub fn octets_len(&self) -> usize {
-        let at = self.types_at();
-        let mut end = at + 2;
-        for _ in 0..u16_at(self.octets, at) {
-            end += split_head(&self.octets[end..]).0.entry_len();
+        let mut entries = self.entries();
+        while entries.next_with_octets().is_some() {}
+        self.octets().len() - entries.rest.len()
+    }
+
+    /// Reads an octet of the entry that the node's first one refers to, to have it in the caches.
+    #[inline]
+    pub(super) fn touch_shared(&self) -> u8 {
+        let entries = self.entries();
+        if entries.left == 0 {
+            return 0;
         }
-        end
+        let head = Head::new(entries.rest);
+        if head.link & SHARED == 0 { 0 } else { self.arena[head.target(self.arena)] }
     }
 
-    /// Returns where the flags stand.
-    #[inline]
-    fn flags_at(&self) -> usize {
-        1 + usize::from(self.octets[0])
-    }
-
-    /// Returns where the count of entries stands.
-    #[inline]
-    fn types_at(&self) -> usize {
-        let at = self.flags_at();
-        if self.octets[at] & HAS_CHILDREN != 0 { at + 5 } else { at + 1 }
+    /// Returns the octets from the node's first one on, beyond its end.
+    #[inline(always)]
+    fn octets(&self) -> &'a [u8] {
+        &self.arena[self.at..]
     }
 }
 
 /// The RRsets of a node.
 #[derive(Clone, Debug)]
 pub struct Entries<'a> {
+    /// All nodes of the shard.
+    arena: &'a [u8],
+    /// Its end, from the next entry on.
+    rest: &'a [u8],
     /// How many are not yet given out.
     left: u16,
-    /// From the next one on.
-    rest: &'a [u8],
+}
+
+impl<'a> Entries<'a> {
+    /// Iterates over entries that [`write_entry`] wrote, one after the other.
+    pub fn over(octets: &'a [u8], types: u16) -> Self {
+        Self { arena: octets, rest: octets, left: types }
+    }
+
+    /// Returns how many are left.
+    pub fn types(&self) -> u16 {
+        self.left
+    }
+
+    /// Returns the next RRset, and its octets as [`write_entry`] writes them.
+    #[inline]
+    pub fn next_with_octets(&mut self) -> Option<(EntryView<'a>, &'a [u8])> {
+        self.left = self.left.checked_sub(1)?;
+        let own = Head::new(self.rest);
+        let head = own.resolve(self.arena);
+        self.rest = &self.rest[own.octets_len()..];
+        Some((head.entry(), &head.octets[..head.octets_len()]))
+    }
 }
 
 impl<'a> Iterator for Entries<'a> {
     type Item = EntryView<'a>;
 
+    #[inline]
     fn next(&mut self) -> Option<EntryView<'a>> {
-        self.left = self.left.checked_sub(1)?;
-        let (entry, len) = read_entry(self.rest);
-        self.rest = &self.rest[len..];
-        Some(entry)
+        self.next_with_octets().map(|(entry, _)| entry)
     }
-}
-
-/// Appends a node to an arena.
-///
-/// `entries` are `types` entries as [`write_entry`] wrote them.
-pub fn write_node(
-    arena: &mut Vec<u8>,
-    prefix: &[u8],
-    flags: u8,
-    children: u32,
-    types: u16,
-    entries: &[u8],
-) {
-    debug_assert!(prefix.len() < 255);
-    debug_assert_eq!(Entries { left: types, rest: entries }.count(), usize::from(types));
-    arena.push(prefix.len() as u8);
-    arena.extend_from_slice(prefix);
-    if children > 0 {
-        arena.push(flags | HAS_CHILDREN);
-        arena.extend_from_slice(&children.to_le_bytes());
-    } else {
-        arena.push(flags & !HAS_CHILDREN);
-    }
-    arena.extend_from_slice(&types.to_le_bytes());
-    arena.extend_from_slice(entries);
 }
 
 /// Appends one entry.
 pub fn write_entry(entries: &mut Vec<u8>, entry: &EntryView<'_>) {
     debug_assert_eq!(entry.records == 0, entry.body.is_empty());
     debug_assert!(entry.pointers.len().is_multiple_of(2));
+    debug_assert!(entry.body.len() < SHARED as usize);
     entries.extend_from_slice(&entry.rtype.0.to_le_bytes());
-    entries.extend_from_slice(&entry.records.to_le_bytes());
     entries.extend_from_slice(&(entry.body.len() as u32).to_le_bytes());
+    entries.extend_from_slice(&entry.records.to_le_bytes());
     entries.extend_from_slice(&(entry.sigs.len() as u32).to_le_bytes());
     entries.extend_from_slice(&((entry.pointers.len() / 2) as u16).to_le_bytes());
     entries.extend_from_slice(entry.body);
@@ -210,58 +224,77 @@ pub fn write_entry(entries: &mut Vec<u8>, entry: &EntryView<'_>) {
     entries.extend_from_slice(entry.pointers);
 }
 
-/// Reads the entry at the front, and how many octets it takes.
-#[inline]
-fn read_entry(octets: &[u8]) -> (EntryView<'_>, usize) {
-    let (head, rest) = split_head(octets);
-    let (body, rest) = rest.split_at(head.body_len);
-    let (sigs, rest) = rest.split_at(head.sigs_len);
-    let pointers = &rest[..head.pointers_len];
-    let entry = EntryView { rtype: head.rtype, records: head.records, body, sigs, pointers };
-    (entry, head.entry_len())
+/// Appends a reference to an entry of this type that stands `distance` octets in front; says
+/// whether it reaches so far.
+pub(super) fn write_reference(arena: &mut Vec<u8>, rtype: RecordType, distance: usize) -> bool {
+    let Some(distance) = u32::try_from(distance).ok().filter(|far| *far < SHARED) else {
+        return false;
+    };
+    debug_assert!(distance as usize >= ENTRY_LEN);
+    arena.extend_from_slice(&rtype.0.to_le_bytes());
+    arena.extend_from_slice(&(SHARED | distance).to_le_bytes());
+    true
 }
 
-/// The fixed part of an entry.
+/// The first octets of an entry, which all entries have.
 #[derive(Clone, Copy, Debug)]
-struct EntryHead {
+struct Head<'a> {
     /// The type.
     rtype: RecordType,
-    /// How many records the body holds.
-    records: u16,
-    /// Octets of the body.
-    body_len: usize,
-    /// Octets of the signatures.
-    sigs_len: usize,
-    /// Octets of the pointers.
-    pointers_len: usize,
+    /// Octets of the body, or [`SHARED`] and how far in front the entry stands.
+    link: u32,
+    /// The entry's octets and those behind it.
+    octets: &'a [u8],
 }
 
-impl EntryHead {
-    /// Returns how many octets the entry takes.
-    #[inline]
-    fn entry_len(&self) -> usize {
-        ENTRY_LEN + self.body_len + self.sigs_len + self.pointers_len
+impl<'a> Head<'a> {
+    /// Reads the entry at the front.
+    #[inline(always)]
+    fn new(octets: &'a [u8]) -> Self {
+        let head = octets.first_chunk::<REFERENCE_LEN>().expect(WHOLE);
+        let rtype = RecordType(u16::from_le_bytes([head[0], head[1]]));
+        Self { rtype, link: u32_at(head, 2), octets }
     }
-}
 
-/// Reads the fixed part of the entry at the front.
-#[inline]
-fn split_head(octets: &[u8]) -> (EntryHead, &[u8]) {
-    let (head, rest) = octets.split_first_chunk::<ENTRY_LEN>().expect("entries were written whole");
-    let head = EntryHead {
-        rtype: RecordType(u16::from_le_bytes([head[0], head[1]])),
-        records: u16::from_le_bytes([head[2], head[3]]),
-        body_len: u32::from_le_bytes([head[4], head[5], head[6], head[7]]) as usize,
-        sigs_len: u32::from_le_bytes([head[8], head[9], head[10], head[11]]) as usize,
-        pointers_len: usize::from(u16::from_le_bytes([head[12], head[13]])) * 2,
-    };
-    (head, rest)
-}
+    /// Returns the entry itself where this is a reference, which stands in `arena`.
+    #[inline(always)]
+    fn resolve(self, arena: &'a [u8]) -> Self {
+        if self.link & SHARED == 0 {
+            return self;
+        }
+        let entry = Self::new(&arena[self.target(arena)..]);
+        debug_assert_eq!((entry.rtype, entry.link & SHARED), (self.rtype, 0));
+        entry
+    }
 
-/// Reads a 16-bit integer.
-#[inline]
-fn u16_at(octets: &[u8], at: usize) -> u16 {
-    u16::from_le_bytes([octets[at], octets[at + 1]])
+    /// Returns where in `arena` the entry stands that this reference leads to.
+    #[inline(always)]
+    fn target(&self, arena: &[u8]) -> usize {
+        arena.len() - self.octets.len() - (self.link & !SHARED) as usize
+    }
+
+    /// Returns how many octets the entry takes where it is, a reference only its own.
+    #[inline(always)]
+    fn octets_len(&self) -> usize {
+        if self.link & SHARED != 0 {
+            return REFERENCE_LEN;
+        }
+        let lens = self.octets.first_chunk::<ENTRY_LEN>().expect(WHOLE);
+        let pointers_len = usize::from(u16::from_le_bytes([lens[12], lens[13]])) * 2;
+        ENTRY_LEN + self.link as usize + u32_at(lens, 8) as usize + pointers_len
+    }
+
+    /// Views the entry, which is no reference.
+    #[inline(always)]
+    fn entry(self) -> EntryView<'a> {
+        debug_assert_eq!(self.link & SHARED, 0);
+        let (lens, rest) = self.octets.split_first_chunk::<ENTRY_LEN>().expect(WHOLE);
+        let (body, rest) = rest.split_at(self.link as usize);
+        let (sigs, rest) = rest.split_at(u32_at(lens, 8) as usize);
+        let pointers = &rest[..usize::from(u16::from_le_bytes([lens[12], lens[13]])) * 2];
+        let records = u16::from_le_bytes([lens[6], lens[7]]);
+        EntryView { rtype: self.rtype, records, body, sigs, pointers }
+    }
 }
 
 /// Reads a 32-bit integer.
@@ -270,45 +303,5 @@ fn u32_at(octets: &[u8], at: usize) -> u32 {
     u32::from_le_bytes([octets[at], octets[at + 1], octets[at + 2], octets[at + 3]])
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_node_reads_back_as_written() {
-        let mut entries = Vec::new();
-        let a = EntryView {
-            rtype: RecordType::A,
-            records: 2,
-            body: b"body",
-            sigs: b"",
-            pointers: b"\x01\0",
-        };
-        let orphan = EntryView {
-            rtype: RecordType::TXT,
-            records: 0,
-            body: b"",
-            sigs: b"signature",
-            pointers: b"",
-        };
-        write_entry(&mut entries, &a);
-        write_entry(&mut entries, &orphan);
-        for children in [0, 1, 70_000] {
-            let mut arena = Vec::new();
-            write_node(&mut arena, b"\x01a", CUT, children, 2, &entries);
-            let len = arena.len();
-            arena.extend_from_slice(b"the next node");
-            let node = NodeView::new(&arena);
-            assert_eq!(
-                (node.prefix(), node.children(), node.octets_len()),
-                (&b"\x01a"[..], children, len)
-            );
-            assert!(node.has(CUT) && !node.has(OCCLUDED) && node.has_records());
-            assert_eq!(node.rrset(RecordType::A).map(|e| e.body), Some(&b"body"[..]));
-            assert!(node.rrset(RecordType::TXT).is_none());
-            assert_eq!(node.entry(RecordType::TXT).map(|e| e.sigs), Some(&b"signature"[..]));
-            assert_eq!(node.entry_octets(), entries);
-            assert_eq!(node.entries().count(), 2);
-        }
-    }
-}
+/// Why the octets of an entry are there.
+const WHOLE: &str = "entries were written whole";

@@ -11,6 +11,7 @@
 
 use std::sync::Arc;
 
+use super::arena::Arena;
 use super::node::NodeView;
 use crate::name::words::is_same;
 
@@ -37,8 +38,8 @@ pub(super) struct Shard {
     pub(super) slots: Box<[Slot]>,
     /// The nodes, see `zone::node`.
     pub(super) arena: Box<[u8]>,
-    /// Octets of the arena that no slot leads to.
-    pub(super) garbage: u32,
+    /// Octets that the arena would lose if it were written anew, about.
+    pub(super) stale: u32,
     /// Slots in use.
     pub(super) nodes: u32,
 }
@@ -146,8 +147,8 @@ impl Shard {
 
     /// Views the node that starts at an offset.
     #[inline]
-    fn node_at(&self, at: u32) -> NodeView<'_> {
-        NodeView::new(&self.arena[at as usize..])
+    pub(super) fn node_at(&self, at: u32) -> NodeView<'_> {
+        NodeView::new(&self.arena, at as usize)
     }
 
     /// Iterates over the nodes.
@@ -181,7 +182,7 @@ pub struct TableBuilder {
 #[derive(Clone, Debug, Default)]
 struct ShardDraft {
     /// The nodes.
-    arena: Vec<u8>,
+    arena: Arena,
     /// Where each stands.
     slots: Vec<Slot>,
 }
@@ -219,7 +220,7 @@ impl TableBuilder {
             // All ends below 4 GiB, or offset() stops it, as with a node that is inserted.
             let start = offset(shard.arena.len());
             offset(shard.arena.len() + other.arena.len());
-            shard.arena.extend_from_slice(&other.arena);
+            shard.arena.append(&other.arena);
             let moved = other.slots.iter().map(|slot| Slot { tag: slot.tag, at: slot.at + start });
             shard.slots.extend(moved);
         }
@@ -229,7 +230,7 @@ impl TableBuilder {
     /// Lets `write` append one node, whose owner has this hash, to the arena where it belongs.
     ///
     /// The owner must not be in the table yet.
-    pub fn insert(&mut self, hash: u64, write: impl FnOnce(&mut Vec<u8>)) {
+    pub fn insert(&mut self, hash: u64, write: impl FnOnce(&mut Arena)) {
         let bits = self.branch_bits + self.shard_bits;
         let index = hash.rotate_left(bits) & ((1 << bits) - 1);
         let shard = &mut self.shards[index as usize];
@@ -252,7 +253,7 @@ impl TableBuilder {
         let arena = nodes * (octets / self.inserted as usize + 1);
         for shard in &mut self.shards {
             shard.slots.reserve_exact(nodes.saturating_sub(shard.slots.len()));
-            shard.arena.reserve_exact(arena.saturating_sub(shard.arena.len()));
+            shard.arena.reserve_to(arena);
         }
     }
 
@@ -276,8 +277,8 @@ impl ShardDraft {
         Shard {
             nodes: self.slots.len() as u32,
             slots: spread(&self.slots),
-            arena: self.arena.into_boxed_slice(),
-            garbage: 0,
+            arena: self.arena.into_octets(),
+            stale: 0,
         }
     }
 }
@@ -318,9 +319,10 @@ const SHARDS_MAX: u64 = 1 << 24;
 #[cfg(test)]
 mod tests {
     use super::super::hash::extend_hash;
-    use super::super::node::write_node;
+    use super::super::node::{Entries, EntryView, write_entry};
     use super::super::table_edit::TableEdit;
     use super::*;
+    use crate::record::RecordType;
     use std::collections::BTreeMap;
 
     fn prefix(index: u64) -> Vec<u8> {
@@ -332,8 +334,17 @@ mod tests {
         extend_hash(1, &prefix(index)[1..])
     }
 
-    fn write(index: u64, flags: u8) -> impl FnOnce(&mut Vec<u8>) {
-        move |arena| write_node(arena, &prefix(index), flags, 0, 0, &[])
+    /// The RRset of nodes with these flags: one of three bodies.
+    fn body(flags: u8) -> Vec<u8> {
+        vec![flags % 3; 40]
+    }
+
+    /// Writes a node that has an RRset in common with a third of all others.
+    fn write(index: u64, flags: u8) -> impl FnOnce(&mut Arena) {
+        let (mut entries, body) = (Vec::new(), body(flags));
+        let (rtype, sigs, pointers) = (RecordType::A, &[][..], &[][..]);
+        write_entry(&mut entries, &EntryView { rtype, records: 1, body: &body, sigs, pointers });
+        move |arena| arena.write_node(&prefix(index), flags, 0, Entries::over(&entries, 1))
     }
 
     fn check(table: &Table, expected: &BTreeMap<u64, u8>, absent: std::ops::Range<u64>) {
@@ -342,6 +353,8 @@ mod tests {
         for (&index, &flags) in expected {
             let node = table.find(hash(index), &prefix(index)).expect("was put");
             assert_eq!(node.flags(), flags, "h{index}");
+            let found = node.rrset(RecordType::A).map(|entry| entry.body.to_vec());
+            assert_eq!(found, Some(body(flags)), "h{index}");
         }
         for index in absent {
             assert_eq!(
@@ -349,6 +362,12 @@ mod tests {
                 expected.contains_key(&index)
             );
         }
+    }
+
+    /// Returns the octets of all arenas.
+    fn arena_octets(table: &Table) -> usize {
+        let shards = table.branches.iter().flat_map(|branch| branch.iter());
+        shards.map(|shard| shard.arena.len()).sum()
     }
 
     #[test]
@@ -362,12 +381,78 @@ mod tests {
     }
 
     #[test]
+    fn siblings_share_each_in_its_own_part_and_read_back() {
+        let flags = |index: u64| (index % 5) as u8;
+        let mut builder = TableBuilder::new(3_000);
+        let mut siblings = [builder.sibling(1_000), builder.sibling(1_000)];
+        for index in 0..3_000 {
+            let part = match index / 1_000 {
+                0 => &mut builder,
+                part => &mut siblings[part as usize - 1],
+            };
+            part.insert(hash(index), write(index, flags(index)));
+        }
+        siblings.into_iter().for_each(|sibling| builder.append(sibling));
+        let table = builder.finish();
+        check(&table, &(0..3_000).map(|index| (index, flags(index))).collect(), 0..3_100);
+        assert!(arena_octets(&table) < 3_000 * (4 + 5 + 6 + 8));
+    }
+
+    #[test]
     fn a_table_cut_for_too_few_still_works() {
         let mut builder = TableBuilder::new(0);
         (0..5_000).for_each(|index| builder.insert(hash(index), write(index, 2)));
         let table = builder.finish();
         assert!(table.is_out_of_shape());
         check(&table, &(0..5_000).map(|index| (index, 2)).collect(), 0..5_100);
+    }
+
+    #[test]
+    fn the_node_that_holds_what_others_refer_to_may_go() {
+        let mut builder = TableBuilder::new(20);
+        (0..20).for_each(|index| builder.insert(hash(index), write(index, 1)));
+        let mut table = builder.finish();
+        let mut expected: BTreeMap<u64, u8> = (0..20).map(|index| (index, 1)).collect();
+        // The first one, whichever holds the octets after that, and so on to the last.
+        for index in 0..20 {
+            let mut edit = TableEdit::new(&table);
+            edit.remove(hash(index), &prefix(index));
+            expected.remove(&index);
+            table = edit.finish();
+            check(&table, &expected, 0..20);
+        }
+        assert_eq!(arena_octets(&table), 0);
+    }
+
+    #[test]
+    fn edits_without_end_leave_a_table_about_as_long_as_one_built() {
+        let mut builder = TableBuilder::new(200);
+        (0..200).for_each(|index| builder.insert(hash(index), write(index, 1)));
+        let built = builder.finish();
+        let mut table = built.clone();
+        for round in 0..2_000_u64 {
+            let mut edit = TableEdit::new(&table);
+            // One node again and again, and all in turn.
+            for index in [7, round % 200] {
+                edit.put(hash(index), &prefix(index), write(index, 1));
+            }
+            table = edit.finish();
+            assert!(arena_octets(&table) < 2 * arena_octets(&built), "round {round}");
+        }
+        check(&table, &(0..200).map(|index| (index, 1)).collect(), 0..200);
+    }
+
+    #[test]
+    fn nodes_that_only_come_share_in_the_end() {
+        let mut table = TableBuilder::new(0).finish();
+        for index in 0..1_000 {
+            let mut edit = TableEdit::new(&table);
+            edit.put(hash(index), &prefix(index), write(index, 1));
+            table = edit.finish();
+        }
+        check(&table, &(0..1_000).map(|index| (index, 1)).collect(), 0..1_000);
+        // A node is 8 to 9 octets and a reference, or an entry of 54; half of them may be new.
+        assert!(arena_octets(&table) < 1_000 * (9 + (6 + 54) / 2), "{}", arena_octets(&table));
     }
 
     #[test]

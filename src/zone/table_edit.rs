@@ -1,14 +1,20 @@
 //! The next version of a table: the shards that change are copied, all others shared.
 //!
-//! A changed node is appended to its shard's arena and its slot led there; what it replaces is garbage
-//! until an eighth of the arena is, and then the shard is written anew.
+//! A changed node is appended to its shard's arena and its slot led there; what it replaces is stale,
+//! and when an eighth of the arena is, the shard is written anew. What is stale may still hold
+//! an RRset that other nodes refer to, so this is an upper bound, never too low: an arena is at most
+//! a seventh longer than the same nodes written anew, but for RRsets that they then share again.
+//! Of new nodes, which share only with what came in the same edit, a quarter counts as stale, so that
+//! a shard that has doubled is written anew too.
 //!
-//! **Invariant:** the base table is never touched; a probe never stops short of a node.
+//! **Invariant:** the base table is never touched; a probe never stops short of a node; no node refers
+//! to another arena than its own.
 //! **Not here:** which nodes change (`zone::edit`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::arena::Arena;
 use super::node::NodeView;
 use super::table::{FREE, Shard, Slot, Table, home, offset, place_slot, spread};
 
@@ -27,9 +33,9 @@ struct ShardEdit {
     /// As in the shard.
     slots: Vec<Slot>,
     /// As in the shard, with room to grow.
-    arena: Vec<u8>,
+    arena: Arena,
     /// As in the shard.
-    garbage: usize,
+    stale: usize,
     /// As in the shard.
     nodes: usize,
 }
@@ -46,20 +52,23 @@ impl<'t> TableEdit<'t> {
             return self.base.find(hash, prefix);
         };
         let slot = shard.slot_of(hash, prefix)?;
-        Some(NodeView::new(&shard.arena[shard.slots[slot].at as usize..]))
+        Some(shard.arena.node(shard.slots[slot].at))
     }
 
     /// Lets `write` append the node of an owner, in place of the one that was there.
-    pub fn put(&mut self, hash: u64, prefix: &[u8], write: impl FnOnce(&mut Vec<u8>)) {
+    pub fn put(&mut self, hash: u64, prefix: &[u8], write: impl FnOnce(&mut Arena)) {
         let shard = self.open(hash);
         let at = offset(shard.arena.len());
         write(&mut shard.arena);
         match shard.slot_of(hash, prefix) {
             Some(slot) => {
-                shard.garbage += shard.node_len(slot);
+                shard.stale += shard.node_len(slot);
                 shard.slots[slot].at = at;
             }
-            None => shard.add(Slot { tag: hash as u32, at }),
+            None => {
+                shard.stale += (shard.arena.len() - at as usize) / 4;
+                shard.add(Slot { tag: hash as u32, at });
+            }
         }
     }
 
@@ -67,7 +76,7 @@ impl<'t> TableEdit<'t> {
     pub fn remove(&mut self, hash: u64, prefix: &[u8]) {
         let shard = self.open(hash);
         if let Some(slot) = shard.slot_of(hash, prefix) {
-            shard.garbage += shard.node_len(slot);
+            shard.stale += shard.node_len(slot);
             shard.free(slot);
         }
     }
@@ -80,7 +89,7 @@ impl<'t> TableEdit<'t> {
                     None => shard.nodes().for_each(&mut see),
                     Some(edit) => {
                         for slot in edit.slots.iter().filter(|slot| slot.at != FREE) {
-                            see(NodeView::new(&edit.arena[slot.at as usize..]));
+                            see(edit.arena.node(slot.at));
                         }
                     }
                 }
@@ -114,12 +123,10 @@ impl<'t> TableEdit<'t> {
         let place = self.base.place(hash);
         self.shards.entry(place).or_insert_with(|| {
             let shard = self.base.shard(hash);
-            let mut arena = Vec::with_capacity(shard.arena.len() + 256);
-            arena.extend_from_slice(&shard.arena);
             ShardEdit {
                 slots: shard.slots.to_vec(),
-                arena,
-                garbage: shard.garbage as usize,
+                arena: Arena::copy_of(&shard.arena, 256),
+                stale: shard.stale as usize,
                 nodes: shard.nodes as usize,
             }
         })
@@ -138,7 +145,7 @@ impl ShardEdit {
             if at == FREE {
                 return None;
             }
-            if tag == hash as u32 && NodeView::new(&self.arena[at as usize..]).prefix() == prefix {
+            if tag == hash as u32 && self.arena.node(at).prefix() == prefix {
                 return Some(slot);
             }
             slot = (slot + 1) % self.slots.len();
@@ -147,7 +154,7 @@ impl ShardEdit {
 
     /// Returns how many octets the node of a slot takes.
     fn node_len(&self, slot: usize) -> usize {
-        NodeView::new(&self.arena[self.slots[slot].at as usize..]).octets_len()
+        self.arena.node(self.slots[slot].at).octets_len()
     }
 
     /// Adds a slot, with more room first where too few would stay free.
@@ -181,19 +188,17 @@ impl ShardEdit {
         }
     }
 
-    /// Ends the shard; an arena that is an eighth garbage is written anew.
+    /// Ends the shard; an arena of which an eighth is stale is written anew.
     fn finish(self) -> Shard {
-        let Self { mut slots, mut arena, mut garbage, nodes } = self;
-        if garbage * 8 > arena.len() {
-            let mut compact = Vec::with_capacity(arena.len() - garbage);
+        let Self { mut slots, mut arena, mut stale, nodes } = self;
+        if stale * 8 > arena.len() {
+            let mut anew = Arena::with_capacity(arena.len());
             for slot in slots.iter_mut().filter(|slot| slot.at != FREE) {
-                let node = &arena[slot.at as usize..];
-                let node = &node[..NodeView::new(node).octets_len()];
-                slot.at = offset(compact.len());
-                compact.extend_from_slice(node);
+                let node = arena.node(slot.at);
+                slot.at = offset(anew.len());
+                anew.write_node(node.prefix(), node.flags(), node.children(), node.entries());
             }
-            debug_assert_eq!(compact.len(), arena.len() - garbage);
-            (arena, garbage) = (compact, 0);
+            (arena, stale) = (anew, 0);
         }
         if nodes * 3 < slots.len() {
             let used: Vec<Slot> = slots.into_iter().filter(|slot| slot.at != FREE).collect();
@@ -201,8 +206,8 @@ impl ShardEdit {
         }
         Shard {
             slots: slots.into_boxed_slice(),
-            arena: arena.into_boxed_slice(),
-            garbage: garbage as u32,
+            arena: arena.into_octets(),
+            stale: stale as u32,
             nodes: nodes as u32,
         }
     }

@@ -25,7 +25,7 @@ impl Table {
                 while let Some(slot) = shard.slots.get(cursor.slot) {
                     cursor.slot += 1;
                     if slot.at != FREE {
-                        return Some(NodeView::new(&shard.arena[slot.at as usize..]));
+                        return Some(NodeView::new(&shard.arena, slot.at as usize));
                     }
                 }
                 (cursor.shard, cursor.slot) = (cursor.shard + 1, 0);
@@ -38,7 +38,7 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
-    use super::super::node::write_node;
+    use super::super::node::Entries;
     use super::super::table::TableBuilder;
     use super::*;
 
@@ -49,7 +49,8 @@ mod tests {
             for index in 0..nodes {
                 let hash = index.wrapping_mul(0x9e37_79b9_7f4a_7c15);
                 let prefix = [&[8][..], &index.to_be_bytes()].concat();
-                builder.insert(hash, |arena| write_node(arena, &prefix, 0, 0, 0, &[]));
+                let none = Entries::over(&[], 0);
+                builder.insert(hash, |arena| arena.write_node(&prefix, 0, 0, none));
             }
             let table = builder.finish();
             let mut cursor = Cursor::default();

@@ -57,6 +57,12 @@ impl<'z> Warming<'z> {
             octets ^= shard.arena.get(at).copied().unwrap_or_default();
             octets ^= shard.arena.get(at.saturating_add(63)).copied().unwrap_or_default();
         }
+        for warming in &*batch {
+            let Some(shard) = warming.shard else { continue };
+            if warming.slot.at != FREE {
+                octets ^= shard.node_at(warming.slot.at).touch_shared();
+            }
+        }
         black_box(octets);
     }
 }
