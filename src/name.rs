@@ -297,20 +297,21 @@ pub fn parse_labels(text: &[u8], wire: &mut Vec<u8>) -> Result<bool, NameError> 
         return Ok(true);
     }
     let base = wire.len();
-    let mut length_at = wire.len();
-    wire.push(0);
+    // No character makes more than one octet, and the first length is not in the text.
+    wire.resize(base + 1 + text.len(), 0);
+    let out = &mut wire[base..];
+    let (mut length_at, mut end) = (0, 1);
     let mut at = 0;
     while at < text.len() {
         let octet = text[at];
         at += 1;
         let plain = match octet {
             b'.' => {
-                end_label(wire, length_at)?;
-                if wire.len() - base >= NAME_OCTETS_MAX {
+                end_label(out, length_at, end)?;
+                if end >= NAME_OCTETS_MAX {
                     return Err(NameError::TooLong);
                 }
-                length_at = wire.len();
-                wire.push(0);
+                (length_at, end) = (end, end + 1);
                 continue;
             }
             b'\\' => {
@@ -321,21 +322,24 @@ pub fn parse_labels(text: &[u8], wire: &mut Vec<u8>) -> Result<bool, NameError> 
             0x21..=0x7e => octet,
             _ => return Err(NameError::BadCharacter { octet }),
         };
-        wire.push(plain);
+        out[end] = plain;
+        end += 1;
     }
-    if wire.len() == length_at + 1 {
-        return Ok(true); // the zero that stands there is the root label
+    let is_absolute = end == length_at + 1;
+    if !is_absolute {
+        end_label(out, length_at, end)?;
+        if end > NAME_OCTETS_MAX {
+            return Err(NameError::TooLong);
+        }
     }
-    end_label(wire, length_at)?;
-    if wire.len() - base > NAME_OCTETS_MAX {
-        return Err(NameError::TooLong);
-    }
-    Ok(false)
+    // Of an absolute name, the zero that stands where a length would is the root label.
+    wire.truncate(base + end);
+    Ok(is_absolute)
 }
 
-/// Writes the length of the label that began at `length_at` and now ends.
-fn end_label(wire: &mut [u8], length_at: usize) -> Result<(), NameError> {
-    match wire.len() - length_at - 1 {
+/// Writes the length of the label that began at `length_at` and ends before `end`.
+fn end_label(wire: &mut [u8], length_at: usize, end: usize) -> Result<(), NameError> {
+    match end - length_at - 1 {
         0 => Err(NameError::LabelEmpty),
         octets @ 1..=LABEL_OCTETS_MAX => {
             wire[length_at] = u8::try_from(octets).unwrap_or(0);

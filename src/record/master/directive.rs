@@ -100,7 +100,7 @@ impl MasterReader<'_> {
             file: path.to_owned(),
             text,
             place: Place::START,
-            names: CurrentNames { origin, owner },
+            names: CurrentNames::new(origin, owner),
         });
         Ok(())
     }

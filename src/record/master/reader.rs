@@ -1,6 +1,7 @@
 //! Reads entries one after the other and makes records of them.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use crate::limits::{GENERATE_RECORDS_MAX, TTL_S_MAX};
 use crate::name::{Name, NameError};
@@ -68,6 +69,9 @@ pub(super) struct CurrentNames {
     pub(super) origin: Box<[u8]>,
     /// The owner of the record before, in canonical wire form; empty before the first.
     pub(super) owner: Vec<u8>,
+    /// Where the word stands that wrote this owner, under this origin, in the text that is being
+    /// read; empty if none did.
+    pub(super) owner_word: Range<usize>,
 }
 
 /// The TTLs in seconds that stand for missing ones.
@@ -88,7 +92,7 @@ impl<'a> MasterReader<'a> {
     /// Begins at the start of `text`; relative names lie under `origin` until `$ORIGIN` says else.
     pub fn new(text: &'a [u8], origin: &Name, options: MasterOptions<'a>) -> Self {
         let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
-        let names = CurrentNames { origin: origin.as_wire().into(), owner: Vec::new() };
+        let names = CurrentNames::new(origin.as_wire().into(), Vec::new());
         let file = options.file.clone();
         let ttl = DefaultTtl {
             directive_s: None,
@@ -177,7 +181,10 @@ impl<'a> MasterReader<'a> {
             .map_err(|(at, rule)| source.error(at, rule))?;
         let at = self.spans.first().map_or(0, |span| span.start);
         match directive {
-            Directive::Origin(origin) => source.names.origin = origin,
+            Directive::Origin(origin) => {
+                source.names.origin = origin;
+                source.names.owner_word = 0..0;
+            }
             Directive::Ttl(ttl_s) => self.ttl.directive_s = Some(ttl_s),
             Directive::Include { path, origin } => {
                 self.include(&path, origin).map_err(|rule| self.error(at, rule))?;
@@ -208,10 +215,13 @@ impl<'a> MasterReader<'a> {
         split_entry(text, &mut Place::START.clone(), &mut self.spans)
             .map_err(|failure| source.error(at, failure.rule.into()))?;
         let (names, entry) = (&mut source.names, Entry::default());
+        names.owner_word = 0..0;
         // A directive stands at the beginning of its line.
-        read_record(text, &self.spans, entry, names, &mut self.ttl, (line, 1), &mut self.rdata)
-            .map(Some)
-            .map_err(|(_, rule)| source.error(at, rule))
+        let read =
+            read_record(text, &self.spans, entry, names, &mut self.ttl, (line, 1), &mut self.rdata);
+        // What wrote the owner is in this text, which goes.
+        names.owner_word = 0..0;
+        read.map(Some).map_err(|(_, rule)| source.error(at, rule))
     }
 
     /// Makes an error at an offset of the file that is being read.
@@ -240,6 +250,13 @@ impl Iterator for MasterReader<'_> {
         let RecordHead { rtype, ttl_s, class, line, column } = head;
         let rdata = self.rdata.clone();
         Some(Ok(MasterRecord { owner, rtype, ttl_s, class, rdata, line, column }))
+    }
+}
+
+impl CurrentNames {
+    /// Begins with an origin, and the owner of a record in another text.
+    pub(super) fn new(origin: Box<[u8]>, owner: Vec<u8>) -> Self {
+        Self { origin, owner, owner_word: 0..0 }
     }
 }
 
@@ -283,7 +300,17 @@ fn read_record(
 ) -> Result<RecordHead, Fault> {
     let mut words = Words::new(text, spans, &names.origin);
     if !entry.has_leading_blank {
-        read_owner(&mut words, &mut names.owner)?;
+        let first = spans.first().map_or(0..0, |span| span.start..span.end);
+        let is_repeated =
+            !first.is_empty() && text[first.clone()] == text[names.owner_word.clone()];
+        if is_repeated && spans.first().is_some_and(|span| !span.is_quoted) {
+            words.take(); // records of one owner mostly stand together
+        } else {
+            read_owner(&mut words, &mut names.owner)?;
+            // In quotes, @ is no origin.
+            let is_plain = spans.first().is_some_and(|span| !span.is_quoted);
+            names.owner_word = if is_plain { first } else { 0..0 };
+        }
     }
     if names.owner.is_empty() {
         let at_first = spans.first().map_or(0, |span| span.start);

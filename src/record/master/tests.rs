@@ -99,6 +99,24 @@ fn generate_fills_a_template() {
 }
 
 #[test]
+fn an_owner_written_again_means_what_it_says_there() {
+    check(
+        "a A 192.0.2.1\na A 192.0.2.2\n$ORIGIN x\na A 192.0.2.3\n@ A 192.0.2.4\n\"@\" A 192.0.2.5\n\
+         @ A 192.0.2.6\n\"\\@\" A 192.0.2.7\nab A 192.0.2.8\na A 192.0.2.9",
+        "a.example 3600 A 192.0.2.1\na.example 3600 A 192.0.2.2\na.x.example 3600 A 192.0.2.3\n\
+         x.example 3600 A 192.0.2.4\n\\@.x.example 3600 A 192.0.2.5\nx.example 3600 A 192.0.2.6\n\
+         \\@.x.example 3600 A 192.0.2.7\nab.x.example 3600 A 192.0.2.8\na.x.example 3600 A 192.0.2.9",
+    );
+    // The words of a template stand elsewhere, where the file has others.
+    check(
+        "a A 192.0.2.1\n$GENERATE 1-2 b A 192.0.2.$\na A 192.0.2.3\n$INCLUDE a\na A 192.0.2.4",
+        "a.example 3600 A 192.0.2.1\nb.example 3600 A 192.0.2.1\nb.example 3600 A 192.0.2.2\n\
+         a.example 3600 A 192.0.2.3\nin.example 3600 A 192.0.2.9\nx.deep.example 9 A 192.0.2.9\n\
+         a.example 9 A 192.0.2.4",
+    );
+}
+
+#[test]
 fn errors_name_file_line_column_and_rule() {
     for (text, error) in [
         (" A 192.0.2.1", "f:1:2: the first record has no owner name"),
