@@ -11,8 +11,10 @@
 mod directive;
 mod generate;
 mod groups;
+mod hosts;
 mod lint;
 mod order;
+mod owners;
 mod reader;
 mod rules;
 mod warning;

@@ -14,7 +14,7 @@ use std::collections::hash_map::Entry;
 use crate::limits::{INCLUDE_FILES_MAX, RRSET_OCTETS_MAX, RRSET_RECORDS_MAX};
 use crate::name::{self, Name};
 use crate::record::master::lint;
-use crate::record::master::order::sort_key;
+use crate::record::master::order::{Key, is_whole, sort_key};
 use crate::record::master::reader::{CLASS_IN, MasterReader, RecordHead};
 use crate::record::master::rules::lower_names;
 use crate::record::master::{MasterError, MasterRule, MasterWarning, WarningKind, Warnings};
@@ -60,7 +60,7 @@ const _: () = assert!(size_of::<Group>() <= 48, "millions of them are read in a 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
     /// The first octets of the owner name, such that they compare as names do.
-    pub(super) key: [u64; 2],
+    pub(super) key: Key,
     /// The type in the high 16 bits, the index into [`Groups::list`] in the others.
     rest: u64,
 }
@@ -80,6 +80,8 @@ pub(super) struct Groups {
     soa: Option<usize>,
     /// The groups that are left, by owner and type, once they are sorted.
     order: Vec<Place>,
+    /// Records in the RRsets, once these are checked.
+    record_count: u64,
     /// What an author should look at.
     warnings: Warnings,
 }
@@ -200,9 +202,9 @@ impl Groups {
         self.order.chunk_by(|a, b| self.is_same_owner(a, b)).count() as u64
     }
 
-    /// Returns how many records the RRsets have.
+    /// Returns how many records the RRsets have, once they are finished.
     pub(super) fn record_count(&self) -> u64 {
-        self.in_order().map(|rrset| RdataIter::over(rrset.rdata).count() as u64).sum()
+        self.record_count
     }
 
     /// Gives what was left out or mended away.
@@ -281,6 +283,9 @@ impl Groups {
 
     /// Compares the owners of two groups whose keys agree.
     fn compare_owners(&self, a: &Place, b: &Place) -> std::cmp::Ordering {
+        if is_whole(a.key) {
+            return std::cmp::Ordering::Equal;
+        }
         let (a, b) = (&self.list[a.index()], &self.list[b.index()]);
         if a.owner_at == b.owner_at {
             return std::cmp::Ordering::Equal;
@@ -290,10 +295,11 @@ impl Groups {
 
     /// Whether two groups have one owner.
     pub(super) fn is_same_owner(&self, a: &Place, b: &Place) -> bool {
-        a.key == b.key && {
+        let is_same = || {
             let (a, b) = (&self.list[a.index()], &self.list[b.index()]);
             a.owner_at == b.owner_at || self.owner(a) == self.owner(b)
-        }
+        };
+        a.key == b.key && (is_whole(a.key) || is_same())
     }
 
     /// Moves the records of each RRset to its first group, whose place alone stays.
@@ -346,15 +352,20 @@ impl Groups {
         }
         let first_len = RdataIter::over(self.rdata(&group)).next().map_or(0, <[u8]>::len);
         if group.list_len == 2 + first_len {
+            self.record_count += 1;
             return Ok(()); // one record, as most have
         }
         let list = &mut self.octets[group.list_at..group.list_at + group.list_len];
-        let (list_len, records, doubles) = drop_doubles(group.rtype, list);
+        let (list_len, records, doubles) = match count_distinct(list) {
+            Some(records) => (group.list_len, records, Vec::new()),
+            None => drop_doubles(group.rtype, list),
+        };
         for (record, first) in doubles {
             let line = self.spot(&group, first).line;
             self.warn(index, record, WarningKind::Duplicate { line });
         }
         self.list[index].list_len = list_len;
+        self.record_count += records as u64;
         let rule = if list_len > RRSET_OCTETS_MAX {
             RrsetError::TooManyOctets
         } else if records > RRSET_RECORDS_MAX as usize {
@@ -420,6 +431,18 @@ fn put_rdata(octets: &mut Vec<u8>, rdata: &[u8]) {
     octets.extend_from_slice(rdata);
 }
 
+/// Returns how many records a list has if they are few and differ, whatever the case of letters.
+fn count_distinct(list: &[u8]) -> Option<usize> {
+    let mut seen = arrayvec::ArrayVec::<&[u8], RECORDS_COMPARED_MAX>::new();
+    for rdata in RdataIter::over(list) {
+        if seen.iter().any(|other| other.eq_ignore_ascii_case(rdata)) {
+            return None;
+        }
+        seen.try_push(rdata).ok()?;
+    }
+    Some(seen.len())
+}
+
 /// Keeps the first of records that differ at most in the case of names; returns the octets and the
 /// records that are left, and the indices of each that is not and of the one that it repeats.
 fn drop_doubles(rtype: RecordType, list: &mut [u8]) -> (usize, usize, Vec<(usize, usize)>) {
@@ -441,6 +464,9 @@ fn drop_doubles(rtype: RecordType, list: &mut [u8]) -> (usize, usize, Vec<(usize
     (to, seen.len(), doubles)
 }
 
+/// Records of a list that are compared each with each, as many as a delegation has at most if its
+/// referrals shall fit old messages. Among more, a map finds those that are equal.
+const RECORDS_COMPARED_MAX: usize = 13;
 /// Bits of a group's index in [`Place::rest`]; the type has the others.
 const INDEX_BITS: u32 = 48;
 const _: () = assert!(2 * INCLUDE_FILES_MAX < u16::MAX as u32, "a file's index fits its field");

@@ -4,18 +4,19 @@
 //! In canonical order all that a cut or a DNAME hides follows it, so one walk finds it.
 //!
 //! **Invariant:** a record costs no allocation, and a look-up only if it names a host of the zone.
-//! **Not here:** rules that make a zone ambiguous: these are errors (`master::rules`).
+//! **Not here:** rules that make a zone ambiguous: these are errors (`master::rules`); what is wrong
+//! with a host (`master::hosts`).
 
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-use super::groups::{Group, Groups, Place};
-use super::order::sort_key;
+use super::groups::{Groups, Place};
+use super::hosts;
+use super::order;
+use super::owners::Owners;
 use super::warning::WarningKind;
-use crate::limits::{MASTER_WARNINGS_MAX, NAME_OCTETS_MAX};
-use crate::name::{Name, compare_canonical, is_at_or_below};
-use crate::record::rrset::RdataIter;
-use crate::record::{RecordType, rdata};
+use crate::limits::MASTER_WARNINGS_MAX;
+use crate::name::{Name, is_at_or_below};
+use crate::record::RecordType;
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -29,31 +30,32 @@ pub(super) struct Found {
 
 /// Looks at groups that are sorted and joined.
 pub(super) fn run(groups: &Groups, apex: &Name) -> Found {
-    let mut lint = Lint {
-        groups,
-        apex: apex.as_wire(),
-        covers: Vec::new(),
-        hosts: Vec::new(),
-        found: Found::default(),
-    };
+    let (covers, hosts, found) = (Vec::new(), Vec::new(), Found::default());
+    let mut lint = Lint { groups, covers, hosts, found };
     lint.walk();
-    for place in std::mem::take(&mut lint.hosts) {
-        lint.check_hosts(place);
+    let Lint { covers, mut hosts, mut found, .. } = lint;
+    if hosts.is_empty() {
+        return found;
     }
-    lint.found
+    let owners = Owners::new(groups, apex.as_wire(), &covers);
+    // The order does not matter; in the file's, what they say is read from front to back.
+    hosts.sort_unstable();
+    for index in hosts {
+        hosts::check(groups, &owners, index, &mut found);
+    }
+    found
 }
 
-/// The records of a zone by their owners.
+/// What a walk over the records of a zone, by their owners, finds.
 #[derive(Debug)]
 struct Lint<'a> {
     /// All groups.
     groups: &'a Groups,
-    /// The apex in wire form.
-    apex: &'a [u8],
-    /// The NS and DNAME groups that hide what is below them and are not hidden, in canonical order.
-    covers: Vec<&'a Place>,
-    /// The groups that name hosts and are not hidden.
-    hosts: Vec<&'a Place>,
+    /// The NS and DNAME groups that hide what is below them and are not hidden, by their indices in
+    /// canonical order.
+    covers: Vec<usize>,
+    /// The groups that name hosts and are not hidden, by their indices in the file's order.
+    hosts: Vec<usize>,
     /// What was found.
     found: Found,
 }
@@ -64,18 +66,21 @@ impl<'a> Lint<'a> {
         let groups = self.groups;
         // What hides the names at hand, and its own name.
         let mut cover: Option<&Place> = None;
-        let owners = groups.order().chunk_by(|a, b| groups.is_same_owner(a, b));
-        for (nth, places) in owners.enumerate() {
+        let mut next = 0;
+        for places in groups.order().chunk_by(|a, b| groups.is_same_owner(a, b)) {
+            let first = next;
+            next += places.len();
             // The SOA has put it there.
-            let is_apex = nth == 0;
+            let is_apex = first == 0;
             if let Some(place) = cover.filter(|place| self.is_below(&places[0], place)) {
                 self.handle_below(places, place);
                 continue;
             }
             let is_cover = |rtype| (rtype == NS && !is_apex) || rtype == RecordType::DNAME;
             // The cut comes before the DNAME, as it does in an answer.
-            cover = places.iter().find(|place| is_cover(place.rtype()));
-            self.covers.extend(cover);
+            let nth = places.iter().position(|place| is_cover(place.rtype()));
+            cover = nth.map(|nth| &places[nth]);
+            self.covers.extend(nth.map(|nth| first + nth));
             let ns = places.iter().find(|place| place.rtype() == NS);
             if is_apex && ns.is_none() {
                 let soa = places.iter().find(|place| place.rtype() == RecordType::SOA);
@@ -90,7 +95,8 @@ impl<'a> Lint<'a> {
 
     /// Whether a group's owner is below that of another, from which it differs.
     fn is_below(&self, place: &Place, other: &Place) -> bool {
-        is_at_or_below(self.owner(place), self.owner(other))
+        order::is_at_or_below(place.key, other.key)
+            .unwrap_or_else(|| is_at_or_below(self.owner(place), self.owner(other)))
     }
 
     /// Handles an owner below a cut or a DNAME.
@@ -110,7 +116,7 @@ impl<'a> Lint<'a> {
     }
 
     /// Handles an owner that has NS records and is not the apex.
-    fn handle_cut(&mut self, places: &'a [Place], ns: &Place) {
+    fn handle_cut(&mut self, places: &[Place], ns: &Place) {
         let groups = self.groups;
         let line = groups.at(ns).spot.line;
         for place in places {
@@ -121,107 +127,15 @@ impl<'a> Lint<'a> {
                 let cut = || groups.name(groups.at(ns));
                 self.add(place.index(), 0, || WarningKind::Occluded { cut: cut(), line });
             } else if rtype == NS {
-                self.hosts.push(place);
+                self.hosts.push(place.index());
             }
         }
     }
 
     /// Takes down the groups of an owner that name hosts.
-    fn add_hosts(&mut self, places: &'a [Place]) {
-        let names_host = |rtype: RecordType| matches!(rtype, NS | RecordType::MX | RecordType::SRV);
-        self.hosts.extend(places.iter().filter(|place| names_host(place.rtype())));
-    }
-
-    /// Checks the hosts that NS, MX or SRV records name.
-    fn check_hosts(&mut self, place: &Place) {
-        let group = self.groups.at(place);
-        let mut target = arrayvec::ArrayVec::<u8, NAME_OCTETS_MAX>::new();
-        for (record, octets) in RdataIter::over(self.groups.rdata(group)).enumerate() {
-            let Some((at, len)) = rdata::names(group.rtype, octets).next() else { continue };
-            target.clear();
-            // What the reader made is no longer than a name.
-            let _ = target.try_extend_from_slice(&octets[at..at + len]);
-            target.make_ascii_lowercase();
-            // The root stands for no host at all (RFC 7505, RFC 2782).
-            let is_ours = target.len() > 1 && is_at_or_below(&target, self.apex);
-            let Some(fault) = is_ours.then(|| self.host_fault(group, &target)).flatten() else {
-                continue;
-            };
-            let name = || Name::from_wire(&target).unwrap_or_else(|_| Name::root());
-            self.add(place.index(), record, || fault(name()));
-        }
-    }
-
-    /// Says what is wrong with a host of this zone that `group` names.
-    fn host_fault(&self, group: &Group, target: &[u8]) -> Option<fn(Name) -> WarningKind> {
-        let owner = self.groups.owner(group);
-        if group.rtype == NS && owner != self.apex && is_at_or_below(target, owner) {
-            let has_address = has(self.places_of(target), is_address);
-            return (!has_address).then_some(|target| WarningKind::NoGlue { target });
-        }
-        if let Some(cover) = self.cover(target) {
-            // Addresses below another cut belong to another zone.
-            let is_dname = cover.rtype() == RecordType::DNAME;
-            return is_dname.then_some(|target| WarningKind::TargetIsAlias { target });
-        }
-        let places = self.places_of(target);
-        if places.is_empty() {
-            return self.wildcard_fault(target);
-        }
-        let is_cut = target != self.apex && has(places, |rtype| rtype == NS);
-        if is_cut { None } else { fault_of(places) }
-    }
-
-    /// Says what is wrong with a host that has no records of its own.
-    fn wildcard_fault(&self, target: &[u8]) -> Option<fn(Name) -> WarningKind> {
-        // The closest encloser's wildcard is the source of synthesis, and no other
-        // (RFC 4592 section 3.3.1).
-        let exists = |name: &[u8]| {
-            let next = self.groups.order().get(self.first_at(name));
-            next.is_some_and(|place| is_at_or_below(self.owner(place), name))
-        };
-        if exists(target) {
-            return fault_of(&[]); // an empty non-terminal
-        }
-        let encloser = ancestors(target, self.apex).find(|name| exists(name))?;
-        let mut wildcard = arrayvec::ArrayVec::<u8, { NAME_OCTETS_MAX + 2 }>::new();
-        let _ = wildcard.try_extend_from_slice(b"\x01*");
-        let _ = wildcard.try_extend_from_slice(encloser);
-        fault_of(self.places_of(&wildcard))
-    }
-
-    /// Returns what hides a name: the NS or DNAME records of the ancestor next to the apex.
-    fn cover(&self, name: &[u8]) -> Option<&'a Place> {
-        let key = self.key(name);
-        let behind = self.covers.partition_point(|place| self.compare(place, key, name).is_lt());
-        // Of two that are not hidden none is below the other, so no earlier one is an ancestor.
-        let before = self.covers[..behind].last();
-        before.copied().filter(|place| is_at_or_below(name, self.owner(place)))
-    }
-
-    /// Returns the groups of a name.
-    fn places_of(&self, name: &[u8]) -> &'a [Place] {
-        let places = &self.groups.order()[self.first_at(name)..];
-        let count = places.iter().take_while(|place| self.owner(place) == name).count();
-        &places[..count]
-    }
-
-    /// Returns the index in canonical order of the first group that is not before a name.
-    fn first_at(&self, name: &[u8]) -> usize {
-        let key = self.key(name);
-        let order = self.groups.order();
-        order.partition_point(|place| self.compare(place, key, name).is_lt())
-    }
-
-    /// Compares a group's owner with a name that has this key.
-    fn compare(&self, place: &Place, key: [u64; 2], name: &[u8]) -> Ordering {
-        place.key.cmp(&key).then_with(|| compare_canonical(self.owner(place), name))
-    }
-
-    /// Returns the key of a name of the zone.
-    fn key(&self, name: &[u8]) -> [u64; 2] {
-        debug_assert!(is_at_or_below(name, self.apex));
-        sort_key(&name[..name.len() - self.apex.len()])
+    fn add_hosts(&mut self, places: &[Place]) {
+        let hosts = places.iter().filter(|place| hosts::names_host(place.rtype()));
+        self.hosts.extend(hosts.map(Place::index));
     }
 
     /// Returns a group's owner name in wire form.
@@ -229,9 +143,16 @@ impl<'a> Lint<'a> {
         self.groups.owner(self.groups.at(place))
     }
 
-    /// Counts a finding, and keeps it while it is among the first of the file.
+    /// Counts a finding about a record.
     fn add(&mut self, group: usize, record: usize, kind: impl FnOnce() -> WarningKind) {
-        let Found { kept, more } = &mut self.found;
+        self.found.add(group, record, kind);
+    }
+}
+
+impl Found {
+    /// Counts a finding, and keeps it while it is among the first of the file.
+    pub(super) fn add(&mut self, group: usize, record: usize, kind: impl FnOnce() -> WarningKind) {
+        let Self { kept, more } = self;
         let at = (group, record);
         let is_full = kept.len() >= MASTER_WARNINGS_MAX;
         if !is_full || kept.last_key_value().is_some_and(|(last, _)| at < *last) {
@@ -247,31 +168,9 @@ impl<'a> Lint<'a> {
     }
 }
 
-/// Says what is wrong with a host that has these records.
-fn fault_of(places: &[Place]) -> Option<fn(Name) -> WarningKind> {
-    if has(places, |rtype| rtype == RecordType::CNAME) {
-        return Some(|target| WarningKind::TargetIsAlias { target });
-    }
-    (!has(places, is_address)).then_some(|target| WarningKind::NoAddress { target })
-}
-
-/// Whether an owner has a type that is wanted.
-fn has(places: &[Place], is_wanted: impl Fn(RecordType) -> bool) -> bool {
-    places.iter().any(|place| is_wanted(place.rtype()))
-}
-
 /// Whether a type's records are addresses.
-fn is_address(rtype: RecordType) -> bool {
+pub(super) fn is_address(rtype: RecordType) -> bool {
     matches!(rtype, RecordType::A | RecordType::AAAA)
-}
-
-/// Iterates over the ancestors of a name of the zone, the apex last.
-fn ancestors<'n>(name: &'n [u8], apex: &[u8]) -> impl Iterator<Item = &'n [u8]> + use<'n> {
-    let apex_len = apex.len();
-    debug_assert!(is_at_or_below(name, apex));
-    let parent =
-        move |name: &&'n [u8]| (name.len() > apex_len).then(|| &name[usize::from(name[0]) + 1..]);
-    std::iter::successors(parent(&name), parent)
 }
 
 /// Whether records of a type at a zone cut are the parent's (RFC 4034 section 5, RFC 4035

@@ -203,6 +203,28 @@ fn what_can_be_mended_is_a_warning() {
 }
 
 #[test]
+fn records_that_are_there_twice_are_found_among_few_and_many() {
+    for count in [1, 2, 12, 13, 14, 40] {
+        let mut text = format!("{SOA}@ NS ns.test.\n");
+        (0..count).for_each(|i| text += &format!("a TXT x{i}\n"));
+        let read = |text: &str| {
+            let (origin, options) =
+                (Name::from_text("example.").unwrap(), MasterOptions::default());
+            let zone = read_sorted(text.as_bytes(), &origin, options, &mut |_| ()).unwrap();
+            let txt = zone.rrsets().find(|rrset| rrset.rtype == RecordType::TXT).unwrap();
+            let records = crate::record::rrset::RdataIter::over(txt.rdata).count();
+            (zone.record_count, records, zone.warnings.count)
+        };
+        assert_eq!(read(&text), (2 + count, count as usize, 0));
+        text += "a TXT x0\n";
+        assert_eq!(read(&text), (2 + count, count as usize, 1));
+        // Letters of strings count, those of names alone do not.
+        text += "a TXT X0\n";
+        assert_eq!(read(&text), (3 + count, 1 + count as usize, 1));
+    }
+}
+
+#[test]
 fn what_is_ambiguous_is_an_error() {
     for (text, error) in [
         ("a A 192.0.2.1".to_owned(), "f:1:1: no SOA record"),
