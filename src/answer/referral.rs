@@ -13,9 +13,7 @@ use crate::record::RecordType;
 use crate::wire::reply::{Full, Owner, Section};
 use crate::zone::Zone;
 use crate::zone::node::{EntryView, NodeView};
-use crate::zone::prepare::{
-    ExpandedName, HEADER_LEN, POINTER, RECORD_HEAD_LEN, expand_name, records,
-};
+use crate::zone::prepare::{ExpandedName, RECORD_HEAD_LEN, expand_name, owner_pointer, records};
 
 impl<'c> Walk<'_, '_, 'c> {
     /// Answers for a name at or below a zone cut.
@@ -93,7 +91,7 @@ impl<'c> Walk<'_, '_, 'c> {
             if !matches!(owner, Owner::Suffix { .. }) {
                 place = self.message.next_record(place);
             }
-            if let Some(label) = child_label(record.rdata) {
+            if let Some(label) = child_label(record.rdata, cut.len()) {
                 let node = zone.child_of(cut_node, cut_hash, label);
                 self.push_addresses_of(node, at as u16)?;
                 continue;
@@ -140,8 +138,8 @@ impl<'c> Walk<'_, '_, 'c> {
 
 /// Returns the label of a name that was prepared as one label and a pointer to its RRset's owner:
 /// that of a name server right below its zone cut, most often.
-fn child_label(rdata: &[u8]) -> Option<&[u8]> {
+fn child_label(rdata: &[u8], owner_len: usize) -> Option<&[u8]> {
     let [len @ 1..=0x3f, rest @ ..] = rdata else { return None };
     let (label, pointer) = rest.split_at_checked(usize::from(*len))?;
-    (*pointer == (POINTER | HEADER_LEN as u16).to_be_bytes()).then_some(label)
+    (*pointer == owner_pointer(owner_len).to_be_bytes()).then_some(label)
 }

@@ -19,8 +19,8 @@ use super::query::Header;
 use crate::record::RecordType;
 use crate::zone::node::EntryView;
 use crate::zone::prepare::{
-    ExpandedName, HEADER_LEN, POINTER, PreparedRecord, RECORD_HEAD_LEN, expand_name, name_layout,
-    records as records_of,
+    ExpandedName, HEADER_LEN, POINTER, PREPARED_QUESTION_END, PreparedRecord, RECORD_HEAD_LEN,
+    expand_name, name_layout, records as records_of,
 };
 
 /// The three sections of records.
@@ -37,8 +37,7 @@ pub enum Section {
 /// Where an RRset's owner stands, and how its prepared pointers read in this message.
 #[derive(Clone, Copy, Debug)]
 pub enum Owner<'a> {
-    /// The owner stands in the message at `at`, and ends as the question does: pointers into the
-    /// question move by `shift`.
+    /// The owner stands in the message at `at`, and ends as the question does.
     Suffix {
         /// Where the owner stands.
         at: u16,
@@ -248,11 +247,11 @@ impl<'r> Reply<'r> {
                 let _ = name.try_extend_from_slice(&self.out[name_at]);
                 self.rewrite_body(entry, owner, &name);
             }
-            Owner::Suffix { at, shift } => {
+            Owner::Suffix { at, .. } => {
                 self.push_records(entry.body, owner);
                 if !entry.pointers.is_empty() {
                     debug_assert!(usize::from(at) < self.question_end);
-                    self.move_pointers(entry, start, shift);
+                    move_pointers(self.out, entry, start, self.question_end);
                 }
             }
             Owner::Elsewhere { name, .. } if !entry.pointers.is_empty() => {
@@ -344,27 +343,6 @@ impl<'r> Reply<'r> {
         }
     }
 
-    /// Moves the pointers of a body that was copied to `start`.
-    fn move_pointers(&mut self, entry: &EntryView<'_>, start: usize, shift: u16) {
-        // Prepared pointers below this lead into the question, others into the body itself.
-        let body_shift = start - self.question_end;
-        let body_base = self.question_end - usize::from(shift);
-        if shift == 0 && body_shift == 0 {
-            return;
-        }
-        for pair in entry.pointers.as_chunks::<2>().0 {
-            let at = start + usize::from(u16::from_le_bytes(*pair));
-            let target = u16::from_be_bytes([self.out[at], self.out[at + 1]]) & !POINTER;
-            let moved = if usize::from(target) < body_base {
-                target + shift
-            } else {
-                target + shift + body_shift as u16
-            };
-            debug_assert!(moved <= POINTER_MAX);
-            self.out[at..at + 2].copy_from_slice(&(POINTER | moved).to_be_bytes());
-        }
-    }
-
     /// Appends a body whose owner, `name`, is not a suffix of the question, its names compressed
     /// anew.
     fn rewrite_body(&mut self, entry: &EntryView<'_>, owner: Owner<'_>, name: &[u8]) {
@@ -452,8 +430,31 @@ pub fn write_whole(
     out.clear();
     out.extend_from_slice(front);
     out.extend_from_slice(entry.body);
+    if !entry.pointers.is_empty() {
+        move_pointers(out, entry, front.len(), front.len());
+    }
     finish(out, header, flags, 1, [entry.records, 0, 0], 0, opt);
     true
+}
+
+/// Moves the pointers of a body that was copied to `start`, and whose owner ends as the question
+/// does, which itself ends at `question_end`.
+#[inline(never)] // most bodies have none: the registers are better kept for those
+fn move_pointers(out: &mut [u8], entry: &EntryView<'_>, start: usize, question_end: usize) {
+    debug_assert!((HEADER_LEN..=start).contains(&question_end));
+    debug_assert!(question_end <= PREPARED_QUESTION_END);
+    // Prepared pointers below the question's end lead into it, others into the body itself.
+    let question_back = (PREPARED_QUESTION_END - question_end) as u16;
+    let body_back = question_back.wrapping_sub((start - question_end) as u16);
+    for pair in entry.pointers.as_chunks::<2>().0 {
+        let at = start + usize::from(u16::from_le_bytes(*pair));
+        let target = u16::from_be_bytes([out[at], out[at + 1]]) & !POINTER;
+        let is_in_question = usize::from(target) < PREPARED_QUESTION_END;
+        let moved = target.wrapping_sub(if is_in_question { question_back } else { body_back });
+        debug_assert!((HEADER_LEN..start + entry.body.len()).contains(&moved.into()));
+        debug_assert!(moved <= POINTER_MAX);
+        out[at..at + 2].copy_from_slice(&(POINTER | moved).to_be_bytes());
+    }
 }
 
 /// Appends the OPT record and writes the header; `flags` are those that the reply sets, and the

@@ -2,11 +2,11 @@
 //!
 //! A body is a run of records, each `C0 0C`, type, class IN, TTL, RDLENGTH, RDATA. Names in the
 //! RDATA of the types of RFC 1035 are compressed (RFC 3597 section 4 forbids it for all others),
-//! and every pointer is right for one message: the one whose question is the RRset's owner
-//! and whose first record is the body's first. That is the common answer, and it is one copy.
-//! Where the question is longer (wildcards, referrals, negative answers), every pointer is
-//! off by the same number of octets; where the body stands elsewhere, it is expanded and written anew
-//! (`answer::section`).
+//! and every pointer is right for one message: the one whose question ends as the RRset's owner
+//! does, is as long as a name can be, and is followed by the body. A shorter question has every pointer
+//! off by the same number of octets; where the body stands elsewhere, it is expanded and written
+//! anew (`wire::reply`). So the body does not depend on the owner's length, and owners with the same
+//! RRset can share it (`zone::arena`): all delegations to the same name servers, say.
 //!
 //! **Invariant:** pointers lead into the owner's labels or into the body, always backwards.
 
@@ -22,6 +22,10 @@ use crate::record::rrset::RdataIter;
 pub const RECORD_HEAD_LEN: usize = 12;
 /// Octets of a message's header: where the question's name starts.
 pub const HEADER_LEN: usize = 12;
+/// Where the question ends in the message that pointers are prepared for, and the body begins.
+pub const PREPARED_QUESTION_END: usize = PREPARED_NAME_END + 4;
+/// Where the question's name ends there.
+const PREPARED_NAME_END: usize = HEADER_LEN + NAME_OCTETS_MAX;
 /// A name expanded out of a message or body.
 pub type ExpandedName = ArrayVec<u8, NAME_OCTETS_MAX>;
 
@@ -58,7 +62,7 @@ impl Preparer {
             let rdata_at = body.len();
             match layout {
                 None => body.extend_from_slice(octets),
-                Some(layout) => self.compress(owner.len(), layout, octets, body, pointers),
+                Some(layout) => self.compress(layout, octets, body, pointers),
             }
             let len = u16::try_from(body.len() - rdata_at).expect("RDATA only shrinks here");
             body[rdata_at - 2..rdata_at].copy_from_slice(&len.to_be_bytes());
@@ -72,8 +76,8 @@ impl Preparer {
         self.names.clear();
         self.suffixes.clear();
         // A wildcard answers for other names: in their questions its own first label is missing.
-        let skip = if owner.starts_with(b"\x01*") { 2 } else { 0 };
-        self.learn(&owner[skip..], owner.len() - skip, HEADER_LEN + skip);
+        let known = owner.strip_prefix(b"\x01*").unwrap_or(owner);
+        self.learn(known, known.len(), PREPARED_NAME_END - known.len());
     }
 
     /// Remembers the suffixes of a name that start in its first `literal_len` octets,
@@ -83,8 +87,7 @@ impl Preparer {
         self.names.extend_from_slice(wire);
         let mut at = 0;
         while at < literal_len && wire[at] != 0 {
-            // The question may grow by up to a name's length; the pointer must still have 14 bits.
-            let fits = place + at + NAME_OCTETS_MAX < 1 << 14;
+            let fits = place + at < 1 << 14;
             if !fits || self.suffixes.len() >= SUFFIXES_MAX {
                 return;
             }
@@ -97,7 +100,6 @@ impl Preparer {
     /// Appends RDATA with its names compressed.
     fn compress(
         &mut self,
-        owner_len: usize,
         layout: NameLayout,
         octets: &[u8],
         body: &mut Vec<u8>,
@@ -108,7 +110,7 @@ impl Preparer {
         body.extend_from_slice(head);
         for _ in 0..layout.names {
             let len = name::wire_len(rest).unwrap_or(0);
-            let place = HEADER_LEN + owner_len + 4 + body.len();
+            let place = PREPARED_QUESTION_END + body.len();
             self.compress_name(&rest[..len], place, body, pointers);
             rest = &rest[len..];
         }
@@ -228,7 +230,6 @@ pub fn records(body: &[u8]) -> impl Iterator<Item = PreparedRecord<'_>> {
 /// Expands the name at `at` of a body whose owner is `owner`; returns where it ends there.
 pub fn expand_name(body: &[u8], mut at: usize, owner: &[u8], name: &mut ExpandedName) -> usize {
     name.clear();
-    let question_end = HEADER_LEN + owner.len() + 4;
     let mut source = body;
     let mut end = None;
     loop {
@@ -236,9 +237,9 @@ pub fn expand_name(body: &[u8], mut at: usize, owner: &[u8], name: &mut Expanded
         if label_len & 0xc0 == 0xc0 {
             let target = usize::from(u16::from_be_bytes([label_len & 0x3f, source[at + 1]]));
             end.get_or_insert(at + 2);
-            (source, at) = match target.checked_sub(question_end) {
+            (source, at) = match target.checked_sub(PREPARED_QUESTION_END) {
                 Some(body_at) => (body, body_at),
-                None => (owner, target - HEADER_LEN),
+                None => (owner, owner.len() - (PREPARED_NAME_END - target)),
             };
             continue;
         }
@@ -249,6 +250,13 @@ pub fn expand_name(body: &[u8], mut at: usize, owner: &[u8], name: &mut Expanded
             return end.unwrap_or(at);
         }
     }
+}
+
+/// Returns the pointer, in a prepared body, to the whole owner of this length.
+#[inline]
+pub fn owner_pointer(owner_len: usize) -> u16 {
+    debug_assert!(owner_len <= NAME_OCTETS_MAX);
+    POINTER | (PREPARED_NAME_END - owner_len) as u16
 }
 
 /// Appends one record's RDATA with all names expanded.
@@ -303,8 +311,17 @@ mod tests {
             expand_rdata(&entry, &record, &owner, &mut expanded);
             assert_eq!(&expanded, expected);
         }
+        // The longest question that ends so is the one that pointers are right for.
         let [high, low] = records.to_be_bytes();
         let mut message = vec![0, 0, 0x80, 0, 0, 1, high, low, 0, 0, 0, 0];
+        let mut left = NAME_OCTETS_MAX - owner.len();
+        while left > 0 {
+            // 65 octets are no label, and less one of 63 they leave too little for another.
+            let label_len = if left == 65 { 62 } else { (left - 1).min(63) };
+            message.push(label_len as u8);
+            message.resize(message.len() + label_len, b'x');
+            left -= label_len + 1;
+        }
         message.extend_from_slice(&owner);
         message.extend_from_slice(&[0, 1, 0, 1]);
         message.extend_from_slice(&body);

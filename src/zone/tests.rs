@@ -122,6 +122,28 @@ fn names_of_one_address_take_far_less_memory_than_names_of_their_own() {
     assert!(octets(&own) - octets(&few) >= 18, "{} {}", octets(&own), octets(&few));
 }
 
+#[test]
+fn delegations_to_the_same_servers_share_them_whatever_the_length_of_their_names() {
+    let zone = |servers: fn(usize) -> usize| {
+        let cuts = (0..2_000).map(|index| {
+            let hosts = ["ns1", "ns2"].map(|host| {
+                name(&format!("{host}.provider{}.test", servers(index))).as_wire().to_vec()
+            });
+            let owner = name(&format!("{}{index}.example", "d".repeat(index % 40)));
+            Rrset::new(owner, RecordType::NS, 300, hosts).expect("two records")
+        });
+        build(name("example"), SEED, cuts.chain([soa("example", 1)]).collect()).expect("an SOA")
+    };
+    let (own, few) = (zone(|index| 1_000 + index), zone(|index| 1_000 + index % 4));
+    let servers = few.rrset(&name("ddd43.example"), RecordType::NS).expect("is there");
+    let read: Vec<&[u8]> = servers.rdata.iter().collect();
+    let expected = ["ns1", "ns2"].map(|host| name(&format!("{host}.provider1003.test")));
+    assert_eq!(read, [expected[0].as_wire(), expected[1].as_wire()]);
+    // Two records of 12 octets, 24 of names and a pointer: 72 with what is in front of them.
+    let octets = |zone: &Zone| zone.memory_octets() / 2_000;
+    assert!(octets(&own) - octets(&few) >= 55, "{} {}", octets(&own), octets(&few));
+}
+
 /// A change drawn from few names and types, so that they meet.
 fn any_change() -> impl Strategy<Value = Change> {
     let label = prop_oneof![Just("a"), Just("b"), Just("*"), Just("c")];
