@@ -17,6 +17,7 @@ pub mod node;
 pub mod path;
 pub mod prepare;
 pub mod sets;
+mod slots;
 mod table;
 mod table_edit;
 mod table_walk;

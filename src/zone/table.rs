@@ -1,7 +1,7 @@
 //! The nodes of one zone by hash of their owner name: a persistent table in two levels.
 //!
-//! A table is a few dozen branches of a few dozen shards each; a shard is one open-addressing
-//! array over one arena of nodes. A new version copies one shard, one branch and the root array,
+//! A table is a few dozen branches of a few dozen shards each; a shard is one array by hash
+//! (`zone::slots`) over one arena of nodes. A new version copies one shard, one branch and the root array,
 //! and shares all the rest, so an edit costs the same few microseconds in a zone of a thousand
 //! names and of a million.
 //!
@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use super::arena::Arena;
 use super::node::NodeView;
+use super::slots::{Slot, Slots};
 use crate::name::words::is_same;
 
 /// The nodes of a zone.
@@ -34,23 +35,12 @@ pub(super) type Branch = Arc<[Arc<Shard>]>;
 /// Some hundred nodes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Shard {
-    /// Open addressing, linear probing.
-    pub(super) slots: Box<[Slot]>,
+    /// Where each node stands.
+    pub(super) slots: Slots,
     /// The nodes, see `zone::node`.
     pub(super) arena: Box<[u8]>,
     /// Octets that the arena would lose if it were written anew, about.
     pub(super) stale: u32,
-    /// Slots in use.
-    pub(super) nodes: u32,
-}
-
-/// Where a node stands.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Slot {
-    /// The low half of the hash.
-    pub(super) tag: u32,
-    /// Where in the arena the node starts; [`FREE`] in a free slot.
-    pub(super) at: u32,
 }
 
 impl Table {
@@ -83,9 +73,7 @@ impl Table {
     pub fn memory_octets(&self) -> u64 {
         let shards = self.branches.iter().flat_map(|branch| branch.iter());
         let octets: usize = shards
-            .map(|shard| {
-                shard.arena.len() + size_of_val::<[Slot]>(&shard.slots) + size_of::<Shard>() + 24
-            })
+            .map(|shard| shard.arena.len() + shard.slots.memory_octets() + size_of::<Shard>() + 24)
             .sum();
         octets as u64 + 24 * self.branches.len() as u64
     }
@@ -123,26 +111,20 @@ impl Shard {
     /// Looks a node up.
     #[inline(always)] // a third of its instructions would be the call
     fn find(&self, hash: u64, is_it: impl Fn(&NodeView<'_>) -> bool) -> Option<NodeView<'_>> {
-        if self.slots.is_empty() {
-            return None;
-        }
-        let mut slot = home(hash as u32, self.slots.len());
-        loop {
-            // The slot behind the last one is the first.
-            let Some(&Slot { tag, at }) = self.slots.get(slot) else {
-                slot = 0;
+        let tag = hash as u32;
+        for slot in self.slots.run_at_home(tag) {
+            if slot.tag < tag {
                 continue;
-            };
-            if tag == hash as u32 && at != FREE {
-                let node = self.node_at(at);
-                if is_it(&node) {
-                    return Some(node);
-                }
-            } else if at == FREE {
-                return None;
             }
-            slot += 1;
+            if slot.tag > tag || slot.is_gap() {
+                break;
+            }
+            let node = self.node_at(slot.at);
+            if is_it(&node) {
+                return Some(node);
+            }
         }
+        None
     }
 
     /// Views the node that starts at an offset.
@@ -153,14 +135,8 @@ impl Shard {
 
     /// Iterates over the nodes.
     pub(super) fn nodes(&self) -> impl Iterator<Item = NodeView<'_>> {
-        self.slots.iter().filter(|slot| slot.at != FREE).map(|slot| self.node_at(slot.at))
+        self.slots.iter().map(|slot| self.node_at(slot.at))
     }
-}
-
-/// Returns the first slot to look at: the tag spread over the array's length.
-#[inline]
-pub(super) fn home(tag: u32, slots: usize) -> usize {
-    ((u64::from(tag) * slots as u64) >> 32) as usize
 }
 
 /// A table under construction, filled node by node.
@@ -274,43 +250,16 @@ impl TableBuilder {
 impl ShardDraft {
     /// Cuts the arena to size and spreads the slots.
     fn finish(self) -> Shard {
-        Shard {
-            nodes: self.slots.len() as u32,
-            slots: spread(&self.slots),
-            arena: self.arena.into_octets(),
-            stale: 0,
-        }
+        let slots = Slots::spread(self.slots.into_iter());
+        Shard { slots, arena: self.arena.into_octets(), stale: 0 }
     }
-}
-
-/// Spreads slots over an array of four for each three.
-pub(super) fn spread(used: &[Slot]) -> Box<[Slot]> {
-    if used.is_empty() {
-        return Box::default();
-    }
-    let mut slots = vec![Slot { tag: 0, at: FREE }; used.len() + used.len() / 3 + 1];
-    for &new in used {
-        place_slot(&mut slots, new);
-    }
-    slots.into_boxed_slice()
-}
-
-/// Puts a slot in the first free place at or after its home.
-pub(super) fn place_slot(slots: &mut [Slot], new: Slot) {
-    let mut slot = home(new.tag, slots.len());
-    while slots[slot].at != FREE {
-        slot = (slot + 1) % slots.len();
-    }
-    slots[slot] = new;
 }
 
 /// Turns an arena's length into an offset.
 pub(super) fn offset(len: usize) -> u32 {
-    u32::try_from(len).ok().filter(|at| *at != FREE).expect("a shard's arena stays below 4 GiB")
+    u32::try_from(len).ok().filter(|at| *at != u32::MAX).expect("a shard's arena stays below 4 GiB")
 }
 
-/// The offset of a free slot.
-pub(super) const FREE: u32 = u32::MAX;
 /// Nodes of a shard, at least, when a table is cut: small enough to be copied in microseconds.
 const SHARD_NODES: u64 = 256;
 /// Shards of a table. Beyond 2^24 the pointers to them would outweigh what they save.

@@ -16,7 +16,8 @@ use std::sync::Arc;
 
 use super::arena::Arena;
 use super::node::NodeView;
-use super::table::{FREE, Shard, Slot, Table, home, offset, place_slot, spread};
+use super::slots::{Slot, Slots};
+use super::table::{Shard, Table, offset};
 
 /// Changes to a table, shard by shard, that make its next version.
 #[derive(Debug)]
@@ -31,13 +32,11 @@ pub struct TableEdit<'t> {
 #[derive(Debug)]
 struct ShardEdit {
     /// As in the shard.
-    slots: Vec<Slot>,
+    slots: Slots,
     /// As in the shard, with room to grow.
     arena: Arena,
     /// As in the shard.
     stale: usize,
-    /// As in the shard.
-    nodes: usize,
 }
 
 impl<'t> TableEdit<'t> {
@@ -52,7 +51,7 @@ impl<'t> TableEdit<'t> {
             return self.base.find(hash, prefix);
         };
         let slot = shard.slot_of(hash, prefix)?;
-        Some(shard.arena.node(shard.slots[slot].at))
+        Some(shard.arena.node(shard.slots.at(slot)))
     }
 
     /// Lets `write` append the node of an owner, in place of the one that was there.
@@ -63,11 +62,11 @@ impl<'t> TableEdit<'t> {
         match shard.slot_of(hash, prefix) {
             Some(slot) => {
                 shard.stale += shard.node_len(slot);
-                shard.slots[slot].at = at;
+                shard.slots.set_at(slot, at);
             }
             None => {
                 shard.stale += (shard.arena.len() - at as usize) / 4;
-                shard.add(Slot { tag: hash as u32, at });
+                shard.slots.insert(Slot { tag: hash as u32, at });
             }
         }
     }
@@ -77,7 +76,7 @@ impl<'t> TableEdit<'t> {
         let shard = self.open(hash);
         if let Some(slot) = shard.slot_of(hash, prefix) {
             shard.stale += shard.node_len(slot);
-            shard.free(slot);
+            shard.slots.remove(slot);
         }
     }
 
@@ -88,9 +87,7 @@ impl<'t> TableEdit<'t> {
                 match self.shards.get(&(branch_index, shard_index)) {
                     None => shard.nodes().for_each(&mut see),
                     Some(edit) => {
-                        for slot in edit.slots.iter().filter(|slot| slot.at != FREE) {
-                            see(edit.arena.node(slot.at));
-                        }
+                        edit.slots.iter().for_each(|slot| see(edit.arena.node(slot.at)));
                     }
                 }
             }
@@ -110,7 +107,8 @@ impl<'t> TableEdit<'t> {
             }
             let mut branch: Vec<Arc<Shard>> = table.branches[branch_index].to_vec();
             for (shard, edit) in shards {
-                table.nodes = table.nodes + edit.nodes as u64 - u64::from(branch[shard].nodes);
+                let before = branch[shard].slots.len() as u64;
+                table.nodes = table.nodes + edit.slots.len() as u64 - before;
                 branch[shard] = Arc::new(edit.finish());
             }
             table.branches[branch_index] = branch.into();
@@ -124,10 +122,9 @@ impl<'t> TableEdit<'t> {
         self.shards.entry(place).or_insert_with(|| {
             let shard = self.base.shard(hash);
             ShardEdit {
-                slots: shard.slots.to_vec(),
+                slots: shard.slots.clone(),
                 arena: Arena::copy_of(&shard.arena, 256),
                 stale: shard.stale as usize,
-                nodes: shard.nodes as usize,
             }
         })
     }
@@ -136,79 +133,27 @@ impl<'t> TableEdit<'t> {
 impl ShardEdit {
     /// Returns the slot that leads to an owner's node.
     fn slot_of(&self, hash: u64, prefix: &[u8]) -> Option<usize> {
-        if self.slots.is_empty() {
-            return None;
-        }
-        let mut slot = home(hash as u32, self.slots.len());
-        loop {
-            let Slot { tag, at } = self.slots[slot];
-            if at == FREE {
-                return None;
-            }
-            if tag == hash as u32 && self.arena.node(at).prefix() == prefix {
-                return Some(slot);
-            }
-            slot = (slot + 1) % self.slots.len();
-        }
+        self.slots.find(hash as u32, |at| self.arena.node(at).prefix() == prefix)
     }
 
     /// Returns how many octets the node of a slot takes.
     fn node_len(&self, slot: usize) -> usize {
-        self.arena.node(self.slots[slot].at).octets_len()
-    }
-
-    /// Adds a slot, with more room first where too few would stay free.
-    fn add(&mut self, new: Slot) {
-        self.nodes += 1;
-        if self.nodes * 7 >= self.slots.len() * 6 {
-            let used: Vec<Slot> =
-                self.slots.iter().copied().filter(|slot| slot.at != FREE).collect();
-            self.slots = vec![Slot { tag: 0, at: FREE }; self.nodes + self.nodes / 3 + 1];
-            for slot in used {
-                place_slot(&mut self.slots, slot);
-            }
-        }
-        place_slot(&mut self.slots, new);
-    }
-
-    /// Frees a slot, and moves the ones behind it up so that no probe stops short of them.
-    fn free(&mut self, mut hole: usize) {
-        self.nodes -= 1;
-        let len = self.slots.len();
-        self.slots[hole].at = FREE;
-        let mut next = (hole + 1) % len;
-        while self.slots[next].at != FREE {
-            let home = home(self.slots[next].tag, len);
-            let (from_home, from_hole) = ((next + len - home) % len, (next + len - hole) % len);
-            if from_home >= from_hole {
-                self.slots.swap(hole, next);
-                hole = next;
-            }
-            next = (next + 1) % len;
-        }
+        self.arena.node(self.slots.at(slot)).octets_len()
     }
 
     /// Ends the shard; an arena of which an eighth is stale is written anew.
     fn finish(self) -> Shard {
-        let Self { mut slots, mut arena, mut stale, nodes } = self;
+        let Self { mut slots, mut arena, mut stale } = self;
         if stale * 8 > arena.len() {
             let mut anew = Arena::with_capacity(arena.len());
-            for slot in slots.iter_mut().filter(|slot| slot.at != FREE) {
-                let node = arena.node(slot.at);
-                slot.at = offset(anew.len());
+            for at in slots.iter_mut() {
+                let node = arena.node(*at);
+                *at = offset(anew.len());
                 anew.write_node(node.prefix(), node.flags(), node.children(), node.entries());
             }
             (arena, stale) = (anew, 0);
         }
-        if nodes * 3 < slots.len() {
-            let used: Vec<Slot> = slots.into_iter().filter(|slot| slot.at != FREE).collect();
-            slots = spread(&used).into_vec();
-        }
-        Shard {
-            slots: slots.into_boxed_slice(),
-            arena: arena.into_octets(),
-            stale: stale as u32,
-            nodes: nodes as u32,
-        }
+        slots.shrink();
+        Shard { slots, arena: arena.into_octets(), stale: stale as u32 }
     }
 }

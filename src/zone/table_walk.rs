@@ -4,7 +4,7 @@
 //! **Not here:** what is done with the nodes (`answer::transfer`).
 
 use super::node::NodeView;
-use super::table::{FREE, Table};
+use super::table::Table;
 
 /// Where a walk stands: in front of the first node, by default.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -13,7 +13,7 @@ pub struct Cursor {
     branch: usize,
     /// The shard in it.
     shard: usize,
-    /// The slot of the next node, or one in front of it.
+    /// The place of the next node's slot, or one in front of it.
     slot: usize,
 }
 
@@ -22,9 +22,9 @@ impl Table {
     pub fn next_node(&self, cursor: &mut Cursor) -> Option<NodeView<'_>> {
         while let Some(branch) = self.branches.get(cursor.branch) {
             while let Some(shard) = branch.get(cursor.shard) {
-                while let Some(slot) = shard.slots.get(cursor.slot) {
+                while let Some(slot) = shard.slots.place_at(cursor.slot) {
                     cursor.slot += 1;
-                    if slot.at != FREE {
+                    if let Some(slot) = slot {
                         return Some(NodeView::new(&shard.arena, slot.at as usize));
                     }
                 }

@@ -9,7 +9,7 @@
 
 use std::hint::black_box;
 
-use super::table::{FREE, Shard, Slot, Table, home};
+use super::table::{Shard, Table};
 
 /// One look-up on its way through the table.
 #[derive(Clone, Copy, Debug)]
@@ -20,15 +20,15 @@ pub struct Warming<'z> {
     hash: u64,
     /// The shard that it would be in.
     shard: Option<&'z Shard>,
-    /// The slot that it would be in, if nothing else is there.
-    slot: Slot,
+    /// Where its node starts, or another's with half the same hash.
+    at: Option<u32>,
 }
 
 impl<'z> Warming<'z> {
     /// Begins a look-up.
     #[inline]
     pub fn new(table: &'z Table, hash: u64) -> Self {
-        Self { table, hash, shard: None, slot: Slot { tag: 0, at: FREE } }
+        Self { table, hash, shard: None, at: None }
     }
 
     /// Takes all look-ups one step after the other.
@@ -41,27 +41,23 @@ impl<'z> Warming<'z> {
             warming.shard = Some(warming.table.shard(warming.hash));
         }
         for warming in &*batch {
-            octets ^= warming.shard.map_or(0, |shard| shard.nodes as u8);
+            octets ^= warming.shard.map_or(0, |shard| shard.slots.len() as u8);
+        }
+        for warming in &*batch {
+            octets ^= warming.shard.map_or(0, |shard| shard.slots.touch(warming.hash as u32));
         }
         for warming in &mut *batch {
-            let Some(shard) = warming.shard else { continue };
-            if let Some(slot) = shard.slots.get(home(warming.hash as u32, shard.slots.len().max(1)))
-            {
-                warming.slot = *slot;
-            }
+            warming.at = warming.shard.and_then(|shard| shard.slots.first(warming.hash as u32));
         }
         for warming in &*batch {
-            let Some(shard) = warming.shard else { continue };
-            // A node spans a line or two; another name's, on a collision, is near enough.
-            let at = warming.slot.at as usize;
-            octets ^= shard.arena.get(at).copied().unwrap_or_default();
-            octets ^= shard.arena.get(at.saturating_add(63)).copied().unwrap_or_default();
+            let (Some(shard), Some(at)) = (warming.shard, warming.at) else { continue };
+            // A node spans a line or two.
+            octets ^= shard.arena.get(at as usize).copied().unwrap_or_default();
+            octets ^= shard.arena.get(at as usize + 63).copied().unwrap_or_default();
         }
         for warming in &*batch {
-            let Some(shard) = warming.shard else { continue };
-            if warming.slot.at != FREE {
-                octets ^= shard.node_at(warming.slot.at).touch_shared();
-            }
+            let (Some(shard), Some(at)) = (warming.shard, warming.at) else { continue };
+            octets ^= shard.node_at(at).touch_shared();
         }
         black_box(octets);
     }
