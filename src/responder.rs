@@ -159,7 +159,6 @@ impl Responder {
         };
         if let Some(edns) = rest.edns {
             asked.opt = Some(OptReply {
-                udp_octets: UDP_OCTETS_MAX as u16,
                 is_dnssec_ok: edns.is_dnssec_ok,
                 nsid: if edns.wants_nsid { self.nsid() } else { None },
             });
@@ -201,11 +200,7 @@ impl Responder {
             }
             _ => return None,
         };
-        let opt = rest.edns.map(|edns| OptReply {
-            udp_octets: UDP_OCTETS_MAX as u16,
-            is_dnssec_ok: edns.is_dnssec_ok,
-            nsid: None,
-        });
+        let opt = rest.edns.map(|edns| OptReply { is_dnssec_ok: edns.is_dnssec_ok, nsid: None });
         let front = &query[..question.end()];
         Transfer::begin(catalog, zone.apex(), header, front, opt, is_up_to_date)
     }
@@ -341,7 +336,7 @@ impl<'q> Asked<'q> {
         // Most answers are one RRset as it was prepared.
         if is_plain
             && let Some(entry) = place.whole_answer(question.qtype, is_dnssec_ok)
-            && write_whole(reply, (self.front(), &self.header), &entry, FLAG_AA, room, opt)
+            && write_whole(reply, (self.front(), &self.header), entry, FLAG_AA, room, opt)
         {
             return self.verdict(rcode::NOERROR, FLAG_AA);
         }

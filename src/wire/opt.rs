@@ -5,13 +5,11 @@
 use hickory_proto::serialize::binary::BinEncoder;
 
 use super::query::OPTION_NSID;
-use crate::limits::UDP_PLAIN_OCTETS_MAX;
+use crate::limits::{UDP_OCTETS_MAX, UDP_PLAIN_OCTETS_MAX};
 
 /// The OPT record of a reply.
 #[derive(Clone, Copy, Debug)]
 pub struct OptReply<'a> {
-    /// The UDP payload size that we accept, in octets.
-    pub udp_octets: u16,
     /// The DO bit, as it was sent (RFC 3225 section 3).
     pub is_dnssec_ok: bool,
     /// What identifies this server, where it was asked for (RFC 5001).
@@ -27,8 +25,8 @@ impl OptReply<'_> {
     /// Appends the OPT record; the upper bits of `rcode` stand in it.
     #[inline(always)] // once for each reply, and most of it is constants there
     pub(super) fn write(&self, out: &mut Vec<u8>, rcode: u16) {
-        // Root owner, type OPT, size, extended rcode, version 0, flags, length of the options.
-        let size = u64::from(self.udp_octets) << 24;
+        // Root owner, type OPT, the size that we accept, extended rcode, version 0, flags, length of the options.
+        let size = (UDP_OCTETS_MAX as u64) << 24;
         let extended = u64::from(rcode >> 4) << 16;
         let dnssec_ok = if self.is_dnssec_ok { 0x80 } else { 0 };
         let front = OPT_TYPE << 40 | size | extended | dnssec_ok;

@@ -251,7 +251,7 @@ impl<'r> Reply<'r> {
                 self.push_records(entry.body, owner);
                 if !entry.pointers.is_empty() {
                     debug_assert!(usize::from(at) < self.question_end);
-                    move_pointers(self.out, entry, start, self.question_end);
+                    move_pointers(self.out, entry.pointers, start, self.question_end);
                 }
             }
             Owner::Elsewhere { name, .. } if !entry.pointers.is_empty() => {
@@ -418,7 +418,7 @@ impl<'r> Reply<'r> {
 pub fn write_whole(
     out: &mut Vec<u8>,
     (front, header): (&[u8], &Header),
-    entry: &EntryView<'_>,
+    entry: EntryView<'_>,
     flags: u16,
     limit: usize,
     opt: Option<&OptReply<'_>>,
@@ -431,27 +431,27 @@ pub fn write_whole(
     out.extend_from_slice(front);
     out.extend_from_slice(entry.body);
     if !entry.pointers.is_empty() {
-        move_pointers(out, entry, front.len(), front.len());
+        move_pointers(out, entry.pointers, front.len(), front.len());
     }
     finish(out, header, flags, 1, [entry.records, 0, 0], 0, opt);
     true
 }
 
-/// Moves the pointers of a body that was copied to `start`, and whose owner ends as the question
-/// does, which itself ends at `question_end`.
+/// Moves the pointers of a body that was copied to `start`, where `pointers` say that they stand. Its
+/// owner ends as the question does, which itself ends at `question_end`.
 #[inline(never)] // most bodies have none: the registers are better kept for those
-fn move_pointers(out: &mut [u8], entry: &EntryView<'_>, start: usize, question_end: usize) {
+fn move_pointers(out: &mut [u8], pointers: &[u8], start: usize, question_end: usize) {
     debug_assert!((HEADER_LEN..=start).contains(&question_end));
     debug_assert!(question_end <= PREPARED_QUESTION_END);
     // Prepared pointers below the question's end lead into it, others into the body itself.
     let question_back = (PREPARED_QUESTION_END - question_end) as u16;
     let body_back = question_back.wrapping_sub((start - question_end) as u16);
-    for pair in entry.pointers.as_chunks::<2>().0 {
+    for pair in pointers.as_chunks::<2>().0 {
         let at = start + usize::from(u16::from_le_bytes(*pair));
         let target = u16::from_be_bytes([out[at], out[at + 1]]) & !POINTER;
         let is_in_question = usize::from(target) < PREPARED_QUESTION_END;
         let moved = target.wrapping_sub(if is_in_question { question_back } else { body_back });
-        debug_assert!((HEADER_LEN..start + entry.body.len()).contains(&moved.into()));
+        debug_assert!((HEADER_LEN..out.len()).contains(&moved.into()));
         debug_assert!(moved <= POINTER_MAX);
         out[at..at + 2].copy_from_slice(&(POINTER | moved).to_be_bytes());
     }

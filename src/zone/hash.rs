@@ -12,10 +12,10 @@ use crate::name::words::{tail_word, word_at};
 pub struct HashSeed(pub u64);
 
 impl HashSeed {
-    /// Returns the hash of the root name.
+    /// Returns the hash of the root name: the secret itself, which every label goes over.
     #[inline]
     pub fn root_hash(self) -> u64 {
-        fold(self.0 ^ MULTIPLIERS[0], MULTIPLIERS[1])
+        self.0
     }
 
     /// Returns the hash of a canonical name in wire form.

@@ -253,13 +253,20 @@ impl<'a> Head<'a> {
     fn new(octets: &'a [u8]) -> Self {
         let head = octets.first_chunk::<REFERENCE_LEN>().expect(WHOLE);
         let rtype = RecordType(u16::from_le_bytes([head[0], head[1]]));
-        Self { rtype, link: u32_at(head, 2), octets }
+        let link = head.last_chunk().map_or(0, |link| u32::from_le_bytes(*link));
+        Self { rtype, link, octets }
+    }
+
+    /// Whether the entry stands elsewhere.
+    #[inline(always)]
+    fn is_reference(&self) -> bool {
+        self.link >= SHARED
     }
 
     /// Returns the entry itself where this is a reference, which stands in `arena`.
     #[inline(always)]
     fn resolve(self, arena: &'a [u8]) -> Self {
-        if self.link & SHARED == 0 {
+        if !self.is_reference() {
             return self;
         }
         let entry = Self::new(&arena[self.target(arena)..]);
@@ -276,7 +283,7 @@ impl<'a> Head<'a> {
     /// Returns how many octets the entry takes where it is, a reference only its own.
     #[inline(always)]
     fn octets_len(&self) -> usize {
-        if self.link & SHARED != 0 {
+        if self.is_reference() {
             return REFERENCE_LEN;
         }
         let lens = self.octets.first_chunk::<ENTRY_LEN>().expect(WHOLE);
@@ -289,10 +296,12 @@ impl<'a> Head<'a> {
     fn entry(self) -> EntryView<'a> {
         debug_assert_eq!(self.link & SHARED, 0);
         let (lens, rest) = self.octets.split_first_chunk::<ENTRY_LEN>().expect(WHOLE);
+        // Records, octets of the signatures, pointers: one read.
+        let word = lens.last_chunk().map_or(0, |word| u64::from_le_bytes(*word));
         let (body, rest) = rest.split_at(self.link as usize);
-        let (sigs, rest) = rest.split_at(u32_at(lens, 8) as usize);
-        let pointers = &rest[..usize::from(u16::from_le_bytes([lens[12], lens[13]])) * 2];
-        let records = u16::from_le_bytes([lens[6], lens[7]]);
+        let (sigs, rest) = rest.split_at((word >> 16) as u32 as usize);
+        let pointers = &rest[..(word >> 48) as usize * 2];
+        let records = word as u16;
         EntryView { rtype: self.rtype, records, body, sigs, pointers }
     }
 }
