@@ -8,7 +8,10 @@
 //! can load it any more.
 //! **Not here:** what a catalog holds (`catalog`).
 
+pub mod pace;
+
 use std::ops::Deref;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
@@ -23,6 +26,8 @@ pub struct Publisher {
     current: Arc<ArcSwap<Catalog>>,
     /// Catalogs that readers may still hold; the lock also makes publishing serial.
     retired: Mutex<Vec<Arc<Catalog>>>,
+    /// What was published so far.
+    counts: Arc<Counts>,
 }
 
 /// Loads the published catalog; a clone reads the same one.
@@ -30,6 +35,26 @@ pub struct Publisher {
 pub struct Reader {
     /// What the publisher swaps.
     current: Arc<ArcSwap<Catalog>>,
+    /// What the publisher counts.
+    counts: Arc<Counts>,
+}
+
+/// What was published so far.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct PublishStats {
+    /// Catalogs that were published.
+    pub publishes: u64,
+    /// Changes in them, of RRsets and of whole zones: divided by `publishes`, how many shared one.
+    pub changes: u64,
+}
+
+/// The counters of [`PublishStats`].
+#[derive(Debug, Default)]
+struct Counts {
+    /// Catalogs that were published.
+    publishes: AtomicU64,
+    /// Changes in them.
+    changes: AtomicU64,
 }
 
 /// A loaded catalog. It is meant to be held for a batch, not kept.
@@ -40,12 +65,12 @@ impl Publisher {
     /// Publishes a catalog without zones.
     pub fn new(seed: HashSeed) -> Self {
         let current = Arc::new(ArcSwap::from_pointee(Catalog::new(seed)));
-        Self { current, retired: Mutex::new(Vec::new()) }
+        Self { current, retired: Mutex::new(Vec::new()), counts: Arc::default() }
     }
 
     /// Makes a reader.
     pub fn reader(&self) -> Reader {
-        Reader { current: Arc::clone(&self.current) }
+        Reader { current: Arc::clone(&self.current), counts: Arc::clone(&self.counts) }
     }
 
     /// Returns the published catalog, to derive zones from.
@@ -55,9 +80,17 @@ impl Publisher {
 
     /// Publishes `changes` at once: a reader sees all of them or none.
     pub fn publish(&self, changes: Vec<CatalogChange>) {
+        let change_count = changes.len() as u64;
+        self.publish_edits(changes, change_count);
+    }
+
+    /// Publishes `changes` at once, in which `change_count` changes of RRsets or zones were made.
+    pub fn publish_edits(&self, changes: Vec<CatalogChange>, change_count: u64) {
         if changes.is_empty() {
             return;
         }
+        self.counts.publishes.fetch_add(1, Ordering::Relaxed);
+        self.counts.changes.fetch_add(change_count, Ordering::Relaxed);
         let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
         let next = Arc::new(self.current.load().with_changes(changes));
         retired.push(self.current.swap(next));
@@ -77,6 +110,14 @@ impl Reader {
     #[inline]
     pub fn load(&self) -> Snapshot {
         Snapshot(self.current.load())
+    }
+
+    /// Returns what was published so far.
+    pub fn stats(&self) -> PublishStats {
+        PublishStats {
+            publishes: self.counts.publishes.load(Ordering::Relaxed),
+            changes: self.counts.changes.load(Ordering::Relaxed),
+        }
     }
 }
 

@@ -68,14 +68,17 @@ pub(super) struct Prepared {
     events: Vec<DnsEvent>,
     /// Records that were left out.
     refused: u64,
+    /// Changes that the step is made of.
+    change_count: u64,
 }
 
 impl AspenDnsClient {
     /// Computes one step. Takes long for a zone that is built anew.
     pub(super) fn prepare(&self, batch: ZoneBatch) -> Prepared {
         let ZoneBatch { apex, revision, step } = batch;
-        let mut prepared =
-            Prepared { apex, revision, zone: Ok(None), events: Vec::new(), refused: 0 };
+        let change_count = step.change_count() as u64;
+        let (events, zone) = (Vec::new(), Ok(None));
+        let mut prepared = Prepared { apex, revision, zone, events, refused: 0, change_count };
         match step {
             ZoneStep::Remove => {
                 let apex = prepared.apex.clone();
@@ -143,6 +146,7 @@ impl AspenDnsClient {
     /// Publishes computed steps, all at once, and tells subscribers.
     pub(super) fn publish(&self, steps: Vec<Prepared>) -> Vec<Applied> {
         let mut changes = Vec::with_capacity(steps.len());
+        let mut change_count = 0;
         let mut events = Vec::new();
         let mut applied = Vec::with_capacity(steps.len());
         for step in steps {
@@ -152,6 +156,7 @@ impl AspenDnsClient {
                 Ok(zone) => {
                     let served = if zone.is_some() { Served::Yes } else { Served::No };
                     if !self.has_static_zone(&apex) {
+                        change_count += step.change_count;
                         changes.push(match zone {
                             Some(zone) => CatalogChange::Put(zone),
                             None => CatalogChange::Remove(apex.clone()),
@@ -164,7 +169,7 @@ impl AspenDnsClient {
             };
             applied.push(Applied { apex, revision: step.revision, outcome });
         }
-        self.publisher.publish(changes);
+        self.publisher.publish_edits(changes, change_count);
         self.counters.published(applied.len() as u64);
         for event in events {
             self.send_event(event);

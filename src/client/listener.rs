@@ -6,20 +6,25 @@
 //! joins, then scans the replica: so a restarted edge answers from its own disk before any peer
 //! is reached, and nothing that arrives in between is missed.
 //!
+//! Short batches are published at a pace ([`Pace`]). While it rests, what arrives stays in the
+//! mailbox, so that changes share also their way from there into the journal and the core. A long
+//! batch is not paced: it is its own rest, in which others gather.
+//!
 //! **Invariant:** the core's steps are published in order, one batch at a time. A step that
-//! takes long is computed on a thread of its own while entries are still taken in.
+//! takes long is computed on a thread of its own while entries are still taken in. A change waits
+//! [`PUBLISH_REST_US_MAX`](crate::limits::PUBLISH_REST_US_MAX) for others at most, and none when
+//! the listener is told to stop.
 //! **Not here:** when to join and reconcile (`supervisor`), contents (`fetch`).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use iroh::{EndpointAddr, EndpointId, RelayUrl};
 use iroh_blobs::api::Store as BlobStore;
+use iroh_docs::Entry;
 use iroh_docs::api::Doc;
 use iroh_docs::engine::LiveEvent;
-use iroh_docs::store::{DownloadPolicy, Query};
-use iroh_docs::{Capability, Entry, NamespaceId};
+use iroh_docs::store::Query;
 use n0_future::StreamExt;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -31,33 +36,15 @@ use super::fetch::{Fetched, Fetcher};
 use super::journal::{Journal, JournalEntry};
 use super::link::{LinkEvent, Links};
 use super::mailbox::Mailbox;
+use super::opening::{ListenerError, docs_result, open, peer_addrs};
 use super::supervisor::{Action, Supervisor};
 use crate::feed::key::{LIVE_PREFIX, ZONE_PREFIX};
 use crate::limits::{DOCS_CALL_MS_MAX, FETCHES_MAX, INLINE_CHANGES_MAX, LISTENER_TICK_MS};
 use crate::mesh::Mesh;
+use crate::publish::pace::Pace;
 use crate::sync::batch::{ZoneBatch, ZoneStep};
 use crate::sync::entry::{FeedEntry, Origin};
-use crate::ticket::{DnsClientTicket, TicketPeer};
-
-/// Why a listener does not start.
-#[derive(Debug, thiserror::Error)]
-pub enum ListenerError {
-    /// Another listener drives this client.
-    #[error("the client follows a feed already")]
-    AlreadyFollowed,
-    /// A peer of the ticket has no valid key or relay.
-    #[error("the ticket's peer {index} has no valid key or relay")]
-    BadPeer {
-        /// Which peer, from zero.
-        index: usize,
-    },
-    /// The document engine refused.
-    #[error("the namespace cannot be opened: {reason}")]
-    Docs {
-        /// What it said.
-        reason: String,
-    },
-}
+use crate::ticket::DnsClientTicket;
 
 /// Makes `client` follow the feed that the ticket names, until the token is cancelled.
 ///
@@ -104,19 +91,12 @@ pub async fn spawn_dns_sync_listener(
         is_scan_wanted: true,
         is_reconciled: false,
         is_writer,
+        pace: Pace::default(),
+        taking_us: 0,
     };
     let token = stop.clone();
     let task = tokio::spawn(async move { worker.run(token).await });
     Ok((stop, task))
-}
-
-/// Opens the namespace of a ticket.
-async fn open(mesh: &Mesh, ticket: &DnsClientTicket) -> Result<Doc, ListenerError> {
-    let namespace = NamespaceId::from(ticket.namespace);
-    let capability = Capability::Read(namespace);
-    let doc = docs_result(mesh.docs().import_namespace(capability).await)?;
-    docs_result(doc.set_download_policy(DownloadPolicy::NothingExcept(Vec::new())).await)?;
-    Ok(doc)
 }
 
 /// Reads the subscription into the mailbox, and does nothing else.
@@ -170,6 +150,10 @@ struct Worker {
     is_reconciled: bool,
     /// This node writes the namespace itself: it never leaves it.
     is_writer: bool,
+    /// When the next short batch may be published.
+    pace: Pace,
+    /// Microseconds that the last look into the mailbox took, if nothing was published since.
+    taking_us: u64,
 }
 
 impl Worker {
@@ -181,21 +165,26 @@ impl Worker {
         let mut tick = tokio::time::interval(Duration::from_millis(LISTENER_TICK_MS));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         loop {
+            let is_resting = self.rest_us() > 0;
+            if !is_resting {
+                self.take_arrived();
+            }
             if self.is_scan_wanted {
                 self.scan().await;
             }
-            self.work().await;
+            self.work(is_resting).await;
             let mailbox = Arc::clone(&self.mailbox);
             let client = Arc::clone(&self.client);
-            let wait_ms = self.next_time_ms();
+            let rest_us = self.rest_us();
+            let wait = self.next_wait(rest_us);
             tokio::select! {
                 () = stop.cancelled() => break,
-                () = mailbox.arrived() => self.take_arrived(),
+                () = mailbox.arrived(), if rest_us == 0 => {}
                 () = client.wake.notified() => {}
                 Some(answer) = self.answers.recv() => self.take_answers(answer),
                 Some(event) = self.link_events.recv() => self.take_link(event),
                 built = built(&mut self.building) => self.publish_built(built),
-                () = sleep_until(wait_ms) => {}
+                () = sleep(wait) => {}
                 _ = tick.tick() => self.supervise().await,
             }
             let now_ms = self.client.now_ms();
@@ -207,34 +196,42 @@ impl Worker {
         self.client.is_followed.store(false, Ordering::Release);
     }
 
-    /// Milliseconds until the core wants to be told the time.
-    fn next_time_ms(&self) -> Option<u64> {
+    /// Microseconds for which nothing is taken in or published.
+    fn rest_us(&self) -> u64 {
+        self.pace.rest_us(self.client.now_us())
+    }
+
+    /// Returns how long to wait at most: until a rest ends, or the core wants to be told the time.
+    fn next_wait(&self, rest_us: u64) -> Option<Duration> {
+        if rest_us > 0 {
+            return Some(Duration::from_micros(rest_us));
+        }
         let now_ms = self.client.now_ms();
         let at_ms = self.client.core().poll_timeout()?;
         // A batch that waits for the building thread is due all the time.
         if self.building.is_some() && at_ms <= now_ms {
             return None;
         }
-        Some(at_ms.saturating_sub(now_ms).max(1))
+        Some(Duration::from_millis(at_ms.saturating_sub(now_ms).max(1)))
     }
 
     /// Gives the core's wishes to those who fulfil them.
-    async fn work(&mut self) {
+    async fn work(&mut self, mut is_resting: bool) {
         let now_ms = self.client.now_ms();
         let room = FETCHES_MAX.saturating_sub(self.fetching);
         let hashes = self.client.core().poll_fetch(now_ms, room);
         self.fetching += hashes.len();
         self.fetcher.fetch(&hashes);
-        while self.building.is_none() {
+        while !is_resting && self.building.is_none() {
             let Some(batches) = self.client.core().poll_batch(now_ms) else { break };
             if std::mem::take(&mut self.is_flush_wanted) {
                 self.flush().await;
             }
-            let client = Arc::clone(&self.client);
             if is_short(&batches) {
-                let prepared = batches.into_iter().map(|batch| client.prepare(batch)).collect();
-                client.settle(client.publish(prepared));
+                self.publish_short(batches);
+                is_resting = self.rest_us() > 0;
             } else {
+                let client = Arc::clone(&self.client);
                 self.building = Some(tokio::task::spawn_blocking(move || {
                     batches.into_iter().map(|batch| client.prepare(batch)).collect()
                 }));
@@ -263,6 +260,16 @@ impl Worker {
         }
     }
 
+    /// Computes and publishes what takes no thread of its own.
+    fn publish_short(&mut self, batches: Vec<ZoneBatch>) {
+        let began_us = self.client.now_us();
+        let prepared = batches.into_iter().map(|batch| self.client.prepare(batch)).collect();
+        self.client.settle(self.client.publish(prepared));
+        let ended_us = self.client.now_us();
+        let taking_us = std::mem::take(&mut self.taking_us);
+        self.pace.note_publish(taking_us + ended_us.saturating_sub(began_us), ended_us);
+    }
+
     /// Publishes what the building thread has computed.
     fn publish_built(&mut self, built: Option<Vec<Prepared>>) {
         self.building = None;
@@ -276,7 +283,7 @@ impl Worker {
     /// Takes everything out of the mailbox.
     fn take_arrived(&mut self) {
         let arrived = self.mailbox.take();
-        let now = Instant::now();
+        let (now, began_us) = (Instant::now(), self.client.now_us());
         if !arrived.entries.is_empty() {
             self.supervisor.handle_heard(now);
         }
@@ -294,6 +301,7 @@ impl Worker {
         if let Some(journal) = &mut self.journal {
             journal.write();
         }
+        self.taking_us = self.client.now_us().saturating_sub(began_us);
         for peer in arrived.neighbors_up {
             self.supervisor.handle_neighbor_up(peer);
             self.fetcher.add_neighbor(peer);
@@ -450,10 +458,10 @@ async fn built(building: &mut Option<JoinHandle<Vec<Prepared>>>) -> Option<Vec<P
     }
 }
 
-/// Sleeps for so many milliseconds; for ever when there is no time.
-async fn sleep_until(wait_ms: Option<u64>) {
-    match wait_ms {
-        Some(wait_ms) => tokio::time::sleep(Duration::from_millis(wait_ms)).await,
+/// Sleeps so long; for ever when there is nothing to wait for.
+async fn sleep(wait: Option<Duration>) {
+    match wait {
+        Some(wait) => tokio::time::sleep(wait).await,
         None => std::future::pending().await,
     }
 }
@@ -463,27 +471,4 @@ fn is_short(batches: &[ZoneBatch]) -> bool {
     let is_edit = |batch: &ZoneBatch| !matches!(batch.step, ZoneStep::Rebuild { .. });
     let changes: usize = batches.iter().map(|batch| batch.step.change_count()).sum();
     batches.iter().all(is_edit) && changes <= INLINE_CHANGES_MAX
-}
-
-/// Returns the peers of a ticket as the transport names them.
-fn peer_addrs(ticket: &DnsClientTicket) -> Result<Vec<EndpointAddr>, ListenerError> {
-    let read = |(index, peer): (usize, &TicketPeer)| {
-        let bad = ListenerError::BadPeer { index };
-        let Ok(id) = EndpointId::from_bytes(&peer.id) else { return Err(bad) };
-        let mut addr = EndpointAddr::new(id);
-        for ip in &peer.addrs {
-            addr = addr.with_ip_addr(*ip);
-        }
-        if let Some(relay) = &peer.relay {
-            let Ok(relay) = relay.parse::<RelayUrl>() else { return Err(bad) };
-            addr = addr.with_relay_url(relay);
-        }
-        Ok(addr)
-    };
-    ticket.peers.iter().enumerate().map(read).collect()
-}
-
-/// Gives the document engine's errors our type.
-fn docs_result<T>(result: anyhow::Result<T>) -> Result<T, ListenerError> {
-    result.map_err(|error| ListenerError::Docs { reason: format!("{error:#}") })
 }

@@ -17,6 +17,7 @@ mod link;
 mod listener;
 pub mod lookup;
 mod mailbox;
+mod opening;
 mod progress;
 mod reply;
 mod supervisor;
@@ -42,7 +43,8 @@ use lookup::{Authorization, MailExchange, Resolution, Service};
 
 pub use builder::{AspenDnsClientBuilder, ClientError};
 pub use event::DnsEvent;
-pub use listener::{ListenerError, spawn_dns_sync_listener};
+pub use listener::spawn_dns_sync_listener;
+pub use opening::ListenerError;
 pub use progress::{SyncProgress, WaitError};
 
 /// A cache of zones that is kept up to date, and read without a lock.
@@ -321,6 +323,11 @@ impl AspenDnsClient {
     /// Milliseconds since the client was made. The core wants no more of a clock.
     fn now_ms(&self) -> u64 {
         u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Microseconds since the client was made, for the pace.
+    fn now_us(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
     /// The core, for a short while: never across an await.

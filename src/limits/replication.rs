@@ -153,6 +153,15 @@ pub const DOCS_CALL_MS_MAX: u64 = 2_000;
 pub const FETCHES_MAX: usize = 32;
 /// Changes that are applied at once by the task that listens; more take a thread of their own.
 pub const INLINE_CHANGES_MAX: usize = 256;
+/// Microseconds of rest that a publish of a short batch owes for each microsecond that it took.
+pub const PUBLISH_REST_FACTOR: u64 = 3;
+/// Microseconds of rest that are worth waiting for: timers of the runtime count in milliseconds.
+/// Less is owed until it adds up.
+pub const PUBLISH_REST_US_MIN: u64 = 1_000;
+/// Microseconds that a change waits at most for others to be published with it.
+pub const PUBLISH_REST_US_MAX: u64 = 10_000;
+const _: () =
+    assert!(PUBLISH_REST_US_MIN < PUBLISH_REST_US_MAX, "a rest may be longer than a tick");
 /// Milliseconds without any entry, though the feed has a heartbeat, after which an edge joins anew.
 pub const SILENCE_MS_MAX: u64 = 6_500;
 const _: () = assert!(SILENCE_MS_MAX > 3 * BEAT_MS, "two heartbeats may be lost");

@@ -143,6 +143,11 @@ impl Collector for Scrape {
         for (name, help, value) in gauges {
             gauge(&mut encoder, name, help, value)?;
         }
+        let published = node.reader.stats();
+        let help = "Times that changes became visible, all that were ready at once";
+        counter(&mut encoder, "publishes", help, published.publishes)?;
+        let help = "Changes of RRsets and of whole zones that became visible";
+        counter(&mut encoder, "published_changes", help, published.changes)?;
         if let Some(revision) = self.store_revision {
             gauge(&mut encoder, "store_revision", "Newest revision of the store", revision)?;
         }
