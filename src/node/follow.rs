@@ -1,6 +1,7 @@
 //! Answers from the store itself: every commit goes straight into the published zones.
 //!
 //! The role `authority` uses it: what it has acknowledged it answers, with no replica between.
+//! Commits that are there at once are published together, at the pace of [`Pace`].
 //!
 //! **Invariant:** commits are applied in order, each to every zone it touches; a zone never goes
 //! back to an older revision; after a gap all zones are read anew.
@@ -8,16 +9,19 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
 use super::state::Progress;
 use crate::catalog::CatalogChange;
-use crate::export::source::{FeedSource, SourceChange, SourceCommit, SourceError, ZoneContents};
-use crate::limits::{FOLLOW_RETRY_MS, FREE_RETIRED_MS};
+use crate::export::source::{
+    CommitSource, FeedSource, SourceChange, SourceCommit, SourceError, ZoneContents,
+};
+use crate::limits::{BATCH_CHANGES_MAX, FOLLOW_RETRY_MS, FREE_RETIRED_MS};
 use crate::name::Name;
 use crate::publish::Publisher;
+use crate::publish::pace::Pace;
 use crate::record::Change;
 use crate::zone::{BuildError, Zone};
 
@@ -34,6 +38,10 @@ pub struct Follower<S> {
     statics: HashSet<Name>,
     /// The revision of each zone that is published, or was found to be disabled.
     revisions: HashMap<Name, u64>,
+    /// When the next commits may be published.
+    pace: Pace,
+    /// The beginning of the pace's clock.
+    began: Instant,
 }
 
 /// Why a zone cannot be followed.
@@ -60,7 +68,8 @@ impl<S: FeedSource> Follower<S> {
     pub fn new(source: Arc<S>, publisher: Arc<Publisher>, progress: Progress) -> Self {
         // What is published before the follower begins comes from files.
         let statics = publisher.catalog().zones().map(|zone| zone.apex().clone()).collect();
-        Self { source, publisher, progress, statics, revisions: HashMap::new() }
+        let (revisions, pace, began) = (HashMap::new(), Pace::default(), Instant::now());
+        Self { source, publisher, progress, statics, revisions, pace, began }
     }
 
     /// Publishes all zones as they are, and returns the revision from which to go on.
@@ -113,12 +122,17 @@ impl<S: FeedSource> Follower<S> {
         let mut commits = self.source.commits(*revision).await?;
         let mut tick = tokio::time::interval(Duration::from_millis(FREE_RETIRED_MS));
         loop {
+            let rest_us = self.pace.rest_us(self.now_us());
             tokio::select! {
-                commit = commits.next() => {
-                    let commit = commit?;
-                    *revision = commit.revision;
-                    self.apply(commit).await?;
+                commit = commits.next(), if rest_us == 0 => {
+                    let (gathered, ended) = gather(commit?, commits.as_mut()).await;
+                    for commit in &gathered {
+                        self.progress.heard(commit.revision);
+                    }
+                    self.apply_all(gathered, revision).await?;
+                    ended?;
                 }
+                () = tokio::time::sleep(Duration::from_micros(rest_us)), if rest_us > 0 => {}
                 _ = tick.tick() => {
                     self.publisher.free_retired();
                 }
@@ -126,32 +140,94 @@ impl<S: FeedSource> Follower<S> {
         }
     }
 
-    /// Applies one commit; all its zones become visible together.
-    async fn apply(&mut self, commit: SourceCommit) -> Result<(), FollowError> {
-        self.progress.heard(commit.revision);
+    /// Applies commits, all that only change records at once; `revision` is the last one applied.
+    async fn apply_all(
+        &mut self,
+        commits: Vec<SourceCommit>,
+        revision: &mut u64,
+    ) -> Result<(), FollowError> {
         let mut edits = Vec::new();
+        for commit in commits {
+            if commit.zones.iter().all(|zone| matches!(zone.1, SourceChange::Changes(_))) {
+                edits.push(commit);
+                continue;
+            }
+            // A zone is read as it is now: what came before must not be applied to it afterwards.
+            self.apply_edits(std::mem::take(&mut edits), revision);
+            let number = commit.revision;
+            self.apply(commit).await?;
+            *revision = number;
+        }
+        self.apply_edits(edits, revision);
+        Ok(())
+    }
+
+    /// Publishes what commits change in the zones' records; `revision` is the last one applied.
+    fn apply_edits(&mut self, commits: Vec<SourceCommit>, revision: &mut u64) {
+        let Some(last) = commits.last().map(|commit| commit.revision) else { return };
+        let began_us = self.now_us();
+        let mut edits: Vec<(Name, Vec<Change>)> = Vec::new();
+        let mut indexes: HashMap<Name, usize> = HashMap::new();
+        for commit in commits {
+            for (apex, change) in commit.zones {
+                let SourceChange::Changes(changes) = change else { continue };
+                if self.is_applied(&apex, commit.revision) {
+                    continue;
+                }
+                self.revisions.insert(apex.clone(), commit.revision);
+                match indexes.get(&apex).and_then(|index| edits.get_mut(*index)) {
+                    Some((_, before)) => before.extend(changes),
+                    None => {
+                        indexes.insert(apex.clone(), edits.len());
+                        edits.push((apex, changes));
+                    }
+                }
+            }
+        }
+        let change_count = edits.iter().map(|edit| edit.1.len() as u64).sum();
+        let changed = edits.iter().filter_map(|(apex, changes)| self.edit(apex, changes)).collect();
+        self.publisher.publish_edits(changed, change_count);
+        let ended_us = self.now_us();
+        self.pace.note_publish(ended_us.saturating_sub(began_us), ended_us);
+        self.progress.served(last);
+        *revision = last;
+    }
+
+    /// Applies one commit; what it removes and what it changes become visible together.
+    async fn apply(&mut self, commit: SourceCommit) -> Result<(), FollowError> {
+        let mut edits = Vec::new();
+        let mut change_count = 0;
         for (apex, change) in commit.zones {
-            let is_known = self.revisions.get(&apex).is_some_and(|at| *at >= commit.revision);
-            if is_known || self.statics.contains(&apex) {
+            if self.is_applied(&apex, commit.revision) {
                 continue;
             }
             match change {
                 SourceChange::Changes(changes) => {
                     self.revisions.insert(apex.clone(), commit.revision);
                     edits.extend(self.edit(&apex, &changes));
+                    change_count += changes.len() as u64;
                 }
                 SourceChange::Replaced => self.reload(&apex).await?,
                 SourceChange::Removed => {
                     self.revisions.remove(&apex);
                     edits.push(CatalogChange::Remove(apex));
+                    change_count += 1;
                 }
             }
         }
-        if !edits.is_empty() {
-            self.publisher.publish(edits);
-        }
+        self.publisher.publish_edits(edits, change_count);
         self.progress.served(commit.revision);
         Ok(())
+    }
+
+    /// Whether a zone has a commit already, or is not the store's.
+    fn is_applied(&self, apex: &Name, revision: u64) -> bool {
+        self.revisions.get(apex).is_some_and(|at| *at >= revision) || self.statics.contains(apex)
+    }
+
+    /// Microseconds since the follower was made.
+    fn now_us(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
     /// Edits a zone that is published; one that is disabled stays away.
@@ -195,5 +271,163 @@ impl<S: FeedSource> Follower<S> {
                 .map_err(|source| FollowError::Build { apex, source })
         };
         tokio::task::spawn_blocking(build).await.map_err(|_| FollowError::ThreadLost)?
+    }
+}
+
+/// Returns a commit with those that are there already, and how the stream ended if it did.
+async fn gather(
+    first: SourceCommit,
+    commits: &mut dyn CommitSource,
+) -> (Vec<SourceCommit>, Result<(), SourceError>) {
+    let mut change_count = changes_in(&first);
+    let mut gathered = vec![first];
+    while change_count < BATCH_CHANGES_MAX {
+        let next = tokio::select! {
+            biased;
+            next = commits.next() => next,
+            () = std::future::ready(()) => break,
+        };
+        match next {
+            Ok(commit) => {
+                change_count += changes_in(&commit);
+                gathered.push(commit);
+            }
+            Err(error) => return (gathered, Err(error)),
+        }
+    }
+    (gathered, Ok(()))
+}
+
+/// Returns how many changes a commit counts for, at least one.
+fn changes_in(commit: &SourceCommit) -> usize {
+    let count = |zone: &(Name, SourceChange)| match &zone.1 {
+        SourceChange::Changes(changes) => changes.len(),
+        SourceChange::Replaced | SourceChange::Removed => 1,
+    };
+    commit.zones.iter().map(count).sum::<usize>().max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::VecDeque;
+    use std::sync::Mutex;
+
+    use async_trait::async_trait;
+
+    use crate::export::source::SourceZone;
+    use crate::record::{RecordType, Rrset};
+    use crate::zone::HashSeed;
+
+    /// A source of one zone, whose commits are all there at once.
+    struct Source {
+        /// What a whole zone holds.
+        rrsets: Mutex<Vec<Rrset>>,
+        /// Commits that were not given out.
+        commits: Mutex<VecDeque<SourceCommit>>,
+    }
+
+    /// What is left of the commits, and then an error.
+    struct Commits(VecDeque<SourceCommit>);
+
+    #[async_trait]
+    impl CommitSource for Commits {
+        async fn next(&mut self) -> Result<SourceCommit, SourceError> {
+            self.0.pop_front().ok_or(SourceError::Compacted { after: 0 })
+        }
+    }
+
+    #[async_trait]
+    impl FeedSource for Source {
+        async fn revision(&self) -> Result<u64, SourceError> {
+            Ok(1)
+        }
+
+        async fn zones(&self) -> Result<Vec<SourceZone>, SourceError> {
+            Ok(vec![zone()])
+        }
+
+        async fn zone_contents(&self, _: &Name) -> Result<Option<ZoneContents>, SourceError> {
+            let rrsets = self.rrsets.lock().unwrap().clone();
+            Ok(Some(ZoneContents { revision: 1, zone: zone(), rrsets }))
+        }
+
+        async fn commits(&self, _: u64) -> Result<Box<dyn CommitSource>, SourceError> {
+            Ok(Box::new(Commits(std::mem::take(&mut *self.commits.lock().unwrap()))))
+        }
+    }
+
+    fn zone() -> SourceZone {
+        let apex = Name::from_text("example").unwrap();
+        SourceZone { apex, is_enabled: true, settings: Vec::new() }
+    }
+
+    fn a(owner: &str, last: u8) -> Rrset {
+        let owner = Name::from_text(owner).unwrap();
+        Rrset::new(owner, RecordType::A, 60, [[192, 0, 2, last]]).unwrap()
+    }
+
+    fn soa() -> Rrset {
+        let rdata = [&[0, 0, 0, 0, 0, 1][..], &[0; 16]].concat();
+        Rrset::new(Name::from_text("example").unwrap(), RecordType::SOA, 1, [rdata]).unwrap()
+    }
+
+    /// Follows commits, numbered from 2; returns the follower, and how often and at which revision
+    /// it had published when they were over.
+    async fn follow(changes: Vec<SourceChange>) -> (Follower<Source>, u64, u64) {
+        let apex = zone().apex;
+        let commits = (2..).zip(changes).map(|(revision, change)| SourceCommit {
+            revision,
+            zones: vec![(apex.clone(), change)],
+        });
+        let commits = Mutex::new(commits.collect());
+        let source = Source { rrsets: Mutex::new(vec![soa(), a("old.example", 1)]), commits };
+        let publisher = Arc::new(Publisher::new(HashSeed(1)));
+        let progress = Progress::default();
+        let mut follower = Follower::new(Arc::new(source), publisher, progress);
+        let mut revision = follower.load().await.unwrap();
+        let before = follower.publisher.reader().stats().publishes;
+        follower.follow(&mut revision).await.expect_err("the commits end with an error");
+        let after = follower.publisher.reader().stats().publishes;
+        assert_eq!(follower.progress.now().served, revision);
+        (follower, after - before, revision)
+    }
+
+    /// Returns the last octet of the address of a name, 0 if it has none.
+    fn address(follower: &Follower<Source>, owner: &str) -> u8 {
+        let catalog = follower.publisher.catalog();
+        let zone = catalog.zone(&zone().apex).expect("published");
+        let rrset = zone.rrset(&Name::from_text(owner).unwrap(), RecordType::A);
+        rrset.and_then(|rrset| rrset.rdata.iter().next().map(|rdata| rdata[3])).unwrap_or(0)
+    }
+
+    #[tokio::test]
+    async fn commits_that_are_there_at_once_share_a_publish_in_their_order() {
+        let changes =
+            (1..=9).map(|last| SourceChange::Changes(vec![Change::Put(a("www.example", last))]));
+        let (follower, publishes, revision) = follow(changes.collect()).await;
+        assert_eq!((publishes, revision), (1, 10));
+        assert_eq!(address(&follower, "www.example"), 9);
+        assert_eq!(follower.publisher.reader().stats().changes, 1 + 9);
+    }
+
+    #[tokio::test]
+    async fn what_precedes_a_replaced_zone_is_published_before_it() {
+        let put = |last| SourceChange::Changes(vec![Change::Put(a("www.example", last))]);
+        let changes = vec![put(1), put(2), SourceChange::Replaced, put(3)];
+        let (follower, publishes, revision) = follow(changes).await;
+        assert_eq!((publishes, revision), (3, 5));
+        assert_eq!(address(&follower, "www.example"), 3);
+        assert_eq!(address(&follower, "old.example"), 1);
+    }
+
+    #[tokio::test]
+    async fn more_than_a_batch_goes_in_batches_and_none_is_left_behind() {
+        let count = BATCH_CHANGES_MAX + 1;
+        let changes = (0..count)
+            .map(|index| SourceChange::Changes(vec![Change::Put(a("www.example", index as u8))]));
+        let (follower, publishes, revision) = follow(changes.collect()).await;
+        assert_eq!((publishes, revision), (2, 1 + count as u64));
+        assert_eq!(address(&follower, "www.example"), (count - 1) as u8);
     }
 }
