@@ -67,10 +67,20 @@ fn stat_field(process: u32, index: usize) -> Option<u64> {
 
 /// Returns the CPU time of all threads of a process, to the nanosecond.
 fn process_time(process: u32) -> Result<Duration> {
+    threads_time(process, |_| true)
+}
+
+/// Returns the CPU time of the threads of a process that have a name which `is_meant`.
+pub fn threads_time(process: u32, is_meant: impl Fn(&str) -> bool) -> Result<Duration> {
     let mut total = Duration::ZERO;
     for thread in fs::read_dir(format!("/proc/{process}/task"))? {
+        let thread = thread?.path();
         // A thread may end while we look; what it used is lost to us, and little.
-        let Ok(stat) = fs::read_to_string(thread?.path().join("schedstat")) else { continue };
+        let Ok(name) = fs::read_to_string(thread.join("comm")) else { continue };
+        let Ok(stat) = fs::read_to_string(thread.join("schedstat")) else { continue };
+        if !is_meant(name.trim_end()) {
+            continue;
+        }
         let ns = stat.split_whitespace().next().ok_or("an empty schedstat")?;
         total += Duration::from_nanos(ns.parse()?);
     }

@@ -106,10 +106,18 @@ fn live(options: &Options) {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let (authority, edge) = pair(dir.path(), options.names);
     print_load("before");
+    let before = [authority.usage(), edge.usage()];
     let result = load::changes(&authority, &edge, options.names, options.rate, options.count);
+    let after = [authority.usage(), edge.usage()];
     print_load("after");
     println!("names {} changes {} rate {}/s", options.names, options.count, options.rate);
     result.print();
+    for (index, name) in ["authority", "edge"].into_iter().enumerate() {
+        let (before, after) = (before[index], after[index]);
+        let cpu = (after.cpu - before.cpu) / options.count;
+        let batch = f64::from(options.count) / (after.publishes - before.publishes).max(1) as f64;
+        println!("{name}: {} us of CPU a change, {batch:.1} changes a publish", cpu.as_micros());
+    }
 }
 
 /// Measures the latency of the edge's answers, in turn without and with changes.

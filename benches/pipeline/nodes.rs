@@ -6,6 +6,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::bed::cpu;
+
 /// A running `aspen-node`; it is killed when it goes out of scope.
 pub struct Node {
     /// Where it answers DNS.
@@ -68,6 +70,18 @@ impl Node {
         self.connect().request("GET", &path, b"");
     }
 
+    /// Returns what the node has used so far.
+    pub fn usage(&self) -> Usage {
+        let is_front_end = |thread: &str| thread.starts_with("udp-") || thread.starts_with("tcp-");
+        let time = cpu::threads_time(self.child.id(), |thread| !is_front_end(thread));
+        let metrics = self.connect().request("GET", "/metrics", b"");
+        let publishes = metrics.lines().find_map(|line| line.strip_prefix("aspen_publishes_total"));
+        Usage {
+            cpu: time.expect("it runs"),
+            publishes: publishes.and_then(|count| count.trim().parse().ok()).unwrap_or(0),
+        }
+    }
+
     /// Returns the most memory that the process ever had resident.
     pub fn peak_rss_mib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
@@ -83,6 +97,15 @@ impl Drop for Node {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// What a node has used.
+#[derive(Clone, Copy)]
+pub struct Usage {
+    /// CPU time of all threads but those that answer queries.
+    pub cpu: Duration,
+    /// How often it has published.
+    pub publishes: u64,
 }
 
 /// A kept connection to an API.
