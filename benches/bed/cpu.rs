@@ -87,11 +87,13 @@ pub fn threads_time(process: u32, is_meant: impl Fn(&str) -> bool) -> Result<Dur
     Ok(total)
 }
 
-/// Returns the CPU time of this process and of its children that have ended, such as dnsperf.
+/// Returns the CPU time of this process, and of its threads and children that have ended, such as
+/// a load's over TCP and dnsperf.
 pub fn own_time() -> Result<Duration> {
     let own = std::process::id();
-    let ended = |index| stat_field(own, index).ok_or("a field of stat");
-    Ok(process_time(own)? + ticks(ended(13)? + ended(14)?))
+    // User and system time, then the same of ended children.
+    let fields = [11, 12, 13, 14].map(|index| stat_field(own, index));
+    Ok(ticks(fields.into_iter().sum::<Option<u64>>().ok_or("a field of stat")?))
 }
 
 /// Returns the time that all CPUs were not idle.
