@@ -165,3 +165,39 @@ async fn a_burst_of_commits_is_neither_lost_nor_doubled() {
     tokio::time::timeout(Duration::from_secs(5), edge.stop()).await.expect("ends soon");
     authority.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_starting_edge_has_no_zone_before_the_ones_below_it() {
+    let authority = Authority::start().await;
+    // So many names that the upper zone is a batch of its own.
+    authority.create_zone("example").await;
+    let put = |index: u32| Operation::PutRrset(a(&format!("h{index}.example"), 1));
+    for start in [0, 4_000] {
+        let operations = (start..start + 4_000).map(put).collect();
+        let batch = Batch { operations, preconditions: Vec::new() };
+        authority.store.apply(batch).await.expect("a commit");
+    }
+    let below: Vec<_> = (0..20).map(|index| name(&format!("z{index}.example"))).collect();
+    for apex in &below {
+        authority.create_zone(&apex.to_string()).await;
+    }
+    let edge = Edge::start(&authority.ticket()).await;
+    edge.client.wait_synced(PATIENCE).await.expect("synced");
+    let dir = edge.stop().await;
+
+    let edge = Edge::start_in(dir, &authority.ticket()).await;
+    let reader = edge.client.reader();
+    let started = std::time::Instant::now();
+    loop {
+        let catalog = reader.load();
+        if catalog.zone(&name("example")).is_some() {
+            assert!(below.iter().all(|apex| catalog.zone(apex).is_some()));
+            break;
+        }
+        drop(catalog);
+        assert!(started.elapsed() < PATIENCE, "not in time");
+        tokio::task::yield_now().await;
+    }
+    edge.stop().await;
+    authority.stop().await;
+}

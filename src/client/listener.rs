@@ -10,6 +10,8 @@
 //! mailbox, so that changes share also their way from there into the journal and the core. A long
 //! batch is not paced: it is its own rest, in which others gather.
 //!
+//! What the replica holds at the start becomes visible at once (`first_load`).
+//!
 //! **Invariant:** the core's steps are published in order, one batch at a time. A step that
 //! takes long is computed on a thread of its own while entries are still taken in. A change waits
 //! [`PUBLISH_REST_US_MAX`](crate::limits::PUBLISH_REST_US_MAX) for others at most, and none when
@@ -23,7 +25,6 @@ use std::time::{Duration, Instant};
 use iroh_blobs::api::Store as BlobStore;
 use iroh_docs::Entry;
 use iroh_docs::api::Doc;
-use iroh_docs::engine::LiveEvent;
 use iroh_docs::store::Query;
 use n0_future::StreamExt;
 use tokio::sync::mpsc;
@@ -33,9 +34,10 @@ use tokio_util::sync::CancellationToken;
 use super::AspenDnsClient;
 use super::apply::Prepared;
 use super::fetch::{Fetched, Fetcher};
+use super::first_load::FirstLoad;
 use super::journal::{Journal, JournalEntry};
 use super::link::{LinkEvent, Links};
-use super::mailbox::Mailbox;
+use super::mailbox::{Mailbox, drain};
 use super::opening::{ListenerError, docs_result, open, peer_addrs};
 use super::supervisor::{Action, Supervisor};
 use crate::feed::key::{LIVE_PREFIX, ZONE_PREFIX};
@@ -93,25 +95,11 @@ pub async fn spawn_dns_sync_listener(
         is_writer,
         pace: Pace::default(),
         taking_us: 0,
+        first_load: FirstLoad::default(),
     };
     let token = stop.clone();
     let task = tokio::spawn(async move { worker.run(token).await });
     Ok((stop, task))
-}
-
-/// Reads the subscription into the mailbox, and does nothing else.
-async fn drain(
-    mut events: impl n0_future::Stream<Item = anyhow::Result<LiveEvent>> + Send + Unpin + 'static,
-    mailbox: Arc<Mailbox>,
-    stop: CancellationToken,
-) {
-    while let Some(Some(event)) = stop.run_until_cancelled(events.next()).await {
-        match event {
-            Ok(event) => mailbox.push(event),
-            Err(error) => tracing::warn!(%error, "an event of the namespace was lost"),
-        }
-    }
-    mailbox.close();
 }
 
 /// The task that works on what arrives.
@@ -154,6 +142,8 @@ struct Worker {
     pace: Pace,
     /// Microseconds that the last look into the mailbox took, if nothing was published since.
     taking_us: u64,
+    /// What the replica held at the start, until all of it is there.
+    first_load: FirstLoad<Prepared>,
 }
 
 impl Worker {
@@ -237,6 +227,7 @@ impl Worker {
                 }));
             }
         }
+        self.poll_first_load();
         loop {
             let complaint = self.client.core().poll_complaint();
             let Some(complaint) = complaint else { break };
@@ -264,7 +255,7 @@ impl Worker {
     fn publish_short(&mut self, batches: Vec<ZoneBatch>) {
         let began_us = self.client.now_us();
         let prepared = batches.into_iter().map(|batch| self.client.prepare(batch)).collect();
-        self.client.settle(self.client.publish(prepared));
+        self.take_prepared(prepared);
         let ended_us = self.client.now_us();
         let taking_us = std::mem::take(&mut self.taking_us);
         self.pace.note_publish(taking_us + ended_us.saturating_sub(began_us), ended_us);
@@ -274,10 +265,34 @@ impl Worker {
     fn publish_built(&mut self, built: Option<Vec<Prepared>>) {
         self.building = None;
         match built {
-            Some(prepared) => self.client.settle(self.client.publish(prepared)),
+            Some(prepared) => self.take_prepared(prepared),
             None => tracing::error!("the thread that builds zones ended badly"),
         }
         self.client.publisher.free_retired();
+    }
+
+    /// Publishes what was computed, or holds it back while the first load goes on.
+    fn take_prepared(&mut self, prepared: Vec<Prepared>) {
+        let ready = self.first_load.take(prepared, self.client.now_ms());
+        self.publish(ready);
+    }
+
+    /// Ends the first load once the replica was listed and all of its contents that are on this
+    /// machine were handed out and built.
+    fn poll_first_load(&mut self) {
+        let is_whole = !self.is_scan_wanted
+            && self.fetching == 0
+            && self.building.is_none()
+            && self.client.core().has_handed_out_all();
+        let ready = self.first_load.poll(is_whole, self.client.now_ms());
+        self.publish(ready);
+    }
+
+    /// Publishes steps, all at once.
+    fn publish(&self, prepared: Vec<Prepared>) {
+        if !prepared.is_empty() {
+            self.client.settle(self.client.publish(prepared));
+        }
     }
 
     /// Takes everything out of the mailbox.

@@ -5,14 +5,16 @@
 //! all entries are dropped at once and the edge is told to scan its replica, which has them.
 //!
 //! **Invariant:** [`Mailbox::push`] never waits; what it drops is announced by `is_overflowed`.
-//! **Not here:** reading the subscription and working on what lies here (`listener`).
+//! **Not here:** working on what lies here (`listener`).
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use iroh::EndpointId;
 use iroh_docs::Entry;
 use iroh_docs::engine::LiveEvent;
+use n0_future::StreamExt;
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use crate::limits::MAILBOX_ENTRIES_MAX;
 
@@ -33,6 +35,21 @@ pub(super) struct Arrived {
     pub(super) syncs_failed: u32,
     /// The subscription has ended.
     pub(super) is_closed: bool,
+}
+
+/// Reads the subscription into the mailbox, and does nothing else.
+pub(super) async fn drain(
+    mut events: impl n0_future::Stream<Item = anyhow::Result<LiveEvent>> + Send + Unpin + 'static,
+    mailbox: Arc<Mailbox>,
+    stop: CancellationToken,
+) {
+    while let Some(Some(event)) = stop.run_until_cancelled(events.next()).await {
+        match event {
+            Ok(event) => mailbox.push(event),
+            Err(error) => tracing::warn!(%error, "an event of the namespace was lost"),
+        }
+    }
+    mailbox.close();
 }
 
 /// A mailbox between the task that reads events and the one that works on them.

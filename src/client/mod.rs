@@ -12,6 +12,7 @@ mod apply;
 mod builder;
 mod event;
 mod fetch;
+mod first_load;
 mod journal;
 mod link;
 mod listener;

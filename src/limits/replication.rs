@@ -153,6 +153,9 @@ pub const DOCS_CALL_MS_MAX: u64 = 2_000;
 pub const FETCHES_MAX: usize = 32;
 /// Changes that are applied at once by the task that listens; more take a thread of their own.
 pub const INLINE_CHANGES_MAX: usize = 256;
+/// Milliseconds for which the first zones of a starting edge wait at most for the others that its
+/// replica holds: a million records are built in a quarter of a second.
+pub const FIRST_LOAD_MS_MAX: u64 = 2_000;
 /// Microseconds of rest that a publish of a short batch owes for each microsecond that it took.
 pub const PUBLISH_REST_FACTOR: u64 = 3;
 /// Microseconds of rest that are worth waiting for: timers of the runtime count in milliseconds.

@@ -124,6 +124,11 @@ impl Inbox {
         }
     }
 
+    /// Whether no hash waits to be asked for, but for those whose time has not come.
+    pub fn has_asked_for_all(&self) -> bool {
+        self.urgent.is_empty() && self.bulk.is_empty()
+    }
+
     /// Makes all hashes that wait for their time due now: a peer has turned up.
     pub fn retry_all(&mut self, now_ms: u64) {
         let waiting: Vec<Hash> = self

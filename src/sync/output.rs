@@ -201,8 +201,8 @@ impl SyncCore {
         self.inbox.poll_fetch(now_ms, max)
     }
 
-    /// Returns what to publish now, at most one step a zone; at most some thousand changes, except
-    /// that no commit is cut. `None` while the replica is being listed for the first time: what it
+    /// Returns what to publish now, at most one step a zone, and none for a zone whose last step was
+    /// not reported yet; at most some thousand changes, except that no commit is cut. `None` while the replica is being listed for the first time: what it
     /// holds must not be served older than it was before a restart.
     pub fn poll_batch(&mut self, now_ms: u64) -> Option<Vec<ZoneBatch>> {
         if !self.progress.is_scanned {
@@ -217,15 +217,18 @@ impl SyncCore {
             let is_whole = self.inbox.urgent_count() == 0;
             batches = self.plain.poll_batch(is_whole, now_ms);
         }
-        let mut changes = 0;
+        let (mut changes, mut waiting) = (0, Vec::new());
         while changes < BATCH_CHANGES_MAX
             && let Some(apex) = self.dirty.pop_first()
         {
-            if let Some(batch) = self.plan_zone(&apex, now_ms) {
+            if self.progress.in_flight.contains_key(&apex) {
+                waiting.push(apex);
+            } else if let Some(batch) = self.plan_zone(&apex, now_ms) {
                 changes += batch.step.change_count();
                 batches.push(batch);
             }
         }
+        self.dirty.extend(waiting);
         self.dirty_since_ms = (!self.dirty.is_empty()).then_some(now_ms);
         for batch in &batches {
             let is_served = !matches!(batch.step, ZoneStep::Remove);
@@ -238,6 +241,15 @@ impl SyncCore {
         }
         self.look(now_ms);
         (!batches.is_empty()).then_some(batches)
+    }
+
+    /// Whether the replica was listed and [`SyncCore::poll_batch`] and [`SyncCore::poll_fetch`] have
+    /// nothing more to give, as long as nothing arrives and no step is reported.
+    pub fn has_handed_out_all(&self) -> bool {
+        let in_flight = &self.progress.in_flight;
+        self.progress.is_scanned
+            && self.inbox.has_asked_for_all()
+            && self.dirty.iter().all(|apex| in_flight.contains_key(apex))
     }
 
     /// Finds a zone's next step.
