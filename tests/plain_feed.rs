@@ -223,3 +223,22 @@ fn a_header_that_turns_up_makes_record_entries_void() {
     let complaint = core.poll_complaint().expect("a record entry in a feed");
     assert_eq!(&*complaint.key, A.1.as_bytes());
 }
+
+#[test]
+fn nothing_follows_a_step_that_was_not_reported() {
+    let entries = [ZONE, A, AAAA, A_NEWER];
+    let mut core = SyncCore::new(SyncConfig::default(), 0);
+    [ZONE, A].iter().for_each(|entry| take(&mut core, entry, 0));
+    core.handle_scan_complete(0);
+    core.handle_reconciled(0);
+    fetch(&mut core, &entries, 0);
+    let built = core.poll_batch(0).expect("a zone");
+    assert!(matches!(built[0].step, ZoneStep::Rebuild { .. }));
+    // It may be held back; an edit of it would then find no zone.
+    take(&mut core, &A_NEWER, 1);
+    fetch(&mut core, &entries, 1);
+    assert!(core.poll_batch(1).is_none());
+    core.handle_applied(&built[0].apex, built[0].revision, 2);
+    let edited = core.poll_batch(2).expect("an edit");
+    assert!(matches!(edited[0].step, ZoneStep::Edit(_)));
+}

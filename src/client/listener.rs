@@ -283,7 +283,7 @@ impl Worker {
         let is_whole = !self.is_scan_wanted
             && self.fetching == 0
             && self.building.is_none()
-            && self.client.core().has_handed_out_all();
+            && self.client.core().has_nothing_to_give();
         let ready = self.first_load.poll(is_whole, self.client.now_ms());
         self.publish(ready);
     }

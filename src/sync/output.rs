@@ -213,7 +213,8 @@ impl SyncCore {
             return None;
         }
         let mut batches = Vec::new();
-        if self.kind == FeedKind::Plain {
+        // As with zones below: nothing follows what was not reported yet.
+        if self.kind == FeedKind::Plain && self.progress.in_flight.is_empty() {
             let is_whole = self.inbox.urgent_count() == 0;
             batches = self.plain.poll_batch(is_whole, now_ms);
         }
@@ -245,7 +246,7 @@ impl SyncCore {
 
     /// Whether the replica was listed and [`SyncCore::poll_batch`] and [`SyncCore::poll_fetch`] have
     /// nothing more to give, as long as nothing arrives and no step is reported.
-    pub fn has_handed_out_all(&self) -> bool {
+    pub fn has_nothing_to_give(&self) -> bool {
         let in_flight = &self.progress.in_flight;
         self.progress.is_scanned
             && self.inbox.has_asked_for_all()
