@@ -64,7 +64,7 @@ impl Slots {
 
     /// Iterates over the slots.
     pub(super) fn iter(&self) -> impl Iterator<Item = Slot> {
-        self.places.iter().copied().filter(|slot| *slot != GAP)
+        self.places.iter().copied().filter(|slot| !slot.is_gap())
     }
 
     /// Iterates over where the nodes start, to change it.
@@ -72,9 +72,10 @@ impl Slots {
         self.places.iter_mut().filter(|slot| !slot.is_gap()).map(|slot| &mut slot.at)
     }
 
-    /// Returns the slot in a place, `Some(None)` for a gap; `None` behind the last place.
-    pub(super) fn place_at(&self, index: usize) -> Option<Option<Slot>> {
-        self.places.get(index).map(|slot| Some(*slot).filter(|slot| *slot != GAP))
+    /// Returns the first slot from a place on, and its place.
+    pub(super) fn at_or_behind(&self, index: usize) -> Option<(usize, Slot)> {
+        let mut places = self.places.iter().copied().enumerate().skip(index);
+        places.find(|(_, slot)| !slot.is_gap())
     }
 
     /// Returns the places from the home of a tag on: smaller tags, those of this tag, others.
@@ -86,11 +87,11 @@ impl Slots {
     /// Returns where the first node of a tag starts.
     #[inline]
     pub(super) fn first(&self, tag: u32) -> Option<u32> {
-        let slot = self.run_at_home(tag).iter().find(|slot| slot.tag >= tag)?;
-        (slot.tag == tag && !slot.is_gap()).then_some(slot.at)
+        self.find(tag, |_| true).map(|index| self.at(index))
     }
 
     /// Looks for the node of a tag that `is_it` knows by where it starts; returns its place.
+    #[inline]
     pub(super) fn find(&self, tag: u32, mut is_it: impl FnMut(u32) -> bool) -> Option<usize> {
         let places = self.places.iter().enumerate().skip(self.home(tag));
         places
@@ -139,11 +140,12 @@ impl Slots {
         self.used -= 1;
     }
 
-    /// Cuts the array anew if most of it is gaps.
+    /// Cuts the array anew if most of it is gaps, and to size.
     pub(super) fn shrink(&mut self) {
         if self.len() * 3 < self.homes as usize {
             self.cut_anew(self.len());
         }
+        self.places.shrink_to_fit();
     }
 
     /// Spreads all slots over an array that is right for `count`.

@@ -101,8 +101,7 @@ impl Table {
     /// Returns in which branch, and which of its shards, a hash belongs.
     #[inline]
     pub(super) fn place(&self, hash: u64) -> (usize, usize) {
-        // In two steps, so that a count of no bits needs no special case.
-        let index = (hash >> 1 >> (63 - self.branch_bits - self.shard_bits)) as usize;
+        let index = shard_index(hash, self.branch_bits + self.shard_bits);
         (index >> self.shard_bits, index & ((1 << self.shard_bits) - 1))
     }
 }
@@ -207,9 +206,7 @@ impl TableBuilder {
     ///
     /// The owner must not be in the table yet.
     pub fn insert(&mut self, hash: u64, write: impl FnOnce(&mut Arena)) {
-        let bits = self.branch_bits + self.shard_bits;
-        let index = hash.rotate_left(bits) & ((1 << bits) - 1);
-        let shard = &mut self.shards[index as usize];
+        let shard = &mut self.shards[shard_index(hash, self.branch_bits + self.shard_bits)];
         shard.slots.push(Slot { tag: hash as u32, at: offset(shard.arena.len()) });
         write(&mut shard.arena);
         self.inserted += 1;
@@ -253,6 +250,13 @@ impl ShardDraft {
         let slots = Slots::spread(self.slots.into_iter());
         Shard { slots, arena: self.arena.into_octets(), stale: 0 }
     }
+}
+
+/// Returns which of a table's shards a hash belongs in: what its top `bits` say.
+#[inline]
+fn shard_index(hash: u64, bits: u32) -> usize {
+    // In two steps, so that a count of no bits needs no special case.
+    (hash >> 1 >> (63 - bits)) as usize
 }
 
 /// Turns an arena's length into an offset.

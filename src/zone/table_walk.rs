@@ -22,11 +22,9 @@ impl Table {
     pub fn next_node(&self, cursor: &mut Cursor) -> Option<NodeView<'_>> {
         while let Some(branch) = self.branches.get(cursor.branch) {
             while let Some(shard) = branch.get(cursor.shard) {
-                while let Some(slot) = shard.slots.place_at(cursor.slot) {
-                    cursor.slot += 1;
-                    if let Some(slot) = slot {
-                        return Some(NodeView::new(&shard.arena, slot.at as usize));
-                    }
+                if let Some((index, slot)) = shard.slots.at_or_behind(cursor.slot) {
+                    cursor.slot = index + 1;
+                    return Some(shard.node_at(slot.at));
                 }
                 (cursor.shard, cursor.slot) = (cursor.shard + 1, 0);
             }
