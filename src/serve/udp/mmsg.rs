@@ -168,12 +168,12 @@ impl Batch {
         self.outgoing.len()
     }
 
-    /// Points the first headers at the replies from `start` in the order on, those that leave
-    /// together at one header, and returns how many headers.
-    fn prepare_send(&mut self, start: usize) -> usize {
+    /// Points the first headers at the replies from `start` in the order on, with `is_cutting`
+    /// those that may leave together at one header, and returns how many headers.
+    fn prepare_send(&mut self, start: usize, is_cutting: bool) -> usize {
         let (mut place, mut count) = (start, 0);
         while place < self.outgoing.len() {
-            let run = self.run_at(place);
+            let run = if is_cutting { self.run_at(place) } else { 1 };
             let vectors = &mut self.vectors[place..][..run];
             for (index, vector) in self.outgoing.indices(place).zip(vectors) {
                 vector.iov_base = self.replies[index].as_mut_ptr().cast();
@@ -204,9 +204,6 @@ impl Batch {
 
     /// Returns how many replies, from `place` in the order on, leave together.
     fn run_at(&self, place: usize) -> usize {
-        if !self.has_segments {
-            return 1;
-        }
         let is_same_way = |left: usize, right: usize| {
             let (first, other) = (self.arrivals[left], self.arrivals[right]);
             let source = |index: usize| &self.sources[index].0[..first.source_len as usize];
@@ -256,10 +253,9 @@ impl Exchange for Batch {
 
     fn send(&mut self) -> SendReport {
         let replies = self.order_replies();
-        let could_segment = self.has_segments;
-        let (mut report, mut next, mut is_never) = (SendReport::default(), 0, false);
+        let (mut report, mut next, mut is_cutting) = (SendReport::default(), 0, self.has_segments);
         while next < replies {
-            let (count, mut header) = (self.prepare_send(next), 0);
+            let (count, mut header) = (self.prepare_send(next, is_cutting), 0);
             while header < count {
                 match self.send_from(header, count) {
                     Ok((gone, sent)) if sent > 0 => (next, header) = (next + gone, header + sent),
@@ -272,8 +268,8 @@ impl Exchange for Batch {
                     // With EIO something on the way out cannot cut, a device or IPsec, and the next
                     // batch need not try.
                     Err(error) if self.runs[header] > 1 => {
-                        self.has_segments = false;
-                        is_never |= error.raw_os_error() == Some(libc::EIO);
+                        is_cutting = false;
+                        self.has_segments &= error.raw_os_error() != Some(libc::EIO);
                         break;
                     }
                     // The first message alone is to blame: those behind it still go.
@@ -284,7 +280,6 @@ impl Exchange for Batch {
                 }
             }
         }
-        self.has_segments = could_segment && !is_never;
         report
     }
 

@@ -1,9 +1,10 @@
 //! Which replies of a batch leave together: those of one size to one asker, as the segments of one
 //! message.
 //!
-//! A resolver that asks much from one port, or a load balancer in front of this server, has many
-//! queries in a batch; the network stack is then passed once for all of their replies. The last
-//! segment of a message may be shorter than the others (UDP_SEGMENT of udp(7)).
+//! A load balancer in front of this server has many queries in a batch; the network stack is then
+//! passed once for all of their replies. Of resolvers each query comes from a port of its own: for
+//! them it does nothing. The last segment of a message may be shorter than the others
+//! (UDP_SEGMENT of udp(7)).
 //!
 //! **Invariant:** every reply leaves exactly once, whatever the order.
 //! **Not here:** what a message is made of (`mmsg`), what is one asker (the caller says).

@@ -109,10 +109,9 @@ fn received(batch: &mut Batch, client: &UdpSocket, addr: SocketAddr) {
 fn replies_of_one_size_to_one_asker_are_one_message_where_the_kernel_cuts_it() {
     let ((mut batch, addr), client) = (batch(), client());
     received(&mut batch, &client, addr);
-    assert_eq!(batch.prepare_send(0), if batch.has_segments { 1 } else { 4 });
-    assert_eq!(batch.prepare_send(3), 1);
-    batch.has_segments = false;
-    assert_eq!(batch.prepare_send(0), 4);
+    assert_eq!(batch.prepare_send(0, true), 1);
+    assert_eq!(batch.prepare_send(3, true), 1);
+    assert_eq!(batch.prepare_send(0, false), 4);
 }
 
 #[test]
