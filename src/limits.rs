@@ -42,6 +42,9 @@ pub const API_CONNECTIONS_MAX: u32 = 256;
 pub const API_IDLE_MS: u64 = 330_000;
 /// Seconds that a request may wait for a revision. A longer wish is cut to this.
 pub const API_WAIT_S_MAX: u32 = 300;
+/// Milliseconds for which the reply to a write waits at most for the node's own answers, unless the
+/// client says otherwise: many times what publishing takes, and still a reply. Then it is sent.
+pub const API_SERVED_MS_MAX: u64 = 1_000;
 /// Octets of a request's body, imports apart: a batch of 100,000 RRsets fits. Longer: status 413.
 pub const API_BODY_OCTETS_MAX: usize = 32 << 20;
 /// Octets of a master file in a request. Longer: status 413.
@@ -105,6 +108,7 @@ const _: () = assert!(
     API_WAIT_S_MAX as u64 * 1_000 < API_IDLE_MS,
     "a connection that waits for a revision must not count as idle"
 );
+const _: () = assert!(API_SERVED_MS_MAX <= API_WAIT_S_MAX as u64 * 1_000, "no wait is longer");
 const _: () = assert!(API_BODY_OCTETS_MAX < API_IMPORT_OCTETS_MAX, "imports are the long bodies");
 
 // --- mesh, export, client ---

@@ -117,11 +117,12 @@ pub struct Api {
 }
 
 impl Api {
-    /// Sends a request and returns the body of the reply, which must be a success.
+    /// Sends a request and returns the body of the reply, which must be a success. A write's reply
+    /// is sent at its commit: the way from there to the answer is what is measured.
     pub fn request(&mut self, method: &str, path: &str, body: &[u8]) -> String {
         let head = format!(
             "{method} {path} HTTP/1.1\r\nHost: localhost\r\nX-API-Key: {}\r\n\
-             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+             Prefer: wait=0\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
             self.key,
             body.len()
         );

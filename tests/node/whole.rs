@@ -20,6 +20,27 @@ fn a_node_without_arguments_answers_the_example_zone_through_the_pipeline() {
 }
 
 #[test]
+fn what_was_written_is_answered_when_the_reply_is_there() {
+    for role in ["authority", "all"] {
+        let data = dir();
+        let node = Node::start(data.path(), &["--role", role]);
+        node.cli_ok(&["zone", "create", "one.example"]);
+        for last in 1..=40_u8 {
+            let body = json!({"ttl_seconds": 60, "rdata": [format!("192.0.2.{last}")]});
+            let path = "/api/v1/aspen/records/www.one.example/A";
+            let (status, text) = node.request("PUT", path, Some(body));
+            assert_eq!(status, 200, "{text}");
+            let found = node.ask("www.one.example", 1);
+            assert_eq!(found, (0, vec![vec![192, 0, 2, last]]), "{role}");
+        }
+        node.cli_ok(&["record", "delete", "www.one.example", "A"]);
+        assert_eq!(node.ask("www.one.example", 1), (3, vec![]), "{role}");
+        node.cli_ok(&["zone", "delete", "one.example"]);
+        assert_eq!(node.ask("www.one.example", 1).0, 5, "{role}: REFUSED");
+    }
+}
+
+#[test]
 fn an_edge_answers_what_its_authority_commits() {
     let (data, edge_data) = (dir(), dir());
     let authority = Node::start(data.path(), &["--role", "authority"]);

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 
@@ -60,6 +61,9 @@ impl Client {
             .with_context(|| format!("no answer from {}", self.base))?;
         let status = response.status();
         if status.is_success() {
+            if let Some(note) = not_served_note(response.headers()) {
+                eprintln!("{note}");
+            }
             return Ok(response);
         }
         let text = response.text().await.unwrap_or_default();
@@ -98,6 +102,15 @@ fn key_in(data_dir: &Path) -> anyhow::Result<Option<String>> {
     }
 }
 
+/// Returns what to say of a write that is committed, and that the node does not answer with yet.
+fn not_served_note(headers: &HeaderMap) -> Option<String> {
+    let revision = |name: &str| headers.get(name)?.to_str().ok()?.parse::<u64>().ok();
+    let (made, served) = (revision("aspen-revision")?, revision("aspen-served-revision")?);
+    (served < made).then(|| {
+        format!("revision {made} is committed, but answers are at {served}: see `aspen-dns wait`")
+    })
+}
+
 /// Returns `text` as one segment of a path.
 pub(crate) fn segment(text: &str) -> String {
     // Clients resolve "." and ".." segments away; the root zone must survive them.
@@ -123,7 +136,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
-    use super::{query_value, segment};
+    use super::*;
 
     #[test]
     fn a_segment_holds_any_name() {
@@ -131,5 +144,20 @@ mod tests {
         assert_eq!(segment("a\\/b?.example"), "a%5C%2Fb%3F.example");
         assert_eq!(segment("."), "=2E");
         assert_eq!(query_value("."), ".");
+    }
+
+    #[test]
+    fn a_write_that_is_not_answered_yet_is_told() {
+        let note = |made: &'static str, served: &'static str| {
+            let pairs = [("aspen-revision", made), ("aspen-served-revision", served)];
+            let headers = pairs.into_iter().filter(|pair| !pair.1.is_empty());
+            not_served_note(
+                &headers.map(|(k, v)| (k.parse().unwrap(), v.parse().unwrap())).collect(),
+            )
+        };
+        assert!(note("7", "6").unwrap().contains("revision 7 is committed, but answers are at 6"));
+        for (made, served) in [("7", "7"), ("7", "8"), ("7", ""), ("", "7"), ("7", "x")] {
+            assert_eq!(note(made, served), None, "{made} {served}");
+        }
     }
 }

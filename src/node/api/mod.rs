@@ -7,7 +7,8 @@
 //! | `aspen/batch`, `aspen/import` | many changes as one commit; a master file |
 //! | `aspen/tickets`, `aspen/status`, `aspen/wait` | replication |
 //!
-//! Writes say which revision they made, in the header `Aspen-Revision` and in our own bodies.
+//! Writes say which revision they made, in the header `Aspen-Revision` and in our own bodies; the
+//! reply comes when the node answers with it (`served`).
 //! `If-Match: "R"` makes a write depend on the RRset (or zone) being as revision R left it.
 //!
 //! **Invariant:** nothing but the version list and `/metrics` is answered without the key; no
@@ -20,6 +21,7 @@ mod import;
 mod listen;
 mod powerdns;
 mod records;
+mod served;
 mod servers;
 mod signed;
 mod source;
@@ -138,6 +140,7 @@ fn router(key: ApiKey, node: Arc<NodeState>) -> Router {
         .nest("/servers", servers_router())
         .nest("/aspen", aspen_router())
         .fallback(no_such_path)
+        .layer(middleware::from_fn_with_state(Arc::clone(&api), served::hold_back))
         .layer(middleware::from_fn_with_state(Arc::clone(&api), check_key));
     Router::new()
         .route("/metrics", get(status::metrics))
@@ -195,14 +198,7 @@ fn aspen_router() -> Router<Arc<Api>> {
 async fn check_key(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
     let given = request.headers().get("X-API-Key").map(HeaderValue::as_bytes);
     match given {
-        Some(given) if api.key.is_equal(given) => {
-            let response = next.run(request).await;
-            let revision = response.headers().get(REVISION_HEADER);
-            if let Some(revision) = revision.and_then(|value| value.to_str().ok()?.parse().ok()) {
-                api.node.metrics.observe_commit(&api.node.progress, revision);
-            }
-            response
-        }
+        Some(given) if api.key.is_equal(given) => next.run(request).await,
         _ => ApiError::Unauthorized.into_response(),
     }
 }
