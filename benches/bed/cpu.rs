@@ -87,13 +87,19 @@ pub fn threads_time(process: u32, is_meant: impl Fn(&str) -> bool) -> Result<Dur
     Ok(total)
 }
 
+/// Returns the CPU time of a process, its threads that have ended included, in the kernel's ticks.
+pub fn whole_time(process: u32) -> Result<Duration> {
+    let fields = [11, 12].map(|index| stat_field(process, index)); // user and system time
+    Ok(ticks(fields.into_iter().sum::<Option<u64>>().ok_or("a field of stat")?))
+}
+
 /// Returns the CPU time of this process, and of its threads and children that have ended, such as
 /// a load's over TCP and dnsperf.
 pub fn own_time() -> Result<Duration> {
     let own = std::process::id();
-    // User and system time, then the same of ended children.
-    let fields = [11, 12, 13, 14].map(|index| stat_field(own, index));
-    Ok(ticks(fields.into_iter().sum::<Option<u64>>().ok_or("a field of stat")?))
+    let children = [13, 14].map(|index| stat_field(own, index)); // user and system time
+    let children = children.into_iter().sum::<Option<u64>>().ok_or("a field of stat")?;
+    Ok(whole_time(own)? + ticks(children))
 }
 
 /// Returns the time that all CPUs were not idle.

@@ -73,11 +73,13 @@ impl Node {
     /// Returns what the node has used so far.
     pub fn usage(&self) -> Usage {
         let is_front_end = |thread: &str| thread.starts_with("udp-") || thread.starts_with("tcp-");
-        let time = cpu::threads_time(self.child.id(), |thread| !is_front_end(thread));
+        // Threads of the others come and go with the work; those that answer are always the same.
+        let whole = cpu::whole_time(self.child.id()).expect("it runs");
+        let front_ends = cpu::threads_time(self.child.id(), is_front_end).expect("it runs");
         let metrics = self.connect().request("GET", "/metrics", b"");
         let publishes = metrics.lines().find_map(|line| line.strip_prefix("aspen_publishes_total"));
         Usage {
-            cpu: time.expect("it runs"),
+            cpu: whole.saturating_sub(front_ends),
             publishes: publishes.and_then(|count| count.trim().parse().ok()).unwrap_or(0),
         }
     }
