@@ -144,7 +144,7 @@ impl ZoneFiles {
 
     /// Returns where a file stands among the known ones.
     fn find(&self, path: &Path) -> Option<usize> {
-        let hash = self.hasher.hash_one(path);
+        let hash = self.hasher.hash_one(path.as_os_str());
         self.known.binary_search_by_key(&hash, |known| known.path_hash).ok()
     }
 
@@ -200,7 +200,7 @@ impl<'f> Next<'f> {
         match result {
             Ok(FileZone { zone, state_hash, included, place, is_compiled }) => {
                 let known = KnownFile {
-                    path_hash: self.files.hasher.hash_one(path.as_path()),
+                    path_hash: self.files.hasher.hash_one(path.as_os_str()),
                     state_hash: state_hash.unwrap_or_default(),
                     is_unsure: state_hash.is_none(),
                     zone: Arc::clone(&zone),

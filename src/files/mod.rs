@@ -122,7 +122,8 @@ pub fn list_dir(dir: &Path) -> Result<Vec<PathBuf>, ZoneFileError> {
             paths.push(path);
         }
     }
-    paths.sort_unstable();
+    // By octets: all have one directory in front, and a path would be taken apart for each step.
+    paths.sort_unstable_by(|a, b| a.as_os_str().cmp(b.as_os_str()));
     Ok(paths)
 }
 

@@ -21,9 +21,11 @@ pub struct Arena {
     recent: Recent,
 }
 
-/// The entries written last, each in the place that its hash names.
-#[derive(Clone, Debug)]
-struct Recent([RecentEntry; ARENA_RECENT_ENTRIES]);
+/// The entries written last, each in the place that its hash names; no places before the first.
+///
+/// An arena is moved a few times while its zone is built, and of small zones there are many.
+#[derive(Clone, Debug, Default)]
+struct Recent(Vec<RecentEntry>);
 
 /// An entry that stands in the arena; all zero if none does.
 #[derive(Clone, Copy, Debug, Default)]
@@ -34,9 +36,13 @@ struct RecentEntry {
     at: u32,
 }
 
-impl Default for Recent {
-    fn default() -> Self {
-        Self([RecentEntry::default(); ARENA_RECENT_ENTRIES])
+impl Recent {
+    /// Returns the place that a hash names.
+    fn place(&mut self, hash: u64) -> &mut RecentEntry {
+        if self.0.is_empty() {
+            self.0 = vec![RecentEntry::default(); ARENA_RECENT_ENTRIES];
+        }
+        &mut self.0[(hash >> 32) as usize % ARENA_RECENT_ENTRIES]
     }
 }
 
@@ -106,7 +112,7 @@ impl Arena {
         // Signatures are made over the owner's name: no other has the same.
         if entry.sigs.is_empty() {
             let hash = extend_hash(0, octets);
-            let recent = &mut self.recent.0[(hash >> 32) as usize % ARENA_RECENT_ENTRIES];
+            let recent = self.recent.place(hash);
             let (tag, at) = (hash as u32, recent.at as usize);
             let is_equal = |there: &[u8]| there.starts_with(octets);
             if recent.tag == tag && self.octets.get(at..).is_some_and(is_equal) {
