@@ -89,17 +89,20 @@ pub fn threads_time(process: u32, is_meant: impl Fn(&str) -> bool) -> Result<Dur
 
 /// Returns the CPU time of a process, its threads that have ended included, in the kernel's ticks.
 pub fn whole_time(process: u32) -> Result<Duration> {
-    let fields = [11, 12].map(|index| stat_field(process, index)); // user and system time
-    Ok(ticks(fields.into_iter().sum::<Option<u64>>().ok_or("a field of stat")?))
+    stat_time(process, [11, 12])
 }
 
 /// Returns the CPU time of this process, and of its threads and children that have ended, such as
 /// a load's over TCP and dnsperf.
 pub fn own_time() -> Result<Duration> {
     let own = std::process::id();
-    let children = [13, 14].map(|index| stat_field(own, index)); // user and system time
-    let children = children.into_iter().sum::<Option<u64>>().ok_or("a field of stat")?;
-    Ok(whole_time(own)? + ticks(children))
+    Ok(whole_time(own)? + stat_time(own, [13, 14])?)
+}
+
+/// Returns the sum of a process's user and system time, which stand in these fields of its `stat`.
+fn stat_time(process: u32, fields: [usize; 2]) -> Result<Duration> {
+    let fields = fields.map(|index| stat_field(process, index));
+    Ok(ticks(fields.into_iter().sum::<Option<u64>>().ok_or("a field of stat")?))
 }
 
 /// Returns the time that all CPUs were not idle.
