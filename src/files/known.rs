@@ -144,8 +144,13 @@ impl ZoneFiles {
 
     /// Returns where a file stands among the known ones.
     fn find(&self, path: &Path) -> Option<usize> {
-        let hash = self.hasher.hash_one(path.as_os_str());
+        let hash = self.path_hash(path);
         self.known.binary_search_by_key(&hash, |known| known.path_hash).ok()
+    }
+
+    /// Returns the hash that a file is known by: of its path as it is spelled, not of its components.
+    fn path_hash(&self, path: &Path) -> u64 {
+        self.hasher.hash_one(path.as_os_str())
     }
 
     /// Whether a file, and what it includes, is as it was.
@@ -200,7 +205,7 @@ impl<'f> Next<'f> {
         match result {
             Ok(FileZone { zone, state_hash, included, place, is_compiled }) => {
                 let known = KnownFile {
-                    path_hash: self.files.hasher.hash_one(path.as_os_str()),
+                    path_hash: self.files.path_hash(path),
                     state_hash: state_hash.unwrap_or_default(),
                     is_unsure: state_hash.is_none(),
                     zone: Arc::clone(&zone),
