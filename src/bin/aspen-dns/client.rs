@@ -136,6 +136,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
+    use reqwest::header::HeaderValue;
+
     use super::*;
 
     #[test]
@@ -149,11 +151,10 @@ mod tests {
     #[test]
     fn a_write_that_is_not_answered_yet_is_told() {
         let note = |made: &'static str, served: &'static str| {
-            let pairs = [("aspen-revision", made), ("aspen-served-revision", served)];
-            let headers = pairs.into_iter().filter(|pair| !pair.1.is_empty());
-            not_served_note(
-                &headers.map(|(k, v)| (k.parse().unwrap(), v.parse().unwrap())).collect(),
-            )
+            let mut headers = HeaderMap::new();
+            headers.insert("aspen-revision", HeaderValue::from_static(made));
+            headers.insert("aspen-served-revision", HeaderValue::from_static(served));
+            not_served_note(&headers)
         };
         assert!(note("7", "6").unwrap().contains("revision 7 is committed, but answers are at 6"));
         for (made, served) in [("7", "7"), ("7", "8"), ("7", ""), ("", "7"), ("7", "x")] {

@@ -65,6 +65,8 @@ pub(crate) struct Api {
     node: Arc<NodeState>,
     /// A place for each long request.
     long: Arc<Semaphore>,
+    /// Ends what waits.
+    stop: CancellationToken,
 }
 
 impl Api {
@@ -121,20 +123,20 @@ impl BoundApi {
         node: Arc<NodeState>,
         stop: CancellationToken,
     ) -> io::Result<()> {
-        axum::serve(self.listener, router(key, node))
+        axum::serve(self.listener, router(key, node, stop.clone()))
             .with_graceful_shutdown(stop.cancelled_owned())
             .await
     }
 }
 
 /// Puts the paths together.
-fn router(key: ApiKey, node: Arc<NodeState>) -> Router {
+fn router(key: ApiKey, node: Arc<NodeState>, stop: CancellationToken) -> Router {
     let zones = match &node.store {
         Some(store) => Zones::Store(Arc::clone(store)),
         None => Zones::Catalog(node.reader.clone()),
     };
     let long = Arc::new(Semaphore::new(API_LONG_REQUESTS_MAX as usize));
-    let api = Arc::new(Api { key, zones, node, long });
+    let api = Arc::new(Api { key, zones, node, long, stop });
     let locked = Router::new()
         .route("/", get(servers::version))
         .nest("/servers", servers_router())

@@ -6,7 +6,7 @@
 //! how many seconds a reply may be held back, `wait=0` has it sent at once.
 //!
 //! **Invariant:** no reply is held back for longer than [`API_SERVED_MS_MAX`], or than the client
-//! asked for, [`API_WAIT_S_MAX`] at most.
+//! asked for, [`API_WAIT_S_MAX`] at most, and none while the node stops.
 //! **Not here:** how a commit gets into the answers (`node::follow`, `client`).
 
 use std::sync::Arc;
@@ -35,7 +35,11 @@ pub(crate) async fn hold_back(
     let node = api.node();
     node.metrics.observe_commit(&node.progress, revision);
     if !wait.is_zero() {
-        node.progress.wait(revision, wait).await;
+        // A node that stops publishes no more, and what was committed must be acknowledged.
+        tokio::select! {
+            _ = node.progress.wait(revision, wait) => {}
+            () = api.stop.cancelled() => {}
+        }
     }
     let served = node.progress.now().served;
     response.headers_mut().insert(SERVED_REVISION_HEADER, HeaderValue::from(served));
