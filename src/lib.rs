@@ -21,7 +21,7 @@
 //!
 //! | floor | modules | what they know |
 //! |---|---|---|
-//! | 0 words | [`limits`] [`name`] [`record`] [`octets`] [`ticket`] | names, types, RDATA, master files |
+//! | 0 words | [`limits`] [`clock`] [`durable`] [`name`] [`record`] [`octets`] [`ticket`] | names, types, RDATA, master files |
 //! | 1 data | [`zone`] [`catalog`] [`feed`] [`dnssec`] | zones, what stands in a feed, what breaks a zone |
 //! | 2 protocol | [`wire`] [`answer`] [`responder`] | queries and replies |
 //! | 3 publish | [`publish`] [`sync`] | what is served now, what a feed makes of it |
@@ -98,6 +98,8 @@ task.await?;
 #![cfg_attr(not(feature = "node"), doc = "Needs the cargo feature `node`.")]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod clock;
+pub mod durable;
 pub mod limits;
 pub mod name;
 pub mod octets;

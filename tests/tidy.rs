@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// The modules of the crate from the lowest floor up. A module uses only those above its own line,
 /// and of its own floor only those to its left.
 const FLOORS: &[(&str, &[&str])] = &[
-    ("words", &["limits", "name", "record", "octets", "ticket"]),
+    ("words", &["limits", "clock", "durable", "name", "record", "octets", "ticket"]),
     ("data", &["zone", "catalog", "feed", "dnssec"]),
     ("protocol", &["wire", "answer", "responder"]),
     ("publish", &["publish", "sync"]),
@@ -104,6 +104,10 @@ fn the_pure_floors_ask_no_clock_and_do_no_io() {
     let mut breaches = Vec::new();
     for file in rust_files("src") {
         let Some(module) = module_of(&file) else { continue };
+        // The one clock and the one writer of small files are words that the shells use.
+        if ["clock", "durable"].contains(&module.as_str()) {
+            continue;
+        }
         if !pure.iter().any(|known| **known == module) {
             continue;
         }

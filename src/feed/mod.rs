@@ -19,6 +19,7 @@
 //! entries (`sync`).
 
 pub mod beat;
+pub mod digest;
 pub mod items;
 pub mod key;
 pub mod live;
