@@ -3,8 +3,10 @@
 //! A module that owns a queue, loop, buffer, chain or table takes its bound from here, so that
 //! the cost of the worst input can be read off one page.
 
+mod feed;
 mod replication;
 
+pub use feed::*;
 pub use replication::*;
 
 /// Octets of a name in wire form, root label included (RFC 1035 section 3.1). Longer: an error.

@@ -37,7 +37,7 @@ pub struct DnsClientTicket {
 }
 
 /// One node to connect to.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct TicketPeer {
     /// The node's public key.
     pub id: [u8; 32],
@@ -211,7 +211,7 @@ impl FromStr for DnsClientTicket {
 }
 
 /// Appends one peer: key, addresses, relay.
-fn put_peer(out: &mut Vec<u8>, peer: &TicketPeer) {
+pub(crate) fn put_peer(out: &mut Vec<u8>, peer: &TicketPeer) {
     out.extend_from_slice(&peer.id);
     put_varint(out, peer.addrs.len() as u64);
     for addr in &peer.addrs {
@@ -231,7 +231,10 @@ fn put_peer(out: &mut Vec<u8>, peer: &TicketPeer) {
 }
 
 /// Reads one peer.
-fn read_peer(reader: &mut OctetReader<'_>) -> Result<TicketPeer, DecodeError> {
+///
+/// # Errors
+/// [`DecodeError`].
+pub(crate) fn read_peer(reader: &mut OctetReader<'_>) -> Result<TicketPeer, DecodeError> {
     let id = reader.array("peer id")?;
     let addr_count = reader.varint("count of addresses", TICKET_ADDRS_MAX as u64)?;
     let mut addrs = Vec::new();

@@ -20,6 +20,8 @@
 
 pub mod beat;
 pub mod digest;
+pub mod frame;
+pub mod index;
 pub mod items;
 pub mod key;
 pub mod live;
@@ -27,6 +29,29 @@ pub mod manifest;
 pub mod merge;
 mod order;
 pub mod pack;
+pub mod root;
+pub mod segment;
+
+/// The BLAKE3 hash of a content, by which it is fetched.
+pub type Hash = [u8; 32];
+
+/// Which history of a store.
+///
+/// A store that is made anew, or a copy that is put back after others have seen more, begins
+/// another one, with a higher epoch: the highest epoch counts, whatever the clock says.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Ord, PartialOrd, Hash)]
+pub struct HistoryId {
+    /// Counts the histories that one feed has had.
+    pub epoch: u64,
+    /// 128 random bits.
+    pub id: u128,
+}
+
+impl std::fmt::Display for HistoryId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{:032x}", self.epoch, self.id)
+    }
+}
 
 /// A place in the history of a store: revisions count commits, epochs count histories.
 ///

@@ -1,0 +1,115 @@
+//! Limits of the feed: its document (root, indexes, bundles) and its log.
+
+use super::{NAME_OCTETS_MAX, PACK_OCTETS_MAX};
+
+// ---- the document ----
+
+/// Octets of a bundle that its writer aims at. Smaller ones cost a request each, larger ones are
+/// rewritten for less; a pack that is longer is a bundle of its own.
+pub const BUNDLE_OCTETS_TARGET: usize = 256 << 10;
+/// Octets of a bundle. Longer: not fetched, refused.
+pub const BUNDLE_OCTETS_MAX: usize = PACK_OCTETS_MAX + BUNDLE_OCTETS_TARGET;
+/// Rows of an index that its writer aims at: some 100 KB.
+pub const INDEX_ROWS_TARGET: usize = 1_024;
+/// Rows of an index. More: refused.
+pub const INDEX_ROWS_MAX: u64 = 65_536;
+/// Bundles that one index names. More: refused.
+pub const INDEX_BUNDLES_MAX: u64 = 1 << 20;
+/// Packs of one zone: 8 GiB of records. More: the index is refused.
+pub const ZONE_PACKS_MAX: u64 = 16_384;
+/// Octets of an index: its rows at the longest, or one zone of the most packs. Longer: refused.
+pub const INDEX_OCTETS_MAX: usize = 32 << 20;
+/// Indexes that a root names. More: refused.
+pub const ROOT_INDEXES_MAX: u64 = 16_384;
+/// Octets of a root. Longer: not fetched, refused.
+pub const ROOT_OCTETS_MAX: usize = 1 << 20;
+/// Milliseconds between two versions of the document while changes come: an edge that has nothing
+/// else is behind by that and the time to fetch it.
+pub const FOLD_MS: u64 = 1_000;
+/// Milliseconds that a zone which must be read as a whole waits for others, so that zones made one
+/// after the other share a version.
+pub const FOLD_URGENT_MS: u64 = 20;
+/// Deltas of a zone; then they become one.
+pub const ZONE_DELTAS_MAX: usize = 8;
+/// Octets of one RRset's changes that the exporter keeps for a zone until the next version. Past
+/// it the zone is read as a whole instead.
+pub const ZONE_RECENT_MAX: usize = 65_536;
+/// Seconds that a content which no version names any more is kept for edges that are fetching it.
+pub const RETIRED_S: u64 = 60;
+/// Records of a zone that travel in the log as a whole when it is new. Larger ones are fetched from
+/// the document.
+pub const LOG_WHOLE_RECORDS_MAX: u64 = 256;
+/// Octets of bundles of which less than half is of use that are written anew in one version.
+pub const COMPACT_OCTETS_MAX: u64 = 16 << 20;
+
+// ---- the log ----
+
+/// Octets of a segment after which no further commit is put in it: it is signed and read as one.
+pub const SEGMENT_OCTETS_TARGET: usize = 128 << 10;
+/// Octets of one zone's changes in a commit of the log. More: the zone comes by the document.
+pub const LOG_ZONE_OCTETS_MAX: usize = 512 << 10;
+/// Octets of a segment: its aim, and one more commit. Longer: refused.
+pub const SEGMENT_OCTETS_MAX: usize = 4 << 20;
+/// Zones of one commit of the log. More: refused; those past it come by the document.
+pub const LOG_COMMIT_ZONES_MAX: u64 = 65_536;
+/// Octets of segments that a node keeps in memory for those who follow it. Past it the oldest go:
+/// whoever is further behind takes the document.
+pub const LOG_OCTETS_MAX: usize = 32 << 20;
+/// Octets of the log that an edge keeps on its disk before it takes a newer document instead.
+pub const LOG_FILE_OCTETS_MAX: u64 = 8 << 20;
+/// Milliseconds after which an edge takes a newer document, however short its log.
+pub const ADOPT_MS_MAX: u64 = 30_000;
+/// Milliseconds between two signed heartbeats of a feed.
+pub const FEED_BEAT_MS: u64 = 500;
+/// Milliseconds after which an edge that heard no signed heartbeat does not claim to be synced.
+pub const BEAT_FRESH_MS_MAX: u64 = 3 * FEED_BEAT_MS;
+/// Milliseconds after which a node that sent nothing else on a stream sends a ping.
+pub const PING_MS: u64 = 100;
+/// Milliseconds without any frame after which a stream counts as broken: three pings lost, and
+/// what a busy machine needs.
+pub const STREAM_SILENCE_MS_MAX: u64 = 350;
+/// Milliseconds that a peer has for its hello. Then the connection is closed.
+pub const HELLO_MS_MAX: u64 = 3_000;
+/// Octets of a frame that somebody sends who follows a feed. More: the connection is closed.
+pub const CLIENT_FRAME_OCTETS_MAX: usize = 256 << 10;
+/// Octets of the signed segments in a hello. More: left out by the writer.
+pub const HELLO_PROOF_OCTETS_MAX: usize = 192 << 10;
+/// Octets of a frame that a server sends: a segment at its longest. More: the connection is closed.
+pub const SERVER_FRAME_OCTETS_MAX: usize = SEGMENT_OCTETS_MAX + 64;
+/// Octets of frames that are given to a connection at once.
+pub const STREAM_WRITE_OCTETS: usize = 64 << 10;
+/// Peers that follow one node. Further ones are told of others instead.
+pub const FOLLOWERS_MAX: usize = 128;
+/// Peers that a welcome names, and that an edge remembers.
+pub const KNOWN_PEERS_MAX: usize = 16;
+/// Milliseconds that a follower may take nothing while frames wait for it. Then it is dropped.
+pub const FOLLOWER_STALL_MS_MAX: u64 = 10_000;
+
+// ---- the edge ----
+
+/// Commits' zone steps that wait for a document, over all zones. Past it they are forgotten, and
+/// the zones taken from a newer document.
+pub const HELD_STEPS_MAX: usize = 65_536;
+/// Octets of bundles that are fetched or held at a time, beside those of one zone.
+pub const BUNDLES_HELD_OCTETS_MAX: usize = 64 << 20;
+/// Zones with a digest that differs that are remembered. Past it they are counted alone.
+pub const DIFFERING_ZONES_MAX: usize = 1_024;
+/// Milliseconds until a zone whose digest differs is taken from the document again; doubles.
+pub const DIFFER_RETRY_MS_MIN: u64 = 250;
+/// See [`DIFFER_RETRY_MS_MIN`].
+pub const DIFFER_RETRY_MS_MAX: u64 = 60_000;
+
+const _: () = assert!(PING_MS * 3 < STREAM_SILENCE_MS_MAX, "three pings may be lost");
+const _: () = assert!(FEED_BEAT_MS > PING_MS, "a ping costs less than a signature");
+const _: () = assert!(LOG_ZONE_OCTETS_MAX < PACK_OCTETS_MAX, "a step of the log is a pack");
+const _: () = assert!(
+    SEGMENT_OCTETS_TARGET + LOG_ZONE_OCTETS_MAX * 2 < SEGMENT_OCTETS_MAX,
+    "a commit over several zones fits"
+);
+const _: () =
+    assert!(ROOT_OCTETS_MAX > ROOT_INDEXES_MAX as usize * 48 + 1_024, "a full root can be read");
+const _: () = assert!(
+    INDEX_OCTETS_MAX > INDEX_ROWS_MAX as usize * (NAME_OCTETS_MAX + 128),
+    "a full index can be read"
+);
+const _: () = assert!(HELLO_PROOF_OCTETS_MAX < CLIENT_FRAME_OCTETS_MAX, "a hello fits a frame");
