@@ -167,7 +167,8 @@ async fn be_authority() {
     let [names, rate, count] = plan();
     let mesh = mesh().await;
     let path = Path::new(&variable("DIR")).join("store.redb");
-    let store = DnsStore::new(Arc::new(RedbStore::open(&path).expect("the store opens")));
+    let engine = Arc::new(RedbStore::open(&path).expect("the store opens"));
+    let store = DnsStore::open(engine).await.expect("the store opens");
     let apex: Name = "example".parse().expect("a name");
     let hosts = (0..names).flat_map(|index| {
         let third = Rrset::new(host(index), RecordType::AAAA, 300, [[index as u8; 16]]);

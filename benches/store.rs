@@ -32,15 +32,15 @@ fn main() {
     });
 }
 
-fn open(dir: &tempfile::TempDir) -> (Arc<RedbStore>, Arc<DnsStore>) {
+async fn open(dir: &tempfile::TempDir) -> (Arc<RedbStore>, Arc<DnsStore>) {
     let engine = Arc::new(RedbStore::open(&dir.path().join("store.redb")).unwrap());
-    (engine.clone(), DnsStore::new(engine))
+    (engine.clone(), DnsStore::open(engine).await.unwrap())
 }
 
 /// Commits of one RRset each for three seconds, with a follower of the feed.
 async fn commits(writers: u64, zones: u64) {
     let dir = tempfile::tempdir().unwrap();
-    let (_, store) = open(&dir);
+    let (_, store) = open(&dir).await;
     for zone in 0..zones {
         let apex = Name::from_text(&format!("z{zone}.example")).unwrap();
         store.create_zone(ZoneSettings::new(apex)).await.unwrap();
@@ -92,7 +92,7 @@ async fn commits(writers: u64, zones: u64) {
 /// One import, then reading it as an exporter does, then a second import over it, then opening.
 async fn import(count: u64) {
     let dir = tempfile::tempdir().unwrap();
-    let (engine, store) = open(&dir);
+    let (engine, store) = open(&dir).await;
     let apex = Name::from_text("example.com").unwrap();
     let make = || -> Vec<Rrset> {
         let owner = |index| Name::from_text(&format!("host-{index}.example.com")).unwrap();

@@ -191,7 +191,8 @@ async fn obey<F: AsyncFnMut(&str) -> String>(mut answer: F) {
 async fn be_authority() {
     let mesh = mesh().await;
     let path = Path::new(&std::env::var("ASPEN_TEST_DIR").expect("a directory")).join("store.redb");
-    let store = DnsStore::new(Arc::new(RedbStore::open(&path).expect("the store opens")));
+    let engine = Arc::new(RedbStore::open(&path).expect("the store opens"));
+    let store = DnsStore::open(engine).await.expect("the store opens");
     if store.get_zone(&name("example")).await.expect("a look").is_none() {
         store.create_zone(ZoneSettings::new(name("example"))).await.expect("a zone");
     }

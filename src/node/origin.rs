@@ -38,7 +38,7 @@ pub enum OriginError {
 /// Opens the store.
 ///
 /// # Errors
-/// [`OriginError::Open`], or that the engine is not built in.
+/// [`OriginError::Open`], [`OriginError::Store`], or that the engine is not built in.
 pub async fn open_store(
     choice: &StoreChoice,
     data_dir: &Path,
@@ -54,7 +54,7 @@ pub async fn open_store(
         }
         StoreChoice::Etcd(urls) => open_etcd(urls).await?,
     };
-    Ok(DnsStore::new(kv))
+    Ok(DnsStore::open(kv).await?)
 }
 
 /// Connects to an etcd cluster.

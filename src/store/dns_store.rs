@@ -16,11 +16,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::OwnedMutexGuard;
 
 use super::draft::{Built, Draft, DraftError, Staged};
+use super::history::History;
 use super::keys;
 use super::kv::{KeyValueStore, KvError};
 use super::operation::{Batch, Committed, Expectation, Operation, StoreError};
 use super::view::{InFlight, View};
 use super::zone_settings::ZoneSettings;
+use crate::feed::digest::DigestKey;
 use crate::limits::{BATCH_ATTEMPTS_MAX, BATCH_OPERATIONS_MAX, ZONE_HINTS_MAX, ZONE_LOCKS};
 use crate::name::Name;
 use crate::record::{RecordType, Rrset};
@@ -29,6 +31,8 @@ use crate::record::{RecordType, Rrset};
 pub struct DnsStore {
     /// The engine.
     pub(super) kv: Arc<dyn KeyValueStore>,
+    /// The key of the digests; every history of a store has the same.
+    pub(super) digest_key: DigestKey,
     /// Commits that are not yet durable.
     in_flight: Arc<InFlight>,
     /// One lock for every zone whose hash it gets.
@@ -57,20 +61,25 @@ enum Work<'a> {
 }
 
 impl DnsStore {
-    /// Makes a store over an engine, and begins to sweep what imports left behind.
+    /// Opens the store in an engine, and begins to sweep what imports left behind.
     ///
-    /// Must be called within a tokio runtime.
-    pub fn new(kv: Arc<dyn KeyValueStore>) -> Arc<Self> {
+    /// The first opening begins the store's history.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    pub async fn open(kv: Arc<dyn KeyValueStore>) -> Result<Arc<Self>, StoreError> {
+        let History { digest_key, .. } = History::read_or_begin(&*kv).await?;
         let store = Arc::new_cyclic(|this| Self {
             this: this.clone(),
             kv,
+            digest_key,
             in_flight: Arc::default(),
             locks: (0..ZONE_LOCKS).map(|_| Arc::default()).collect(),
             hasher: std::hash::RandomState::new(),
             hints: Mutex::default(),
         });
         store.spawn_sweep();
-        store
+        Ok(store)
     }
 
     /// Returns the revision of the newest commit that changed a zone or a record, 0 without any.

@@ -2,6 +2,7 @@
 //!
 //! | key | what stands there | in the feed |
 //! |---|---|---|
+//! | `H` | the store's history (`store::history`) | yes |
 //! | `J` | the journal: what the newest commit changed (`store::journal`) | yes |
 //! | `Z` name | a zone object (`store::zone_object`) | yes |
 //! | `g` generation | a generation that is being filled or swept (`store::import`) | no |
@@ -21,6 +22,8 @@ use crate::name::Name;
 use crate::record::RecordType;
 use crate::store::kv::{KeyRange, KvError};
 
+/// The key of the history.
+pub(super) const HISTORY: &[u8] = b"H";
 /// The key of the journal.
 pub(super) const JOURNAL: &[u8] = b"J";
 /// What the keys of zone objects begin with.

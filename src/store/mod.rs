@@ -8,6 +8,7 @@
 
 #[cfg(feature = "etcd")]
 pub mod etcd;
+pub mod history;
 pub mod kv;
 pub mod redb;
 pub mod rules;

@@ -47,7 +47,7 @@ impl Authority {
     pub async fn start_with(config: FeedConfig) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let engine = RedbStore::open(&dir.path().join("store.redb")).expect("the store opens");
-        let store = DnsStore::new(Arc::new(engine));
+        let store = DnsStore::open(Arc::new(engine)).await.expect("the store opens");
         let mesh = mesh(&dir).await;
         let stop = CancellationToken::new();
         let source = Arc::clone(&store);

@@ -20,7 +20,7 @@ const CHILD_DIR: &str = "ASPEN_TEST_CRASH_DIR";
 async fn crash_child_writes_until_it_is_killed() {
     let Ok(dir) = std::env::var(CHILD_DIR) else { return };
     let path = std::path::Path::new(&dir).join("store.redb");
-    let store = DnsStore::new(Arc::new(RedbStore::open(&path).unwrap()));
+    let store = DnsStore::open(Arc::new(RedbStore::open(&path).unwrap())).await.unwrap();
     let _ = store.create_zone(ZoneSettings::new(name("example.com"))).await;
     let mut tasks = tokio::task::JoinSet::new();
     for writer in 0..8 {
@@ -68,7 +68,7 @@ async fn no_acknowledged_commit_is_lost_when_the_writer_is_killed() {
         }
         child.wait().unwrap();
         let engine = Arc::new(RedbStore::open(&dir.path().join("store.redb")).unwrap());
-        let store = DnsStore::new(engine);
+        let store = DnsStore::open(engine).await.unwrap();
         for (revision, owner) in &made {
             let found = store.get_record(&name(owner), RecordType::A).await.unwrap();
             let found = found.unwrap_or_else(|| panic!("{owner} of revision {revision} is lost"));

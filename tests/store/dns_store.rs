@@ -16,7 +16,7 @@ use crate::fixture::{
 
 #[tokio::test]
 async fn an_rrset_is_put_read_and_deleted() {
-    let f = fixture();
+    let f = fixture().await;
     let s = &f.store;
     s.create_zone(ZoneSettings::new(name("example.com"))).await.unwrap();
     let www = rrset("www.example.com A 192.0.2.1|192.0.2.2");
@@ -34,7 +34,7 @@ async fn an_rrset_is_put_read_and_deleted() {
 
 #[tokio::test]
 async fn a_commit_bumps_the_serial_once_and_carries_the_soa() {
-    let f = fixture();
+    let f = fixture().await;
     let s = &f.store;
     let mut commits = s.commits(0).await.unwrap();
     let r1 = apply(s, "+zone example.com").await.unwrap();
@@ -59,7 +59,7 @@ async fn a_commit_bumps_the_serial_once_and_carries_the_soa() {
 
 #[tokio::test]
 async fn a_zone_keeps_its_serial_when_one_below_it_comes_or_goes() {
-    let f = fixture();
+    let f = fixture().await;
     let s = &f.store;
     let soa = |apex: &str| rrset(&format!("{apex} SOA m.example. r.example. 7 1 2 3 4"));
     for apex in ["example.com", "sub.example.com", "com"] {
@@ -76,7 +76,7 @@ async fn a_zone_keeps_its_serial_when_one_below_it_comes_or_goes() {
 
 #[tokio::test]
 async fn an_import_takes_rrsets_of_any_size_and_nsec3_records_below_a_dname() {
-    let f = fixture();
+    let f = fixture().await;
     let s = &f.store;
     let addresses: Vec<String> =
         (0..5_000).map(|i| format!("192.{}.2.{}", i / 256, i % 256)).collect();
@@ -99,7 +99,7 @@ async fn an_import_takes_rrsets_of_any_size_and_nsec3_records_below_a_dname() {
 
 #[tokio::test]
 async fn w_22_deleting_a_zone_leaves_names_that_only_end_like_it() {
-    let f = fixture();
+    let f = fixture().await;
     let s = &f.store;
     apply(s, "+zone example.com\n+zone notexample.com\n+zone sub.example.com").await.unwrap();
     let all = "+ www.example.com A 192.0.2.1\n+ www.notexample.com A 192.0.2.2\n\
@@ -119,14 +119,14 @@ async fn w_22_deleting_a_zone_leaves_names_that_only_end_like_it() {
 
 #[tokio::test]
 async fn w_23_a_zone_that_is_not_there_is_no_error() {
-    let f = fixture();
+    let f = fixture().await;
     assert_eq!(f.store.get_zone(&name("example.com")).await.unwrap(), None);
     assert_eq!(f.store.delete_zone(&name("example.com")).await.unwrap(), None);
 }
 
 #[tokio::test]
 async fn w_24_listings_are_never_cut_silently() {
-    let f = fixture();
+    let f = fixture().await;
     let s = &f.store;
     let zones: Vec<Operation> =
         (0..1_200).map(|n| operation(&format!("+zone z{n:04}.example"))).collect();
@@ -154,7 +154,7 @@ async fn w_24_listings_are_never_cut_silently() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn w_25_concurrent_writers_lose_nothing() {
-    let f = fixture();
+    let f = fixture().await;
     apply(&f.store, "+zone example.com").await.unwrap();
     let mut tasks = tokio::task::JoinSet::new();
     for writer in 0..16 {
@@ -183,7 +183,7 @@ async fn w_25_concurrent_writers_lose_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn w_25_a_cname_and_an_address_never_meet_under_a_race() {
-    let f = fixture();
+    let f = fixture().await;
     apply(&f.store, "+zone example.com").await.unwrap();
     for round in 0..50 {
         let race = |text: String| {
@@ -199,7 +199,7 @@ async fn w_25_a_cname_and_an_address_never_meet_under_a_race() {
 
 #[tokio::test]
 async fn w_26_settings_take_effect_and_the_serial_only_rises() {
-    let f = fixture();
+    let f = fixture().await;
     let s = &f.store;
     let mut commits = s.commits(0).await.unwrap();
     let apex = name("example.com");
@@ -230,7 +230,7 @@ async fn w_26_settings_take_effect_and_the_serial_only_rises() {
 async fn w_30_what_does_not_parse_is_an_error_and_never_not_found() {
     let dir = tempfile::tempdir().unwrap();
     let engine = Arc::new(RedbStore::open(&dir.path().join("store.redb")).unwrap());
-    let s = DnsStore::new(engine.clone());
+    let s = DnsStore::open(engine.clone()).await.unwrap();
     apply(&s, "+zone example.com\n+ www.example.com A 192.0.2.1").await.unwrap();
     let range = KeyRange { start: Vec::new(), end: vec![u8::MAX] };
     let unreadable = |error| matches!(error, StoreError::Kv(KvError::Unreadable { .. }));
@@ -252,7 +252,7 @@ async fn w_30_what_does_not_parse_is_an_error_and_never_not_found() {
 
 #[tokio::test]
 async fn a_zone_made_anew_by_one_batch_is_empty_and_its_serial_rises() {
-    let f = fixture();
+    let f = fixture().await;
     let s = &f.store;
     apply(s, "+zone example.com\n+ a.example.com A 192.0.2.1").await.unwrap();
     apply(s, "+ b.example.com A 192.0.2.1").await.unwrap();
@@ -267,7 +267,7 @@ async fn a_zone_made_anew_by_one_batch_is_empty_and_its_serial_rises() {
 async fn what_a_deleted_zone_leaves_behind_is_swept() {
     let dir = tempfile::tempdir().unwrap();
     let engine = Arc::new(RedbStore::open(&dir.path().join("store.redb")).unwrap());
-    let s = DnsStore::new(engine.clone());
+    let s = DnsStore::open(engine.clone()).await.unwrap();
     apply(&s, "+zone example.com\n+ www.example.com A 192.0.2.1").await.unwrap();
     apply(&s, "-zone example.com").await.unwrap();
     let range = KeyRange { start: vec![b'a'], end: vec![u8::MAX] };
@@ -281,7 +281,7 @@ async fn what_a_deleted_zone_leaves_behind_is_swept() {
 
 #[tokio::test]
 async fn w_32_deleting_a_large_zone_is_one_commit_and_its_rows_are_swept() {
-    let f = fixture();
+    let f = fixture().await;
     let s = &f.store;
     let rrsets = (0..5_000).map(|n| rrset(&format!("n{n}.example.com A 192.0.2.1"))).collect();
     let imported = s.import_zone(&name("example.com"), rrsets, None, &|_| {}).await.unwrap();
@@ -294,7 +294,7 @@ async fn w_32_deleting_a_large_zone_is_one_commit_and_its_rows_are_swept() {
 
 #[tokio::test]
 async fn an_import_replaces_the_zone_in_one_commit() {
-    let f = fixture();
+    let f = fixture().await;
     let s = &f.store;
     apply(s, "+zone example.com\n+ old.example.com A 192.0.2.1").await.unwrap();
     let before = s.revision().await.unwrap();
@@ -321,7 +321,7 @@ async fn an_import_replaces_the_zone_in_one_commit() {
 
 #[tokio::test]
 async fn an_import_takes_what_a_dname_hides_and_no_change_adds_to_it() {
-    let f = fixture();
+    let f = fixture().await;
     let s = &f.store;
     let hidden = ["x.a.example.com A 192.0.2.1", "c.example.com DNAME e.example."];
     let texts =
@@ -337,7 +337,7 @@ async fn an_import_takes_what_a_dname_hides_and_no_change_adds_to_it() {
 
 #[tokio::test]
 async fn an_import_that_breaks_a_rule_changes_nothing() {
-    let f = fixture();
+    let f = fixture().await;
     let s = &f.store;
     apply(s, "+zone example.com\n+ old.example.com A 192.0.2.1").await.unwrap();
     let before = s.revision().await.unwrap();
@@ -362,7 +362,7 @@ async fn an_import_that_breaks_a_rule_changes_nothing() {
 
 #[tokio::test]
 async fn commits_resume_after_a_restart_without_a_gap() {
-    let mut f = fixture();
+    let mut f = fixture().await;
     let mut after = 0;
     for round in 1..=3_u32 {
         if round == 1 {
@@ -385,7 +385,7 @@ async fn commits_resume_after_a_restart_without_a_gap() {
         let reopened = loop {
             drop(store.take());
             match RedbStore::open(&dir.path().join("store.redb")) {
-                Ok(engine) => break DnsStore::new(Arc::new(engine)),
+                Ok(engine) => break DnsStore::open(Arc::new(engine)).await.unwrap(),
                 Err(KvError::InUse) => tokio::time::sleep(Duration::from_millis(1)).await,
                 Err(error) => panic!("{error}"),
             }

@@ -234,7 +234,8 @@ async fn two_authorities_share_a_cluster() {
     use aspen_dns::store::zone_settings::ZoneSettings;
     let Some(cluster) = Cluster::start(1) else { return };
     let open = || async {
-        DnsStore::new(Arc::new(EtcdStore::connect(cluster.config("p/")).await.unwrap()))
+        let engine = EtcdStore::connect(cluster.config("p/")).await.unwrap();
+        DnsStore::open(Arc::new(engine)).await.unwrap()
     };
     let stores = [open().await, open().await];
     let mut commits = stores[1].commits(0).await.unwrap();

@@ -18,14 +18,15 @@ pub struct Fixture {
     pub dir: tempfile::TempDir,
 }
 
-pub fn fixture() -> Fixture {
+pub async fn fixture() -> Fixture {
     let dir = tempfile::tempdir().unwrap();
-    let store = open(&dir);
+    let store = open(&dir).await;
     Fixture { store, dir }
 }
 
-pub fn open(dir: &tempfile::TempDir) -> Arc<DnsStore> {
-    DnsStore::new(Arc::new(RedbStore::open(&dir.path().join("store.redb")).unwrap()))
+pub async fn open(dir: &tempfile::TempDir) -> Arc<DnsStore> {
+    let engine = RedbStore::open(&dir.path().join("store.redb")).unwrap();
+    DnsStore::open(Arc::new(engine)).await.unwrap()
 }
 
 pub fn name(text: &str) -> Name {

@@ -132,7 +132,7 @@ fn random_batches_do_to_the_store_what_they_do_to_a_model() {
     TestRunner::new(config)
         .run(&batches, |batches| {
             runtime.block_on(async {
-                let f = fixture();
+                let f = fixture().await;
                 let mut zones = Zones::new();
                 for batch in &batches {
                     let operations: Vec<Operation> = batch.iter().map(|s| operation(s)).collect();

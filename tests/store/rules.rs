@@ -11,7 +11,7 @@ use crate::fixture::{
 
 #[tokio::test]
 async fn w_27_cname_rules_hold_in_both_directions() {
-    let f = fixture();
+    let f = fixture().await;
     let s = &f.store;
     apply(s, "+zone example.com\n+ a.example.com A 192.0.2.1").await.unwrap();
     apply(s, "+ c.example.com CNAME a.example.com.").await.unwrap();
@@ -31,7 +31,7 @@ async fn w_27_cname_rules_hold_in_both_directions() {
 
 #[tokio::test]
 async fn w_28_case_does_not_count() {
-    let f = fixture();
+    let f = fixture().await;
     let s = &f.store;
     apply(s, "+zone Example.COM\n+ WWW.example.com A 192.0.2.1").await.unwrap();
     apply(s, "+ www.EXAMPLE.com A 192.0.2.2").await.unwrap();
@@ -42,7 +42,7 @@ async fn w_28_case_does_not_count() {
 
 #[tokio::test]
 async fn w_29_a_name_like_a_key_of_the_store_is_only_a_name() {
-    let f = fixture();
+    let f = fixture().await;
     let s = &f.store;
     apply(s, "+zone _zone\n+zone a\n+ _zone A 192.0.2.1\n+ a AAAA 2001:db8::1").await.unwrap();
     assert_eq!(s.list_zones(None, 9).await.unwrap().items.len(), 2);
@@ -52,7 +52,7 @@ async fn w_29_a_name_like_a_key_of_the_store_is_only_a_name() {
 
 #[tokio::test]
 async fn records_outside_any_zone_are_refused() {
-    let f = fixture();
+    let f = fixture().await;
     let s = &f.store;
     apply(s, "+zone example.com").await.unwrap();
     for owner in ["www.example.net", "com", "notexample.com"] {
@@ -69,7 +69,7 @@ async fn records_outside_any_zone_are_refused() {
 
 #[tokio::test]
 async fn the_deepest_zone_owns_a_name_and_a_ds_goes_above() {
-    let f = fixture();
+    let f = fixture().await;
     let s = &f.store;
     apply(s, "+zone example.com\n+ www.sub.example.com A 192.0.2.1").await.unwrap();
     apply(s, "+zone sub.example.com\n+ www.sub.example.com A 192.0.2.2").await.unwrap();
@@ -95,7 +95,7 @@ async fn the_deepest_zone_owns_a_name_and_a_ds_goes_above() {
 
 #[tokio::test]
 async fn nothing_stands_below_a_dname() {
-    let f = fixture();
+    let f = fixture().await;
     let s = &f.store;
     apply(s, "+zone example.com\n+ x.a.example.com A 192.0.2.1").await.unwrap();
     apply(s, "+ d.example.com DNAME example.net.\n+ d.example.com A 192.0.2.1").await.unwrap();
@@ -115,7 +115,7 @@ async fn nothing_stands_below_a_dname() {
 
 #[tokio::test]
 async fn an_soa_is_written_its_serial_kept_and_deleted_again() {
-    let f = fixture();
+    let f = fixture().await;
     let s = &f.store;
     apply(s, "+zone example.com").await.unwrap();
     let soa = |serial: u32| format!("+ example.com SOA m.example. r.example. {serial} 1 2 3 4");
@@ -137,7 +137,7 @@ async fn an_soa_is_written_its_serial_kept_and_deleted_again() {
 
 #[tokio::test]
 async fn preconditions_of_a_batch_are_judged() {
-    let f = fixture();
+    let f = fixture().await;
     let s = &f.store;
     let apex = || name("example.com");
     let zone_revision = apply(s, "+zone example.com").await.unwrap();
@@ -171,7 +171,7 @@ async fn preconditions_of_a_batch_are_judged() {
 
 #[tokio::test]
 async fn resolve_finds_wildcards_by_rfc_4592() {
-    let f = fixture();
+    let f = fixture().await;
     let s = &f.store;
     apply(
         s,
