@@ -20,7 +20,7 @@ mod feed;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use etcd_client::{GetOptions, SortOrder, SortTarget, Txn, TxnOp, TxnOpResponse};
+use etcd_client::{GetOptions, GetResponse, SortOrder, SortTarget, Txn, TxnOp, TxnOpResponse};
 use tokio::sync::OnceCell;
 
 use super::kv::{
@@ -102,6 +102,19 @@ impl Shared {
         let start = [&self.prefix[..], &[SLOTS]].concat();
         let end = [&self.prefix[..], &[SLOTS + 1]].concat();
         (start, end)
+    }
+
+    /// Makes a page of the reply to a read of a range.
+    fn page(&self, mut found: GetResponse, revision: i64) -> Result<Page, KvError> {
+        let mut entries = Vec::with_capacity(found.kvs().len());
+        let has_more = found.more();
+        for kv in found.take_kvs() {
+            let revision = unsigned(kv.mod_revision());
+            let key = self.own_key(kv.key())?;
+            entries.push((key, Versioned { value: kv.into_key_value().1, revision }));
+        }
+        let next = entries.last().filter(|_| has_more).map(|(key, _)| Cursor::behind(key));
+        Ok(Page { entries, next, revision: unsigned(revision) })
     }
 
     /// Returns our key of one that stands in etcd.
@@ -236,16 +249,27 @@ impl Snapshot for EtcdSnapshot {
             return self.range(&range, None, u32::try_from(limit).unwrap_or(1)).await;
         }
         let revision = self.pin().await?;
-        let mut entries = Vec::with_capacity(found.kvs().len());
-        let has_more = found.more();
-        let mut found = found;
-        for kv in found.take_kvs() {
-            let revision = unsigned(kv.mod_revision());
-            let key = self.shared.own_key(kv.key())?;
-            entries.push((key, Versioned { value: kv.into_key_value().1, revision }));
+        self.shared.page(found, revision)
+    }
+
+    async fn ranges(&self, ranges: &[KeyRange], limit: u32) -> Result<Vec<Page>, KvError> {
+        let revision = self.pin().await?;
+        let limit = i64::from(limit.clamp(1, ETCD_PAGE_ENTRIES_MAX));
+        let mut pages = Vec::with_capacity(ranges.len());
+        for chunk in ranges.chunks(ETCD_TXN_OPERATIONS_MAX as usize) {
+            let get = |range: &KeyRange| {
+                let end = self.shared.key(&range.end);
+                let options = self.options().with_range(end).with_limit(limit);
+                TxnOp::get(self.shared.key(&range.start), Some(options))
+            };
+            let operations: Vec<TxnOp> = chunk.iter().map(get).collect();
+            let read = self.shared.connection.read_txn(Txn::new().and_then(operations)).await?;
+            for response in read.op_responses() {
+                let TxnOpResponse::Get(found) = response else { continue };
+                pages.push(self.shared.page(found, revision)?);
+            }
         }
-        let next = entries.last().filter(|_| has_more).map(|(key, _)| Cursor::behind(key));
-        Ok(Page { entries, next, revision: unsigned(revision) })
+        Ok(pages)
     }
 }
 

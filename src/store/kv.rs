@@ -211,6 +211,10 @@ pub trait Snapshot: Send + Sync {
         cursor: Option<&Cursor>,
         limit: u32,
     ) -> Result<Page, KvError>;
+
+    /// Returns the first page of each of `ranges`, in their order: up to `limit` (at least 1)
+    /// entries. An engine makes few trips of many small ranges.
+    async fn ranges(&self, ranges: &[KeyRange], limit: u32) -> Result<Vec<Page>, KvError>;
 }
 
 /// Commits in order, each once, from where the caller left off, then live.

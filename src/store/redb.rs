@@ -176,11 +176,13 @@ impl Snapshot for RedbSnapshot {
 
     // Some ten keys from the page cache take microseconds: less than a hop to another thread.
     async fn get_many(&self, keys: &[Vec<u8>]) -> Result<Vec<Option<Versioned>>, KvError> {
-        let find = |key: &Vec<u8>| match self.data.get(key.as_slice()).map_err(engine)? {
-            Some(guard) => split_value(guard.value()).map(Some),
-            None => Ok(None),
-        };
-        keys.iter().map(find).collect()
+        if keys.len() <= PAGE_INLINE_ENTRIES_MAX as usize {
+            return read_keys(&self.data, keys);
+        }
+        let (data, keys) = (self.data.clone(), keys.to_vec());
+        tokio::task::spawn_blocking(move || read_keys(&data, &keys))
+            .await
+            .map_err(KvError::engine)?
     }
 
     async fn range(
@@ -198,6 +200,27 @@ impl Snapshot for RedbSnapshot {
             .await
             .map_err(KvError::engine)?
     }
+
+    async fn ranges(&self, ranges: &[KeyRange], limit: u32) -> Result<Vec<Page>, KvError> {
+        let (data, ranges, revision) = (self.data.clone(), ranges.to_vec(), self.revision);
+        let read = move || {
+            let page = |range: &KeyRange| read_page(&data, range, limit, revision);
+            ranges.iter().map(page).collect()
+        };
+        tokio::task::spawn_blocking(read).await.map_err(KvError::engine)?
+    }
+}
+
+/// Reads the values of `keys`, in their order.
+fn read_keys(
+    data: &ReadOnlyTable<&'static [u8], &'static [u8]>,
+    keys: &[Vec<u8>],
+) -> Result<Vec<Option<Versioned>>, KvError> {
+    let find = |key: &Vec<u8>| match data.get(key.as_slice()).map_err(engine)? {
+        Some(guard) => split_value(guard.value()).map(Some),
+        None => Ok(None),
+    };
+    keys.iter().map(find).collect()
 }
 
 /// Reads up to `limit` entries of `range`, or fewer if they are large.
