@@ -108,7 +108,7 @@ async fn import(count: u64) {
         println!("{round} import of {count} RRsets: {:.2?}, peak RSS {}", begin.elapsed(), rss());
     }
     let begin = Instant::now();
-    let mut contents = store.zone_contents(&apex).await.unwrap();
+    let mut contents = store.open_zone(&apex).await.unwrap();
     let mut read = 0;
     while let Some(page) = contents.next_page().await.unwrap() {
         read += page.len();

@@ -11,16 +11,16 @@ use iroh_blobs::api::Store as BlobStore;
 use super::ExportError;
 use super::doc::add;
 use super::pack::cut;
-use super::source::FeedSource;
 use super::zone::{BuiltBase, BuiltPack};
 use crate::name::Name;
+use crate::store::history::ZoneSource;
 
 /// Returns a new base of the zone `apex`; none when the source has no such zone.
 ///
 /// # Errors
 /// [`ExportError::Source`] and [`ExportError::Blobs`].
 pub(super) async fn build(
-    source: Arc<dyn FeedSource>,
+    source: Arc<dyn ZoneSource>,
     blobs: BlobStore,
     apex: Name,
 ) -> Result<Option<BuiltBase>, ExportError> {

@@ -15,8 +15,6 @@ mod doc;
 mod identity;
 mod pack;
 mod repair;
-pub mod source;
-mod store;
 mod task;
 mod zone;
 
@@ -31,10 +29,10 @@ use crate::feed::Revision;
 use crate::mesh::Mesh;
 use crate::name::Name;
 use crate::octets::DecodeError;
+use crate::store::history::{SourceError, ZoneSource};
 use crate::ticket::{DnsClientTicket, TicketPeer};
 use doc::FeedDoc;
 use identity::Identity;
-use source::{FeedSource, SourceError};
 use task::ExportTask;
 
 /// What a feed carries.
@@ -146,7 +144,7 @@ impl DocsExporter {
     /// [`ExportError::Blobs`]. Later errors are logged and retried by the task.
     pub async fn spawn(
         mesh: Arc<Mesh>,
-        source: Arc<dyn FeedSource>,
+        source: Arc<dyn ZoneSource>,
         config: FeedConfig,
         stop: CancellationToken,
     ) -> Result<Self, ExportError> {

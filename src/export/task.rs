@@ -20,7 +20,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::build::build;
 use super::doc::FeedDoc;
-use super::source::{CommitSource, FeedSource, SourceChange, SourceCommit, SourceError};
 use super::zone::{BuiltBase, Need, ZoneFeed};
 use super::{ExportError, ExportStatus, FeedConfig, repair};
 use crate::feed::Revision;
@@ -32,6 +31,9 @@ use crate::limits::{
 };
 use crate::name::Name;
 use crate::record::Change;
+use crate::store::history::{
+    Commit, CommitSource, SourceError, ZoneChange, ZoneCommit, ZoneSource,
+};
 
 /// The task of one feed.
 pub(super) struct ExportTask {
@@ -40,7 +42,7 @@ pub(super) struct ExportTask {
     /// Where contents are kept.
     blobs: BlobStore,
     /// The truth.
-    source: Arc<dyn FeedSource>,
+    source: Arc<dyn ZoneSource>,
     /// What the feed carries.
     config: FeedConfig,
     /// Tells others how far we are.
@@ -68,7 +70,7 @@ impl ExportTask {
     pub(super) fn new(
         doc: FeedDoc,
         blobs: BlobStore,
-        source: Arc<dyn FeedSource>,
+        source: Arc<dyn ZoneSource>,
         config: FeedConfig,
         status_sender: watch::Sender<ExportStatus>,
     ) -> Self {
@@ -142,9 +144,7 @@ impl ExportTask {
     }
 
     /// Compares namespace and source, and subscribes to the commits after what is there.
-    async fn begin(
-        &mut self,
-    ) -> Result<mpsc::Receiver<Result<SourceCommit, SourceError>>, ExportError> {
+    async fn begin(&mut self) -> Result<mpsc::Receiver<Result<Commit, SourceError>>, ExportError> {
         let found = repair::find(&self.doc).await?;
         let newest = self.source.revision().await?;
         let mut term = 1;
@@ -234,8 +234,8 @@ impl ExportTask {
     /// Writes a commit together with those that wait behind it.
     async fn take_commits(
         &mut self,
-        first: SourceCommit,
-        commits: &mut mpsc::Receiver<Result<SourceCommit, SourceError>>,
+        first: Commit,
+        commits: &mut mpsc::Receiver<Result<Commit, SourceError>>,
     ) -> Result<(), ExportError> {
         let mut waiting: Vec<(Name, u64, Vec<Change>)> = Vec::new();
         let mut index: HashMap<Name, usize> = HashMap::new();
@@ -244,12 +244,12 @@ impl ExportTask {
         let mut last = self.seen;
         while let Some(commit) = next.take() {
             last = commit.revision;
-            for (apex, change) in commit.zones {
+            for ZoneCommit { apex, change, .. } in commit.zones {
                 if !self.config.carries(&apex) {
                     continue;
                 }
                 match change {
-                    SourceChange::Changes(changes) => {
+                    ZoneChange::Changes(changes) => {
                         let at = *index.entry(apex.clone()).or_insert_with(|| {
                             waiting.push((apex, 0, Vec::new()));
                             waiting.len() - 1
@@ -257,13 +257,13 @@ impl ExportTask {
                         waiting[at].1 = last;
                         waiting[at].2.extend(changes);
                     }
-                    SourceChange::Replaced => {
+                    ZoneChange::Replaced => {
                         if let Some(at) = index.get(&apex) {
                             waiting[*at].2.clear();
                         }
                         self.want_base(apex, last);
                     }
-                    SourceChange::Removed => {
+                    ZoneChange::Removed => {
                         if let Some(at) = index.get(&apex) {
                             waiting[*at].2.clear();
                         }
@@ -448,7 +448,7 @@ fn returned(
 }
 
 /// Reads a stream of commits ahead, in a task that ends with the receiver.
-fn pump(mut stream: Box<dyn CommitSource>) -> mpsc::Receiver<Result<SourceCommit, SourceError>> {
+fn pump(mut stream: Box<dyn CommitSource>) -> mpsc::Receiver<Result<Commit, SourceError>> {
     let (sender, receiver) = mpsc::channel(EXPORT_COMMITS_MAX);
     tokio::spawn(async move {
         loop {

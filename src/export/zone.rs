@@ -18,7 +18,6 @@ use iroh_blobs::api::TempTag;
 use super::ExportError;
 use super::delta::{is_base_due, join};
 use super::doc::FeedDoc;
-use super::source::SourceZone;
 use crate::feed::Revision;
 use crate::feed::beat::zone_mark;
 use crate::feed::items::item_of;
@@ -31,6 +30,7 @@ use crate::limits::{
 };
 use crate::name::Name;
 use crate::record::{Change, RecordType};
+use crate::store::history::ZoneState;
 
 /// A base that was read from the source and put into the blob store.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ pub(super) struct BuiltBase {
     /// The revision of the source at which it was read.
     pub(super) revision: u64,
     /// The zone's settings at that revision.
-    pub(super) zone: SourceZone,
+    pub(super) zone: ZoneState,
     /// The SOA serial at that revision.
     pub(super) serial: u32,
     /// How many owner names it has.

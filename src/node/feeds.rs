@@ -16,12 +16,12 @@ use sha1::Digest as _;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use crate::export::source::FeedSource;
 use crate::export::{DocsExporter, ExportError, FeedConfig};
 use crate::limits::FEEDS_MAX;
 use crate::mesh::Mesh;
 use crate::name::{Name, NameError};
 use crate::store::DnsStore;
+use crate::store::history::ZoneSource;
 use crate::ticket::DnsClientTicket;
 
 /// The feeds of one authority.
@@ -153,7 +153,7 @@ async fn spawn(
     config: FeedConfig,
     stop: &CancellationToken,
 ) -> Result<DocsExporter, ExportError> {
-    let source: Arc<dyn FeedSource> = store.clone();
+    let source: Arc<dyn ZoneSource> = store.clone();
     DocsExporter::spawn(Arc::clone(mesh), source, config, stop.clone()).await
 }
 

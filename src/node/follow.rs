@@ -15,14 +15,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::state::Progress;
 use crate::catalog::CatalogChange;
-use crate::export::source::{
-    CommitSource, FeedSource, SourceChange, SourceCommit, SourceError, ZoneContents,
-};
 use crate::limits::{BATCH_CHANGES_MAX, FOLLOW_RETRY_MS, FREE_RETIRED_MS};
 use crate::name::Name;
 use crate::publish::Publisher;
 use crate::publish::pace::Pace;
 use crate::record::Change;
+use crate::store::history::{
+    Commit, CommitSource, SourceError, ZoneChange, ZoneCommit, ZoneContents, ZoneSource,
+};
 use crate::zone::{BuildError, Zone};
 
 /// Puts commits into what is published.
@@ -63,7 +63,7 @@ pub enum FollowError {
     ThreadLost,
 }
 
-impl<S: FeedSource> Follower<S> {
+impl<S: ZoneSource> Follower<S> {
     /// Makes a follower that has published nothing yet.
     pub fn new(source: Arc<S>, publisher: Arc<Publisher>, progress: Progress) -> Self {
         // What is published before the follower begins comes from files.
@@ -143,12 +143,12 @@ impl<S: FeedSource> Follower<S> {
     /// Applies commits, all that only change records at once; `revision` is the last one applied.
     async fn apply_all(
         &mut self,
-        commits: Vec<SourceCommit>,
+        commits: Vec<Commit>,
         revision: &mut u64,
     ) -> Result<(), FollowError> {
         let mut edits = Vec::new();
         for commit in commits {
-            if commit.zones.iter().all(|zone| matches!(zone.1, SourceChange::Changes(_))) {
+            if commit.zones.iter().all(|zone| matches!(zone.change, ZoneChange::Changes(_))) {
                 edits.push(commit);
                 continue;
             }
@@ -163,14 +163,14 @@ impl<S: FeedSource> Follower<S> {
     }
 
     /// Publishes what commits change in the zones' records; `revision` is the last one applied.
-    fn apply_edits(&mut self, commits: Vec<SourceCommit>, revision: &mut u64) {
+    fn apply_edits(&mut self, commits: Vec<Commit>, revision: &mut u64) {
         let Some(last) = commits.last().map(|commit| commit.revision) else { return };
         let began_us = self.now_us();
         let mut edits: Vec<(Name, Vec<Change>)> = Vec::new();
         let mut indexes: HashMap<Name, usize> = HashMap::new();
         for commit in commits {
-            for (apex, change) in commit.zones {
-                let SourceChange::Changes(changes) = change else { continue };
+            for ZoneCommit { apex, change, .. } in commit.zones {
+                let ZoneChange::Changes(changes) = change else { continue };
                 if self.is_applied(&apex, commit.revision) {
                     continue;
                 }
@@ -194,21 +194,21 @@ impl<S: FeedSource> Follower<S> {
     }
 
     /// Applies one commit; what it removes and what it changes become visible together.
-    async fn apply(&mut self, commit: SourceCommit) -> Result<(), FollowError> {
+    async fn apply(&mut self, commit: Commit) -> Result<(), FollowError> {
         let mut edits = Vec::new();
         let mut change_count = 0;
-        for (apex, change) in commit.zones {
+        for ZoneCommit { apex, change, .. } in commit.zones {
             if self.is_applied(&apex, commit.revision) {
                 continue;
             }
             match change {
-                SourceChange::Changes(changes) => {
+                ZoneChange::Changes(changes) => {
                     self.revisions.insert(apex.clone(), commit.revision);
                     edits.extend(self.edit(&apex, &changes));
                     change_count += changes.len() as u64;
                 }
-                SourceChange::Replaced => self.reload(&apex).await?,
-                SourceChange::Removed => {
+                ZoneChange::Replaced => self.reload(&apex).await?,
+                ZoneChange::Removed => {
                     self.revisions.remove(&apex);
                     edits.push(CatalogChange::Remove(apex));
                     change_count += 1;
@@ -276,9 +276,9 @@ impl<S: FeedSource> Follower<S> {
 
 /// Returns a commit with those that are there already, and how the stream ended if it did.
 async fn gather(
-    first: SourceCommit,
+    first: Commit,
     commits: &mut dyn CommitSource,
-) -> (Vec<SourceCommit>, Result<(), SourceError>) {
+) -> (Vec<Commit>, Result<(), SourceError>) {
     let mut change_count = changes_in(&first);
     let mut gathered = vec![first];
     while change_count < BATCH_CHANGES_MAX {
@@ -299,10 +299,10 @@ async fn gather(
 }
 
 /// Returns how many changes a commit counts for, at least one.
-fn changes_in(commit: &SourceCommit) -> usize {
-    let count = |zone: &(Name, SourceChange)| match &zone.1 {
-        SourceChange::Changes(changes) => changes.len(),
-        SourceChange::Replaced | SourceChange::Removed => 1,
+fn changes_in(commit: &Commit) -> usize {
+    let count = |zone: &ZoneCommit| match &zone.change {
+        ZoneChange::Changes(changes) => changes.len(),
+        ZoneChange::Replaced | ZoneChange::Removed => 1,
     };
     commit.zones.iter().map(count).sum::<usize>().max(1)
 }
@@ -315,8 +315,9 @@ mod tests {
 
     use async_trait::async_trait;
 
-    use crate::export::source::SourceZone;
+    use crate::feed::digest::{Digest, DigestKey};
     use crate::record::{RecordType, Rrset};
+    use crate::store::history::{History, ZoneState};
     use crate::zone::HashSeed;
 
     /// A source of one zone, whose commits are all there at once.
@@ -324,26 +325,34 @@ mod tests {
         /// What a whole zone holds.
         rrsets: Mutex<Vec<Rrset>>,
         /// Commits that were not given out.
-        commits: Mutex<VecDeque<SourceCommit>>,
+        commits: Mutex<VecDeque<Commit>>,
     }
 
     /// What is left of the commits, and then an error.
-    struct Commits(VecDeque<SourceCommit>);
+    struct Commits(VecDeque<Commit>);
 
     #[async_trait]
     impl CommitSource for Commits {
-        async fn next(&mut self) -> Result<SourceCommit, SourceError> {
+        async fn next(&mut self) -> Result<Commit, SourceError> {
             self.0.pop_front().ok_or(SourceError::Compacted { after: 0 })
         }
     }
 
     #[async_trait]
-    impl FeedSource for Source {
+    impl ZoneSource for Source {
+        async fn history(&self) -> Result<History, SourceError> {
+            Ok(History { epoch: 1, id: 1, digest_key: DigestKey::default() })
+        }
+
+        async fn begin_history(&self, _: u64) -> Result<History, SourceError> {
+            self.history().await
+        }
+
         async fn revision(&self) -> Result<u64, SourceError> {
             Ok(1)
         }
 
-        async fn zones(&self) -> Result<Vec<SourceZone>, SourceError> {
+        async fn zones(&self) -> Result<Vec<ZoneState>, SourceError> {
             Ok(vec![zone()])
         }
 
@@ -352,14 +361,26 @@ mod tests {
             Ok(Some(ZoneContents { revision: 1, zone: zone(), rrsets }))
         }
 
+        async fn zones_contents(&self, _: &[Name]) -> Result<Vec<ZoneContents>, SourceError> {
+            Ok(self.zone_contents(&zone().apex).await?.into_iter().collect())
+        }
+
         async fn commits(&self, _: u64) -> Result<Box<dyn CommitSource>, SourceError> {
             Ok(Box::new(Commits(std::mem::take(&mut *self.commits.lock().unwrap()))))
         }
     }
 
-    fn zone() -> SourceZone {
+    fn zone() -> ZoneState {
         let apex = Name::from_text("example").unwrap();
-        SourceZone { apex, is_enabled: true, settings: Vec::new() }
+        ZoneState {
+            apex,
+            revision: 1,
+            serial: 1,
+            digest: Digest::default(),
+            is_enabled: true,
+            rrset_count: 2,
+            settings: Vec::new(),
+        }
     }
 
     fn a(owner: &str, last: u8) -> Rrset {
@@ -374,11 +395,18 @@ mod tests {
 
     /// Follows commits, numbered from 2; returns the follower, and how often and at which revision
     /// it had published when they were over.
-    async fn follow(changes: Vec<SourceChange>) -> (Follower<Source>, u64, u64) {
+    async fn follow(changes: Vec<ZoneChange>) -> (Follower<Source>, u64, u64) {
         let apex = zone().apex;
-        let commits = (2..).zip(changes).map(|(revision, change)| SourceCommit {
+        let commits = (2..).zip(changes).map(|(revision, change)| Commit {
             revision,
-            zones: vec![(apex.clone(), change)],
+            tag: revision,
+            zones: vec![ZoneCommit {
+                apex: apex.clone(),
+                prev_revision: Some(revision - 1),
+                serial: 1,
+                digest: Digest::default(),
+                change,
+            }],
         });
         let commits = Mutex::new(commits.collect());
         let source = Source { rrsets: Mutex::new(vec![soa(), a("old.example", 1)]), commits };
@@ -404,7 +432,7 @@ mod tests {
     #[tokio::test]
     async fn commits_that_are_there_at_once_share_a_publish_in_their_order() {
         let changes =
-            (1..=9).map(|last| SourceChange::Changes(vec![Change::Put(a("www.example", last))]));
+            (1..=9).map(|last| ZoneChange::Changes(vec![Change::Put(a("www.example", last))]));
         let (follower, publishes, revision) = follow(changes.collect()).await;
         assert_eq!((publishes, revision), (1, 10));
         assert_eq!(address(&follower, "www.example"), 9);
@@ -413,8 +441,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_precedes_a_replaced_zone_is_published_before_it() {
-        let put = |last| SourceChange::Changes(vec![Change::Put(a("www.example", last))]);
-        let changes = vec![put(1), put(2), SourceChange::Replaced, put(3)];
+        let put = |last| ZoneChange::Changes(vec![Change::Put(a("www.example", last))]);
+        let changes = vec![put(1), put(2), ZoneChange::Replaced, put(3)];
         let (follower, publishes, revision) = follow(changes).await;
         assert_eq!((publishes, revision), (3, 5));
         assert_eq!(address(&follower, "www.example"), 3);
@@ -425,7 +453,7 @@ mod tests {
     async fn more_than_a_batch_goes_in_batches_and_none_is_left_behind() {
         let count = BATCH_CHANGES_MAX + 1;
         let changes = (0..count)
-            .map(|index| SourceChange::Changes(vec![Change::Put(a("www.example", index as u8))]));
+            .map(|index| ZoneChange::Changes(vec![Change::Put(a("www.example", index as u8))]));
         let (follower, publishes, revision) = follow(changes.collect()).await;
         assert_eq!((publishes, revision), (2, 1 + count as u64));
         assert_eq!(address(&follower, "www.example"), (count - 1) as u8);

@@ -2,45 +2,24 @@
 //!
 //! **Invariant:** every commit once, in order, or an error that asks for a rescan. For each zone,
 //! `prev_revision` of a commit is the `revision` of the one before it.
-//! **Not here:** reading a zone as a whole (`store::read`).
+//! **Not here:** reading a zone as a whole (`store::read`, `store::source`).
+
+use async_trait::async_trait;
 
 use super::dns_store::DnsStore;
-use super::journal::{self, ZoneCommitKind};
+use super::history::{Commit, CommitSource, SourceError, ZoneCommit};
+use super::journal::{Entry, JournalZone};
 use super::keys;
 use super::kv::{ChangeEvent, ChangeStream, KvError};
 use super::operation::StoreError;
-use crate::name::Name;
-
-/// What one commit did.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct StoreCommit {
-    /// Its revision.
-    pub revision: u64,
-    /// The zones that it touched and that are, or were, served.
-    pub zones: Vec<ZoneCommit>,
-}
-
-/// What one commit did to one zone.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct ZoneCommit {
-    /// The apex.
-    pub apex: Name,
-    /// The revision of the commit that touched the zone before; `None` if the zone is new.
-    ///
-    /// Commits to a disabled zone are not told, but count here.
-    pub prev_revision: Option<u64>,
-    /// The serial after the commit; 0 if the zone was deleted.
-    pub serial: u32,
-    /// Whether settings changed, too.
-    pub is_settings_changed: bool,
-    /// What became of the records.
-    pub kind: ZoneCommitKind,
-}
+use super::source::failed;
 
 /// A feed of commits.
 pub struct CommitStream {
     /// The engine's feed.
     changes: ChangeStream,
+    /// The newest revision that came out of it.
+    after: u64,
 }
 
 impl DnsStore {
@@ -48,11 +27,11 @@ impl DnsStore {
     ///
     /// # Errors
     /// [`KvError::Compacted`] or [`KvError::Ahead`], as [`StoreError::Kv`]: rescan with
-    /// [`DnsStore::list_zones`] and [`DnsStore::zone_contents`], then follow from the revision
+    /// [`DnsStore::list_zones`] and [`DnsStore::open_zone`], then follow from the revision
     /// that [`DnsStore::revision`] had *before* the rescan, and skip, zone by zone, the commits
     /// that the contents already had.
     pub async fn commits(&self, after: u64) -> Result<CommitStream, StoreError> {
-        Ok(CommitStream { changes: self.kv.changes(after).await? })
+        Ok(CommitStream { changes: self.kv.changes(after).await?, after })
     }
 }
 
@@ -62,13 +41,22 @@ impl CommitStream {
     /// # Errors
     /// [`KvError::Compacted`] as [`StoreError::Kv`] if the caller fell behind what is kept:
     /// rescan; and those of the engine.
-    pub async fn next(&mut self) -> Result<StoreCommit, StoreError> {
+    pub async fn next(&mut self) -> Result<Commit, StoreError> {
         loop {
             let event = self.changes.next().await?;
             if let Some(commit) = read_event(&event)? {
+                self.after = commit.revision;
                 return Ok(commit);
             }
         }
+    }
+}
+
+#[async_trait]
+impl CommitSource for CommitStream {
+    async fn next(&mut self) -> Result<Commit, SourceError> {
+        let next = Self::next(self).await;
+        next.map_err(|error| lost_or_failed(error, self.after))
     }
 }
 
@@ -78,21 +66,32 @@ impl std::fmt::Debug for CommitStream {
     }
 }
 
+/// Tells a lost stream from a store that failed.
+pub(super) fn lost_or_failed(error: StoreError, after: u64) -> SourceError {
+    match error {
+        StoreError::Kv(KvError::Compacted { .. } | KvError::Ahead { .. }) => {
+            SourceError::Compacted { after }
+        }
+        error => failed(error),
+    }
+}
+
 /// Reads the journal entry of a commit; `None` if it was none of a [`DnsStore`].
-fn read_event(event: &ChangeEvent) -> Result<Option<StoreCommit>, KvError> {
+fn read_event(event: &ChangeEvent) -> Result<Option<Commit>, KvError> {
     let entry = event.changes.iter().find(|change| change.key == keys::JOURNAL);
     let Some(entry) = entry.and_then(|change| change.value.as_ref()) else { return Ok(None) };
-    let with_revision = |zone: journal::JournalZone| {
+    let with_revision = |zone: JournalZone| {
         let key = keys::zone_key(&zone.apex);
         let object = event.changes.iter().find(|change| change.key == key);
         ZoneCommit {
             apex: zone.apex,
             prev_revision: object.and_then(|change| change.prev_revision),
             serial: zone.serial,
-            is_settings_changed: zone.is_settings_changed,
-            kind: zone.kind,
+            digest: zone.digest,
+            change: zone.change,
         }
     };
-    let zones = journal::decode(entry)?.into_iter().map(with_revision).collect();
-    Ok(Some(StoreCommit { revision: event.revision, zones }))
+    let Entry { tag, zones } = Entry::decode(entry)?;
+    let zones = zones.into_iter().map(with_revision).collect();
+    Ok(Some(Commit { revision: event.revision, tag, zones }))
 }

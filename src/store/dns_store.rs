@@ -63,7 +63,8 @@ enum Work<'a> {
 impl DnsStore {
     /// Opens the store in an engine, and begins to sweep what imports left behind.
     ///
-    /// The first opening begins the store's history.
+    /// The first opening begins the store's history; zones that an older version made get their
+    /// digests.
     ///
     /// # Errors
     /// Those of the engine.
@@ -78,6 +79,7 @@ impl DnsStore {
             hasher: std::hash::RandomState::new(),
             hints: Mutex::default(),
         });
+        store.add_digests().await?;
         store.spawn_sweep();
         Ok(store)
     }
@@ -172,7 +174,7 @@ impl DnsStore {
             let ended = self.in_flight.ended();
             let locks = self.lock(&zones).await;
             let view = View::open(&*self.kv, &self.in_flight).await?;
-            let mut draft = Draft::new(&view, now_ms());
+            let mut draft = Draft::new(&view, now_ms(), self.digest_key);
             match fill(&mut draft, work).await {
                 Ok(()) => {}
                 Err(DraftError::Refused(error)) => return Err(error),
@@ -187,6 +189,12 @@ impl DnsStore {
             if !touched.iter().all(|apex| zones.contains(apex)) {
                 self.remember(&touched);
                 zones = touched;
+                continue;
+            }
+            let undigested = draft.undigested();
+            if !undigested.is_empty() {
+                drop(locks);
+                self.add_digests_of(&undigested).await?;
                 continue;
             }
             let built = draft.build().await?;

@@ -18,6 +18,7 @@ use super::rules::{RuleError, check_rrset};
 use super::view::{Seen, View};
 use super::zone_object::{StoredSoa, ZoneObject};
 use super::zone_settings::ZoneSettings;
+use crate::feed::digest::{Digest, DigestKey};
 use crate::name::Name;
 use crate::record::{RecordType, Rrset};
 
@@ -30,6 +31,8 @@ pub(super) struct Draft<'a> {
     view: &'a View,
     /// The time of the commit, in milliseconds since 1970.
     now_ms: u64,
+    /// The key of the digests.
+    digest_key: DigestKey,
     /// The zones that were looked up, whether they exist or not.
     slots: BTreeMap<Name, Slot>,
 }
@@ -83,12 +86,14 @@ pub(super) struct Staged {
     pub(super) rrset_count: u64,
     /// Their records.
     pub(super) record_count: u64,
+    /// What these come to.
+    pub(super) digest: Digest,
 }
 
 impl<'a> Draft<'a> {
     /// Begins a draft.
-    pub(super) fn new(view: &'a View, now_ms: u64) -> Self {
-        Self { view, now_ms, slots: BTreeMap::new() }
+    pub(super) fn new(view: &'a View, now_ms: u64, digest_key: DigestKey) -> Self {
+        Self { view, now_ms, digest_key, slots: BTreeMap::new() }
     }
 
     /// Judges what the asker takes to be so; comes before the first step.

@@ -1,21 +1,31 @@
-//! The history of a store: which line of commits its revisions count.
+//! The one stream of whole commits, and what it takes to begin to follow it.
 //!
+//! Exporters, followers and whoever else keeps a copy of zones read them here; the store is the
+//! source of all of them, and other truths (a directory of master files, another system) may be
+//! one, too.
+//!
+//! # Histories
 //! A store that was restored from a backup, or begun anew, counts revisions that others may have
 //! seen with another content. Whoever keeps what it has read notes the history beside the
 //! revision: of two histories the one with the higher epoch is newer.
 //!
-//! **Invariant:** a store has one history at a time and its epoch only rises; the key of its
-//! digests is drawn once and stays.
-//! **Not here:** digests (`feed::digest`), reading what a commit did (`store::commits`).
+//! **Invariant:** commits come in the order of their revisions, whole, without a gap; where that
+//! is not possible, [`SourceError::Compacted`] says so. A store has one history at a time and its
+//! epoch only rises; the key of its digests is drawn once and stays.
+//! **Not here:** digests (`feed::digest`), the store as a source (`store::source`,
+//! `store::commits`).
 
+use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use super::dns_store::DnsStore;
 use super::keys;
 use super::kv::{self, KeyValueStore, KvError, Precondition};
 use super::operation::StoreError;
-use crate::feed::digest::DigestKey;
+use crate::feed::digest::{Digest, DigestKey};
 use crate::limits::BATCH_ATTEMPTS_MAX;
+use crate::name::Name;
+use crate::record::{Change, Rrset};
 
 /// A line of commits.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -26,6 +36,156 @@ pub struct History {
     pub id: u128,
     /// The key of all digests.
     pub digest_key: DigestKey,
+}
+
+/// A zone without its records.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ZoneState {
+    /// Its apex.
+    pub apex: Name,
+    /// The revision of the newest commit that touched it.
+    pub revision: u64,
+    /// Its serial.
+    pub serial: u32,
+    /// What all its RRsets come to, SOA and NS of the apex included.
+    pub digest: Digest,
+    /// Whether it is answered.
+    pub is_enabled: bool,
+    /// How many RRsets it has, SOA and NS of the apex included.
+    pub rrset_count: u64,
+    /// Its settings, as an edge may show them (JSON).
+    pub settings: Vec<u8>,
+}
+
+/// A zone at one revision.
+#[derive(Clone, Debug)]
+pub struct ZoneContents {
+    /// The revision of the whole source at which it was read, or an older one: commits up to here
+    /// are in it.
+    pub revision: u64,
+    /// The zone.
+    pub zone: ZoneState,
+    /// All its RRsets, SOA and NS of the apex included, in any order.
+    pub rrsets: Vec<Rrset>,
+}
+
+/// One commit.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Commit {
+    /// Its revision.
+    pub revision: u64,
+    /// A random number: two lines of commits that parted never agree on revision and tag. 0 if an
+    /// older version made the commit.
+    pub tag: u64,
+    /// What it did to the zones that are, or were, served: each at most once.
+    pub zones: Vec<ZoneCommit>,
+}
+
+/// What one commit did to one zone.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ZoneCommit {
+    /// The apex.
+    pub apex: Name,
+    /// The revision of the commit that touched the zone before; `None` if the zone is new.
+    ///
+    /// Commits to a disabled zone are not told, but count here.
+    pub prev_revision: Option<u64>,
+    /// The serial after the commit; 0 if the zone was deleted.
+    pub serial: u32,
+    /// What is served of the zone after the commit comes to; nothing if it is removed, or if an
+    /// older version replaced it.
+    pub digest: Digest,
+    /// What became of the records.
+    pub change: ZoneChange,
+}
+
+/// What a commit did to the records of one zone.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum ZoneChange {
+    /// These RRsets changed, the SOA with its new serial among them; a deleted SOA or NS RRset of
+    /// the apex stands here as a put of the synthesised one that is served in its place. None at
+    /// all if the commit only gave the zone its digest.
+    Changes(Vec<Change>),
+    /// The zone is new, was enabled, got other settings or was replaced by an import: read it as a
+    /// whole.
+    Replaced,
+    /// The zone was deleted or disabled: it is no longer served.
+    Removed,
+}
+
+/// Why a source does not give what was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// Commits after the revision asked for are no longer known, or never were.
+    #[error("the commits after revision {after} are not known any more")]
+    Compacted {
+        /// What was asked for.
+        after: u64,
+    },
+    /// The source failed.
+    #[error("the store cannot be read: {reason}")]
+    Failed {
+        /// What it said.
+        reason: String,
+    },
+}
+
+/// A source of zones.
+#[async_trait]
+pub trait ZoneSource: Send + Sync + 'static {
+    /// The history that revisions belong to.
+    ///
+    /// # Errors
+    /// [`SourceError::Failed`].
+    async fn history(&self) -> Result<History, SourceError>;
+
+    /// Begins a new history, with an epoch above the present one and above `above` and the same
+    /// key of digests, and returns it once it is durable.
+    ///
+    /// # Errors
+    /// [`SourceError::Failed`].
+    async fn begin_history(&self, above: u64) -> Result<History, SourceError>;
+
+    /// The revision of the newest commit.
+    ///
+    /// # Errors
+    /// [`SourceError::Failed`].
+    async fn revision(&self) -> Result<u64, SourceError>;
+
+    /// All zones that are answered.
+    ///
+    /// # Errors
+    /// [`SourceError::Failed`].
+    async fn zones(&self) -> Result<Vec<ZoneState>, SourceError>;
+
+    /// One zone with its records; none when there is no such zone, or it is not answered.
+    ///
+    /// # Errors
+    /// [`SourceError::Failed`].
+    async fn zone_contents(&self, apex: &Name) -> Result<Option<ZoneContents>, SourceError>;
+
+    /// Many small zones with their records, all at one revision; those that are gone or not
+    /// answered are left out. The caller sees to it that they fit into memory.
+    ///
+    /// # Errors
+    /// [`SourceError::Failed`].
+    async fn zones_contents(&self, apexes: &[Name]) -> Result<Vec<ZoneContents>, SourceError>;
+
+    /// The commits after a revision, first those made before, then those to come.
+    ///
+    /// # Errors
+    /// Every [`SourceError`].
+    async fn commits(&self, after: u64) -> Result<Box<dyn CommitSource>, SourceError>;
+}
+
+/// A stream of commits.
+#[async_trait]
+pub trait CommitSource: Send {
+    /// Waits for the next commit. Safe to cancel.
+    ///
+    /// # Errors
+    /// Every [`SourceError`]; no commit follows an error.
+    async fn next(&mut self) -> Result<Commit, SourceError>;
 }
 
 /// The stored history, JSON.

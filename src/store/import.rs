@@ -20,6 +20,7 @@ use super::operation::StoreError;
 use super::row;
 use super::rules::{RuleError, check_alias, check_rrset};
 use super::zone_settings::ZoneSettings;
+use crate::feed::digest::{Digest, DigestKey};
 use crate::limits::{
     IMPORT_CHUNK_OCTETS, IMPORT_CHUNK_RRSETS, IMPORT_CHUNKS_IN_FLIGHT, IMPORT_IDLE_MS_MAX,
     RRSET_RECORDS_MAX, SWEEP_CHUNK_ROWS,
@@ -79,8 +80,8 @@ impl DnsStore {
                 return Err(RuleError::OutOfZone { owner, apex }.into());
             }
         }
-        let (generation, zone) = (rand::random(), apex.clone());
-        let prepare = move || prepare(&zone, rrsets, generation, records_max, now_ms());
+        let (generation, zone, key) = (rand::random(), apex.clone(), self.digest_key);
+        let prepare = move || prepare(&zone, rrsets, generation, records_max, now_ms(), key);
         let Prepared { rows, mut staged } =
             tokio::task::spawn_blocking(prepare).await.map_err(KvError::engine)??;
         let outcome = match self.stage(rows, &mut staged, progress).await {
@@ -252,6 +253,7 @@ fn prepare(
     generation: u64,
     records_max: u32,
     now_ms: u64,
+    digest_key: DigestKey,
 ) -> Result<Prepared, StoreError> {
     let mut staged = Staged {
         generation,
@@ -260,6 +262,7 @@ fn prepare(
         has_apex_ns: false,
         rrset_count: 0,
         record_count: 0,
+        digest: Digest::default(),
     };
     for rrset in &rrsets {
         check_rrset(rrset, apex, records_max)?;
@@ -274,6 +277,7 @@ fn prepare(
         staged.has_apex_ns |= rrset.rtype == RecordType::NS && rrset.owner == *apex;
         staged.rrset_count += 1;
         staged.record_count += rrset.rdata.count() as u64;
+        staged.digest = staged.digest.plus(digest_key.rrset(&rrset.as_ref()));
         let key = keys::row_key(generation, apex, &rrset.owner, rrset.rtype);
         rows.push((key, row::encode(rrset.ttl_s, now_ms, &rrset.rdata)));
     }

@@ -16,6 +16,7 @@ pub mod serial;
 pub mod zone_settings;
 
 mod commits;
+mod digests;
 mod dns_store;
 mod draft;
 mod import;
@@ -24,11 +25,11 @@ mod keys;
 mod operation;
 mod read;
 mod row;
+mod source;
 mod view;
 mod zone_object;
 
-pub use commits::{CommitStream, StoreCommit, ZoneCommit};
+pub use commits::CommitStream;
 pub use dns_store::DnsStore;
-pub use journal::ZoneCommitKind;
 pub use operation::{Batch, Committed, Expectation, Operation, StoreError};
-pub use read::{Listing, PageCursor, StoredRrset, StoredZone, ZoneContents};
+pub use read::{Listing, PageCursor, StoredRrset, StoredZone, ZoneReader};

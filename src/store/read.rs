@@ -63,7 +63,7 @@ pub struct Listing<T> {
 }
 
 /// One zone's RRsets, all of one view, page by page.
-pub struct ZoneContents {
+pub struct ZoneReader {
     /// The zone.
     pub zone: StoredZone,
     /// The view.
@@ -233,7 +233,7 @@ impl DnsStore {
     ///
     /// # Errors
     /// [`StoreError::ZoneUnknown`], or those of the engine.
-    pub async fn zone_contents(&self, apex: &Name) -> Result<ZoneContents, StoreError> {
+    pub async fn open_zone(&self, apex: &Name) -> Result<ZoneReader, StoreError> {
         let snapshot = self.kv.snapshot().await?;
         let key = keys::zone_key(apex);
         let found = snapshot.get_many(&[key]).await?.into_iter().next().flatten();
@@ -243,11 +243,11 @@ impl DnsStore {
         first.extend(object.synthesised_ns());
         let range = keys::rows_of_generation(object.generation);
         let cursor = Some(Cursor(range.start.clone()));
-        Ok(ZoneContents { zone, snapshot, range, cursor, first })
+        Ok(ZoneReader { zone, snapshot, range, cursor, first })
     }
 }
 
-impl ZoneContents {
+impl ZoneReader {
     /// Returns the next RRsets, or `None` at the end.
     ///
     /// # Errors
@@ -257,18 +257,14 @@ impl ZoneContents {
         let Some(cursor) = self.cursor.take() else { return Ok(None) };
         let page = self.snapshot.range(&self.range, Some(&cursor), ZONE_PAGE_RRSETS).await?;
         self.cursor = page.next;
-        rrsets.reserve(page.entries.len());
-        for (key, found) in &page.entries {
-            let (owner, rtype) = keys::parse_row_key(key, &self.zone.settings.apex)?;
-            rrsets.push(Row::decode(&found.value)?.into_rrset(owner, rtype));
-        }
+        read_rows(&page.entries, &self.zone.settings.apex, &mut rrsets)?;
         Ok(Some(rrsets))
     }
 }
 
-impl std::fmt::Debug for ZoneContents {
+impl std::fmt::Debug for ZoneReader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ZoneContents").field("zone", &self.zone).finish_non_exhaustive()
+        f.debug_struct("ZoneReader").field("zone", &self.zone).finish_non_exhaustive()
     }
 }
 
@@ -282,6 +278,20 @@ impl PageCursor {
     pub fn from_text(text: &str) -> Option<Self> {
         data_encoding::BASE64URL_NOPAD.decode(text.as_bytes()).ok().map(Self)
     }
+}
+
+/// Reads the rows of a page of a zone's generation, and appends them.
+pub(super) fn read_rows(
+    entries: &[(Vec<u8>, Versioned)],
+    apex: &Name,
+    rrsets: &mut Vec<Rrset>,
+) -> Result<(), KvError> {
+    rrsets.reserve(entries.len());
+    for (key, found) in entries {
+        let (owner, rtype) = keys::parse_row_key(key, apex)?;
+        rrsets.push(Row::decode(&found.value)?.into_rrset(owner, rtype));
+    }
+    Ok(())
 }
 
 /// Returns the deepest zone that holds `owner`, and its revision.
@@ -372,7 +382,7 @@ fn stored_rrset(key: &[u8], found: &Versioned, apex: &Name) -> Result<StoredRrse
 }
 
 /// Makes the zone of a zone object.
-fn stored_zone(found: &Versioned) -> Result<(StoredZone, ZoneObject), KvError> {
+pub(super) fn stored_zone(found: &Versioned) -> Result<(StoredZone, ZoneObject), KvError> {
     let object = ZoneObject::decode(&found.value)?;
     let ns_count = object.synthesised_ns().map(|ns| ns.rdata.count() as u64);
     let zone = StoredZone {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::kv::KvError;
 use super::zone_settings::ZoneSettings;
+use crate::feed::digest::{Digest, DigestKey};
 use crate::record::serial::is_newer;
 use crate::record::{RdataList, RecordType, Rrset};
 
@@ -33,6 +34,9 @@ pub(super) struct ZoneObject {
     pub(super) rrset_count: u64,
     /// Records of these RRsets.
     pub(super) record_count: u64,
+    /// What the rows come to; `None` if a version made the object that knew no digests.
+    #[serde(default, with = "digest_text", skip_serializing_if = "Option::is_none")]
+    pub(super) digest: Option<Digest>,
     /// When the newest commit was made, in milliseconds since 1970.
     pub(super) modified_at_ms: u64,
 }
@@ -62,6 +66,7 @@ impl ZoneObject {
             has_apex_ns: false,
             rrset_count: 0,
             record_count: 0,
+            digest: Some(Digest::default()),
             modified_at_ms: now_ms,
         }
     }
@@ -100,6 +105,12 @@ impl ZoneObject {
     pub(super) fn synthesised_ns(&self) -> Option<Rrset> {
         (!self.has_apex_ns).then(|| self.settings.synthesised_ns())
     }
+
+    /// Returns what everything that is served of the zone comes to, SOA and NS of the apex included.
+    pub(super) fn served_digest(&self, key: &DigestKey) -> Option<Digest> {
+        let beside_rows = std::iter::once(self.soa_rrset()).chain(self.synthesised_ns());
+        self.digest.map(|rows| rows.plus(key.rrsets(beside_rows)))
+    }
 }
 
 impl StoredSoa {
@@ -125,6 +136,38 @@ pub(super) fn written_serial(current: u32, written: u32) -> Option<u32> {
     is_newer(written, current).then_some(written)
 }
 
+/// A digest as hexadecimal digits, if there is one.
+mod digest_text {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::feed::digest::Digest;
+
+    /// Writes the digest, or null.
+    #[allow(clippy::ref_option)] // serde hands over a reference to the field
+    pub(super) fn serialize<S: Serializer>(
+        digest: &Option<Digest>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match digest {
+            Some(digest) => {
+                serializer.serialize_str(&data_encoding::HEXLOWER.encode(&digest.to_octets()))
+            }
+            None => serializer.serialize_none(),
+        }
+    }
+
+    /// Reads the digest, or null.
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<Digest>, D::Error> {
+        let Some(text) = Option::<String>::deserialize(from)? else { return Ok(None) };
+        let octets = data_encoding::HEXLOWER.decode(text.as_bytes()).ok();
+        let octets = octets.and_then(|octets| octets.try_into().ok());
+        let octets = octets.ok_or_else(|| serde::de::Error::custom("not a digest"))?;
+        Ok(Some(Digest::from_octets(&octets)))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,11 +178,15 @@ mod tests {
         let settings = ZoneSettings::new(Name::from_text("example.com").unwrap());
         let mut object = ZoneObject::new(settings.clone(), u64::MAX, 5);
         object.serial = 77;
+        object.digest = Some(Digest { sum: u128::MAX - 1, records: 3 });
         let mut written = settings.synthesised_soa(99);
         written.ttl_s = 1;
         let (soa, serial) = StoredSoa::new(&written, 9).unwrap();
         assert_eq!(serial, 99);
         object.soa = Some(soa);
+        assert_eq!(ZoneObject::decode(&object.encode()).unwrap(), object);
+        // An object of a version that knew no digests.
+        object.digest = None;
         assert_eq!(ZoneObject::decode(&object.encode()).unwrap(), object);
         // The SOA that is served carries the zone's serial.
         let expected = Rrset { ttl_s: 1, ..settings.synthesised_soa(77) };

@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use aspen_dns::name::Name;
 use aspen_dns::record::{Change, RecordType, Rrset, rdata};
+use aspen_dns::store::history::{Commit, ZoneChange};
 use aspen_dns::store::redb::RedbStore;
 use aspen_dns::store::rules::RuleError;
 use aspen_dns::store::zone_settings::ZoneSettings;
-use aspen_dns::store::{
-    CommitStream, DnsStore, Operation, StoreCommit, StoreError, ZoneCommitKind,
-};
+use aspen_dns::store::{CommitStream, DnsStore, Operation, StoreError};
 
 /// A store in a directory of its own.
 pub struct Fixture {
@@ -94,13 +93,13 @@ pub fn soa_serial(rrset: &Rrset) -> u32 {
     u32::from_be_bytes(*numbers.first_chunk().unwrap())
 }
 
-pub fn show_commit(commit: &StoreCommit) -> String {
+pub fn show_commit(commit: &Commit) -> String {
     let mut shown = Vec::new();
     for zone in &commit.zones {
-        let kind = match &zone.kind {
-            ZoneCommitKind::Replaced => "replaced".to_owned(),
-            ZoneCommitKind::Removed => "removed".to_owned(),
-            ZoneCommitKind::Changes(changes) => {
+        let change = match &zone.change {
+            ZoneChange::Replaced => "replaced".to_owned(),
+            ZoneChange::Removed => "removed".to_owned(),
+            ZoneChange::Changes(changes) => {
                 let show = |change: &Change| match change {
                     Change::Put(rrset) => format!("+{}", show(rrset)),
                     Change::Delete { owner, rtype } => format!("-{owner} {rtype}"),
@@ -108,12 +107,12 @@ pub fn show_commit(commit: &StoreCommit) -> String {
                 changes.iter().map(show).collect::<Vec<_>>().join(", ")
             }
         };
-        shown.push(format!("{}: {kind}", zone.apex));
+        shown.push(format!("{}: {change}", zone.apex));
     }
     shown.join("; ")
 }
 
-pub async fn next(commits: &mut CommitStream) -> StoreCommit {
+pub async fn next(commits: &mut CommitStream) -> Commit {
     tokio::time::timeout(Duration::from_secs(10), commits.next()).await.unwrap().unwrap()
 }
 
@@ -132,7 +131,7 @@ pub async fn listing(store: &DnsStore, apex: &str, limit: u32) -> Vec<String> {
 
 /// Returns all RRsets of a zone as text, as an exporter reads them.
 pub async fn contents(store: &DnsStore, apex: &str) -> Vec<String> {
-    let mut contents = store.zone_contents(&name(apex)).await.unwrap();
+    let mut contents = store.open_zone(&name(apex)).await.unwrap();
     let mut shown = Vec::new();
     while let Some(page) = contents.next_page().await.unwrap() {
         shown.extend(page.iter().map(show));

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aspen_dns::record::Change;
-use aspen_dns::store::{Batch, DnsStore, Operation, StoreError, ZoneCommitKind};
+use aspen_dns::store::history::ZoneChange;
+use aspen_dns::store::{Batch, DnsStore, Operation, StoreError};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
@@ -101,11 +102,11 @@ async fn follow(store: &DnsStore, revision: u64, zones: &mut Zones) {
         let commit = commits.next().await.unwrap();
         for zone in commit.zones {
             let apex = zone.apex.to_string();
-            match zone.kind {
-                ZoneCommitKind::Removed => drop(zones.remove(&apex)),
+            match zone.change {
+                ZoneChange::Removed => drop(zones.remove(&apex)),
                 // What the zone was at that revision is past: only the changes after it are kept.
-                ZoneCommitKind::Replaced => drop(zones.insert(apex, BTreeMap::new())),
-                ZoneCommitKind::Changes(changes) => {
+                ZoneChange::Replaced => drop(zones.insert(apex, BTreeMap::new())),
+                ZoneChange::Changes(changes) => {
                     let rrsets = zones.get_mut(&apex).unwrap();
                     for change in changes {
                         let key = (change.owner().to_string(), change.rtype().to_string());

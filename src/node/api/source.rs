@@ -15,7 +15,7 @@ use crate::publish::Reader;
 use crate::record::{RecordType, Rrset};
 use crate::store::zone_settings::ZoneSettings;
 use crate::store::{
-    DnsStore, Expectation, PageCursor, StoreError, StoredRrset, StoredZone, ZoneContents,
+    DnsStore, Expectation, PageCursor, StoreError, StoredRrset, StoredZone, ZoneReader,
 };
 use crate::zone::Zone;
 
@@ -76,7 +76,7 @@ pub(crate) struct RecordPage {
 #[derive(Debug)]
 pub(crate) enum RrsetPages {
     /// From the store.
-    Store(Box<ZoneContents>),
+    Store(Box<ZoneReader>),
     /// From a published zone.
     Catalog(mpsc::Receiver<Vec<Rrset>>),
 }
@@ -214,7 +214,7 @@ impl Zones {
     /// [`ApiError::NoSuchZone`], and those of the store.
     pub(crate) async fn rrsets(&self, apex: &Name) -> Result<RrsetPages, ApiError> {
         match self {
-            Self::Store(store) => match store.zone_contents(apex).await {
+            Self::Store(store) => match store.open_zone(apex).await {
                 Ok(contents) => Ok(RrsetPages::Store(Box::new(contents))),
                 Err(StoreError::ZoneUnknown { apex }) => Err(ApiError::NoSuchZone { apex }),
                 Err(error) => Err(error.into()),

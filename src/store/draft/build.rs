@@ -1,17 +1,20 @@
 //! Ends a draft: the last checks, the new serials, and the keys of the commit.
 //!
-//! **Invariant:** a zone's counts are those of its rows.
+//! **Invariant:** a zone's counts and digest are those of its rows.
 //! **Not here:** the steps of a batch (`store::draft`).
 
 use super::zone::ZoneDraft;
 use super::{Draft, Slot};
+use crate::feed::digest::{Digest, DigestKey};
 use crate::name::Name;
-use crate::record::{Change, RecordType};
+use crate::record::{Change, RecordType, RrsetRef};
+use crate::store::history::ZoneChange;
 use crate::store::import;
-use crate::store::journal::{self, JournalZone, ZoneCommitKind};
+use crate::store::journal::{Entry, JournalZone};
 use crate::store::keys;
 use crate::store::kv::{Commit, Cursor, KeyRange, Precondition};
 use crate::store::operation::StoreError;
+use crate::store::row::Row;
 use crate::store::rules::{RuleError, check_owner};
 use crate::store::serial::next_serial;
 use crate::store::view::View;
@@ -36,6 +39,17 @@ impl Draft<'_> {
         let is_involved = |slot: &Slot| slot.is_touched || slot.is_guarded || slot.is_expected;
         let touched = self.slots.iter().filter(|(_, slot)| is_involved(slot));
         touched.map(|(apex, _)| apex.clone()).collect()
+    }
+
+    /// Returns the zones that the draft writes and of whose rows no digest is known: an older
+    /// version made them. The draft is of use once they have one.
+    pub(in crate::store) fn undigested(&self) -> Vec<Name> {
+        let lacks = |slot: &Slot| {
+            (slot.is_touched || slot.is_guarded)
+                && slot.zone.as_ref().is_some_and(|zone| zone.object.digest.is_none())
+        };
+        let found = self.slots.iter().filter(|(_, slot)| lacks(slot));
+        found.map(|(apex, _)| apex.clone()).collect()
     }
 
     /// Checks what only the whole batch shows, and makes the commit.
@@ -67,7 +81,7 @@ impl Draft<'_> {
                 None if slot.base.is_some() => {
                     built.commit.deletes.push(keys::zone_key(&apex));
                     built.changed += 1;
-                    slot.was_enabled.then(|| JournalZone::removed(apex))
+                    slot.was_enabled.then(|| JournalZone::removed(apex, 0))
                 }
                 None => None,
             };
@@ -75,8 +89,8 @@ impl Draft<'_> {
         }
         let is_empty = built.commit.puts.is_empty() && built.commit.deletes.is_empty();
         if !is_empty {
-            let entry = journal::encode(&journal_zones);
-            built.commit.puts.push((keys::JOURNAL.to_vec(), entry));
+            let entry = Entry::new(journal_zones);
+            built.commit.puts.push((keys::JOURNAL.to_vec(), entry.encode()));
         }
         Ok(built)
     }
@@ -92,7 +106,7 @@ impl Draft<'_> {
         check_zone(self.view, &zone).await?;
         let apex = zone.object.settings.apex.clone();
         let mut changes = Vec::new();
-        let changed = build_rows(&mut built.commit, &mut zone, &mut changes);
+        let changed = build_rows(&mut built.commit, &mut zone, &mut changes, &self.digest_key);
         built.changed += changed
             + u64::from(zone.is_settings_changed || zone.is_new)
             + u64::from(zone.written_serial.is_some());
@@ -114,27 +128,29 @@ impl Draft<'_> {
         zone.object.version += 1;
         built.zones.push((apex.clone(), zone.object.serial));
         built.commit.puts.push((keys::zone_key(&apex), zone.object.encode()));
-        let is_enabled = zone.object.settings.is_enabled;
-        let is_whole = is_absent || zone.is_new || !was_enabled || zone.replaced_by.is_some();
-        let kind = match (is_enabled, was_enabled) {
+        let serial = zone.object.serial;
+        // Settings travel with the zone as a whole.
+        let is_whole = is_absent || !was_enabled || zone.is_settings_changed;
+        let change = match (zone.object.settings.is_enabled, was_enabled) {
             (false, false) => return Ok(None),
-            (false, true) => ZoneCommitKind::Removed,
-            (true, _) if is_whole => ZoneCommitKind::Replaced,
+            (false, true) => return Ok(Some(JournalZone::removed(apex, serial))),
+            (true, _) if is_whole || zone.replaced_by.is_some() => ZoneChange::Replaced,
             (true, _) => {
-                let is_ns_synthesised = zone.is_settings_changed || zone.had_apex_ns;
-                let ns = zone.object.synthesised_ns().filter(|_| is_ns_synthesised);
-                if let Some(ns) = ns {
+                if zone.had_apex_ns
+                    && let Some(ns) = zone.object.synthesised_ns()
+                {
                     changes.retain(|change| {
                         *change.owner() != apex || change.rtype() != RecordType::NS
                     });
                     changes.push(Change::Put(ns));
                 }
                 changes.push(Change::Put(zone.object.soa_rrset()));
-                ZoneCommitKind::Changes(changes)
+                ZoneChange::Changes(changes)
             }
         };
-        let (serial, is_settings_changed) = (zone.object.serial, zone.is_settings_changed);
-        Ok(Some(JournalZone { apex, serial, is_settings_changed, kind }))
+        let digest = zone.object.served_digest(&self.digest_key);
+        debug_assert!(digest.is_some(), "a draft of a zone without a digest is not built");
+        Ok(Some(JournalZone { apex, serial, digest: digest.unwrap_or_default(), change }))
     }
 
     /// Returns the serial that the zone has after the commit.
@@ -161,7 +177,12 @@ fn build_precondition(commit: &mut Commit, apex: &Name, slot: &Slot) {
 
 /// Writes and deletes the rows of the owners that changed, and notes the changes; returns how
 /// many RRsets changed.
-fn build_rows(commit: &mut Commit, zone: &mut ZoneDraft, changes: &mut Vec<Change>) -> u64 {
+fn build_rows(
+    commit: &mut Commit,
+    zone: &mut ZoneDraft,
+    changes: &mut Vec<Change>,
+    digest_key: &DigestKey,
+) -> u64 {
     let apex = zone.object.settings.apex.clone();
     let generation = zone.object.generation;
     let mut changed = 0;
@@ -169,13 +190,16 @@ fn build_rows(commit: &mut Commit, zone: &mut ZoneDraft, changes: &mut Vec<Chang
         for rtype in &draft.touched {
             let (before, after) = (draft.before.get(rtype), draft.after.get(rtype));
             let key = keys::row_key(generation, &apex, owner, *rtype);
+            let digest = |row: &Row| row_digest(digest_key, owner, *rtype, row);
             let object = &mut zone.object;
             if let Some((row, _)) = before {
+                object.digest = object.digest.map(|sum| sum.minus(digest(row)));
                 object.rrset_count = object.rrset_count.saturating_sub(1);
                 object.record_count = object.record_count.saturating_sub(row.record_count());
             }
             match after {
                 Some(row) => {
+                    object.digest = object.digest.map(|sum| sum.plus(digest(row)));
                     object.rrset_count += 1;
                     object.record_count += row.record_count();
                     commit.puts.push((key, row.encode()));
@@ -192,6 +216,12 @@ fn build_rows(commit: &mut Commit, zone: &mut ZoneDraft, changes: &mut Vec<Chang
         }
     }
     changed
+}
+
+/// Returns what one row comes to.
+fn row_digest(key: &DigestKey, owner: &Name, rtype: RecordType, row: &Row) -> Digest {
+    let (owner, rdata) = (owner.as_wire(), row.rdata.as_octets());
+    key.rrset(&RrsetRef { owner, rtype, ttl_s: row.ttl_s, rdata })
 }
 
 /// Checks the types of every owner that changed, and that nothing stands below a DNAME.

@@ -92,6 +92,7 @@ impl ZoneDraft {
         object.has_apex_ns = staged.has_apex_ns;
         object.rrset_count = staged.rrset_count;
         object.record_count = staged.record_count;
+        object.digest = Some(staged.digest);
         let soa = staged.soa.as_ref().and_then(|rrset| StoredSoa::new(rrset, now_ms));
         self.written_serial = soa.as_ref().map(|(_, serial)| *serial);
         object.soa = soa.map(|(soa, _)| soa);

@@ -1,0 +1,120 @@
+//! Digests for zones that a version made that knew none.
+//!
+//! A commit keeps the digest of its zones up to date from what it changes; this is the one place
+//! where all rows of a zone are read for it. An older version that shares the store drops the
+//! digest of each zone that it writes, so none is ever out of date.
+//!
+//! **Invariant:** a zone that gets its digest keeps records, serial and settings; followers are
+//! told of a commit without changes, so that revisions of the zone still follow on each other.
+//! **Not here:** the digest of a commit (`store::draft`), of an import (`store::import`).
+
+use super::dns_store::DnsStore;
+use super::history::ZoneChange;
+use super::journal::{Entry, JournalZone};
+use super::keys;
+use super::kv::{Commit, Cursor, KvError, Precondition, Snapshot, Versioned};
+use super::operation::StoreError;
+use super::read::read_rows;
+use super::zone_object::ZoneObject;
+use crate::feed::digest::{Digest, DigestKey};
+use crate::limits::{BATCH_ATTEMPTS_MAX, LISTING_ITEMS_MAX, ZONE_PAGE_RRSETS};
+use crate::name::Name;
+
+impl DnsStore {
+    /// Gives every zone without a digest its own.
+    pub(super) async fn add_digests(&self) -> Result<(), StoreError> {
+        // Each zone takes a precondition and a put, all of them one journal entry.
+        let zones_max = (self.kv.limits().operations_max / 2).saturating_sub(1).max(1) as usize;
+        let (mut cursor, mut count) = (None, 0);
+        loop {
+            let page =
+                self.kv.range(&keys::zone_range(), cursor.as_ref(), LISTING_ITEMS_MAX).await?;
+            let entries = page.entries;
+            let undigested = tokio::task::spawn_blocking(move || undigested(&entries));
+            let undigested = undigested.await.map_err(KvError::engine)?;
+            for apexes in undigested.chunks(zones_max.min(COMMIT_ZONES_MAX)) {
+                count += self.add_digests_of(apexes).await?;
+            }
+            cursor = page.next;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        if count > 0 {
+            tracing::info!(zones = count, "zones of an older version have got their digests");
+        }
+        Ok(())
+    }
+
+    /// Gives those of the zones that have none a digest, in one commit; returns how many.
+    pub(super) async fn add_digests_of(&self, apexes: &[Name]) -> Result<u64, StoreError> {
+        let zone_keys: Vec<Vec<u8>> = apexes.iter().map(keys::zone_key).collect();
+        for _ in 0..BATCH_ATTEMPTS_MAX {
+            let view = self.kv.snapshot().await?;
+            let found = view.get_many(&zone_keys).await?;
+            let (mut commit, mut zones) = (Commit::default(), Vec::new());
+            for (key, found) in zone_keys.iter().zip(found) {
+                let Some(found) = found else { continue };
+                let mut object = ZoneObject::decode(&found.value)?;
+                if object.digest.is_some() {
+                    continue;
+                }
+                object.digest = Some(digest_rows(&*view, &object, &self.digest_key).await?);
+                object.version += 1;
+                let expected = Precondition::HasValue { key: key.clone(), value: found.value };
+                commit.preconditions.push(expected);
+                commit.puts.push((key.clone(), object.encode()));
+                zones.extend(journal_zone(object, &self.digest_key));
+            }
+            let count = commit.puts.len() as u64;
+            if count == 0 {
+                return Ok(0);
+            }
+            commit.puts.push((keys::JOURNAL.to_vec(), Entry::new(zones).encode()));
+            match self.kv.commit(commit).await {
+                Ok(_) => return Ok(count),
+                // Somebody changed one of the zones: what became of the rows must be read anew.
+                Err(KvError::Conflict { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(StoreError::Contended { attempts: BATCH_ATTEMPTS_MAX })
+    }
+}
+
+/// Returns the zones whose objects have no digest. An object that does not read is left to those
+/// who ask for it: one bad zone must not keep the store closed.
+fn undigested(entries: &[(Vec<u8>, Versioned)]) -> Vec<Name> {
+    let objects = entries.iter().filter_map(|(_, found)| ZoneObject::decode(&found.value).ok());
+    objects.filter(|object| object.digest.is_none()).map(|object| object.settings.apex).collect()
+}
+
+/// Says in the journal that a zone has got its digest; nothing of one that is not served.
+fn journal_zone(object: ZoneObject, key: &DigestKey) -> Option<JournalZone> {
+    let digest = object.served_digest(key).filter(|_| object.settings.is_enabled)?;
+    let change = ZoneChange::Changes(Vec::new());
+    Some(JournalZone { apex: object.settings.apex, serial: object.serial, digest, change })
+}
+
+/// Reads all rows of a zone and returns what they come to.
+async fn digest_rows(
+    view: &dyn Snapshot,
+    object: &ZoneObject,
+    key: &DigestKey,
+) -> Result<Digest, KvError> {
+    let range = keys::rows_of_generation(object.generation);
+    let (mut digest, mut cursor): (_, Option<Cursor>) = (Digest::default(), None);
+    loop {
+        let page = view.range(&range, cursor.as_ref(), ZONE_PAGE_RRSETS).await?;
+        let mut rrsets = Vec::new();
+        read_rows(&page.entries, &object.settings.apex, &mut rrsets)?;
+        digest = digest.plus(key.rrsets(rrsets));
+        cursor = page.next;
+        if cursor.is_none() {
+            return Ok(digest);
+        }
+    }
+}
+
+/// Zones that get their digests in one commit. Their objects fill 1 MB or so.
+const COMMIT_ZONES_MAX: usize = 1_000;

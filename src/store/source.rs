@@ -1,0 +1,201 @@
+//! The store as the source of zones and commits, for whoever keeps a copy of them.
+//!
+//! **Invariant:** what is read of a zone is of one view, its digest that of its RRsets; a disabled
+//! zone is as none.
+//! **Not here:** the commits themselves (`store::commits`), listings for people (`store::read`).
+
+use async_trait::async_trait;
+
+use super::commits::lost_or_failed;
+use super::dns_store::DnsStore;
+use super::history::{CommitSource, History, SourceError, ZoneContents, ZoneSource, ZoneState};
+use super::keys;
+use super::kv::{Cursor, KeyRange, KvError, Page, Snapshot, Versioned};
+use super::operation::StoreError;
+use super::read::{read_rows, stored_zone};
+use super::zone_object::ZoneObject;
+use crate::feed::digest::DigestKey;
+use crate::limits::{LISTING_ITEMS_MAX, ZONE_PAGE_RRSETS};
+use crate::name::Name;
+use crate::record::Rrset;
+
+#[async_trait]
+impl ZoneSource for DnsStore {
+    async fn history(&self) -> Result<History, SourceError> {
+        Self::history(self).await.map_err(failed)
+    }
+
+    async fn begin_history(&self, above: u64) -> Result<History, SourceError> {
+        Self::begin_history(self, above).await.map_err(failed)
+    }
+
+    async fn revision(&self) -> Result<u64, SourceError> {
+        Self::revision(self).await.map_err(failed)
+    }
+
+    async fn zones(&self) -> Result<Vec<ZoneState>, SourceError> {
+        self.read_states().await.map_err(failed)
+    }
+
+    async fn zone_contents(&self, apex: &Name) -> Result<Option<ZoneContents>, SourceError> {
+        let contents = self.read_contents(std::slice::from_ref(apex)).await;
+        contents.map(|contents| contents.into_iter().next()).map_err(failed)
+    }
+
+    async fn zones_contents(&self, apexes: &[Name]) -> Result<Vec<ZoneContents>, SourceError> {
+        self.read_contents(apexes).await.map_err(failed)
+    }
+
+    async fn commits(&self, after: u64) -> Result<Box<dyn CommitSource>, SourceError> {
+        match Self::commits(self, after).await {
+            Ok(stream) => Ok(Box::new(stream)),
+            Err(error) => Err(lost_or_failed(error, after)),
+        }
+    }
+}
+
+/// A zone that is to be read: its object and the object's revision.
+struct Found {
+    /// The object.
+    object: ZoneObject,
+    /// The state, its digest still to be told if the object has none.
+    state: ZoneState,
+}
+
+impl DnsStore {
+    /// Reads the states of all zones that are served, of one view.
+    async fn read_states(&self) -> Result<Vec<ZoneState>, StoreError> {
+        let view = self.kv.snapshot().await?;
+        let (mut states, mut cursor, key) = (Vec::new(), None, self.digest_key);
+        loop {
+            let page = view.range(&keys::zone_range(), cursor.as_ref(), LISTING_ITEMS_MAX).await?;
+            let found = page.entries.into_iter().map(|(_, found)| found).collect();
+            for found in blocking(move || read_served(found, &key)).await? {
+                let mut state = found.state;
+                if found.object.digest.is_none() {
+                    // An older version that shares the store wrote it a moment ago.
+                    let rrsets = read_whole(&*view, &found.object, None).await?;
+                    state.digest = key.rrsets(rrsets);
+                }
+                states.push(state);
+            }
+            cursor = page.next;
+            if cursor.is_none() {
+                return Ok(states);
+            }
+        }
+    }
+
+    /// Reads zones with their RRsets, of one view.
+    async fn read_contents(&self, apexes: &[Name]) -> Result<Vec<ZoneContents>, StoreError> {
+        let view = self.kv.snapshot().await?;
+        let journal = view.get_many(&[keys::JOURNAL.to_vec()]).await?;
+        let revision = journal.into_iter().flatten().next().map_or(0, |found| found.revision);
+        let (mut contents, key) = (Vec::with_capacity(apexes.len()), self.digest_key);
+        for apexes in apexes.chunks(TRIP_ZONES_MAX) {
+            let zone_keys: Vec<Vec<u8>> = apexes.iter().map(keys::zone_key).collect();
+            let found = view.get_many(&zone_keys).await?.into_iter().flatten().collect();
+            let zones = blocking(move || read_served(found, &key)).await?;
+            let generation = |zone: &Found| keys::rows_of_generation(zone.object.generation);
+            let ranges: Vec<KeyRange> = zones.iter().map(generation).collect();
+            let pages = view.ranges(&ranges, ZONE_PAGE_RRSETS).await?;
+            let small = blocking(move || read_small(zones, pages, &key, revision)).await?;
+            for (mut zone, object, cursor) in small {
+                if cursor.is_some() {
+                    zone.rrsets.extend(read_whole(&*view, &object, cursor).await?);
+                }
+                if object.digest.is_none() {
+                    zone.zone.digest = key.rrsets(zone.rrsets.iter().cloned());
+                }
+                contents.push(zone);
+            }
+        }
+        Ok(contents)
+    }
+}
+
+/// Gives an error of the store the type of a source's.
+pub(super) fn failed(error: impl std::fmt::Display) -> SourceError {
+    SourceError::Failed { reason: error.to_string() }
+}
+
+/// Does what takes long on a thread where that harms nobody.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, KvError> + Send + 'static,
+) -> Result<T, KvError> {
+    tokio::task::spawn_blocking(work).await.map_err(KvError::engine)?
+}
+
+/// Reads zone objects and leaves those of disabled zones out.
+fn read_served(found: Vec<Versioned>, key: &DigestKey) -> Result<Vec<Found>, KvError> {
+    let mut served = Vec::with_capacity(found.len());
+    for found in found {
+        let (zone, object) = stored_zone(&found)?;
+        if !zone.settings.is_enabled {
+            continue;
+        }
+        let state = ZoneState {
+            revision: zone.revision,
+            serial: zone.serial,
+            digest: object.served_digest(key).unwrap_or_default(),
+            is_enabled: true,
+            rrset_count: zone.rrset_count,
+            settings: serde_json::to_vec(&zone.settings)
+                .expect("settings have string keys and no failing field"),
+            apex: zone.settings.apex,
+        };
+        served.push(Found { object, state });
+    }
+    Ok(served)
+}
+
+/// Makes zones of their objects and the first pages of their rows; with each where its rows go on.
+fn read_small(
+    zones: Vec<Found>,
+    pages: Vec<Page>,
+    key: &DigestKey,
+    revision: u64,
+) -> Result<Vec<(ZoneContents, ZoneObject, Option<Cursor>)>, KvError> {
+    let mut read = Vec::with_capacity(zones.len());
+    for (Found { object, state }, page) in zones.into_iter().zip(pages) {
+        let mut rrsets = Vec::with_capacity(page.entries.len() + 2);
+        rrsets.push(object.soa_rrset());
+        rrsets.extend(object.synthesised_ns());
+        read_rows(&page.entries, &state.apex, &mut rrsets)?;
+        debug_assert!(
+            page.next.is_some()
+                || object.digest.is_none()
+                || key.rrsets(rrsets.iter().cloned()) == state.digest,
+            "the digest of {} is not that of its RRsets",
+            state.apex
+        );
+        read.push((ZoneContents { revision, zone: state, rrsets }, object, page.next));
+    }
+    Ok(read)
+}
+
+/// Reads the rows of a zone from `cursor` on; without one all its RRsets.
+async fn read_whole(
+    view: &dyn Snapshot,
+    object: &ZoneObject,
+    mut cursor: Option<Cursor>,
+) -> Result<Vec<Rrset>, KvError> {
+    let mut rrsets = Vec::new();
+    if cursor.is_none() {
+        rrsets.push(object.soa_rrset());
+        rrsets.extend(object.synthesised_ns());
+    }
+    let range = keys::rows_of_generation(object.generation);
+    loop {
+        let page = view.range(&range, cursor.as_ref(), ZONE_PAGE_RRSETS).await?;
+        read_rows(&page.entries, &object.settings.apex, &mut rrsets)?;
+        cursor = page.next;
+        if cursor.is_none() {
+            return Ok(rrsets);
+        }
+    }
+}
+
+/// Zones of one trip to the engine: enough that trips cost little, few enough that what one brings
+/// stays small.
+const TRIP_ZONES_MAX: usize = 512;
