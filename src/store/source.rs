@@ -54,7 +54,7 @@ impl ZoneSource for DnsStore {
     }
 }
 
-/// A zone that is to be read: its object and the object's revision.
+/// A zone that is to be read.
 struct Found {
     /// The object.
     object: ZoneObject,

@@ -31,6 +31,7 @@ cases! {
     a_key_twice_or_too_much_is_refused
     of_two_that_expect_the_same_one_wins
     a_range_is_cut_only_with_a_cursor
+    many_ranges_give_the_first_page_of_each
     a_snapshot_stays_as_it_was
     the_feed_tells_each_commit_once_and_in_order
     the_feed_leaves_quiet_keys_out_and_tells_what_was_before
@@ -192,6 +193,34 @@ async fn a_range_is_cut_only_with_a_cursor(store: Arc<dyn KeyValueStore>) {
     assert_eq!(whole.next, None, "a page that ends with the range says so");
     let empty = store.range(&KeyRange::prefix(b"R"), None, 10).await.unwrap();
     assert!(empty.entries.is_empty() && empty.next.is_none());
+}
+
+async fn many_ranges_give_the_first_page_of_each(store: Arc<dyn KeyValueStore>) {
+    let keys: Vec<String> =
+        (0..600).map(|index| format!("P{:03}{}", index / 2, index % 2)).collect();
+    for keys in keys.chunks(100) {
+        let entries: Vec<(&str, &str)> = keys.iter().map(|key| (key.as_str(), "v")).collect();
+        store.commit(puts(&entries)).await.unwrap();
+    }
+    let snapshot = store.snapshot().await.unwrap();
+    store.commit(puts(&[("P0009", "later")])).await.unwrap();
+    let pairs = (0..300).map(|index| KeyRange::prefix(format!("P{index:03}").as_bytes()));
+    let ranges: Vec<KeyRange> = pairs.chain([KeyRange::prefix(b"Q")]).collect();
+    for (limit, is_cut) in [(1, true), (2, false), (9, false)] {
+        let pages = snapshot.ranges(&ranges, limit).await.unwrap();
+        assert_eq!(pages.len(), ranges.len());
+        for (index, page) in pages.iter().enumerate().take(300) {
+            let found: Vec<&[u8]> = page.entries.iter().map(|(key, _)| &key[..]).collect();
+            let count = if is_cut { 1 } else { 2 };
+            let expected = &keys[2 * index..2 * index + count];
+            assert_eq!(found, expected.iter().map(String::as_bytes).collect::<Vec<_>>());
+            assert_eq!(page.next.is_some(), is_cut);
+        }
+        assert!(pages[300].entries.is_empty() && pages[300].next.is_none());
+    }
+    let many: Vec<Vec<u8>> = keys.iter().map(|key| key.clone().into_bytes()).collect();
+    let values = snapshot.get_many(&many).await.unwrap();
+    assert!(values.len() == 600 && values.iter().all(Option::is_some));
 }
 
 async fn a_snapshot_stays_as_it_was(store: Arc<dyn KeyValueStore>) {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use aspen_dns::name::Name;
 use aspen_dns::record::{RecordType, Rrset};
+use aspen_dns::store::history::ZoneSource as _;
 use aspen_dns::store::kv::{Commit, KeyRange, KeyValueStore, KvError};
 use aspen_dns::store::redb::RedbStore;
 use aspen_dns::store::zone_settings::ZoneSettings;
@@ -171,6 +172,9 @@ async fn w_25_concurrent_writers_lose_nothing() {
     }
     let zone = f.store.get_zone(&name("example.com")).await.unwrap().unwrap();
     assert_eq!((zone.serial, zone.rrset_count), (401, 402), "each commit once");
+    let whole = f.store.zone_contents(&name("example.com")).await.unwrap().unwrap();
+    let key = f.store.history().await.unwrap().digest_key;
+    assert_eq!(whole.zone.digest, key.rrsets(whole.rrsets), "each change is counted once");
     let mut commits = f.store.commits(0).await.unwrap();
     let mut previous = None;
     for serial in 1..=401 {

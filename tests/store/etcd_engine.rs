@@ -229,6 +229,14 @@ async fn w_31_reads_and_writes_go_on_at_the_members_that_are_left() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn random_commits_come_to_what_is_counted() {
+    let Some(cluster) = Cluster::start(1) else { return };
+    let engine = EtcdStore::connect(cluster.config("p/")).await.unwrap();
+    let store = DnsStore::open(Arc::new(engine)).await.unwrap();
+    crate::digest::random_commits_come_to_what_is_counted(store, 100).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_authorities_share_a_cluster() {
     use crate::fixture::{contents, name, rrset};
     use aspen_dns::store::zone_settings::ZoneSettings;

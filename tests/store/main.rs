@@ -4,6 +4,7 @@
 
 mod contract;
 mod crash;
+mod digest;
 mod dns_store;
 #[cfg(feature = "etcd")]
 mod etcd_engine;
