@@ -118,7 +118,7 @@ async fn a_restarted_exporter_writes_only_what_is_missing() {
     authority.restart_exporter().await;
     authority.wait_exported(revision).await;
     let status = *authority.exporter.status().borrow();
-    assert_eq!((status.manifests_written, status.live_written), (0, 0), "{status:?}");
+    assert_eq!((status.versions_written, status.octets_written), (0, 0), "{status:?}");
 
     authority.stop_exporter().await;
     authority.set(a("www.example", 2)).await;
@@ -130,7 +130,7 @@ async fn a_restarted_exporter_writes_only_what_is_missing() {
     edge.client.wait_revision(revision, PATIENCE).await.expect("the revision");
     authority.wait_exported(revision).await;
     let status = *authority.exporter.status().borrow();
-    assert_eq!(status.manifests_written, 2, "one removed, one new: {status:?}");
+    assert!(status.octets_written < 4_096, "one removed, one new, one changed: {status:?}");
     edge.stop().await;
     authority.stop().await;
 }

@@ -114,7 +114,7 @@ impl Test {
     fn publish(&mut self) -> Vec<(u64, String)> {
         let batches = self.core.poll_batch(self.now_ms).unwrap_or_default();
         let mut steps = Vec::new();
-        for ZoneBatch { apex, revision, step } in batches {
+        for ZoneBatch { apex, revision, step, .. } in batches {
             steps.push((
                 revision.number,
                 match step {

@@ -8,18 +8,20 @@
 //! Static zones are never overwritten, and static records are laid over every synced zone.
 //! **Not here:** what is to be done (`sync`), events' form (`event`).
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use super::AspenDnsClient;
 use super::event::DnsEvent;
 use crate::catalog::CatalogChange;
 use crate::feed::Revision;
+use crate::feed::digest::{Digest, DigestKey};
+use crate::feed::items::ItemRef;
+use crate::feed::live::coalesce;
 use crate::feed::merge::{MergeError, for_each_rrset};
 use crate::name::Name;
 use crate::record::{Change, Rrset};
-use crate::sync::batch::{ZoneBatch, ZoneStep};
-
-use crate::zone::{BuildError, Zone, ZoneBuilder};
+use crate::sync::batch::{Proof, ZoneBatch, ZoneStep};
+use crate::zone::{BuildError, EditReport, Zone, ZoneBuilder};
 
 /// What became of one step.
 #[derive(Debug)]
@@ -30,6 +32,8 @@ pub(super) struct Applied {
     pub(super) revision: Revision,
     /// Whether it was published, or why not.
     pub(super) outcome: Result<Served, ApplyError>,
+    /// What the zone comes to, where the feed tells what it must.
+    pub(super) digest: Digest,
 }
 
 /// Whether a zone is served after a step.
@@ -70,31 +74,35 @@ pub(super) struct Prepared {
     refused: u64,
     /// Changes that the step is made of.
     change_count: u64,
+    /// What the zone comes to, where the feed tells what it must.
+    digest: Digest,
 }
 
 impl AspenDnsClient {
     /// Computes one step. Takes long for a zone that is built anew.
     pub(super) fn prepare(&self, batch: ZoneBatch) -> Prepared {
-        let ZoneBatch { apex, revision, step } = batch;
+        let ZoneBatch { apex, revision, step, proof } = batch;
         let change_count = step.change_count() as u64;
-        let (events, zone) = (Vec::new(), Ok(None));
-        let mut prepared = Prepared { apex, revision, zone, events, refused: 0, change_count };
+        let (events, zone, digest) = (Vec::new(), Ok(None), Digest::default());
+        let mut prepared =
+            Prepared { apex, revision, zone, events, refused: 0, change_count, digest };
         match step {
             ZoneStep::Remove => {
                 let apex = prepared.apex.clone();
                 prepared.events.push(DnsEvent::ZoneRemoved { apex });
             }
             ZoneStep::Rebuild { packs, name_count, edits } => {
-                let built = self.build(&prepared.apex, &packs, name_count, &edits);
+                let key = proof.map(|proof| proof.key);
+                let built = self.build(&prepared.apex, &packs, name_count, &edits, key);
                 drop(packs);
-                prepared.zone = built.map(|(zone, refused)| {
-                    prepared.refused = refused;
+                prepared.zone = built.map(|(zone, refused, digest)| {
+                    (prepared.refused, prepared.digest) = (refused, digest);
                     let (apex, serial) = (prepared.apex.clone(), zone.serial());
                     prepared.events.push(DnsEvent::ZoneBuilt { apex, revision, serial });
                     Some(Arc::new(zone))
                 });
             }
-            ZoneStep::Edit(changes) => self.prepare_edit(&mut prepared, changes),
+            ZoneStep::Edit(changes) => self.prepare_edit(&mut prepared, changes, proof),
         }
         prepared
     }
@@ -106,11 +114,21 @@ impl AspenDnsClient {
         packs: &[bytes::Bytes],
         name_count: u64,
         edits: &[Change],
-    ) -> Result<(Zone, u64), ApplyError> {
+        key: Option<DigestKey>,
+    ) -> Result<(Zone, u64, Digest), ApplyError> {
         let mut builder = ZoneBuilder::new(apex.clone(), self.seed, name_count);
-        let mut refused = 0;
-        for_each_rrset(apex, packs, edits, |rrset| {
-            if let Err(error) = builder.push(rrset) {
+        let (mut refused, mut digest) = (0, Digest::default());
+        let mut covered = Vec::new();
+        for_each_rrset(apex, packs, edits, |rrset| match builder.push(rrset) {
+            Ok(()) => {
+                if let Some(key) = key {
+                    digest = digest.plus(key.rrset(&rrset));
+                }
+                if !self.static_records.is_empty() {
+                    covered.extend(ItemRef::Put(rrset).to_change());
+                }
+            }
+            Err(error) => {
                 if refused == 0 {
                     tracing::warn!(%apex, %error, "a record is left out of its zone");
                 }
@@ -118,20 +136,31 @@ impl AspenDnsClient {
             }
         })?;
         let zone = builder.finish()?;
+        self.cover(apex, covered);
         let statics = self.static_changes(apex);
         let zone = if statics.is_empty() { zone } else { zone.edit(&statics).0 };
-        Ok((zone, refused))
+        Ok((zone, refused, digest))
     }
 
     /// Computes an edit of the zone as it is now.
-    fn prepare_edit(&self, prepared: &mut Prepared, mut changes: Vec<Change>) {
+    fn prepare_edit(
+        &self,
+        prepared: &mut Prepared,
+        mut changes: Vec<Change>,
+        proof: Option<Proof>,
+    ) {
         let catalog = self.publisher.catalog();
         let Some(zone) = catalog.zone(&prepared.apex) else {
             prepared.zone = Err(ApplyError::NoZone);
             return;
         };
-        changes.retain(|change| !self.is_static(change));
+        let covered = changes.extract_if(.., |change| self.is_static(change)).collect();
         let (edited, report) = zone.edit(&changes);
+        if let Some(proof) = proof {
+            let before = self.cover_changes(proof, covered);
+            let proof = Proof { before, ..proof };
+            prepared.digest = digest_after(proof, zone, &changes, &report);
+        }
         if let Some((index, error)) = report.refused.first() {
             let owner = changes.get(*index).map(Change::owner);
             tracing::warn!(apex = %prepared.apex, ?owner, %error, "a change is left out");
@@ -141,6 +170,37 @@ impl AspenDnsClient {
             prepared.events = record_events(zone, &edited, &changes);
         }
         prepared.zone = Ok(Some(Arc::new(edited)));
+    }
+
+    /// Remembers what the feed has of a zone that is built where static records cover it.
+    fn cover(&self, apex: &Name, built: Vec<Change>) {
+        if self.static_records.is_empty() {
+            return;
+        }
+        let mut covered = self.covered.lock().unwrap_or_else(PoisonError::into_inner);
+        covered.retain(|(owner, _), _| !owner.is_at_or_below(apex));
+        for change in built {
+            if let Change::Put(rrset) = change
+                && self.static_records.contains_key(&(rrset.owner.clone(), rrset.rtype))
+            {
+                covered.insert((rrset.owner.clone(), rrset.rtype), rrset);
+            }
+        }
+    }
+
+    /// Makes changes that static records cover, and returns what the zone comes to after them.
+    fn cover_changes(&self, proof: Proof, changes: Vec<Change>) -> Digest {
+        let Proof { key, before: mut digest } = proof;
+        let mut covered = self.covered.lock().unwrap_or_else(PoisonError::into_inner);
+        for change in changes {
+            let place = (change.owner().clone(), change.rtype());
+            digest = key.after(digest, covered.get(&place), &change);
+            match change {
+                Change::Put(rrset) => drop(covered.insert(place, rrset)),
+                Change::Delete { .. } => drop(covered.remove(&place)),
+            }
+        }
+        digest
     }
 
     /// Publishes computed steps, all at once, and tells subscribers.
@@ -167,7 +227,7 @@ impl AspenDnsClient {
                 }
                 Err(error) => Err(error),
             };
-            applied.push(Applied { apex, revision: step.revision, outcome });
+            applied.push(Applied { apex, revision: step.revision, outcome, digest: step.digest });
         }
         self.publisher.publish_edits(changes, change_count);
         self.counters.published(applied.len() as u64);
@@ -178,11 +238,30 @@ impl AspenDnsClient {
     }
 }
 
+/// Returns what a zone comes to after changes of which some may have been refused.
+fn digest_after(proof: Proof, before: &Zone, changes: &[Change], report: &EditReport) -> Digest {
+    let Proof { key, before: mut digest } = proof;
+    let made: Vec<Change> = match report.refused.is_empty() {
+        true => Vec::new(),
+        false => {
+            let is_refused = |at: usize| report.refused.iter().any(|(index, _)| *index == at);
+            let made = changes.iter().enumerate().filter(|(at, _)| !is_refused(*at));
+            made.map(|(_, change)| change.clone()).collect()
+        }
+    };
+    let changes = if report.refused.is_empty() { changes } else { &made };
+    for change in coalesce(changes) {
+        let old = before.rrset(change.owner(), change.rtype());
+        digest = key.after(digest, old.as_ref(), change);
+    }
+    digest
+}
+
 /// Returns what an edit did to each RRset that it touched.
 fn record_events(before: &Zone, after: &Zone, changes: &[Change]) -> Vec<DnsEvent> {
     let apex = before.apex().clone();
     let mut events = Vec::new();
-    for change in crate::feed::live::coalesce(changes) {
+    for change in coalesce(changes) {
         let (owner, rtype) = (change.owner(), change.rtype());
         let old: Option<Rrset> = before.rrset(owner, rtype);
         let new: Option<Rrset> = after.rrset(owner, rtype);

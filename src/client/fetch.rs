@@ -6,14 +6,15 @@
 //!
 //! **Invariant:** every hash that is asked for is answered exactly once, with its octets or with
 //! a failure; a failure is reported within [`FETCH_STALL_MS`] of the last octet from a peer.
-//! **Not here:** when to ask again (`sync`).
+//! **Not here:** when to ask again (`sync`), who has contents (`link`, `upstream`).
 
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
-use dashmap::DashMap;
-use iroh::EndpointId;
 use iroh::endpoint::Connection;
 use iroh_blobs::Hash;
 use iroh_blobs::api::Store as BlobStore;
@@ -23,16 +24,37 @@ use n0_future::StreamExt;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::link::Links;
-use crate::limits::{FETCH_GROUP_MAX, FETCH_NEIGHBORS_MAX, FETCH_STALL_MS, FETCH_STREAMS_MAX};
+use crate::limits::{FETCH_GROUP_MAX, FETCH_STALL_MS, FETCH_STREAMS_MAX};
+use crate::mesh::blobs::mark_damaged;
+
+/// A content that is asked for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Ask {
+    /// Its hash.
+    pub(super) hash: [u8; 32],
+    /// Whether its octets are wanted; else it need only be here.
+    pub(super) is_loaded: bool,
+}
 
 /// The answer to one hash.
 #[derive(Clone, Debug)]
 pub(super) struct Fetched {
     /// What was asked for.
     pub(super) hash: [u8; 32],
-    /// Its octets; none when no peer that answers has them.
+    /// Whether it is here; no peer that answers had it if not.
+    pub(super) is_here: bool,
+    /// Its octets, if they were wanted.
     pub(super) content: Option<Bytes>,
+}
+
+/// Who may have contents.
+#[async_trait]
+pub(super) trait Sources: std::fmt::Debug + Send + Sync {
+    /// Connections to those who likely have what is wanted.
+    async fn near(&self) -> Vec<Connection>;
+
+    /// Connections to others.
+    async fn far(&self) -> Vec<Connection>;
 }
 
 /// Fetches contents; clones share the limits.
@@ -40,14 +62,16 @@ pub(super) struct Fetched {
 pub(super) struct Fetcher {
     /// Where contents are kept.
     blobs: BlobStore,
-    /// The peers of the ticket.
-    links: Links,
-    /// Connections to neighbors that the ticket does not name, made when first needed.
-    neighbors: Arc<DashMap<EndpointId, Option<Connection>>>,
+    /// The directory of the mesh, where damage is noted.
+    dir: Option<PathBuf>,
+    /// Who may have contents.
+    sources: Arc<dyn Sources>,
     /// Bounds the streams that are open at once.
     streams: Arc<Semaphore>,
     /// Where answers go.
-    answers: mpsc::UnboundedSender<Fetched>,
+    answers: mpsc::Sender<Fetched>,
+    /// A content on this machine is not what its hash says.
+    is_damaged: Arc<AtomicBool>,
     /// Ends what is under way.
     stop: CancellationToken,
 }
@@ -56,32 +80,25 @@ impl Fetcher {
     /// Makes a fetcher that answers to `answers`.
     pub(super) fn new(
         blobs: BlobStore,
-        links: Links,
-        answers: mpsc::UnboundedSender<Fetched>,
+        dir: Option<PathBuf>,
+        sources: Arc<dyn Sources>,
+        answers: mpsc::Sender<Fetched>,
         stop: CancellationToken,
     ) -> Self {
         let streams = Arc::new(Semaphore::new(FETCH_STREAMS_MAX as usize));
-        Self { blobs, links, neighbors: Arc::default(), streams, answers, stop }
+        let is_damaged = Arc::default();
+        Self { blobs, dir, sources, streams, answers, is_damaged, stop }
     }
 
-    /// Remembers a neighbor as somebody who may have what the ticket's peers lack.
-    pub(super) fn add_neighbor(&self, peer: EndpointId) {
-        let is_named = self.links.peers().iter().any(|named| named.id == peer);
-        if !is_named && self.neighbors.len() < FETCH_NEIGHBORS_MAX as usize {
-            self.neighbors.entry(peer).or_default();
-        }
-    }
-
-    /// Forgets a neighbor.
-    pub(super) fn remove_neighbor(&self, peer: EndpointId) {
-        self.neighbors.remove(&peer);
+    /// Whether a content on this machine is not what its hash says: the store must begin anew.
+    pub(super) fn is_damaged(&self) -> bool {
+        self.is_damaged.load(Ordering::Relaxed)
     }
 
     /// Asks for contents; the answers come in any order.
-    pub(super) fn fetch(&self, hashes: &[[u8; 32]]) {
-        for group in hashes.chunks(FETCH_GROUP_MAX as usize) {
-            let group: Vec<Hash> = group.iter().map(|hash| Hash::from_bytes(*hash)).collect();
-            let fetcher = self.clone();
+    pub(super) fn fetch(&self, asks: &[Ask]) {
+        for group in asks.chunks(FETCH_GROUP_MAX as usize) {
+            let (fetcher, group) = (self.clone(), group.to_vec());
             tokio::spawn(async move {
                 let stop = fetcher.stop.clone();
                 stop.run_until_cancelled(fetcher.fetch_group(group)).await
@@ -89,36 +106,44 @@ impl Fetcher {
         }
     }
 
+    /// Answers what is on this machine, and returns what is not.
+    pub(super) async fn fetch_local(&self, asks: Vec<Ask>) -> Vec<Ask> {
+        self.answer_local(asks).await
+    }
+
     /// Answers every hash of one group.
-    async fn fetch_group(&self, hashes: Vec<Hash>) {
+    async fn fetch_group(&self, asks: Vec<Ask>) {
         let Ok(_permit) = self.streams.acquire().await else { return };
-        let mut missing = self.answer_local(hashes).await;
-        for connection in self.links.connections() {
-            missing = self.fetch_from(connection, missing).await;
-        }
+        let mut missing = self.answer_local(asks).await;
         if !missing.is_empty() {
-            for connection in self.neighbor_connections().await {
+            for connection in self.sources.near().await {
                 missing = self.fetch_from(connection, missing).await;
             }
         }
-        for hash in missing {
-            self.answer(hash, None);
+        if !missing.is_empty() {
+            for connection in self.sources.far().await {
+                missing = self.fetch_from(connection, missing).await;
+            }
+        }
+        for ask in missing {
+            self.answer(Fetched { hash: ask.hash, is_here: false, content: None }).await;
         }
     }
 
     /// Fetches what is `missing` from one peer; returns what still is.
-    async fn fetch_from(&self, connection: Connection, missing: Vec<Hash>) -> Vec<Hash> {
+    async fn fetch_from(&self, connection: Connection, missing: Vec<Ask>) -> Vec<Ask> {
         if missing.is_empty() || connection.close_reason().is_some() {
             return missing;
         }
-        let is_whole = self.request(&connection, missing.clone()).await;
+        let hashes = missing.iter().map(|ask| Hash::from_bytes(ask.hash)).collect();
+        let is_whole = self.request(&connection, hashes).await;
         let mut missing = self.answer_local(missing).await;
         if is_whole || missing.len() < 2 {
             return missing;
         }
-        for hash in std::mem::take(&mut missing) {
-            self.request(&connection, vec![hash]).await;
-            missing.extend(self.answer_local(vec![hash]).await);
+        for ask in std::mem::take(&mut missing) {
+            self.request(&connection, vec![Hash::from_bytes(ask.hash)]).await;
+            missing.extend(self.answer_local(vec![ask]).await);
         }
         missing
     }
@@ -143,40 +168,46 @@ impl Fetcher {
     }
 
     /// Answers what the local store has; returns the rest.
-    async fn answer_local(&self, hashes: Vec<Hash>) -> Vec<Hash> {
+    async fn answer_local(&self, asks: Vec<Ask>) -> Vec<Ask> {
         let mut missing = Vec::new();
-        for hash in hashes {
-            let has = self.blobs.has(hash).await.unwrap_or(false);
-            let content = if has { self.blobs.get_bytes(hash).await.ok() } else { None };
-            match content {
-                Some(content) => self.answer(hash, Some(content)),
-                None => missing.push(hash),
+        for ask in asks {
+            let hash = Hash::from_bytes(ask.hash);
+            if !self.blobs.has(hash).await.unwrap_or(false) {
+                missing.push(ask);
+                continue;
+            }
+            let content = match ask.is_loaded {
+                true => self.blobs.get_bytes(hash).await.ok(),
+                false => None,
+            };
+            let is_right = content.as_ref().is_none_or(|content| Hash::new(content) == hash);
+            if !is_right {
+                self.note_damage(hash);
+            }
+            if is_right && content.is_some() == ask.is_loaded {
+                self.answer(Fetched { hash: ask.hash, is_here: true, content }).await;
+            } else {
+                missing.push(ask);
             }
         }
         missing
     }
 
-    /// Returns connections to neighbors, dialing those that were never dialed.
-    async fn neighbor_connections(&self) -> Vec<Connection> {
-        let peers: Vec<EndpointId> = self.neighbors.iter().map(|entry| *entry.key()).collect();
-        let mut connections = Vec::new();
-        for peer in peers {
-            let known = self.neighbors.get(&peer).and_then(|entry| entry.value().clone());
-            let known = known.filter(|connection| connection.close_reason().is_none());
-            let connection = match known {
-                Some(connection) => Some(connection),
-                None => self.links.dial_neighbor(peer).await,
-            };
-            if let Some(connection) = connection {
-                self.neighbors.insert(peer, Some(connection.clone()));
-                connections.push(connection);
-            }
+    /// Notes that a content on this machine is not what its hash says.
+    fn note_damage(&self, hash: Hash) {
+        if self.is_damaged.swap(true, Ordering::Relaxed) {
+            return;
         }
-        connections
+        tracing::error!(%hash, "a content on this machine is not what its hash says");
+        if let Some(dir) = &self.dir
+            && let Err(error) = mark_damaged(dir)
+        {
+            tracing::warn!(%error, "that cannot be noted");
+        }
     }
 
     /// Sends one answer. Nobody listening means that the edge is ending.
-    fn answer(&self, hash: Hash, content: Option<Bytes>) {
-        let _ = self.answers.send(Fetched { hash: *hash.as_bytes(), content });
+    async fn answer(&self, answer: Fetched) {
+        let _ = self.answers.send(answer).await;
     }
 }

@@ -11,6 +11,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use dashmap::DashMap;
 use iroh::endpoint::{ConnectOptions, Connection, QuicTransportConfig, VarInt};
 use iroh::{Endpoint, EndpointAddr, EndpointId};
@@ -19,7 +20,10 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::limits::{LINK_DIAL_MS, LINK_IDLE_MS, LINK_KEEP_ALIVE_MS, LINK_REDIAL_MS};
+use super::fetch::Sources;
+use crate::limits::{
+    FETCH_NEIGHBORS_MAX, LINK_DIAL_MS, LINK_IDLE_MS, LINK_KEEP_ALIVE_MS, LINK_REDIAL_MS,
+};
 
 /// A change of a link.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -39,6 +43,33 @@ pub(super) struct Links {
     connections: Arc<DashMap<EndpointId, Connection>>,
     /// The peers of the ticket, without ourselves.
     peers: Arc<Vec<EndpointAddr>>,
+    /// Connections to neighbors that the ticket does not name, made when first needed.
+    neighbors: Arc<DashMap<EndpointId, Option<Connection>>>,
+}
+
+#[async_trait]
+impl Sources for Links {
+    async fn near(&self) -> Vec<Connection> {
+        self.connections.iter().map(|entry| entry.value().clone()).collect()
+    }
+
+    async fn far(&self) -> Vec<Connection> {
+        let peers: Vec<EndpointId> = self.neighbors.iter().map(|entry| *entry.key()).collect();
+        let mut connections = Vec::new();
+        for peer in peers {
+            let known = self.neighbors.get(&peer).and_then(|entry| entry.value().clone());
+            let known = known.filter(|connection| connection.close_reason().is_none());
+            let connection = match known {
+                Some(connection) => Some(connection),
+                None => dial_contents(&self.endpoint, EndpointAddr::new(peer)).await,
+            };
+            if let Some(connection) = connection {
+                self.neighbors.insert(peer, Some(connection.clone()));
+                connections.push(connection);
+            }
+        }
+        connections
+    }
 }
 
 impl Links {
@@ -51,8 +82,8 @@ impl Links {
     ) -> Self {
         let own_id = endpoint.id();
         let peers: Vec<_> = peers.into_iter().filter(|peer| peer.id != own_id).collect();
-        let links =
-            Self { endpoint, connections: Arc::new(DashMap::new()), peers: Arc::new(peers) };
+        let (connections, neighbors) = (Arc::default(), Arc::default());
+        let links = Self { endpoint, connections, peers: Arc::new(peers), neighbors };
         for peer in links.peers.iter() {
             let hold = links.clone().hold(peer.clone(), events.clone());
             let stop = stop.clone();
@@ -66,14 +97,18 @@ impl Links {
         &self.peers
     }
 
-    /// The connections that stand now, in no order.
-    pub(super) fn connections(&self) -> Vec<Connection> {
-        self.connections.iter().map(|entry| entry.value().clone()).collect()
+    /// Remembers a neighbor, which gossip found, as somebody who may have what the ticket's peers
+    /// lack.
+    pub(super) fn add_neighbor(&self, peer: EndpointId) {
+        let is_named = self.peers.iter().any(|named| named.id == peer);
+        if !is_named && self.neighbors.len() < FETCH_NEIGHBORS_MAX as usize {
+            self.neighbors.entry(peer).or_default();
+        }
     }
 
-    /// Connects to `peer`, which gossip found and the ticket does not name.
-    pub(super) async fn dial_neighbor(&self, peer: EndpointId) -> Option<Connection> {
-        dial(&self.endpoint, EndpointAddr::new(peer)).await
+    /// Forgets a neighbor.
+    pub(super) fn remove_neighbor(&self, peer: EndpointId) {
+        self.neighbors.remove(&peer);
     }
 
     /// Keeps a connection to one peer, for ever.
@@ -95,7 +130,7 @@ impl Links {
         let mut dials = JoinSet::new();
         loop {
             let (endpoint, peer) = (self.endpoint.clone(), peer.clone());
-            dials.spawn(async move { dial(&endpoint, peer).await });
+            dials.spawn(async move { dial_contents(&endpoint, peer).await });
             let pause = tokio::time::sleep(Duration::from_millis(LINK_REDIAL_MS));
             tokio::pin!(pause);
             loop {
@@ -113,13 +148,15 @@ impl Links {
 }
 
 /// Connects to `peer` for contents, or gives up soon.
-async fn dial(endpoint: &Endpoint, peer: EndpointAddr) -> Option<Connection> {
+pub(super) async fn dial_contents(endpoint: &Endpoint, peer: EndpointAddr) -> Option<Connection> {
     let keep_alive = Duration::from_millis(LINK_KEEP_ALIVE_MS);
     let transport = QuicTransportConfig::builder()
         .max_idle_timeout(Some(VarInt::from_u32(LINK_IDLE_MS).into()))
         .keep_alive_interval(keep_alive)
         .default_path_keep_alive_interval(keep_alive)
         .default_path_max_idle_timeout(Duration::from_millis(u64::from(LINK_IDLE_MS)))
+        .max_concurrent_bidi_streams(VarInt::from_u32(0))
+        .max_concurrent_uni_streams(VarInt::from_u32(0))
         .build();
     let options = ConnectOptions::new().with_transport_config(transport);
     let limit = Duration::from_millis(LINK_DIAL_MS);

@@ -1,4 +1,4 @@
-//! Follows a namespace: moves its entries into the core, and what the core asks for back.
+//! Follows a feed of the first format, or of the original system's: moves its namespace's entries into the core, and what the core asks for back.
 //!
 //! Two tasks. One reads the subscription and does nothing else, since an unread subscription
 //! stops the document engine. The other, here called the worker, empties the mailbox, fetches
@@ -19,7 +19,6 @@
 //! **Not here:** when to join and reconcile (`supervisor`), contents (`fetch`).
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use iroh_blobs::api::Store as BlobStore;
@@ -33,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::AspenDnsClient;
 use super::apply::Prepared;
-use super::fetch::{Fetched, Fetcher};
+use super::fetch::{Ask, Fetched, Fetcher};
 use super::first_load::FirstLoad;
 use super::journal::{Journal, JournalEntry};
 use super::link::{LinkEvent, Links};
@@ -52,18 +51,14 @@ use crate::ticket::DnsClientTicket;
 ///
 /// # Errors
 /// Every [`ListenerError`]. A peer that does not answer is none.
-pub async fn spawn_dns_sync_listener(
+pub(super) async fn spawn_entry_listener(
     client: Arc<AspenDnsClient>,
     mesh: &Mesh,
     ticket: &DnsClientTicket,
-) -> Result<(CancellationToken, JoinHandle<()>), ListenerError> {
+    stop: CancellationToken,
+) -> Result<JoinHandle<()>, ListenerError> {
     let peers = peer_addrs(ticket)?;
-    if client.is_followed.swap(true, Ordering::AcqRel) {
-        return Err(ListenerError::AlreadyFollowed);
-    }
-    let opened = open(mesh, ticket).await;
-    let doc = opened.inspect_err(|_| client.is_followed.store(false, Ordering::Release))?;
-    let stop = CancellationToken::new();
+    let doc = open(mesh, ticket).await?;
     let mailbox = Arc::new(Mailbox::default());
     let events = docs_result(doc.subscribe().await)?;
     tokio::spawn(drain(events, Arc::clone(&mailbox), stop.clone()));
@@ -71,8 +66,10 @@ pub async fn spawn_dns_sync_listener(
     let (link_sender, link_events) = mpsc::unbounded_channel();
     let endpoint = mesh.endpoint().clone();
     let links = Links::spawn(endpoint, peers, &link_sender, &stop);
-    let (answer_sender, answers) = mpsc::unbounded_channel();
-    let fetcher = Fetcher::new(mesh.blobs().clone(), links.clone(), answer_sender, stop.clone());
+    let (answer_sender, answers) = mpsc::channel(FETCHES_MAX);
+    let (blobs, sources) = (mesh.blobs().clone(), Arc::new(links.clone()));
+    let dir = mesh.dir().map(Into::into);
+    let fetcher = Fetcher::new(blobs, dir, sources, answer_sender, stop.clone());
     let journal = mesh.dir().map(|dir| Journal::open(dir, &ticket.namespace));
     let (journal, remembered) = journal.unzip();
     let worker = Worker {
@@ -98,8 +95,7 @@ pub async fn spawn_dns_sync_listener(
         first_load: FirstLoad::default(),
     };
     let token = stop.clone();
-    let task = tokio::spawn(async move { worker.run(token).await });
-    Ok((stop, task))
+    Ok(tokio::spawn(async move { worker.run(token).await }))
 }
 
 /// The task that works on what arrives.
@@ -123,7 +119,7 @@ struct Worker {
     /// Fetches contents.
     fetcher: Fetcher,
     /// Contents that were fetched.
-    answers: mpsc::UnboundedReceiver<Fetched>,
+    answers: mpsc::Receiver<Fetched>,
     /// Changes of links.
     link_events: mpsc::UnboundedReceiver<LinkEvent>,
     /// Looks after the connection.
@@ -183,7 +179,6 @@ impl Worker {
         let now_ms = self.client.now_ms();
         self.client.core().handle_lost(now_ms);
         self.client.tell_progress();
-        self.client.is_followed.store(false, Ordering::Release);
     }
 
     /// Microseconds for which nothing is taken in or published.
@@ -211,7 +206,8 @@ impl Worker {
         let room = FETCHES_MAX.saturating_sub(self.fetching);
         let hashes = self.client.core().poll_fetch(now_ms, room);
         self.fetching += hashes.len();
-        self.fetcher.fetch(&hashes);
+        let asks: Vec<Ask> = hashes.into_iter().map(|hash| Ask { hash, is_loaded: true }).collect();
+        self.fetcher.fetch(&asks);
         while !is_resting && self.building.is_none() {
             let Some(batches) = self.client.core().poll_batch(now_ms) else { break };
             if std::mem::take(&mut self.is_flush_wanted) {
@@ -319,11 +315,11 @@ impl Worker {
         self.taking_us = self.client.now_us().saturating_sub(began_us);
         for peer in arrived.neighbors_up {
             self.supervisor.handle_neighbor_up(peer);
-            self.fetcher.add_neighbor(peer);
+            self.links.add_neighbor(peer);
         }
         for peer in arrived.neighbors_down {
             self.supervisor.handle_neighbor_down(peer, now);
-            self.fetcher.remove_neighbor(peer);
+            self.links.remove_neighbor(peer);
         }
         if arrived.syncs_ok > 0 {
             self.supervisor.handle_reconciled();

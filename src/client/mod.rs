@@ -9,10 +9,14 @@
 //! **Not here:** what entries mean (`feed`, `sync`), answers to packets (`responder`).
 
 mod apply;
+mod archive;
 mod builder;
+mod document;
 mod event;
 mod fetch;
 mod first_load;
+mod follow;
+mod following;
 mod journal;
 mod link;
 mod listener;
@@ -22,6 +26,7 @@ mod opening;
 mod progress;
 mod reply;
 mod supervisor;
+mod upstream;
 
 use std::collections::{HashMap, HashSet};
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -37,6 +42,7 @@ use crate::publish::{Publisher, Reader};
 use crate::record::{Change, RecordType, Rrset};
 use crate::sync::core::SyncCore;
 use crate::sync::entry::{FeedEntry, Origin};
+use crate::sync::mirror::{Mirror, MirrorStats};
 use crate::sync::output::SyncStats;
 use crate::sync::status::SyncStatus;
 use crate::zone::HashSeed;
@@ -44,7 +50,8 @@ use lookup::{Authorization, MailExchange, Resolution, Service};
 
 pub use builder::{AspenDnsClientBuilder, ClientError};
 pub use event::DnsEvent;
-pub use listener::spawn_dns_sync_listener;
+pub use following::UpstreamInfo;
+pub use following::spawn_dns_sync_listener;
 pub use opening::ListenerError;
 pub use progress::{SyncProgress, WaitError};
 
@@ -61,6 +68,16 @@ pub struct AspenDnsClient {
     author: Option<[u8; 32]>,
     /// What is known of the feed.
     core: Mutex<SyncCore>,
+    /// What is known of a feed with a log, once one is followed.
+    mirror: Mutex<Option<Mirror>>,
+    /// Whether entries are followed, as those of a feed of the first format.
+    has_entries: AtomicBool,
+    /// Milliseconds without contact after which the edge is stale.
+    stale_after_ms: u64,
+    /// Whom we follow, as it said of itself.
+    upstream: Mutex<Option<UpstreamInfo>>,
+    /// Why the edge cannot go on, if it cannot.
+    fault: Mutex<Option<&'static str>>,
     /// Held while steps are taken from the core and published.
     driving: Mutex<()>,
     /// Whether a listener drives the core.
@@ -73,6 +90,8 @@ pub struct AspenDnsClient {
     static_zones: HashSet<Name>,
     /// Static records, laid over the synced zone that holds them.
     static_records: HashMap<(Name, RecordType), Rrset>,
+    /// What the feed has where static records cover it.
+    covered: Mutex<HashMap<(Name, RecordType), Rrset>>,
     /// Tells subscribers what changes.
     events: broadcast::Sender<DnsEvent>,
     /// How far the edge is.
@@ -123,6 +142,8 @@ pub struct ClientStats {
     pub steps: u64,
     /// What the core counts.
     pub sync: SyncStats,
+    /// What is counted of a feed with a log.
+    pub mirror: MirrorStats,
 }
 
 impl AspenDnsClient {
@@ -318,6 +339,7 @@ impl AspenDnsClient {
             records_refused: self.counters.records_refused.load(Ordering::Relaxed),
             steps: self.counters.steps.load(Ordering::Relaxed),
             sync: self.core().stats(),
+            mirror: self.with_mirror(|mirror| mirror.stats()).unwrap_or_default(),
         }
     }
 

@@ -24,6 +24,12 @@ pub enum ListenerError {
         /// Which peer, from zero.
         index: usize,
     },
+    /// What is kept of the feed cannot be opened.
+    #[error("what is kept of the feed cannot be opened: {reason}")]
+    Replica {
+        /// What the system said.
+        reason: String,
+    },
     /// The document engine refused.
     #[error("the namespace cannot be opened: {reason}")]
     Docs {

@@ -81,13 +81,20 @@ impl AspenDnsClient {
 
     /// Tells who waits, and subscribers, how far the edge is.
     pub(super) fn tell_progress(&self) {
-        let now = {
-            let mut core = self.core();
-            while core.poll_status().is_some() {}
-            SyncProgress {
-                status: core.status(),
-                served: core.revision(),
-                heard: core.heard_revision(),
+        let now = match self.mirror_status() {
+            Some(status) => SyncProgress {
+                status: status.status,
+                served: Revision::new(status.history.epoch, status.served.revision),
+                heard: Revision::new(status.history.epoch, status.heard),
+            },
+            None => {
+                let mut core = self.core();
+                while core.poll_status().is_some() {}
+                SyncProgress {
+                    status: core.status(),
+                    served: core.revision(),
+                    heard: core.heard_revision(),
+                }
             }
         };
         let mut is_status_changed = false;

@@ -1,252 +1,138 @@
-//! The namespace of a feed, as its one author writes it.
+//! The namespace of a feed: one entry, which names the newest version of the document.
 //!
-//! A write names a content by hash; the content is held until the entry stands, so that the
-//! collector of unused blobs does not take it in between. Entries carry the time of their
-//! writing and a newer one is never replaced by an older one, so after the clock has stepped
-//! back writes are refused until it has caught up: they are retried, in order, and counted.
+//! Its value is the author's announcement of that version (`feed::segment`). It is written over with
+//! every version, with a time that is the version's number: of two entries with one key the document
+//! engine keeps the one with the later time, so that no clock decides. Nothing is ever deleted, as
+//! deletes do not hold (an edge that was away brings back what was deleted).
 //!
-//! **Invariant:** writes reach the namespace in the order in which they are made.
-//! **Not here:** what is written and when (`task`, `zone`).
-
-use std::time::Duration;
+//! **Invariant:** the entry's number rises.
+//! **Not here:** contents (`depot`), following the log (`mesh::stream`).
 
 use bytes::Bytes;
-use iroh_blobs::Hash;
+use iroh_blobs::Hash as BlobHash;
 use iroh_blobs::api::{Store as BlobStore, TempTag};
+use iroh_docs::actor::SyncHandle;
 use iroh_docs::api::Doc;
 use iroh_docs::engine::LiveEvent;
 use iroh_docs::store::{DownloadPolicy, Query};
-use iroh_docs::{AuthorId, Capability, NamespaceId};
-use n0_future::{Stream, StreamExt};
+use iroh_docs::sync::{Entry, Record, RecordIdentifier, SignedEntry};
+use iroh_docs::{Author, Capability, ContentStatus, NamespaceSecret};
+use n0_future::StreamExt as _;
+use tokio::sync::mpsc;
 
 use super::ExportError;
 use super::identity::Identity;
-use crate::limits::{CLOCK_RETRY_MS_MAX, CLOCK_RETRY_MS_MIN};
+use crate::feed::key;
 use crate::mesh::Mesh;
-
-/// One entry as it stands in the namespace.
-#[derive(Clone, Debug)]
-pub(super) struct StoredEntry {
-    /// Its key.
-    pub(super) key: Vec<u8>,
-    /// The hash of its content.
-    pub(super) hash: Hash,
-}
 
 /// The namespace of a feed.
 #[derive(Debug)]
 pub(super) struct FeedDoc {
     /// The replica.
     doc: Doc,
-    /// Who writes.
-    author: AuthorId,
-    /// Where contents are kept.
+    /// The engine below it.
+    sync: SyncHandle,
+    /// Signs entries as the namespace.
+    namespace: NamespaceSecret,
+    /// Signs them as the author.
+    author: Author,
+    /// This node, as whose entries come.
+    own_id: [u8; 32],
+    /// Where values are kept.
     blobs: BlobStore,
-    /// The content of all entries whose key says everything; held for ever.
-    marker: TempTag,
-    /// How often a write was refused because the clock had stepped back.
-    clock_waits: u64,
+    /// Holds the newest value.
+    value: Option<TempTag>,
 }
 
 impl FeedDoc {
     /// Opens the namespace of `identity` and lets peers sync it.
     ///
     /// # Errors
-    /// [`ExportError::Docs`] and [`ExportError::Blobs`].
+    /// [`ExportError::Docs`].
     pub(super) async fn open(mesh: &Mesh, identity: &Identity) -> Result<Self, ExportError> {
         let docs = mesh.docs();
-        let author = docs_result(docs.author_import(identity.author.clone()).await)
-            .map(|()| identity.author.id())?;
+        docs_result(docs.author_import(identity.author.clone()).await)?;
         let capability = Capability::Write(identity.namespace.clone());
         let doc = docs_result(docs.import_namespace(capability).await)?;
         docs_result(doc.set_download_policy(DownloadPolicy::NothingExcept(Vec::new())).await)?;
-        let blobs = mesh.blobs().clone();
-        let marker = add(&blobs, Bytes::from_static(&[MARKER])).await?;
-        Ok(Self { doc, author, blobs, marker, clock_waits: 0 })
+        docs_result(doc.start_sync(Vec::new()).await)?;
+        Ok(Self {
+            doc,
+            sync: mesh.sync().clone(),
+            namespace: identity.namespace.clone(),
+            author: identity.author.clone(),
+            own_id: *mesh.endpoint().id().as_bytes(),
+            blobs: mesh.blobs().clone(),
+            value: None,
+        })
     }
 
-    /// Lets peers sync the namespace.
-    ///
-    /// # Errors
-    /// [`ExportError::Docs`].
-    pub(super) async fn serve(&self) -> Result<(), ExportError> {
-        docs_result(self.doc.start_sync(Vec::new()).await)
-    }
-
-    /// The namespace.
-    pub(super) fn namespace(&self) -> NamespaceId {
-        self.doc.id()
-    }
-
-    /// The author.
-    pub(super) fn author(&self) -> AuthorId {
-        self.author
-    }
-
-    /// How often a write was refused because the clock had stepped back.
-    pub(super) fn clock_waits(&self) -> u64 {
-        self.clock_waits
-    }
-
-    /// Returns the events of the namespace.
-    ///
-    /// # Errors
-    /// [`ExportError::Docs`].
-    pub(super) async fn events(
-        &self,
-    ) -> Result<impl Stream<Item = anyhow::Result<LiveEvent>> + Send + Unpin + 'static, ExportError>
-    {
-        docs_result(self.doc.subscribe().await)
-    }
-
-    /// Returns every entry of our author that is not deleted.
-    ///
-    /// # Errors
-    /// [`ExportError::Docs`].
-    pub(super) async fn entries(&self) -> Result<Vec<StoredEntry>, ExportError> {
-        let query = Query::author(self.author).build();
-        let mut stream = std::pin::pin!(docs_result(self.doc.get_many(query).await)?);
-        let mut entries = Vec::new();
-        while let Some(entry) = stream.next().await {
-            let entry = docs_result(entry)?;
-            entries.push(StoredEntry { key: entry.key().to_vec(), hash: entry.content_hash() });
-        }
-        Ok(entries)
-    }
-
-    /// Writes an entry whose key says everything.
-    ///
-    /// # Errors
-    /// [`ExportError::Docs`].
-    pub(super) async fn put_key(&mut self, key: Vec<u8>) -> Result<(), ExportError> {
-        let hash = self.marker.hash();
-        self.put_hash(key, hash, 1).await
-    }
-
-    /// Writes an entry with a content.
+    /// Writes the announcement of a version with this number.
     ///
     /// # Errors
     /// [`ExportError::Docs`] and [`ExportError::Blobs`].
-    pub(super) async fn put(&mut self, key: Vec<u8>, content: Vec<u8>) -> Result<(), ExportError> {
-        let len = content.len() as u64;
-        let tag = add(&self.blobs, Bytes::from(content)).await?;
-        self.put_hash(key, tag.hash(), len).await
+    pub(super) async fn put(&mut self, number: u64, value: Bytes) -> Result<(), ExportError> {
+        let len = value.len() as u64;
+        let tag = self.blobs.add_bytes(value).temp_tag().await;
+        let tag = tag.map_err(|error| ExportError::Blobs { reason: error.to_string() })?;
+        let key = key::terminate(key::ROOT_KEY);
+        let id = RecordIdentifier::new(self.namespace.id(), self.author.id(), key);
+        let entry = Entry::new(id, Record::new(tag.hash(), len, number));
+        let signed = SignedEntry::from_entry(entry, &self.namespace, &self.author);
+        let status = ContentStatus::Complete;
+        let inserting = self.sync.insert_remote(self.namespace.id(), signed, self.own_id, status);
+        docs_result(inserting.await)?;
+        self.value = Some(tag);
+        Ok(())
     }
 
-    /// Writes an entry with a content that the next one will replace anyway: a refusal for the
-    /// clock's sake is counted, and what comes behind does not wait for it.
-    ///
-    /// # Errors
-    /// [`ExportError::Docs`] and [`ExportError::Blobs`].
-    pub(super) async fn put_or_skip(
-        &mut self,
-        key: Vec<u8>,
-        content: Vec<u8>,
-    ) -> Result<(), ExportError> {
-        let len = content.len() as u64;
-        let tag = add(&self.blobs, Bytes::from(content)).await?;
-        let written = self.doc.set_hash(self.author, Bytes::from(key), tag.hash(), len).await;
-        self.note_refusal(written).map(drop)
-    }
-
-    /// Writes an entry whose content is in the blob store already.
+    /// Returns the hash and the number of the entry as it stands.
     ///
     /// # Errors
     /// [`ExportError::Docs`].
-    pub(super) async fn put_hash(
-        &mut self,
-        key: Vec<u8>,
-        hash: Hash,
-        len: u64,
-    ) -> Result<(), ExportError> {
-        debug_assert!(len > 0, "an empty entry is a delete");
-        let key = Bytes::from(key);
-        let mut wait_ms = CLOCK_RETRY_MS_MIN;
-        loop {
-            let written = self.doc.set_hash(self.author, key.clone(), hash, len).await;
-            match self.check_clock(written, &mut wait_ms).await? {
-                Some(()) => return Ok(()),
-                None => continue,
+    pub(super) async fn newest(&self) -> Result<Option<(BlobHash, u64)>, ExportError> {
+        let query = Query::author(self.author.id()).key_exact(key::terminate(key::ROOT_KEY));
+        let mut stream = std::pin::pin!(docs_result(self.doc.get_many(query.build()).await)?);
+        match stream.next().await {
+            Some(entry) => {
+                let entry = docs_result(entry)?;
+                Ok(Some((entry.content_hash(), entry.timestamp())))
             }
+            None => Ok(None),
         }
     }
 
-    /// Removes every entry whose key begins with `prefix`.
+    /// Hears of entries of our author that peers bring: the number that each has. It reads whatever
+    /// happens, since an unread subscription would stop the document engine.
     ///
     /// # Errors
     /// [`ExportError::Docs`].
-    pub(super) async fn delete(&mut self, prefix: Vec<u8>) -> Result<(), ExportError> {
-        let prefix = Bytes::from(prefix);
-        let mut wait_ms = CLOCK_RETRY_MS_MIN;
-        loop {
-            let deleted = self.doc.del(self.author, prefix.clone()).await;
-            match self.check_clock(deleted, &mut wait_ms).await? {
-                Some(_) => return Ok(()),
-                None => continue,
+    pub(super) async fn returned(&self) -> Result<mpsc::Receiver<u64>, ExportError> {
+        let mut events = docs_result(self.doc.subscribe().await)?;
+        let (sender, receiver) = mpsc::channel(1);
+        let author = self.author.id();
+        let own = self.own_id;
+        tokio::spawn(async move {
+            loop {
+                let event = tokio::select! {
+                    event = events.next() => event,
+                    () = sender.closed() => return,
+                };
+                let Some(event) = event else { return };
+                if let Ok(LiveEvent::InsertRemote { entry, from, .. }) = event
+                    && entry.author() == author
+                    && *from.as_bytes() != own
+                {
+                    // One that waits to be looked at stands for all: the entry itself is read.
+                    let _ = sender.try_send(entry.timestamp());
+                }
             }
-        }
-    }
-
-    /// Whether the local store has the content of `hash`.
-    pub(super) async fn has(&self, hash: Hash) -> bool {
-        self.blobs.has(hash).await.unwrap_or(false)
-    }
-
-    /// Returns the content of `hash`, if the local store has it.
-    pub(super) async fn content(&self, hash: Hash) -> Option<Bytes> {
-        if !self.has(hash).await {
-            return None;
-        }
-        self.blobs.get_bytes(hash).await.ok()
-    }
-
-    /// Turns a refusal for the clock's sake into `None`, after a wait.
-    async fn check_clock<T>(
-        &mut self,
-        written: anyhow::Result<T>,
-        wait_ms: &mut u64,
-    ) -> Result<Option<T>, ExportError> {
-        let written = self.note_refusal(written)?;
-        if written.is_none() {
-            tokio::time::sleep(Duration::from_millis(*wait_ms)).await;
-            *wait_ms = (*wait_ms * 2).min(CLOCK_RETRY_MS_MAX);
-        }
-        Ok(written)
-    }
-
-    /// Turns a refusal for the clock's sake into `None`, counted, and logged the first time.
-    fn note_refusal<T>(&mut self, written: anyhow::Result<T>) -> Result<Option<T>, ExportError> {
-        let error = match written {
-            Ok(value) => return Ok(Some(value)),
-            Err(error) => error,
-        };
-        let text = format!("{error:#}");
-        if !text.contains("newer entry exists") {
-            return Err(ExportError::Docs { reason: text });
-        }
-        if self.clock_waits == 0 {
-            tracing::warn!(
-                "the clock has stepped back: live changes go on, manifests wait until it has caught up"
-            );
-        }
-        self.clock_waits += 1;
-        Ok(None)
+        });
+        Ok(receiver)
     }
 }
 
-/// Puts a content into the blob store and holds it as long as the tag lives.
-///
-/// # Errors
-/// [`ExportError::Blobs`].
-pub(super) async fn add(blobs: &BlobStore, content: Bytes) -> Result<TempTag, ExportError> {
-    let added = blobs.add_bytes(content).temp_tag().await;
-    added.map_err(|error| ExportError::Blobs { reason: error.to_string() })
-}
-
-/// Gives the document engine's errors our type.
+/// Gives the engine's errors our type.
 fn docs_result<T>(result: anyhow::Result<T>) -> Result<T, ExportError> {
     result.map_err(|error| ExportError::Docs { reason: format!("{error:#}") })
 }
-
-/// The content of entries whose key says everything. It is never fetched.
-const MARKER: u8 = 1;

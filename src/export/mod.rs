@@ -9,31 +9,40 @@
 //! in the namespace, the exporter writes what is missing until it says the same.
 //! **Not here:** the layout of entries (`feed`), connections (`mesh`), edges (`client`).
 
-mod build;
+mod book;
+mod bundle;
+mod chronicle;
 mod delta;
+mod depot;
 mod doc;
+mod evidence;
+mod fold;
 mod identity;
+mod opening;
 mod pack;
-mod repair;
+mod shelf;
 mod task;
-mod zone;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::feed::Revision;
-use crate::mesh::Mesh;
+use crate::feed::HistoryId;
+use crate::feed::segment::Position;
+use crate::mesh::hub::Offer;
+use crate::mesh::log::Log;
+use crate::mesh::peers::Peers;
+use crate::mesh::{FollowerInfo, Mesh};
 use crate::name::Name;
-use crate::octets::DecodeError;
 use crate::store::history::{SourceError, ZoneSource};
 use crate::ticket::{DnsClientTicket, TicketPeer};
+use depot::BlobDepot;
 use doc::FeedDoc;
 use identity::Identity;
-use task::ExportTask;
+use task::{ExportTask, Parts};
 
 /// What a feed carries.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -89,13 +98,13 @@ pub enum ExportError {
         /// What it said.
         reason: String,
     },
-    /// A zone fits no manifest.
-    #[error("the zone {apex} cannot be exported: {error}")]
-    Manifest {
-        /// The zone.
-        apex: Name,
-        /// The limit that it breaks.
-        error: DecodeError,
+    /// Peers have seen another history of this feed: this one must not go on.
+    #[error(
+        "peers have seen a history of this feed (epoch {epoch}) that the store knows nothing of"
+    )]
+    OtherHistory {
+        /// Its epoch.
+        epoch: u64,
     },
     /// The source failed or lost commits.
     #[error(transparent)]
@@ -105,18 +114,30 @@ pub enum ExportError {
 /// How far an exporter has come.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct ExportStatus {
-    /// The newest revision of which the namespace has everything.
-    pub revision: Revision,
-    /// Zones in the namespace, removed ones not counted.
+    /// The history that is exported.
+    pub history: HistoryId,
+    /// The newest commit that is in the log, and so out.
+    pub revision: Position,
+    /// The newest commit that the document has everything of.
+    pub document: Position,
+    /// The number of the document's newest version.
+    pub version: u64,
+    /// Zones in the feed.
     pub zone_count: u64,
-    /// Live entries written since the start.
-    pub live_written: u64,
-    /// Manifests written since the start.
-    pub manifests_written: u64,
+    /// Versions written since the start.
+    pub versions_written: u64,
+    /// Octets of bundles written since the start.
+    pub octets_written: u64,
+    /// Zones whose records did not come to what the store counted.
+    pub digest_faults: u64,
+    /// Entries of the namespace that peers brought back.
+    pub returned: u64,
     /// How often the exporter began anew after an error or a lost commit stream.
     pub restarts: u64,
-    /// Writes that waited because the clock had stepped back.
-    pub clock_waits: u64,
+    /// Whether it works: false between an error and the next try.
+    pub is_working: bool,
+    /// When it last went around its loop, in milliseconds since 1970.
+    pub alive_ms: u64,
 }
 
 /// An exporter that runs.
@@ -150,12 +171,33 @@ impl DocsExporter {
     ) -> Result<Self, ExportError> {
         let identity = Identity::load_or_create(mesh.dir(), &config.name)?;
         let doc = FeedDoc::open(&mesh, &identity).await?;
-        doc.serve().await?;
+        let (namespace, author) = (identity.namespace.id(), identity.author.id());
+        let (namespace, author) = (*namespace.as_bytes(), *author.as_bytes());
+        let log = Arc::new(Log::new(namespace));
+        let file = |suffix: &str| {
+            mesh.dir().map(|dir| dir.join("feeds").join(format!("{}.{suffix}", config.name)))
+        };
+        let peers = Arc::new(Peers::load(*mesh.endpoint().id().as_bytes(), &[], file("peers")));
+        let (evidence_sender, evidence) = mpsc::channel(1);
+        mesh.hub().offer(Offer {
+            log: Arc::clone(&log),
+            peers: Arc::clone(&peers),
+            evidence: Some(evidence_sender),
+        });
+        let depot = BlobDepot::new(mesh.blobs().clone(), mesh.keep());
+        let parts = Parts {
+            source,
+            depot,
+            log,
+            config: config.clone(),
+            namespace,
+            author: identity.author.clone(),
+            root_file: file("root"),
+        };
         let (status_sender, status) = watch::channel(ExportStatus::default());
-        let (namespace, author) = (*doc.namespace().as_bytes(), *doc.author().as_bytes());
-        let blobs = mesh.blobs().clone();
-        let task = ExportTask::new(doc, blobs, source, config.clone(), status_sender);
-        let task = tokio::spawn(task.run(stop));
+        let task = ExportTask::new(parts, Some(doc), evidence, status_sender);
+        let task = tokio::spawn(task.run(stop.clone()));
+        tokio::spawn(say_where_we_are(Arc::clone(&mesh), peers, stop));
         Ok(Self { namespace, author, config, mesh, status, task })
     }
 
@@ -175,6 +217,11 @@ impl DocsExporter {
         self.status.clone()
     }
 
+    /// Who follows the feed at this node.
+    pub fn followers(&self) -> Vec<FollowerInfo> {
+        self.mesh.hub().followers(&self.namespace)
+    }
+
     /// Waits until the task has ended after its `stop`.
     pub async fn ended(&mut self) {
         if self.task.is_finished() {
@@ -182,6 +229,21 @@ impl DocsExporter {
         }
         if let Err(error) = (&mut self.task).await {
             tracing::error!(%error, "the exporter ended badly");
+        }
+    }
+}
+
+/// Tells those who followed before where this node is now, once: it may have moved.
+async fn say_where_we_are(mesh: Arc<Mesh>, peers: Arc<Peers>, stop: CancellationToken) {
+    for peer in peers.all() {
+        let Some(addr) = crate::mesh::endpoint_addr(&peer) else { continue };
+        let saying = crate::mesh::dial::LogStream::say_here(mesh.endpoint(), addr, own_peer(&mesh));
+        match stop.run_until_cancelled(saying).await {
+            None => return,
+            Some(Ok(())) => {}
+            Some(Err(error)) => {
+                tracing::debug!(%error, "a former follower was not told where we are")
+            }
         }
     }
 }

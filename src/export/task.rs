@@ -1,94 +1,157 @@
-//! The task that keeps a namespace saying what its source says.
+//! The task that keeps a feed saying what its source says.
 //!
-//! It starts by comparing both, then follows the commits: those that wait are taken together, so
-//! that a burst becomes few entries. Zones that must be read as a whole are read beside it, a few
-//! at a time. Any error ends the round; the next begins with a comparison again.
+//! It begins by comparing both (`opening`), then writes every commit into the log at once, and
+//! version after version of the document behind it. A version is made beside the loop, so that no
+//! import holds up a change. Any error ends the round; the next begins with a comparison again.
 //!
-//! **Invariant:** the heartbeat never names a revision that some zone lacks.
-//! **Not here:** how a zone is written (`zone`).
+//! **Invariant:** what is told of the log is in it; a version that is announced is put as a whole.
+//! **Not here:** commits to segments (`chronicle`), packs (`fold`), indexes (`shelf`).
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use iroh_blobs::api::Store as BlobStore;
-use iroh_docs::engine::LiveEvent;
-use n0_future::{Stream, StreamExt};
+use bytes::Bytes;
+use iroh_docs::Author;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::build::build;
+use super::book::{Book, Work};
+use super::chronicle::Chronicle;
+use super::depot::Depot;
 use super::doc::FeedDoc;
-use super::zone::{BuiltBase, Need, ZoneFeed};
-use super::{ExportError, ExportStatus, FeedConfig, repair};
-use crate::feed::Revision;
-use crate::feed::beat::{Beat, Header};
-use crate::feed::key::{self, FeedKey};
+use super::evidence;
+use super::fold::{Folded, Folder};
+use super::opening::{Opened, open};
+use super::shelf::{Shelf, ShelfPlan};
+use super::{ExportError, ExportStatus, FeedConfig};
+use crate::clock::now_ms;
+use crate::durable;
+use crate::feed::root::{IndexRef, Root};
+use crate::feed::segment::{Position, VersionRef};
+use crate::feed::{Hash, HistoryId};
 use crate::limits::{
-    BEAT_AFTER_CHANGE_MS, BEAT_MS, BUILDS_MAX, EXPORT_COMMITS_MAX, EXPORT_RETRY_MS_MAX,
-    EXPORT_RETRY_MS_MIN, EXPORT_TICK_MS,
+    EXPORT_COMMITS_MAX, EXPORT_RETRY_MS_MAX, EXPORT_RETRY_MS_MIN, EXPORT_TICK_MS, FEED_BEAT_MS,
+    FOLD_MS, FOLD_URGENT_MS, RETIRED_S,
 };
+use crate::mesh::hub::Evidence;
+use crate::mesh::log::Log;
 use crate::name::Name;
-use crate::record::Change;
-use crate::store::history::{
-    Commit, CommitSource, SourceError, ZoneChange, ZoneCommit, ZoneSource,
-};
+use crate::store::history::{Commit, CommitSource, SourceError, ZoneSource};
+
+/// A stream of commits that is read ahead.
+pub(super) type Commits = mpsc::Receiver<Result<Commit, SourceError>>;
+
+/// What an export is made of.
+pub(super) struct Parts {
+    /// The truth.
+    pub(super) source: Arc<dyn ZoneSource>,
+    /// Where contents are put.
+    pub(super) depot: Arc<dyn Depot>,
+    /// Where segments are kept for those who follow.
+    pub(super) log: Arc<Log>,
+    /// What the feed carries.
+    pub(super) config: FeedConfig,
+    /// The feed.
+    pub(super) namespace: [u8; 32],
+    /// Its author.
+    pub(super) author: Author,
+    /// Where the last root is kept.
+    pub(super) root_file: Option<PathBuf>,
+}
 
 /// The task of one feed.
 pub(super) struct ExportTask {
-    /// The namespace.
-    doc: FeedDoc,
-    /// Where contents are kept.
-    blobs: BlobStore,
-    /// The truth.
-    source: Arc<dyn ZoneSource>,
-    /// What the feed carries.
-    config: FeedConfig,
+    /// What it works with.
+    parts: Parts,
+    /// The namespace; `None` without a mesh.
+    doc: Option<FeedDoc>,
+    /// What peers show who know more than we do.
+    evidence: mpsc::Receiver<Evidence>,
     /// Tells others how far we are.
     status_sender: watch::Sender<ExportStatus>,
     /// How far we are.
     status: ExportStatus,
-    /// Which history of the source is exported.
-    epoch: u64,
-    /// The newest commit that was looked at.
-    seen: u64,
-    /// Every zone of the namespace, removed ones too.
-    zones: HashMap<Name, ZoneFeed>,
-    /// Zones to be read as a whole.
-    queue: VecDeque<Name>,
-    /// Zones that are being read.
-    builds: JoinSet<(Name, Result<Option<BuiltBase>, ExportError>)>,
-    /// When the heartbeat is due next.
-    beat_due: Instant,
+    /// The newest history that peers have shown, until one above it has begun.
+    seen: Option<HistoryId>,
+}
+
+/// A round of the task: the state of one export.
+struct Round {
+    /// What the feed says.
+    book: Book,
+    /// The indexes.
+    shelf: Shelf,
+    /// The log.
+    chronicle: Chronicle,
+    /// The number of the newest version.
+    number: u64,
+    /// Where the newest version holds.
+    doc_at: Position,
+    /// The version that is being made.
+    making: Option<Making>,
+    /// When the making of the newest version began.
+    made_at: Instant,
+    /// Since when a version is wanted without delay.
+    urgent_since: Option<Instant>,
+    /// Contents that are of no use any more, and since when: some may be fetching them.
+    retired: VecDeque<(Instant, HashSet<Hash>)>,
+    /// Contents of the newest version.
+    kept: HashSet<Hash>,
     /// When the last heartbeat was written.
     beat_at: Instant,
+}
+
+/// A version that is being made.
+enum Making {
+    /// Its packs are being laid.
+    Packs {
+        /// Where it will hold.
+        at: Position,
+        /// Its zones.
+        apexes: Vec<Name>,
+        /// The task.
+        task: JoinHandle<Folded>,
+    },
+    /// Its indexes are being put.
+    Indexes {
+        /// Where it will hold.
+        at: Position,
+        /// What becomes of the shelf.
+        plan: ShelfPlan,
+        /// The task: the names of the indexes, and those of the root.
+        task: JoinHandle<Result<Put, ExportError>>,
+    },
+}
+
+/// Indexes and root that were put.
+struct Put {
+    /// The indexes, in order.
+    indexes: Vec<IndexRef>,
+}
+
+/// What came of a version's making.
+enum Made {
+    /// Its packs.
+    Packs(Position, Vec<Name>, Folded),
+    /// Its indexes.
+    Indexes(Position, ShelfPlan, Result<Put, ExportError>),
+    /// Nothing: the task ended badly.
+    Nothing(String),
 }
 
 impl ExportTask {
     /// A task that has not begun.
     pub(super) fn new(
-        doc: FeedDoc,
-        blobs: BlobStore,
-        source: Arc<dyn ZoneSource>,
-        config: FeedConfig,
+        parts: Parts,
+        doc: Option<FeedDoc>,
+        evidence: mpsc::Receiver<Evidence>,
         status_sender: watch::Sender<ExportStatus>,
     ) -> Self {
-        Self {
-            doc,
-            blobs,
-            source,
-            config,
-            status_sender,
-            status: ExportStatus::default(),
-            epoch: 0,
-            seen: 0,
-            zones: HashMap::new(),
-            queue: VecDeque::new(),
-            builds: JoinSet::new(),
-            beat_due: Instant::now(),
-            beat_at: Instant::now(),
-        }
+        let status = ExportStatus::default();
+        Self { parts, doc, evidence, status_sender, status, seen: None }
     }
 
     /// Works until `stop`, whatever happens.
@@ -96,16 +159,20 @@ impl ExportTask {
         let mut retry_ms = EXPORT_RETRY_MS_MIN;
         loop {
             let began = Instant::now();
-            let Some(ended) = stop.run_until_cancelled(self.round()).await else { return };
+            let Some(ended) = stop.run_until_cancelled(self.round()).await else {
+                return self.parts.log.close();
+            };
             let Err(error) = ended;
-            tracing::warn!(%error, feed = %self.config.name, "the export begins anew");
+            tracing::warn!(%error, feed = %self.parts.config.name, "the export begins anew");
             self.status.restarts += 1;
+            self.status.is_working = false;
+            self.tell();
             if began.elapsed() > Duration::from_millis(EXPORT_RETRY_MS_MAX) {
                 retry_ms = EXPORT_RETRY_MS_MIN;
             }
             let wait = tokio::time::sleep(Duration::from_millis(retry_ms));
             if stop.run_until_cancelled(wait).await.is_none() {
-                return;
+                return self.parts.log.close();
             }
             retry_ms = (retry_ms * 2).min(EXPORT_RETRY_MS_MAX);
         }
@@ -113,342 +180,319 @@ impl ExportTask {
 
     /// Compares, then follows the commits; ends with an error only.
     async fn round(&mut self) -> Result<std::convert::Infallible, ExportError> {
-        self.builds.shutdown().await;
-        self.queue.clear();
-        let mut returned = returned(self.doc.events().await?);
-        let mut commits = self.begin().await?;
+        let Opened { book, shelf, chronicle, root, number, mut commits } =
+            open(&self.parts, self.seen).await?;
+        self.seen = None;
+        let now = Instant::now();
+        let mut round = Round {
+            book,
+            shelf,
+            doc_at: root.as_ref().map_or_else(Position::default, |root| root.at),
+            chronicle,
+            number,
+            making: None,
+            made_at: now,
+            urgent_since: None,
+            retired: VecDeque::new(),
+            kept: HashSet::new(),
+            beat_at: now,
+        };
+        match root.filter(|_| !round.book.is_behind()) {
+            Some(root) => self.announce_again(&mut round, root).await?,
+            None => self.start_making(&mut round),
+        }
+        self.write_beat(&mut round);
+        let mut returned = match &self.doc {
+            Some(doc) => Some(doc.returned().await?),
+            None => None,
+        };
         let mut tick = tokio::time::interval(Duration::from_millis(EXPORT_TICK_MS));
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            self.start_builds();
             tokio::select! {
                 commit = commits.recv() => {
                     let Some(commit) = commit else {
                         let reason = "the stream of commits ended".to_owned();
                         return Err(SourceError::Failed { reason }.into());
                     };
-                    self.take_commits(commit?, &mut commits).await?;
-                }
-                Some(built) = self.builds.join_next() => {
-                    if let Ok((apex, base)) = built {
-                        self.take_base(apex, base?).await?;
+                    let mut together = vec![commit?];
+                    while together.len() < EXPORT_COMMITS_MAX
+                        && let Ok(commit) = commits.try_recv()
+                    {
+                        together.push(commit?);
                     }
+                    round.chronicle.take(&mut round.book, together).await?;
                 }
-                Some(apex) = returned.recv() => self.take_returned(apex).await?,
-                _ = tick.tick() => self.fold_due().await?,
+                made = made(&mut round.making) => self.take_made(&mut round, made).await?,
+                Some(shown) = self.evidence.recv() => self.judge(&round, &shown).await?,
+                Some(number) = returned_number(&mut returned) => {
+                    self.take_returned(&mut round, number).await?;
+                }
+                _ = tick.tick() => {}
             }
-            if Instant::now() >= self.beat_due {
-                self.beat().await?;
+            self.start_due(&mut round);
+            if round.beat_at.elapsed() >= Duration::from_millis(FEED_BEAT_MS) {
+                self.write_beat(&mut round);
             }
+            self.note(&round);
             self.tell();
         }
     }
 
-    /// Compares namespace and source, and subscribes to the commits after what is there.
-    async fn begin(&mut self) -> Result<mpsc::Receiver<Result<Commit, SourceError>>, ExportError> {
-        let found = repair::find(&self.doc).await?;
-        let newest = self.source.revision().await?;
-        let mut term = 1;
-        let mut is_known = false;
-        if let Some(header) = found.header {
-            term = header.term + 1;
-            self.epoch = header.epoch;
-            // A source behind the namespace is another history: an old backup, or a new store.
-            is_known = found.revision <= newest;
-        }
-        if !is_known {
-            self.epoch = now_ms().max(self.epoch + 1);
-        }
-        self.zones = found.zones;
-        let mut after = found.revision;
-        let stream = match self.source.commits(after).await {
-            Ok(stream) if is_known => stream,
-            Ok(_) | Err(SourceError::Compacted { .. }) => {
-                is_known = false;
-                after = newest;
-                self.source.commits(newest).await?
-            }
-            Err(error) => return Err(error.into()),
-        };
-        self.seen = after;
-        let header = Header { cluster_id: self.config.cluster_id.clone(), epoch: self.epoch, term };
-        self.doc.put(key::terminate(key::HEADER_KEY), header.to_octets()).await?;
-        self.compare_zones(found.broken, is_known, newest).await?;
-        self.beat_due = Instant::now();
-        Ok(pump(stream))
-    }
-
-    /// Asks for a base of every zone that the namespace lacks, and removes those that are gone.
-    async fn compare_zones(
-        &mut self,
-        broken: Vec<Name>,
-        is_known: bool,
-        newest: u64,
-    ) -> Result<(), ExportError> {
-        let zones = self.source.zones().await?;
-        let carried: HashMap<Name, _> = zones
-            .into_iter()
-            .filter(|zone| self.config.carries(&zone.apex))
-            .map(|zone| (zone.apex.clone(), zone))
-            .collect();
-        for apex in carried.keys() {
-            let zone = self.zones.get_mut(apex);
-            if is_known && zone.as_ref().is_some_and(|zone| zone.is_present()) {
-                continue;
-            }
-            let zone = self
-                .zones
-                .entry(apex.clone())
-                .or_insert_with_key(|apex| ZoneFeed::absent(apex.clone()));
-            if !is_known {
-                zone.forget_history();
-            }
-            if zone.want_base(newest) == Need::Base {
-                self.queue.push_back(apex.clone());
-            }
-        }
-        let revision = Revision::new(self.epoch, newest);
-        for apex in broken {
-            self.zones.entry(apex.clone()).or_insert_with(|| ZoneFeed::absent(apex));
-        }
-        for (apex, zone) in &mut self.zones {
-            let is_gone = zone.manifest().is_none() || zone.is_present();
-            if !carried.contains_key(apex) && is_gone {
-                zone.remove(&mut self.doc, revision).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Starts to read zones that wait for it.
-    fn start_builds(&mut self) {
-        while self.builds.len() < BUILDS_MAX as usize {
-            let Some(apex) = self.queue.pop_front() else { return };
-            let (source, blobs) = (Arc::clone(&self.source), self.blobs.clone());
-            self.builds.spawn(async move {
-                let built = build(source, blobs, apex.clone()).await;
-                (apex, built)
-            });
-        }
-    }
-
-    /// Writes a commit together with those that wait behind it.
-    async fn take_commits(
-        &mut self,
-        first: Commit,
-        commits: &mut mpsc::Receiver<Result<Commit, SourceError>>,
-    ) -> Result<(), ExportError> {
-        let mut waiting: Vec<(Name, u64, Vec<Change>)> = Vec::new();
-        let mut index: HashMap<Name, usize> = HashMap::new();
-        let mut next = Some(first);
-        let mut count = 0;
-        let mut last = self.seen;
-        while let Some(commit) = next.take() {
-            last = commit.revision;
-            for ZoneCommit { apex, change, .. } in commit.zones {
-                if !self.config.carries(&apex) {
-                    continue;
-                }
-                match change {
-                    ZoneChange::Changes(changes) => {
-                        let at = *index.entry(apex.clone()).or_insert_with(|| {
-                            waiting.push((apex, 0, Vec::new()));
-                            waiting.len() - 1
-                        });
-                        waiting[at].1 = last;
-                        waiting[at].2.extend(changes);
-                    }
-                    ZoneChange::Replaced => {
-                        if let Some(at) = index.get(&apex) {
-                            waiting[*at].2.clear();
-                        }
-                        self.want_base(apex, last);
-                    }
-                    ZoneChange::Removed => {
-                        if let Some(at) = index.get(&apex) {
-                            waiting[*at].2.clear();
-                        }
-                        self.remove(&apex, last).await?;
-                    }
-                }
-            }
-            count += 1;
-            if count < EXPORT_COMMITS_MAX {
-                next = commits.try_recv().ok().transpose()?;
-            }
-        }
-        for (apex, number, changes) in waiting {
-            if !changes.is_empty() {
-                self.write_changes(apex, number, changes).await?;
-            }
-        }
-        self.seen = last;
-        let soon = Instant::now() + Duration::from_millis(BEAT_AFTER_CHANGE_MS);
-        self.beat_due = soon.min(self.beat_at + Duration::from_millis(BEAT_MS));
-        Ok(())
-    }
-
-    /// Writes the changes of one zone.
-    async fn write_changes(
-        &mut self,
-        apex: Name,
-        number: u64,
-        changes: Vec<Change>,
-    ) -> Result<(), ExportError> {
-        let zone = self
-            .zones
-            .entry(apex.clone())
-            .or_insert_with_key(|apex| ZoneFeed::absent(apex.clone()));
-        let revision = Revision::new(self.epoch, number);
-        let before = zone.revision();
-        let manifest = zone.manifest().map(|manifest| manifest.revision);
-        let need = zone.write_changes(&mut self.doc, revision, changes).await?;
-        if zone.manifest().map(|manifest| manifest.revision) != manifest {
-            self.status.manifests_written += 1;
-        } else if zone.revision() > before {
-            self.status.live_written += 1;
-        }
-        if need == Need::Base {
-            self.queue.push_back(apex);
-        }
-        Ok(())
-    }
-
-    /// Asks for a zone to be read as a whole.
-    fn want_base(&mut self, apex: Name, number: u64) {
-        let zone = self
-            .zones
-            .entry(apex.clone())
-            .or_insert_with_key(|apex| ZoneFeed::absent(apex.clone()));
-        if zone.want_base(number) == Need::Base {
-            self.queue.push_back(apex);
-        }
-    }
-
-    /// Takes a zone out of the namespace.
-    async fn remove(&mut self, apex: &Name, number: u64) -> Result<(), ExportError> {
-        let Some(zone) = self.zones.get_mut(apex) else { return Ok(()) };
-        zone.remove(&mut self.doc, Revision::new(self.epoch, number)).await?;
-        self.status.manifests_written += 1;
-        Ok(())
-    }
-
-    /// Writes a base that was read.
-    async fn take_base(&mut self, apex: Name, base: Option<BuiltBase>) -> Result<(), ExportError> {
-        let Some(zone) = self.zones.get_mut(&apex) else { return Ok(()) };
-        let Some(base) = base else {
-            // The zone is gone; the commit that removed it says so, unless it came before.
-            zone.give_up_base();
-            if zone.pending_since().is_some_and(|number| number <= self.seen) {
-                return self.remove(&apex, self.seen).await;
-            }
-            return Ok(());
-        };
-        let need = zone.write_base(&mut self.doc, self.epoch, base).await?;
-        if need == Need::Base {
-            self.queue.push_back(apex);
-        } else {
-            self.status.manifests_written += 1;
-            self.beat_due = Instant::now();
-        }
-        Ok(())
-    }
-
-    /// Writes a zone's manifest again: a peer gave back one that we had lost in a crash, whose
-    /// packs we have lost too.
-    async fn take_returned(&mut self, apex: Name) -> Result<(), ExportError> {
-        let Some(zone) = self.zones.get_mut(&apex) else { return Ok(()) };
-        if zone.pending_since().is_some() || zone.is_building() {
-            return Ok(());
-        }
-        let revision = Revision::new(self.epoch, zone.revision());
-        if zone.is_present() {
-            if zone.fold(&mut self.doc, revision).await? == Need::Base {
-                self.queue.push_back(apex);
-            }
-        } else {
-            zone.remove(&mut self.doc, revision).await?;
-        }
-        self.status.manifests_written += 1;
-        Ok(())
-    }
-
-    /// Folds the zones whose live entries have become many or old.
-    async fn fold_due(&mut self) -> Result<(), ExportError> {
+    /// Starts to make a version if one is due.
+    fn start_due(&self, round: &mut Round) {
         let now = Instant::now();
-        for (apex, zone) in &mut self.zones {
-            if !zone.is_fold_due(now) {
-                continue;
+        if !round.book.is_urgent() {
+            round.urgent_since = None;
+        } else if round.urgent_since.is_none() {
+            round.urgent_since = Some(now);
+        }
+        if round.making.is_some() {
+            return;
+        }
+        let is_urgent = round
+            .urgent_since
+            .is_some_and(|since| now - since >= Duration::from_millis(FOLD_URGENT_MS));
+        let is_old = now - round.made_at >= Duration::from_millis(FOLD_MS);
+        if is_urgent || (is_old && round.book.is_behind()) {
+            self.start_making(round);
+        }
+    }
+
+    /// Starts to make a version of all that the log has.
+    fn start_making(&self, round: &mut Round) {
+        round.book.compact();
+        let works: Vec<Work> = round.book.plan();
+        let apexes = works.iter().map(|work| work.apex.clone()).collect();
+        let (source, depot) = (Arc::clone(&self.parts.source), Arc::clone(&self.parts.depot));
+        let folder = Folder::new(source, depot, round.book.key());
+        let at = round.chronicle.at();
+        round.made_at = Instant::now();
+        round.urgent_since = None;
+        round.making = Some(Making::Packs { at, apexes, task: tokio::spawn(folder.fold(works)) });
+    }
+
+    /// Goes on with a version whose packs or indexes are there.
+    async fn take_made(&mut self, round: &mut Round, made: Made) -> Result<(), ExportError> {
+        match made {
+            Made::Packs(at, apexes, folded) => self.take_packs(round, at, apexes, folded),
+            Made::Indexes(at, plan, put) => {
+                let put = put?;
+                for apex in &plan.gone {
+                    round.book.forget(apex);
+                }
+                round.shelf.take(plan, put.indexes);
+                return self.announce(round, at).await;
             }
-            let revision = Revision::new(self.epoch, zone.revision());
-            if zone.fold(&mut self.doc, revision).await? == Need::Base {
-                self.queue.push_back(apex.clone());
-            }
-            self.status.manifests_written += 1;
+            Made::Nothing(reason) => return Err(ExportError::Blobs { reason }),
         }
         Ok(())
     }
 
-    /// Writes the heartbeat.
-    async fn beat(&mut self) -> Result<(), ExportError> {
-        let number = self.complete_number();
-        let present = self.zones.values().filter(|zone| zone.is_present());
-        let beat = Beat {
-            revision: Revision::new(self.epoch, number),
+    /// Takes the packs of a version into the book and begins to put its indexes.
+    fn take_packs(&mut self, round: &mut Round, at: Position, apexes: Vec<Name>, folded: Folded) {
+        let Folded { built, failed, differing, octets } = folded;
+        self.status.octets_written += octets;
+        for (apex, counted, found) in differing {
+            self.status.digest_faults += 1;
+            tracing::error!(%apex, %counted, %found, "the records of a zone do not come to what the store counted");
+        }
+        let mut changed: BTreeSet<Name> = BTreeSet::new();
+        for built in built {
+            changed.insert(built.apex.clone());
+            round.book.put_doc(built);
+        }
+        if !failed.is_empty() {
+            let (apex, error) = &failed[0];
+            tracing::warn!(zones = failed.len(), %apex, %error, "zones of a version are tried again");
+        }
+        let has_failed = !failed.is_empty();
+        round.book.fail(failed.into_iter().map(|(apex, _)| apex));
+        // A version lacks what failed: it holds no further than the one before.
+        let at = if has_failed { round.doc_at } else { at };
+        debug_assert!(changed.len() <= apexes.len());
+        let plan = round.shelf.plan(&round.book, changed);
+        let depot = Arc::clone(&self.parts.depot);
+        let indexes: Vec<(Bytes, u32)> = plan
+            .indexes
+            .iter()
+            .map(|(_, octets, rows)| (Bytes::copy_from_slice(octets), *rows))
+            .collect();
+        let task = tokio::spawn(async move {
+            let mut put = Vec::with_capacity(indexes.len());
+            for (octets, rows) in indexes {
+                let len = octets.len() as u32;
+                put.push(IndexRef { hash: depot.put(octets).await?, len, rows });
+            }
+            Ok(Put { indexes: put })
+        });
+        round.making = Some(Making::Indexes { at, plan, task });
+    }
+
+    /// Puts the root of a version and announces it.
+    async fn announce(&mut self, round: &mut Round, at: Position) -> Result<(), ExportError> {
+        let (sum, zones) = round.book.doc_sum();
+        round.number += 1;
+        let signer = &round.chronicle.signer;
+        let root = Root {
+            namespace: self.parts.namespace,
+            cluster_id: self.parts.config.cluster_id.clone(),
+            history: signer.history,
+            term: signer.term,
+            number: round.number,
+            at,
+            digest_key: round.book.key(),
             time_ms: now_ms(),
-            zone_digest: self
-                .zones
-                .values()
-                .fold(0_u64, |digest, zone| digest.wrapping_add(zone.mark(self.epoch))),
-            zone_count: present.count() as u64,
+            zones,
+            sum,
+            indexes: round.shelf.indexes(),
         };
-        self.doc.put_or_skip(key::terminate(key::BEAT_KEY), beat.to_octets()).await?;
-        self.beat_at = Instant::now();
-        self.status.zone_count = beat.zone_count;
-        self.beat_due = self.beat_at + Duration::from_millis(BEAT_MS);
+        self.status.versions_written += 1;
+        self.put_root(round, &root).await
+    }
+
+    /// Announces a version that was made before, as it is.
+    async fn announce_again(&mut self, round: &mut Round, root: Root) -> Result<(), ExportError> {
+        self.put_root(round, &root).await
+    }
+
+    /// Puts a root, says what is kept, and tells everybody.
+    async fn put_root(&mut self, round: &mut Round, root: &Root) -> Result<(), ExportError> {
+        let octets = root.to_octets();
+        let len = octets.len() as u32;
+        if let Some(file) = &self.parts.root_file {
+            durable::write(file, &octets)
+                .map_err(|source| ExportError::File { path: file.clone(), source })?;
+        }
+        let hash = self.parts.depot.put(octets.into()).await?;
+        let version = VersionRef { number: root.number, hash, len };
+        let segment = round.chronicle.signer.version(root.at, version);
+        let mut kept: HashSet<Hash> = round.book.bundles().copied().collect();
+        kept.extend(root.indexes.iter().map(|index| index.hash));
+        kept.insert(hash);
+        self.keep(round, kept);
+        round.doc_at = root.at;
+        self.parts.log.set_version(version, root.at, &segment);
+        if let Some(doc) = &mut self.doc {
+            doc.put(root.number, segment).await?;
+        }
         Ok(())
     }
 
-    /// The newest commit up to which the namespace lacks nothing.
-    fn complete_number(&self) -> u64 {
-        let pending = self.zones.values().filter_map(ZoneFeed::pending_since).min();
-        pending.map_or(self.seen, |number| self.seen.min(number.saturating_sub(1)))
+    /// Spares the contents of the newest version, and for a while those of older ones.
+    fn keep(&self, round: &mut Round, kept: HashSet<Hash>) {
+        let now = Instant::now();
+        let before = std::mem::replace(&mut round.kept, kept);
+        let gone: HashSet<Hash> =
+            before.into_iter().filter(|hash| !round.kept.contains(hash)).collect();
+        if !gone.is_empty() {
+            round.retired.push_back((now, gone));
+        }
+        let limit = Duration::from_secs(RETIRED_S);
+        while round.retired.front().is_some_and(|(since, _)| now - *since > limit) {
+            round.retired.pop_front();
+        }
+        let mut all = round.kept.clone();
+        all.extend(round.retired.iter().flat_map(|(_, hashes)| hashes));
+        self.parts.depot.keep(all);
+    }
+
+    /// Writes a heartbeat.
+    fn write_beat(&self, round: &mut Round) {
+        round.beat_at = Instant::now();
+        let at = round.chronicle.at();
+        let beat = round.chronicle.signer.beat(at, &round.book, round.number);
+        self.parts.log.set_beat(at, &beat);
+    }
+
+    /// Looks at what a peer shows who claims to know more than this feed says.
+    async fn judge(&mut self, round: &Round, shown: &Evidence) -> Result<(), ExportError> {
+        let own = round.chronicle.signer.history;
+        let newest = self.parts.source.revision().await?;
+        let author = *self.parts.author.id().as_bytes();
+        let (namespace, log) = (self.parts.namespace, &self.parts.log);
+        let found = evidence::judge(shown, &namespace, &author, own, newest, log);
+        let Some(found) = found else { return Ok(()) };
+        self.seen = Some(found);
+        Err(ExportError::OtherHistory { epoch: found.epoch })
+    }
+
+    /// Writes the entry of the namespace again if what a peer brought has taken its place.
+    async fn take_returned(&mut self, round: &mut Round, number: u64) -> Result<(), ExportError> {
+        self.status.returned += 1;
+        let Some(doc) = &self.doc else { return Ok(()) };
+        let newest = doc.newest().await?.map_or(0, |(_, number)| number).max(number);
+        if newest >= round.number && round.making.is_none() {
+            tracing::warn!(
+                newest,
+                own = round.number,
+                "peers have a later version of this feed than its author"
+            );
+            round.number = newest;
+            self.start_making(round);
+        }
+        Ok(())
+    }
+
+    /// Notes how far the round is.
+    fn note(&mut self, round: &Round) {
+        let (_, zones) = round.book.log_sum();
+        self.status.history = round.chronicle.signer.history;
+        self.status.revision = round.chronicle.at();
+        self.status.document = round.doc_at;
+        self.status.version = round.number;
+        self.status.zone_count = zones;
+        self.status.is_working = true;
+        self.status.alive_ms = now_ms();
     }
 
     /// Tells others how far we are.
-    fn tell(&mut self) {
-        self.status.revision = Revision::new(self.epoch, self.complete_number());
-        self.status.clock_waits = self.doc.clock_waits();
+    fn tell(&self) {
         let status = self.status;
         self.status_sender.send_if_modified(|told| std::mem::replace(told, status) != status);
     }
 }
 
-/// Picks out of the namespace's events the zones whose manifest came from a peer. It reads
-/// whatever happens: an unread subscription would stop the document engine.
-fn returned(
-    mut events: impl Stream<Item = anyhow::Result<LiveEvent>> + Send + Unpin + 'static,
-) -> mpsc::UnboundedReceiver<Name> {
-    let (sender, receiver) = mpsc::unbounded_channel();
-    tokio::spawn(async move {
-        loop {
-            let event = tokio::select! {
-                event = events.next() => event,
-                () = sender.closed() => return,
-            };
-            let Some(event) = event else { return };
-            let Ok(LiveEvent::InsertRemote { entry, .. }) = event else { continue };
-            if let Ok(FeedKey::Zone { apex }) = key::parse_feed_key(entry.key())
-                && sender.send(apex).is_err()
-            {
-                return;
-            }
+/// Waits for the version that is being made.
+async fn made(making: &mut Option<Making>) -> Made {
+    let Some(now) = making else { return std::future::pending().await };
+    let done = match now {
+        Making::Packs { task, .. } => task.await.map(Done::Packs),
+        Making::Indexes { task, .. } => task.await.map(Done::Indexes),
+    };
+    match (making.take(), done) {
+        (Some(Making::Packs { at, apexes, .. }), Ok(Done::Packs(folded))) => {
+            Made::Packs(at, apexes, folded)
         }
-    });
-    receiver
+        (Some(Making::Indexes { at, plan, .. }), Ok(Done::Indexes(put))) => {
+            Made::Indexes(at, plan, put)
+        }
+        (_, Err(error)) => Made::Nothing(error.to_string()),
+        _ => Made::Nothing("a version came to nothing".to_owned()),
+    }
+}
+
+/// What a task of a version's making returned.
+enum Done {
+    /// Packs.
+    Packs(Folded),
+    /// Indexes.
+    Indexes(Result<Put, ExportError>),
+}
+
+/// Waits for an entry that a peer brings.
+async fn returned_number(returned: &mut Option<mpsc::Receiver<u64>>) -> Option<u64> {
+    match returned {
+        Some(returned) => match returned.recv().await {
+            Some(number) => Some(number),
+            None => std::future::pending().await,
+        },
+        None => std::future::pending().await,
+    }
 }
 
 /// Reads a stream of commits ahead, in a task that ends with the receiver.
-fn pump(mut stream: Box<dyn CommitSource>) -> mpsc::Receiver<Result<Commit, SourceError>> {
+pub(super) fn pump(mut stream: Box<dyn CommitSource>) -> Commits {
     let (sender, receiver) = mpsc::channel(EXPORT_COMMITS_MAX);
     tokio::spawn(async move {
         loop {
@@ -463,10 +507,4 @@ fn pump(mut stream: Box<dyn CommitSource>) -> mpsc::Receiver<Result<Commit, Sour
         }
     });
     receiver
-}
-
-/// The clock, in milliseconds since 1970.
-fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -7,7 +7,7 @@
 //! format "AI" 2, bundles varint, each: hash [32], length u32
 //! rows varint, each: apex, state u8 (0 served, 1 removed), revision u64
 //!     and when served: serial u32, digest [24], owner names varint,
-//!     packs varint, each: bundle varint, offset varint, length varint
+//!     packs varint, each: bundle varint, offset varint, twice the length varint, 1 more for a delta
 //! ```
 //!
 //! A zone is its packs in order: bases by rising names, then deltas, the oldest first.
@@ -74,6 +74,8 @@ pub struct PackPlace {
     pub offset: u32,
     /// Its length in octets.
     pub len: u32,
+    /// Whether it is a delta.
+    pub is_delta: bool,
 }
 
 impl Index {
@@ -99,7 +101,7 @@ impl Index {
             for place in &zone.packs {
                 put_varint(&mut out, u64::from(place.bundle));
                 put_varint(&mut out, u64::from(place.offset));
-                put_varint(&mut out, u64::from(place.len));
+                put_varint(&mut out, u64::from(place.len) * 2 + u64::from(place.is_delta));
             }
         }
         out
@@ -161,12 +163,10 @@ fn read_zone(reader: &mut OctetReader<'_>, bundles: &[BundleRef]) -> Result<Zone
     let mut packs = Vec::new();
     for _ in 0..count {
         let at = reader.at();
-        let mut number = |what| reader.varint(what, u64::from(u32::MAX)).map(|value| value as u32);
-        let place = PackPlace {
-            bundle: number("bundle")?,
-            offset: number("offset")?,
-            len: number("length of a pack")?,
-        };
+        let bundle = reader.varint("bundle", u64::from(u32::MAX))? as u32;
+        let offset = reader.varint("offset", u64::from(u32::MAX))? as u32;
+        let len = reader.varint("length of a pack", u64::from(u32::MAX))?;
+        let place = PackPlace { bundle, offset, len: (len / 2) as u32, is_delta: len % 2 == 1 };
         let end = u64::from(place.offset) + u64::from(place.len);
         let is_inside =
             bundles.get(place.bundle as usize).is_some_and(|bundle| end <= u64::from(bundle.len));
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn an_index_reads_back_and_names_no_place_outside_its_bundles() {
-        let place = |bundle, offset, len| PackPlace { bundle, offset, len };
+        let place = |bundle, offset, len| PackPlace { bundle, offset, len, is_delta: bundle == 1 };
         let zone = ZoneRow {
             serial: 1,
             digest: Digest { sum: 2, records: 3 },
@@ -207,7 +207,7 @@ mod tests {
         let octets = index.to_octets();
         assert_eq!(Index::from_octets(&octets), Ok(index.clone()));
         assert!((0..octets.len()).all(|len| Index::from_octets(&octets[..len]).is_err()));
-        for wrong in [place(2, 0, 1), place(1, 11, 20), place(0, u32::MAX, u32::MAX)] {
+        for wrong in [place(2, 0, 1), place(1, 11, 20), place(0, u32::MAX, u32::MAX / 2)] {
             let zone = ZoneRow { packs: vec![wrong], ..zone.clone() };
             let index = Index { rows: vec![row("example", Some(zone))], ..index.clone() };
             assert!(Index::from_octets(&index.to_octets()).is_err(), "{wrong:?}");

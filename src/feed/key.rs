@@ -6,7 +6,8 @@
 //! | `dns:_zone:{apex}` | a zone's settings, or its manifest in a feed |
 //! | `dns:_pack:{apex}:{n}` | a pack |
 //! | `dns:_live:{apex}` 0x00 `{revision}` 0x00 `{change}` | a change that rides in its key |
-//! | `dns:_feed`, `dns:_beat` | header and heartbeat of a feed |
+//! | `dns:_feed`, `dns:_beat` | header and heartbeat of a feed of the first format |
+//! | `dns:_root` | the newest version of a feed's document |
 //!
 //! Names stand in presentation form without the last dot; besides the escapes of master files a
 //! `:` is `\058`, and so is the `_` (`\095`) that begins a name of one label, since `_zone` and its
@@ -25,6 +26,8 @@ pub const PREFIX: &str = "dns:";
 pub const HEADER_KEY: &str = "dns:_feed";
 /// The key of a feed's heartbeat.
 pub const BEAT_KEY: &str = "dns:_beat";
+/// The key of the entry that names the newest version of a feed's document.
+pub const ROOT_KEY: &str = "dns:_root";
 /// What the keys of zones begin with.
 pub const ZONE_PREFIX: &str = "dns:_zone:";
 /// What the keys of packs begin with.
@@ -39,6 +42,8 @@ pub enum FeedKey<'a> {
     Header,
     /// The heartbeat.
     Beat,
+    /// The newest version of the document.
+    Root,
     /// A zone's manifest.
     Zone {
         /// The zone's apex.
@@ -200,6 +205,9 @@ pub fn parse_feed_key(key: &[u8]) -> Result<FeedKey<'_>, KeyError> {
     if key == BEAT_KEY.as_bytes() {
         return Ok(FeedKey::Beat);
     }
+    if key == ROOT_KEY.as_bytes() {
+        return Ok(FeedKey::Root);
+    }
     if key.starts_with(ZONE_PREFIX.as_bytes()) {
         return Ok(FeedKey::Zone { apex: parse_zone_key(key)? });
     }
@@ -296,7 +304,7 @@ mod tests {
 
     #[test]
     fn a_name_of_one_label_is_never_taken_for_a_zone_or_a_pack() {
-        for owner in ["_zone", "_pack", "_live", "_feed", "_beat", "_other"] {
+        for owner in ["_zone", "_pack", "_live", "_feed", "_beat", "_root", "_other"] {
             let key = terminate(&record_key(&name(owner), RecordType::A));
             let expected = FeedKey::Record { owner: name(owner), rtype: RecordType::A };
             assert_eq!(parse_feed_key(&key), Ok(expected));

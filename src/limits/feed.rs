@@ -39,6 +39,10 @@ pub const RETIRED_S: u64 = 60;
 /// Records of a zone that travel in the log as a whole when it is new. Larger ones are fetched from
 /// the document.
 pub const LOG_WHOLE_RECORDS_MAX: u64 = 256;
+/// Records of a zone up to which it is read together with others, in one go.
+pub const READ_TOGETHER_RECORDS_MAX: u64 = 1_024;
+/// Zones that are read in one go.
+pub const READ_TOGETHER_ZONES_MAX: usize = 512;
 /// Octets of bundles of which less than half is of use that are written anew in one version.
 pub const COMPACT_OCTETS_MAX: u64 = 16 << 20;
 
@@ -85,6 +89,31 @@ pub const KNOWN_PEERS_MAX: usize = 16;
 /// Milliseconds that a follower may take nothing while frames wait for it. Then it is dropped.
 pub const FOLLOWER_STALL_MS_MAX: u64 = 10_000;
 
+// ---- strangers at the mesh's port ----
+
+/// Connections that are served at a time: an edge has four at most. Further ones are closed.
+pub const MESH_CONNECTIONS_MAX: usize = 640;
+/// Handshakes of one address a second: a fleet behind one address translation restarts at once.
+/// Further ones are refused.
+pub const HANDSHAKES_PER_ADDRESS_MAX: u32 = 256;
+/// Handshakes a second of addresses that may be forged. Further ones must prove theirs first.
+pub const HANDSHAKES_UNPROVEN_MAX: u32 = 512;
+/// Addresses whose handshakes are counted. Further ones are refused for the rest of the second.
+pub const HANDSHAKES_ADDRESSES_MAX: usize = 16_384;
+/// Milliseconds in which the store of contents must open. Then it counts as damaged.
+pub const BLOBS_OPEN_MS_MAX: u64 = 5_000;
+/// Octets that a peer may send in one reconciliation of documents: 200,000 entries of a feed of the
+/// first format. More: it is cut off.
+pub const DOCS_CONNECTION_OCTETS_MAX: u64 = 64 << 20;
+/// Octets that a peer may send on one stream before they are read.
+pub const MESH_STREAM_WINDOW: u32 = 64 << 10;
+/// Octets that a peer may send on one connection before they are read.
+pub const MESH_CONNECTION_WINDOW: u32 = 128 << 10;
+/// Streams that a peer may open in each way: gossip takes a few.
+pub const MESH_STREAMS_MAX: u32 = 8;
+/// Octets on their way to a peer that it has not confirmed. Past it a writer waits.
+pub const MESH_SEND_WINDOW: u64 = 1 << 20;
+
 // ---- the edge ----
 
 /// Commits' zone steps that wait for a document, over all zones. Past it they are forgotten, and
@@ -92,6 +121,18 @@ pub const FOLLOWER_STALL_MS_MAX: u64 = 10_000;
 pub const HELD_STEPS_MAX: usize = 65_536;
 /// Octets of bundles that are fetched or held at a time, beside those of one zone.
 pub const BUNDLES_HELD_OCTETS_MAX: usize = 64 << 20;
+/// Milliseconds between two dials while an edge has just lost whom it followed, and later.
+pub const UPSTREAM_DIAL_MS: u64 = 100;
+/// See [`UPSTREAM_DIAL_MS`].
+pub const UPSTREAM_DIAL_SLOW_MS: u64 = 500;
+/// Milliseconds for which dials follow quickly. A restarted node is back within a second.
+pub const UPSTREAM_EAGER_MS: u64 = 10_000;
+/// Milliseconds between two reports of an edge to whom it follows.
+pub const REPORT_MS: u64 = 1_000;
+/// Announcements of versions that an edge remembers; an older one is not kept for a restart.
+pub const ANNOUNCEMENTS_MAX: usize = 64;
+/// Announcements that wait after they came through the namespace. Further ones are left out.
+pub const ROOT_ENTRIES_MAX: usize = 8;
 /// Zones with a digest that differs that are remembered. Past it they are counted alone.
 pub const DIFFERING_ZONES_MAX: usize = 1_024;
 /// Milliseconds until a zone whose digest differs is taken from the document again; doubles.

@@ -9,33 +9,49 @@
 //! **Not here:** what stands in a namespace (`feed`), who writes it (`export`), who reads it
 //! (`client`).
 
+pub(crate) mod blobs;
+pub(crate) mod dial;
+mod gate;
+pub(crate) mod hub;
+mod keep;
+pub(crate) mod log;
+pub(crate) mod peers;
 mod secret;
+mod stream;
 
+pub use hub::FollowerInfo;
+pub(crate) use keep::Keep;
 pub use secret::write_secret_file;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use iroh::endpoint::{QuicTransportConfig, VarInt, presets};
 use iroh::protocol::Router;
-use iroh::{Endpoint, EndpointAddr, RelayMode, RelayUrl};
+use iroh::{Endpoint, EndpointAddr, EndpointId, PublicKey, RelayMode, RelayUrl, Signature};
 use iroh_blobs::api::Store as BlobStore;
 use iroh_blobs::store::GcConfig;
-use iroh_blobs::store::fs::FsStore;
-use iroh_blobs::store::fs::options::Options as BlobOptions;
-use iroh_blobs::store::mem::{MemStore, Options as MemOptions};
 use iroh_blobs::{ALPN as BLOBS_ALPN, BlobsProtocol};
 use iroh_docs::ALPN as DOCS_ALPN;
-use iroh_docs::engine::ProtectCallbackHandler;
+use iroh_docs::actor::SyncHandle;
+use iroh_docs::engine::{DefaultAuthorStorage, Engine, ProtectCallbackHandler};
 use iroh_docs::protocol::Docs;
+use iroh_docs::store::Store as DocsStore;
 use iroh_gossip::ALPN as GOSSIP_ALPN;
 use iroh_gossip::net::Gossip;
 
+use crate::feed::segment::{CONTEXT, Segment};
 use crate::limits::{
-    BLOB_GC_INTERVAL_S, GOSSIP_MESSAGE_OCTETS_MAX, MESH_SHUTDOWN_MS, QUIC_IDLE_MS,
-    QUIC_KEEP_ALIVE_MS,
+    BLOB_GC_INTERVAL_S, GOSSIP_MESSAGE_OCTETS_MAX, MESH_CONNECTION_WINDOW, MESH_SEND_WINDOW,
+    MESH_SHUTDOWN_MS, MESH_STREAM_WINDOW, MESH_STREAMS_MAX, QUIC_IDLE_MS, QUIC_KEEP_ALIVE_MS,
 };
+use crate::ticket::TicketPeer;
+use gate::{Gate, Gated};
+use hub::Hub;
+use keep::Keeps;
+use stream::{LOG_ALPN, LogServer};
 
 /// Which relay servers help two peers behind address translation to meet.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -49,11 +65,24 @@ pub enum RelayChoice {
     Url(RelayUrl),
 }
 
+/// Where replicas are kept.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Documents {
+    /// In memory: of a feed of the present format a replica holds one entry, which every peer has.
+    #[default]
+    InMemory,
+    /// In the file that an older version has left, if there is one: an edge that has not adopted a
+    /// version of the present format answers from it.
+    OnDisk,
+}
+
 /// What a [`Mesh`] is started with.
 #[derive(Clone, Debug)]
 pub struct MeshConfig {
     /// Where identity, blobs and replicas are kept. None keeps everything in memory.
     pub dir: Option<PathBuf>,
+    /// Where replicas are kept, if there is a directory.
+    pub documents: Documents,
     /// The UDP address to listen on. A fixed port lets peers find a restarted node again.
     pub listen: SocketAddr,
     /// Relay servers.
@@ -63,7 +92,22 @@ pub struct MeshConfig {
 impl Default for MeshConfig {
     /// Returns a mesh in memory on a free port of the loopback address, without relays.
     fn default() -> Self {
-        Self { dir: None, listen: SocketAddr::from(([127, 0, 0, 1], 0)), relay: RelayChoice::Off }
+        Self {
+            dir: None,
+            documents: Documents::InMemory,
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            relay: RelayChoice::Off,
+        }
+    }
+}
+
+impl MeshConfig {
+    /// Keeps replicas on the disk only where some lie there already.
+    fn settle_documents(&mut self) {
+        let is_there = |dir: &PathBuf| dir.join("docs").join("docs.redb").exists();
+        if !self.dir.as_ref().is_some_and(is_there) {
+            self.documents = Documents::InMemory;
+        }
     }
 }
 
@@ -106,19 +150,27 @@ pub enum MeshError {
     },
 }
 
-/// A running peer.
-#[derive(Debug)]
+/// A running peer; clones are the same one.
+#[derive(Clone, Debug)]
 pub struct Mesh {
     /// The transport; its id is the public half of the persisted key.
     endpoint: Endpoint,
     /// Replicas.
     docs: Docs,
+    /// The engine below them, for entries with a time of our own.
+    sync: SyncHandle,
+    /// Which contents are spared.
+    keeps: Keeps,
+    /// The logs that are offered.
+    hub: Hub,
     /// Contents.
     blobs: BlobStore,
     /// Accepts what peers ask for.
     router: Router,
     /// Where the mesh keeps its files.
     dir: Option<PathBuf>,
+    /// Whether replicas lie on the disk.
+    had_documents: bool,
 }
 
 impl Mesh {
@@ -129,6 +181,8 @@ impl Mesh {
     /// [`MeshError::Bind`] for an address in use, [`MeshError::Blobs`] and [`MeshError::Docs`]
     /// when a store does not open.
     pub async fn start(config: MeshConfig) -> Result<Self, MeshError> {
+        let mut config = config;
+        config.settle_documents();
         let secret_key = match &config.dir {
             Some(dir) => {
                 create_dir(dir)?;
@@ -141,30 +195,32 @@ impl Mesh {
             .max_message_size(GOSSIP_MESSAGE_OCTETS_MAX as usize)
             .spawn(endpoint.clone());
         let (protect_handler, protect) = ProtectCallbackHandler::new();
+        let keeps = Keeps::default();
         let gc = GcConfig {
             interval: Duration::from_secs(BLOB_GC_INTERVAL_S),
-            add_protected: Some(protect),
+            add_protected: Some(blobs::protect(keeps.clone(), protect)),
         };
-        let blobs = open_blobs(config.dir.as_deref(), gc).await?;
-        let docs = match &config.dir {
-            Some(dir) => {
-                let docs_dir = dir.join("docs");
-                create_dir(&docs_dir)?;
-                Docs::persistent(docs_dir)
-            }
-            None => Docs::memory(),
-        };
-        let docs = docs
-            .protect_handler(protect_handler)
-            .spawn(endpoint.clone(), blobs.clone(), gossip.clone())
-            .await
-            .map_err(|error| MeshError::Docs { reason: format!("{error:#}") })?;
+        let blobs = blobs::open(config.dir.as_deref(), gc).await?;
+        let (store, author) = open_documents(&config)?;
+        let downloader = blobs.downloader(&endpoint);
+        let (ep, swarm, contents) = (endpoint.clone(), gossip.clone(), blobs.clone());
+        let engine =
+            Engine::spawn(ep, swarm, store, contents, downloader, author, Some(protect_handler));
+        let engine =
+            engine.await.map_err(|error| MeshError::Docs { reason: format!("{error:#}") })?;
+        let sync = engine.sync.clone();
+        let docs = Docs::new(engine);
+        let (gate, hub) = (Gate::new(), Hub::default());
+        let judge = Arc::clone(&gate);
         let router = Router::builder(endpoint.clone())
-            .accept(BLOBS_ALPN, BlobsProtocol::new(&blobs, None))
-            .accept(GOSSIP_ALPN, gossip)
-            .accept(DOCS_ALPN, docs.clone())
+            .incoming_filter(Arc::new(move |incoming| judge.judge(incoming)))
+            .accept(LOG_ALPN, LogServer::new(hub.clone(), Arc::clone(&gate)))
+            .accept(BLOBS_ALPN, Gated::new(BlobsProtocol::new(&blobs, None), &gate))
+            .accept(GOSSIP_ALPN, Gated::new(gossip, &gate))
+            .accept(DOCS_ALPN, Gated::docs(docs.clone(), &gate))
             .spawn();
-        Ok(Self { endpoint, docs, blobs, router, dir: config.dir })
+        let had_documents = config.documents == Documents::OnDisk;
+        Ok(Self { endpoint, docs, sync, keeps, hub, blobs, router, dir: config.dir, had_documents })
     }
 
     /// The transport, for own connections to peers.
@@ -175,6 +231,31 @@ impl Mesh {
     /// The replicas.
     pub fn docs(&self) -> &Docs {
         &self.docs
+    }
+
+    /// The engine below the replicas.
+    pub(crate) fn sync(&self) -> &SyncHandle {
+        &self.sync
+    }
+
+    /// Makes a set of contents that the collector spares.
+    pub(crate) fn keep(&self) -> Keep {
+        self.keeps.keep()
+    }
+
+    /// Whether replicas of an older version lie on the disk.
+    pub(crate) fn has_old_documents(&self) -> bool {
+        self.had_documents
+    }
+
+    /// The logs that this node offers.
+    pub(crate) fn hub(&self) -> &Hub {
+        &self.hub
+    }
+
+    /// Whether the mesh still accepts what peers ask for.
+    pub fn is_alive(&self) -> bool {
+        !self.router.is_shutdown()
     }
 
     /// The contents that replicas name by hash.
@@ -205,20 +286,21 @@ impl Mesh {
     }
 }
 
-/// Opens the blob store below `dir`, or one in memory.
-async fn open_blobs(dir: Option<&Path>, gc: GcConfig) -> Result<BlobStore, MeshError> {
-    let Some(dir) = dir else {
-        let options = MemOptions { gc_config: Some(gc) };
-        return Ok((*MemStore::new_with_opts(options)).clone());
+/// Opens the store of documents, and where the engine keeps its own author, whom nobody asks for.
+fn open_documents(config: &MeshConfig) -> Result<(DocsStore, DefaultAuthorStorage), MeshError> {
+    let dir = config.dir.as_deref().map(|dir| dir.join("docs"));
+    let Some(dir) = dir.filter(|_| config.documents == Documents::OnDisk) else {
+        return Ok((DocsStore::memory(), DefaultAuthorStorage::Mem));
     };
-    let root = dir.join("blobs");
-    create_dir(&root)?;
-    let mut options = BlobOptions::new(&root);
-    options.gc = Some(gc);
-    let store = FsStore::load_with_opts(root.join("blobs.db"), options)
-        .await
-        .map_err(|error| MeshError::Blobs { reason: format!("{error:#}") })?;
-    Ok((*store).clone())
+    create_dir(&dir)?;
+    let file = dir.join("docs.redb");
+    let opened = std::panic::catch_unwind(|| DocsStore::persistent(&file));
+    let failed = |reason: String| MeshError::Docs { reason };
+    match opened {
+        Ok(Ok(store)) => Ok((store, DefaultAuthorStorage::Mem)),
+        Ok(Err(error)) => Err(failed(format!("{}: {error:#}", file.display()))),
+        Err(_) => Err(failed(format!("{}: the file is damaged", file.display()))),
+    }
 }
 
 /// Creates `dir` and what is missing above it.
@@ -282,6 +364,9 @@ fn relay_mode(choice: &RelayChoice) -> RelayMode {
 
 /// Returns the QUIC settings of every connection: short idle times, so that a peer that was
 /// killed is noticed in seconds, not in half a minute.
+///
+/// The windows bound what a stranger can make this node hold before a word was understood; whoever
+/// downloads from others dials with wider ones.
 fn transport_config() -> QuicTransportConfig {
     let keep_alive = Duration::from_millis(QUIC_KEEP_ALIVE_MS);
     QuicTransportConfig::builder()
@@ -289,11 +374,37 @@ fn transport_config() -> QuicTransportConfig {
         .keep_alive_interval(keep_alive)
         .default_path_keep_alive_interval(keep_alive)
         .default_path_max_idle_timeout(Duration::from_millis(u64::from(QUIC_IDLE_MS)))
+        .max_concurrent_bidi_streams(VarInt::from_u32(MESH_STREAMS_MAX))
+        .max_concurrent_uni_streams(VarInt::from_u32(MESH_STREAMS_MAX))
+        .stream_receive_window(VarInt::from_u32(MESH_STREAM_WINDOW))
+        .receive_window(VarInt::from_u32(MESH_CONNECTION_WINDOW))
+        .send_window(MESH_SEND_WINDOW)
+        .datagram_receive_buffer_size(None)
         .build()
 }
 
+/// Returns a peer as the transport names it; none if its key or relay is no such thing.
+pub(crate) fn endpoint_addr(peer: &TicketPeer) -> Option<EndpointAddr> {
+    let mut addr = EndpointAddr::new(EndpointId::from_bytes(&peer.id).ok()?);
+    for ip in &peer.addrs {
+        addr = addr.with_ip_addr(*ip);
+    }
+    if let Some(relay) = &peer.relay {
+        addr = addr.with_relay_url(relay.parse::<RelayUrl>().ok()?);
+    }
+    Some(addr)
+}
+
+/// Whether the author has signed a segment's octets.
+pub(crate) fn is_signed(author: &[u8; 32], octets: &[u8]) -> bool {
+    let Ok(author) = PublicKey::from_bytes(author) else { return false };
+    let Ok((signed, signature)) = Segment::split(octets) else { return false };
+    let signature = Signature::from_bytes(signature);
+    author.verify(&[CONTEXT, signed].concat(), &signature).is_ok()
+}
+
 /// Returns an error with its causes, on one line.
-fn error_chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn error_chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {

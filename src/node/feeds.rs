@@ -128,12 +128,17 @@ impl Feeds {
     pub fn status(&self) -> Value {
         let status = *self.main.status().borrow();
         json!({
-            "exported_revision": status.revision.number,
+            "exported_revision": status.revision.revision,
+            "history": status.history.to_string(),
+            "document_revision": status.document.revision,
+            "document_version": status.version,
             "zones": status.zone_count,
-            "live_written": status.live_written,
-            "manifests_written": status.manifests_written,
+            "versions_written": status.versions_written,
+            "octets_written": status.octets_written,
+            "digest_faults": status.digest_faults,
             "restarts": status.restarts,
-            "clock_waits": status.clock_waits,
+            "is_working": status.is_working,
+            "followers": self.main.followers().len(),
         })
     }
 

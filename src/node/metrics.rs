@@ -154,7 +154,7 @@ impl Collector for Scrape {
         if let Some(feeds) = &node.feeds {
             let status = *feeds.main().status().borrow();
             let help = "Newest revision of which the feed has everything";
-            gauge(&mut encoder, "exported_revision", help, status.revision.number)?;
+            gauge(&mut encoder, "exported_revision", help, status.revision.revision)?;
             let help = "Times the exporter began anew";
             counter(&mut encoder, "export_restarts", help, status.restarts)?;
         }

@@ -3,8 +3,7 @@
 //! | plan | store and feeds | what is answered |
 //! |---|---|---|
 //! | static | none | zones from files |
-//! | authority | yes | zones from files, and every commit at once (`node::follow`) |
-//! | all | yes | zones from files, and what its own edge receives of its own feed (`client`) |
+//! | authority, all | yes | zones from files, and every commit at once (`node::follow`); `all` has an example in an empty store |
 //! | edge | none | zones from files, and what it receives of the ticket's feed |
 //!
 //! **Invariant:** when the line `ready …` is printed, every address is bound and the zones that
@@ -35,7 +34,7 @@ use crate::catalog::CatalogChange;
 use crate::client::{AspenDnsClient, ClientError, ListenerError, spawn_dns_sync_listener};
 use crate::files::{Refreshed, ZoneFileError, ZoneFiles};
 use crate::limits::{FREE_RETIRED_MS, READY_WAIT_S_MAX, STOP_MS};
-use crate::mesh::{Mesh, MeshConfig, MeshError};
+use crate::mesh::{Documents, Mesh, MeshConfig, MeshError};
 use crate::publish::{Publisher, Reader};
 use crate::responder::{Responder, ResponderConfig};
 use crate::serve::transfer::TransferPolicy;
@@ -172,23 +171,18 @@ impl Node {
         let publisher = Arc::new(Publisher::new(seed));
         let mut parts = Parts::default();
         let server = match plan {
-            Plan::Static | Plan::Authority(_) => {
+            Plan::Static | Plan::Authority(_) | Plan::All(_) => {
                 publisher.publish(loaded.changed.into_iter().map(CatalogChange::Put).collect());
                 ours = Some(Arc::clone(&publisher));
                 let server = bind_dns(flags, publisher.reader())?;
-                if let Plan::Authority(choice) = plan {
+                if let Plan::Authority(choice) | Plan::All(choice) = plan {
                     parts.start_origin(flags, choice, &stop).await?;
+                    if matches!(plan, Plan::All(_)) {
+                        parts.offer_example().await?;
+                    }
                     parts.start_follower(&publisher, &stop).await?;
                 }
                 parts.spawn_free_retired(publisher.clone(), stop.clone());
-                server
-            }
-            Plan::All(choice) => {
-                parts.start_origin(flags, choice, &stop).await?;
-                let ticket = parts.offer_example_and_ticket().await?;
-                let client = make_client(loaded, seed, &ticket)?;
-                let server = bind_dns(flags, client.reader())?;
-                parts.start_edge(client, &ticket, &stop).await?;
                 server
             }
             Plan::Edge(ticket) => {
@@ -221,18 +215,7 @@ impl Node {
         if let (Some(api), Some(key)) = (api, key) {
             node.spawn_api(api, key)?;
         }
-        node.wait_own_edge(plan).await;
         Ok(node)
-    }
-
-    /// Waits until the edge of a whole node answers what the store holds.
-    async fn wait_own_edge(&self, plan: &Plan) {
-        let (Plan::All(_), Some(store)) = (plan, &self.state.store) else { return };
-        let Ok(revision) = store.revision().await else { return };
-        let limit = Duration::from_secs(READY_WAIT_S_MAX);
-        if !self.state.progress.wait(revision, limit).await {
-            tracing::warn!(revision, "this node's own edge has not caught up yet");
-        }
     }
 
     /// Starts the task that answers the API.
@@ -306,7 +289,10 @@ impl Parts {
     async fn start_mesh(&mut self, flags: &Flags) -> Result<Arc<Mesh>, RunError> {
         let dir = flags.data_dir.join("mesh");
         let (listen, relay) = (flags.iroh_listen, flags.relay.0.clone());
-        let mesh = Arc::new(Mesh::start(MeshConfig { dir: Some(dir), listen, relay }).await?);
+        let mesh = Arc::new(
+            Mesh::start(MeshConfig { dir: Some(dir), documents: Documents::OnDisk, listen, relay })
+                .await?,
+        );
         self.mesh = Some(Arc::clone(&mesh));
         Ok(mesh)
     }
@@ -342,13 +328,13 @@ impl Parts {
         Ok(())
     }
 
-    /// Fills an empty store, and returns the ticket of the feed with all zones.
-    async fn offer_example_and_ticket(&self) -> Result<DnsClientTicket, RunError> {
-        let (store, feeds) = self.store.as_ref().zip(self.feeds.as_ref()).expect("started before");
+    /// Fills an empty store with something to try.
+    async fn offer_example(&self) -> Result<(), RunError> {
+        let store = self.store.as_ref().expect("started before");
         if origin::offer_example(store).await? {
             tracing::info!("the store was empty: the zone example.test is there to try");
         }
-        Ok(feeds.ticket(None).await?)
+        Ok(())
     }
 
     /// Follows a feed.

@@ -7,6 +7,7 @@
 use bytes::Bytes;
 
 use crate::feed::Revision;
+use crate::feed::digest::{Digest, DigestKey};
 use crate::name::Name;
 use crate::record::Change;
 
@@ -19,6 +20,17 @@ pub struct ZoneBatch {
     pub revision: Revision,
     /// What to do.
     pub step: ZoneStep,
+    /// How to count what the zone comes to; `None` where the feed does not tell it.
+    pub proof: Option<Proof>,
+}
+
+/// How to count what a zone comes to after a step.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Proof {
+    /// The key of the digests.
+    pub key: DigestKey,
+    /// What it comes to before the step.
+    pub before: Digest,
 }
 
 /// What to do with a zone.

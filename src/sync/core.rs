@@ -203,7 +203,7 @@ impl SyncCore {
                 self.become_headed();
                 return self.take_live(apex, *revision, change, now_ms);
             }
-            FeedKey::Record { .. } => return Ok(()),
+            FeedKey::Root | FeedKey::Record { .. } => return Ok(()),
         };
         self.become_headed();
         if *feed_key == FeedKey::Beat && entry.origin == Origin::Event {
@@ -322,7 +322,7 @@ impl SyncCore {
                     self.mark_dirty(apex, now_ms);
                 }
             }
-            FeedKey::Live { .. } | FeedKey::Record { .. } => {}
+            FeedKey::Root | FeedKey::Live { .. } | FeedKey::Record { .. } => {}
         }
         Ok(())
     }

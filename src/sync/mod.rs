@@ -14,6 +14,7 @@ pub mod core;
 pub mod entry;
 pub mod history;
 pub mod inbox;
+pub mod mirror;
 pub mod output;
 mod plain;
 pub mod status;

@@ -275,7 +275,12 @@ impl SyncCore {
             let pack_key = key::terminate(&key::pack_key(apex, number));
             self.complain(&pack_key, &Hash::default(), EntryError::BadContent(error));
         }
-        plan.step.map(|(revision, step)| ZoneBatch { apex: apex.clone(), revision, step })
+        plan.step.map(|(revision, step)| ZoneBatch {
+            apex: apex.clone(),
+            revision,
+            step,
+            proof: None,
+        })
     }
 
     /// Notes that the caller has published a step.

@@ -344,7 +344,7 @@ impl PlainFeed {
     fn number_steps(&mut self, steps: Vec<(Name, ZoneStep)>) -> Vec<ZoneBatch> {
         self.number += 1;
         let revision = Revision::new(0, self.number);
-        let batch = |(apex, step)| ZoneBatch { apex, revision, step };
+        let batch = |(apex, step)| ZoneBatch { apex, revision, step, proof: None };
         steps.into_iter().map(batch).collect()
     }
 

@@ -77,10 +77,12 @@ impl Authority {
         self.store.set_record(rrset).await.expect("a commit")
     }
 
-    /// Waits until the namespace has a revision.
+    /// Waits until log and document have a revision.
     pub async fn wait_exported(&self, revision: u64) {
         let mut status = self.exporter.status();
-        let reached = status.wait_for(|status| status.revision.number >= revision);
+        let reached = status.wait_for(|status| {
+            status.revision.revision >= revision && status.document.revision >= revision
+        });
         let reached = tokio::time::timeout(PATIENCE, reached).await;
         reached.expect("exported in time").expect("the exporter runs");
     }

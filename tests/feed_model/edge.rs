@@ -85,7 +85,7 @@ impl Edge {
     /// Publishes a batch, and checks every step against the authority's history.
     pub fn publish(&mut self, authority: &Authority) {
         for batch in self.core.poll_batch(self.now_ms).unwrap_or_default() {
-            let ZoneBatch { apex, revision, step } = batch;
+            let ZoneBatch { apex, revision, step, .. } = batch;
             let before = self.published.insert(apex.clone(), revision);
             assert!(before.is_none_or(|before| before < revision), "{apex} went back");
             match step {

@@ -1,0 +1,300 @@
+//! What an edge keeps on its disk, so that it answers after a restart what it answered before.
+//!
+//! Three files below `replica/NAMESPACE`: `root`, the last version of the document that was adopted
+//! (its announcement and its root; contents lie in the store of blobs), and two logs that take turns,
+//! of the segments that came since. Segments are appended as they come, without a sync: the system
+//! keeps what was written when a process dies, and after a loss of power an older state is told
+//! from peers anew.
+//!
+//! **Invariant:** the version in `root` and the segments behind it lead to what was served when they
+//! were written; a torn end is passed over.
+//! **Not here:** what segments mean (`sync::mirror`).
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use siphasher::sip::SipHasher13;
+
+use crate::durable;
+use crate::limits::{LOG_FILE_OCTETS_MAX, ROOT_OCTETS_MAX, SEGMENT_OCTETS_MAX};
+use crate::octets::{Format, OctetReader, put_counted};
+
+/// The files of one feed.
+#[derive(Debug)]
+pub(super) struct Archive {
+    /// Where they are.
+    dir: PathBuf,
+    /// The log that is written.
+    file: Option<File>,
+    /// Which of the two it is.
+    turn: usize,
+    /// Octets of whole segments in it.
+    octets: u64,
+    /// Segments that are not written yet.
+    buffer: Vec<u8>,
+    /// Whether it was said that nothing can be written.
+    is_complained: bool,
+}
+
+/// What was kept.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    /// The announcement of the last version that was adopted, and its root.
+    pub(super) root: Option<(Bytes, Bytes)>,
+    /// Segments, in the order in which they came.
+    pub(super) segments: Vec<Bytes>,
+}
+
+impl Archive {
+    /// The directory of a feed below that of a mesh.
+    pub(super) fn dir_in(mesh: &Path, namespace: &[u8; 32]) -> PathBuf {
+        mesh.join("replica").join(data_encoding::HEXLOWER.encode(&namespace[..16]))
+    }
+
+    /// Whether a version of the feed was ever adopted.
+    pub(super) fn is_there(mesh: &Path, namespace: &[u8; 32]) -> bool {
+        Self::dir_in(mesh, namespace).join("root").exists()
+    }
+
+    /// Opens the files of a feed and returns what they hold.
+    ///
+    /// # Errors
+    /// What the system says of the directory. A file that does not read counts as none.
+    pub(super) fn open(mesh: &Path, namespace: &[u8; 32]) -> io::Result<(Self, Kept)> {
+        let dir = Self::dir_in(mesh, namespace);
+        durable::create_dir(&dir)?;
+        let root = read_root(&dir.join("root"));
+        let logs = [0, 1].map(|turn| dir.join(format!("log.{turn}")));
+        let modified = |path: &PathBuf| path.metadata().and_then(|data| data.modified()).ok();
+        let newer = usize::from(modified(&logs[0]) < modified(&logs[1]));
+        let (mut segments, _) = read_log(&logs[1 - newer]);
+        let (newest, octets) = read_log(&logs[newer]);
+        segments.extend(newest);
+        let mut archive =
+            Self { dir, file: None, turn: newer, octets, buffer: Vec::new(), is_complained: false };
+        archive.go_on();
+        Ok((archive, Kept { root, segments }))
+    }
+
+    /// Takes a segment.
+    pub(super) fn push(&mut self, segment: &[u8]) {
+        self.buffer.extend_from_slice(&(segment.len() as u32).to_be_bytes());
+        self.buffer.extend_from_slice(&checksum(segment).to_be_bytes());
+        self.buffer.extend_from_slice(segment);
+    }
+
+    /// Writes what was taken. A disk that is full costs the archive, not the edge.
+    pub(super) fn write(&mut self) {
+        if self.buffer.is_empty() {
+            return;
+        }
+        if self.file.is_none() {
+            self.go_on();
+        }
+        let written = match &mut self.file {
+            Some(file) => file.write_all(&self.buffer),
+            None => Err(io::Error::other("it cannot be opened")),
+        };
+        match written {
+            Ok(()) => {
+                self.octets += self.buffer.len() as u64;
+                self.is_complained = false;
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.is_complained, true) {
+                    tracing::warn!(dir = %self.dir.display(), %error,
+                        "what arrives cannot be kept for a restart");
+                }
+                // What is torn is cut off before anything is written behind it.
+                self.file = None;
+            }
+        }
+        self.buffer.clear();
+    }
+
+    /// Whether the log has become so long that a newer version should be adopted.
+    pub(super) fn is_long(&self) -> bool {
+        self.octets > LOG_FILE_OCTETS_MAX
+    }
+
+    /// Whether nothing came since the last version.
+    pub(super) fn is_empty(&self) -> bool {
+        self.octets == 0
+    }
+
+    /// Keeps a version that was adopted. Segments that came before the last one was are forgotten.
+    ///
+    /// # Errors
+    /// What the system says; then all stays as it was.
+    pub(super) fn adopt(&mut self, announcement: &[u8], root: &[u8]) -> io::Result<()> {
+        self.write();
+        let mut octets = Vec::with_capacity(root.len() + announcement.len() + 32);
+        FORMAT.put(&mut octets);
+        put_counted(&mut octets, announcement);
+        put_counted(&mut octets, root);
+        let sum = checksum(&octets);
+        octets.extend_from_slice(&sum.to_be_bytes());
+        durable::write(&self.dir.join("root"), &octets)?;
+        self.turn = 1 - self.turn;
+        let path = self.path();
+        let opened =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
+        self.file = Some(opened?);
+        self.octets = 0;
+        Ok(())
+    }
+
+    /// Forgets everything, as when what is kept is of no use.
+    pub(super) fn clear(&mut self) {
+        self.file = None;
+        self.buffer.clear();
+        for name in ["root", "log.0", "log.1"] {
+            if let Err(error) = durable::remove(&self.dir.join(name)) {
+                tracing::warn!(%error, name, "a file of the replica cannot be removed");
+            }
+        }
+    }
+
+    /// Opens the log whose turn it is, to be written on behind what is whole.
+    fn go_on(&mut self) {
+        let opened = OpenOptions::new().append(true).create(true).mode(0o600).open(self.path());
+        self.file = opened.and_then(|file| file.set_len(self.octets).map(|()| file)).ok();
+    }
+
+    /// The log whose turn it is.
+    fn path(&self) -> PathBuf {
+        self.dir.join(format!("log.{}", self.turn))
+    }
+}
+
+/// Reads the version that was adopted last.
+fn read_root(path: &Path) -> Option<(Bytes, Bytes)> {
+    let octets = Bytes::from(std::fs::read(path).ok()?);
+    let (content, sum) = octets.split_last_chunk::<8>()?;
+    if u64::from_be_bytes(*sum) != checksum(content) {
+        tracing::warn!(path = %path.display(), "the file is damaged: all is fetched anew");
+        return None;
+    }
+    let mut reader = OctetReader::new(content);
+    reader.format("replica", FORMAT).ok()?;
+    let announcement = reader.counted("announcement", SEGMENT_OCTETS_MAX).ok()?;
+    let root = reader.counted("root", ROOT_OCTETS_MAX).ok()?;
+    reader.end().ok()?;
+    Some((octets.slice_ref(announcement), octets.slice_ref(root)))
+}
+
+/// Reads a log up to its end, or to the first thing that is no segment; says where that is.
+fn read_log(path: &Path) -> (Vec<Bytes>, u64) {
+    let mut octets = Vec::new();
+    let read =
+        File::open(path).and_then(|file| file.take(READ_OCTETS_MAX).read_to_end(&mut octets));
+    if read.is_err() {
+        return (Vec::new(), 0);
+    }
+    let octets = Bytes::from(octets);
+    let mut segments = Vec::new();
+    let mut rest: &[u8] = &octets;
+    while let Some((segment, left)) = read_segment(rest) {
+        segments.push(octets.slice_ref(segment));
+        rest = left;
+    }
+    let whole = (octets.len() - rest.len()) as u64;
+    (segments, whole)
+}
+
+/// Reads one segment and returns what follows.
+fn read_segment(octets: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (len, rest) = octets.split_first_chunk::<4>()?;
+    let (sum, rest) = rest.split_first_chunk::<8>()?;
+    let len = u32::from_be_bytes(*len) as usize;
+    let (segment, rest) = rest.split_at_checked(len).filter(|_| len <= SEGMENT_OCTETS_MAX)?;
+    (u64::from_be_bytes(*sum) == checksum(segment)).then_some((segment, rest))
+}
+
+/// Returns a sum that damaged octets do not have.
+fn checksum(octets: &[u8]) -> u64 {
+    SipHasher13::new().hash(octets)
+}
+
+/// The first octets of the file of a root.
+const FORMAT: Format = Format { letters: *b"AV", version: 1 };
+/// Octets of a log that are read at most: its bound, and what came before it was looked at.
+const READ_OCTETS_MAX: u64 = 8 * LOG_FILE_OCTETS_MAX;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(dir: &Path) -> (Archive, Kept) {
+        Archive::open(dir, &[1; 32]).unwrap()
+    }
+
+    fn texts(kept: &Kept) -> Vec<String> {
+        kept.segments.iter().map(|octets| String::from_utf8_lossy(octets).into_owned()).collect()
+    }
+
+    #[test]
+    fn segments_come_back_over_restarts_until_two_versions_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut archive, kept) = open(dir.path());
+        assert!(kept.root.is_none() && kept.segments.is_empty());
+        archive.push(b"a");
+        archive.push(b"b");
+        archive.write();
+        drop(archive);
+        let (mut archive, kept) = open(dir.path());
+        assert_eq!(texts(&kept), ["a", "b"]);
+        archive.push(b"c");
+        archive.adopt(b"announcement", b"root").unwrap();
+        archive.push(b"d");
+        archive.write();
+        drop(archive);
+        let (mut archive, kept) = open(dir.path());
+        assert_eq!(texts(&kept), ["a", "b", "c", "d"]);
+        let (announcement, root) = kept.root.unwrap();
+        assert_eq!((&announcement[..], &root[..]), (&b"announcement"[..], &b"root"[..]));
+        archive.adopt(b"later", b"root").unwrap();
+        archive.push(b"e");
+        archive.write();
+        drop(archive);
+        let (archive, kept) = open(dir.path());
+        assert_eq!(texts(&kept), ["d", "e"]);
+        assert_eq!(&kept.root.unwrap().0[..], b"later");
+        assert!(Archive::is_there(dir.path(), &[1; 32]));
+        assert!(!archive.is_empty() && !archive.is_long());
+    }
+
+    #[test]
+    fn a_torn_end_is_passed_over_and_a_damaged_root_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut archive, _) = open(dir.path());
+        archive.adopt(b"announcement", b"root").unwrap();
+        archive.push(b"first");
+        archive.push(b"second");
+        archive.write();
+        let (log, root) = (archive.path(), archive.dir.join("root"));
+        drop(archive);
+        let whole = std::fs::read(&log).unwrap();
+        for len in 0..whole.len() {
+            std::fs::write(&log, &whole[..len]).unwrap();
+            assert_eq!(read_log(&log).0.len(), usize::from(len >= 17), "cut at {len}");
+        }
+        // What comes after a torn end is not lost with it.
+        std::fs::write(&log, &whole[..whole.len() - 1]).unwrap();
+        let (mut archive, _) = open(dir.path());
+        archive.push(b"third");
+        archive.write();
+        drop(archive);
+        assert_eq!(texts(&open(dir.path()).1), ["first", "third"]);
+        let whole = std::fs::read(&root).unwrap();
+        for at in 0..whole.len() {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 1;
+            std::fs::write(&root, damaged).unwrap();
+            assert!(read_root(&root).is_none(), "octet {at}");
+        }
+    }
+}

@@ -1,0 +1,678 @@
+//! Follows a feed with a log: moves segments and contents into the mirror, and what the mirror asks
+//! for back.
+//!
+//! One task reads the stream of whoever is followed, keeps what comes for a restart and for those who
+//! follow this node, fetches contents, builds and publishes. What lies on the disk is loaded first
+//! and becomes visible at once, before anybody is dialed.
+//!
+//! Short batches are published at a pace ([`Pace`]); while it rests, segments gather in the stream.
+//!
+//! **Invariant:** the mirror's steps are published in order, one batch at a time; a segment is
+//! believed only if the feed's author has signed it; zones of a first load, or of another history,
+//! become visible together.
+//! **Not here:** what segments mean (`sync::mirror`), dialing (`upstream`), files (`archive`).
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use iroh_docs::api::Doc;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::AspenDnsClient;
+use super::apply::Prepared;
+use super::archive::{Archive, Kept};
+use super::document::announcements;
+use super::fetch::{Ask, Fetched, Fetcher};
+use super::listener::spawn_entry_listener;
+use super::opening::ListenerError;
+use super::upstream::{ContentPeers, Dialer, Nobody, Upstream};
+use crate::clock::now_ms;
+use crate::export::own_peer;
+use crate::feed::Hash;
+use crate::feed::frame::{Hello, Report, ServerFrame};
+use crate::feed::segment::{Position, Segment, SegmentBody};
+use crate::limits::{
+    ADOPT_MS_MAX, ANNOUNCEMENTS_MAX, BEAT_FRESH_MS_MAX, FETCHES_MAX, INLINE_CHANGES_MAX,
+    LISTENER_TICK_MS, REPORT_MS,
+};
+use crate::mesh::hub::Offer;
+use crate::mesh::log::Log;
+use crate::mesh::peers::Peers;
+use crate::mesh::{Keep, Mesh, is_signed};
+use crate::publish::pace::Pace;
+use crate::sync::batch::{ZoneBatch, ZoneStep};
+use crate::sync::mirror::{Mirror, MirrorConfig, Taken};
+use crate::ticket::DnsClientTicket;
+
+/// The task that follows a feed.
+pub(super) struct Follow {
+    /// What is served.
+    client: Arc<AspenDnsClient>,
+    /// The peer that this node is.
+    mesh: Mesh,
+    /// What is followed.
+    ticket: DnsClientTicket,
+    /// What is kept for a restart.
+    archive: Option<Archive>,
+    /// Who else there is.
+    peers: Arc<Peers>,
+    /// What those may follow who follow this node.
+    log: Arc<Log>,
+    /// Dials.
+    dialer: Dialer,
+    /// Whom contents are fetched from.
+    sources: Arc<ContentPeers>,
+    /// Which contents are spared.
+    keep: Keep,
+    /// Those of the version that was adopted last.
+    adopted: HashSet<Hash>,
+    /// How many are spared for the version that is being taken.
+    sparing: usize,
+    /// Fetches contents.
+    fetcher: Fetcher,
+    /// Contents that were fetched.
+    answers: mpsc::Receiver<Fetched>,
+    /// Contents that are being fetched.
+    fetching: usize,
+    /// Steps that are being computed.
+    building: Option<JoinHandle<Vec<Prepared>>>,
+    /// Steps that wait until others can become visible with them.
+    held: Vec<Prepared>,
+    /// When the next short batch may be published.
+    pace: Pace,
+    /// Whom we follow.
+    upstream: Option<Upstream>,
+    /// Whom we shall follow.
+    dialing: Option<JoinHandle<Upstream>>,
+    /// Announcements of versions, by number.
+    announcements: VecDeque<(u64, Position, Bytes)>,
+    /// The newest segments, to prove to others where we are.
+    proofs: Proofs,
+    /// Announcements that came through the namespace, by hash.
+    root_entries: mpsc::Receiver<Hash>,
+    /// Those that are being fetched.
+    root_asked: HashSet<Hash>,
+    /// What follows a feed of the first format, until there is a log.
+    entries: Option<(CancellationToken, JoinHandle<()>)>,
+    /// When the newest version was adopted.
+    adopted_at: Instant,
+    /// When we last said how far we are.
+    reported_at: Instant,
+}
+
+/// The newest segments.
+#[derive(Debug, Default)]
+struct Proofs {
+    /// A heartbeat.
+    beat: Option<Bytes>,
+    /// Commits.
+    commits: Option<Bytes>,
+}
+
+impl Follow {
+    /// Opens what is kept of a feed and publishes it; returns the task that goes on from there.
+    ///
+    /// # Errors
+    /// [`ListenerError::Replica`].
+    pub(super) async fn open(
+        client: Arc<AspenDnsClient>,
+        mesh: &Mesh,
+        ticket: &DnsClientTicket,
+        doc: Doc,
+        stop: &CancellationToken,
+    ) -> Result<Self, ListenerError> {
+        let opened = mesh.dir().map(|dir| Archive::open(dir, &ticket.namespace)).transpose();
+        let opened =
+            opened.map_err(|error| ListenerError::Replica { reason: error.to_string() })?;
+        let (archive, kept) = opened.unzip();
+        let own = *mesh.endpoint().id().as_bytes();
+        let file = mesh.dir().map(|dir| Archive::dir_in(dir, &ticket.namespace).join("peers"));
+        let peers = Arc::new(Peers::load(own, &ticket.peers, file));
+        let log = Arc::new(Log::new(ticket.namespace));
+        let sources = ContentPeers::new(mesh.endpoint().clone(), Arc::clone(&peers));
+        let (sender, answers) = mpsc::channel(FETCHES_MAX);
+        let (blobs, dir) = (mesh.blobs().clone(), mesh.dir().map(Into::into));
+        let fetcher = Fetcher::new(blobs, dir, Arc::clone(&sources) as _, sender, stop.clone());
+        let config = MirrorConfig {
+            namespace: ticket.namespace,
+            zone_filter: ticket.zone_filter.clone(),
+            stale_after_ms: client.stale_after_ms,
+        };
+        *client.mirror() = Some(Mirror::new(config, client.now_ms()));
+        let dialer = Dialer::new(mesh.endpoint().clone(), Arc::clone(&peers));
+        let root_entries = announcements(doc, ticket, Arc::clone(&peers), stop).await?;
+        let now = Instant::now();
+        let mut follow = Self {
+            client,
+            mesh: mesh.clone(),
+            ticket: ticket.clone(),
+            archive,
+            peers,
+            log,
+            dialer,
+            sources,
+            keep: mesh.keep(),
+            adopted: HashSet::new(),
+            sparing: 0,
+            fetcher,
+            answers,
+            fetching: 0,
+            building: None,
+            held: Vec::new(),
+            pace: Pace::default(),
+            upstream: None,
+            dialing: None,
+            announcements: VecDeque::new(),
+            proofs: Proofs::default(),
+            root_entries,
+            root_asked: HashSet::new(),
+            entries: None,
+            adopted_at: now,
+            reported_at: now,
+        };
+        follow.load(kept.unwrap_or_default(), stop).await;
+        Ok(follow)
+    }
+
+    /// Whether anything was kept of the feed.
+    pub(super) fn has_state(&self) -> bool {
+        self.client.with_mirror(|mirror| mirror.place().1.revision > 0).unwrap_or(false)
+    }
+
+    /// Loads what is kept on the disk, and makes it visible at once.
+    async fn load(&mut self, kept: Kept, stop: &CancellationToken) {
+        let Some((announcement, root)) = kept.root else { return };
+        if !self.take_segment(announcement, false) {
+            return;
+        }
+        for segment in kept.segments {
+            self.take_segment(segment, false);
+        }
+        let (sender, mut answers) = mpsc::channel(FETCHES_MAX);
+        let (blobs, dir) = (self.mesh.blobs().clone(), self.mesh.dir().map(Into::into));
+        let local = Fetcher::new(blobs, dir, Arc::new(Nobody), sender, stop.clone());
+        let root_hash = *iroh_blobs::Hash::new(&root).as_bytes();
+        let mut root = Some(root);
+        let (mut fetching, mut is_whole) = (0, true);
+        loop {
+            let now = self.client.now_ms();
+            let wishes = self.client.with_mirror(|mirror| mirror.poll_wishes(now));
+            let mut asks = Vec::new();
+            for wish in wishes.unwrap_or_default() {
+                if wish.hash == root_hash {
+                    let octets = root.take();
+                    self.client.with_mirror(|mirror| mirror.handle_content(root_hash, octets));
+                } else {
+                    asks.push(Ask { hash: wish.hash, is_loaded: wish.is_loaded });
+                }
+            }
+            let has_asked = !asks.is_empty();
+            fetching += asks.len();
+            local.fetch(&asks);
+            self.build_now().await;
+            if fetching == 0 {
+                // The root leads to indexes, these to bundles.
+                let is_over = !has_asked && root.is_none();
+                if is_over && self.building.is_none() {
+                    break;
+                }
+                continue;
+            }
+            let Some(answer) = answers.recv().await else { break };
+            fetching -= 1;
+            is_whole &= answer.is_here;
+            self.take_answer(answer);
+        }
+        self.publish_held(true);
+        if !is_whole {
+            tracing::warn!("some of what this edge had is gone from its disk, and is fetched anew");
+        }
+        self.take_adopted();
+    }
+
+    /// Computes all steps that can be done now, one batch after the other.
+    async fn build_now(&mut self) {
+        while let Some(batches) = self.client.with_mirror(Mirror::poll_batch).flatten() {
+            let client = Arc::clone(&self.client);
+            let built = tokio::task::spawn_blocking(move || {
+                batches.into_iter().map(|batch| client.prepare(batch)).collect::<Vec<_>>()
+            });
+            match built.await {
+                Ok(prepared) => self.held.extend(prepared),
+                Err(error) => tracing::error!(%error, "the thread that builds zones ended badly"),
+            }
+        }
+    }
+
+    /// Works until `stop`.
+    pub(super) async fn run(mut self, stop: CancellationToken) {
+        self.offer();
+        let no_log = Arc::clone(&self.dialer.no_log);
+        let mut tick = tokio::time::interval(Duration::from_millis(LISTENER_TICK_MS));
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        loop {
+            let rest_us = self.pace.rest_us(self.client.now_us());
+            self.dial();
+            tokio::select! {
+                () = stop.cancelled() => break,
+                frame = next_frame(&mut self.upstream), if rest_us == 0 => self.take_frames(frame),
+                dialed = dialed(&mut self.dialing) => self.take_dialed(dialed).await,
+                Some(answer) = self.answers.recv() => {
+                    self.fetching = self.fetching.saturating_sub(1);
+                    self.take_answer(answer);
+                }
+                built = built(&mut self.building) => self.take_built(built),
+                Some(hash) = self.root_entries.recv() => self.ask_announcement(hash),
+                () = no_log.notified() => self.follow_entries(&stop).await,
+                () = tokio::time::sleep(Duration::from_micros(rest_us)), if rest_us > 0 => {}
+                _ = tick.tick() => self.tick().await,
+            }
+            self.work();
+        }
+        self.client.with_mirror(|mirror| mirror.handle_streams(0, now_ms()));
+        if let Some((stop, task)) = self.entries.take() {
+            stop.cancel();
+            let _ = task.await;
+        }
+        self.client.tell_progress();
+    }
+
+    /// Lets others follow this node.
+    fn offer(&self) {
+        let (log, peers) = (Arc::clone(&self.log), Arc::clone(&self.peers));
+        self.mesh.hub().offer(Offer { log, peers, evidence: None });
+    }
+
+    /// Dials, if nobody is followed, or somebody who is not the author.
+    fn dial(&mut self) {
+        if self.dialing.is_some() {
+            return;
+        }
+        let author_only = match &self.upstream {
+            None => false,
+            Some(upstream) if !upstream.welcome.is_author => true,
+            Some(_) => return,
+        };
+        let place = self.client.with_mirror(|mirror| mirror.place());
+        let (history, position) = place.unwrap_or_default();
+        let proofs = [&self.proofs.beat, &self.proofs.commits];
+        let hello = Hello {
+            namespace: self.ticket.namespace,
+            history,
+            position,
+            peer: own_peer(&self.mesh),
+            proofs: proofs.into_iter().flatten().cloned().collect(),
+        };
+        let dialer = self.dialer.clone();
+        self.dialing = Some(tokio::spawn(async move { dialer.dial(hello, author_only).await }));
+    }
+
+    /// Follows whoever has welcomed us.
+    async fn take_dialed(&mut self, dialed: Option<Upstream>) {
+        let Some(upstream) = dialed else { return };
+        if let Some((stop, task)) = self.entries.take() {
+            tracing::info!("the feed has a log now: it is followed");
+            stop.cancel();
+            let _ = task.await;
+            self.client.end_entries();
+        }
+        tracing::info!(
+            peer = %upstream.id.fmt_short(),
+            is_author = upstream.welcome.is_author,
+            history = %upstream.welcome.history,
+            from = upstream.welcome.from.revision,
+            "following"
+        );
+        self.sources.follow(Some(upstream.id));
+        self.client.note_upstream(upstream.id.as_bytes(), &upstream.welcome, now_ms());
+        let now = self.client.now_ms();
+        self.client.with_mirror(|mirror| mirror.handle_streams(1, now));
+        self.upstream = Some(upstream);
+    }
+
+    /// Takes a frame and all that have arrived behind it, or that the stream has ended.
+    fn take_frames(&mut self, first: Result<ServerFrame, crate::mesh::dial::DialError>) {
+        let mut next = first.map(Some);
+        loop {
+            match next {
+                Ok(Some(ServerFrame::Segment(octets))) => {
+                    self.take_segment(octets, true);
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                Err(error) => {
+                    tracing::info!(%error, "the one who was followed is gone");
+                    self.lose_upstream();
+                    break;
+                }
+            }
+            let Some(upstream) = &mut self.upstream else { break };
+            next = upstream.stream.poll();
+        }
+        let now = self.client.now_ms();
+        if self.upstream.is_some() {
+            self.client.with_mirror(|mirror| mirror.handle_contact(now));
+        }
+        if let Some(archive) = &mut self.archive {
+            archive.write();
+        }
+    }
+
+    /// Follows nobody any more.
+    fn lose_upstream(&mut self) {
+        self.upstream = None;
+        // One that waits for the author alone is too choosy now.
+        if let Some(dialing) = self.dialing.take() {
+            dialing.abort();
+        }
+        let now = self.client.now_ms();
+        self.client.with_mirror(|mirror| mirror.handle_streams(0, now));
+    }
+
+    /// Takes a segment, from a peer if `is_new`; says whether it was believed.
+    fn take_segment(&mut self, octets: Bytes, is_new: bool) -> bool {
+        // What lies on this machine was verified when it came.
+        if is_new && !is_signed(&self.ticket.author, &octets) {
+            tracing::warn!("a segment that the feed's author has not signed is refused");
+            self.lose_upstream();
+            return false;
+        }
+        let segment = match Segment::from_octets(&octets) {
+            Ok(segment) => segment,
+            Err(error) => {
+                tracing::warn!(%error, "a segment does not read");
+                return false;
+            }
+        };
+        let head = segment.head;
+        let commits: Vec<Position> = match &segment.body {
+            SegmentBody::Commits(commits) => {
+                self.proofs.commits = Some(octets.clone());
+                commits.iter().map(|commit| commit.at).collect()
+            }
+            SegmentBody::Beat(_) => {
+                self.proofs.beat = Some(octets.clone());
+                Vec::new()
+            }
+            SegmentBody::Version(version) => {
+                self.announcements.push_back((version.number, head.last, octets.clone()));
+                if self.announcements.len() > ANNOUNCEMENTS_MAX {
+                    self.announcements.pop_front();
+                }
+                Vec::new()
+            }
+        };
+        let is_beat = matches!(segment.body, SegmentBody::Beat(_));
+        let now = self.client.now_ms();
+        let taken = self.client.with_mirror(|mirror| mirror.handle_segment(segment, now));
+        let taken = taken.unwrap_or(Taken::Refused);
+        if is_new && !commits.is_empty() && matches!(taken, Taken::Follows | Taken::Waits) {
+            if let Some(archive) = &mut self.archive {
+                archive.push(&octets);
+            }
+            self.relay(&octets, head.before, &commits, taken);
+        }
+        if is_new
+            && is_beat
+            && taken != Taken::Refused
+            && self.log.head().revision >= head.last.revision
+        {
+            self.log.set_beat(head.last, &octets);
+        }
+        taken != Taken::Refused
+    }
+
+    /// Hands a segment on to those who follow this node.
+    fn relay(&self, octets: &[u8], before: Position, commits: &[Position], taken: Taken) {
+        let (head, last) = (self.log.head(), commits.last().copied().unwrap_or_default());
+        let follows = taken == Taken::Follows
+            && self.log.history().is_some()
+            && before.revision <= head.revision
+            && last.revision > head.revision;
+        if follows {
+            self.log.push(octets, before, commits);
+        }
+    }
+
+    /// Takes a content that was fetched, or could not be.
+    fn take_answer(&mut self, answer: Fetched) {
+        let now = self.client.now_ms();
+        let Fetched { hash, is_here, content } = answer;
+        if self.root_asked.remove(&hash) {
+            if let Some(octets) = content {
+                self.take_segment(octets, true);
+            }
+            return;
+        }
+        self.client.with_mirror(|mirror| match is_here {
+            true => mirror.handle_content(hash, content),
+            false => mirror.handle_content_failed(hash, now),
+        });
+    }
+
+    /// Fetches an announcement that came through the namespace, if no log tells of it.
+    fn ask_announcement(&mut self, hash: Hash) {
+        if self.upstream.is_none() && self.root_asked.insert(hash) {
+            self.fetching += 1;
+            self.fetcher.fetch(&[Ask { hash, is_loaded: true }]);
+        }
+    }
+
+    /// Gives the mirror's wishes to those who fulfil them.
+    fn work(&mut self) {
+        let now = self.client.now_ms();
+        let room = FETCHES_MAX.saturating_sub(self.fetching);
+        if room > 0 {
+            let wishes = self.client.with_mirror(|mirror| mirror.poll_wishes(now));
+            let ask = |wish: crate::sync::mirror::Wish| Ask {
+                hash: wish.hash,
+                is_loaded: wish.is_loaded,
+            };
+            let asks: Vec<Ask> = wishes.unwrap_or_default().into_iter().map(ask).collect();
+            self.fetching += asks.len();
+            self.fetcher.fetch(&asks);
+        }
+        while self.building.is_none() && self.pace.rest_us(self.client.now_us()) == 0 {
+            let batches = self.client.with_mirror(Mirror::poll_batch).flatten();
+            let Some(batches) = batches else { break };
+            if is_short(&batches) {
+                self.publish_short(batches);
+            } else {
+                let client = Arc::clone(&self.client);
+                self.building = Some(tokio::task::spawn_blocking(move || {
+                    batches.into_iter().map(|batch| client.prepare(batch)).collect()
+                }));
+            }
+        }
+        self.publish_held(false);
+        self.take_adopted();
+        while let Some(text) = self.client.with_mirror(Mirror::poll_complaint).flatten() {
+            tracing::warn!("{text}");
+        }
+        self.client.tell_progress();
+    }
+
+    /// Computes and publishes what takes no thread of its own.
+    fn publish_short(&mut self, batches: Vec<ZoneBatch>) {
+        let began_us = self.client.now_us();
+        let prepared: Vec<Prepared> =
+            batches.into_iter().map(|batch| self.client.prepare(batch)).collect();
+        self.held.extend(prepared);
+        self.publish_held(false);
+        let ended_us = self.client.now_us();
+        self.pace.note_publish(ended_us.saturating_sub(began_us), ended_us);
+    }
+
+    /// Takes what the building thread has computed.
+    fn take_built(&mut self, built: Option<Vec<Prepared>>) {
+        self.building = None;
+        match built {
+            Some(prepared) => self.held.extend(prepared),
+            None => tracing::error!("the thread that builds zones ended badly"),
+        }
+        self.client.publisher.free_retired();
+    }
+
+    /// Publishes what was computed, unless it waits for others.
+    fn publish_held(&mut self, is_over: bool) {
+        if self.held.is_empty() {
+            return;
+        }
+        let is_gathering = self.client.with_mirror(Mirror::is_gathering).unwrap_or(false);
+        if (is_gathering || self.building.is_some()) && !is_over {
+            return;
+        }
+        let held = std::mem::take(&mut self.held);
+        self.client.settle_mirror(self.client.publish(held));
+    }
+
+    /// Keeps a version that was adopted, and lets others follow from it.
+    fn take_adopted(&mut self) {
+        let Some(adopted) = self.client.with_mirror(Mirror::poll_adopted).flatten() else {
+            return self.spare();
+        };
+        let (number, at) = (adopted.version.number, adopted.root.at);
+        self.adopted = adopted.contents;
+        self.sparing = usize::MAX;
+        self.spare();
+        self.adopted_at = Instant::now();
+        let found = self.announcements.iter().find(|known| known.0 == number).cloned();
+        let Some((_, _, announcement)) = found else { return };
+        if let Some(archive) = &mut self.archive
+            && let Err(error) = archive.adopt(&announcement, &adopted.octets)
+        {
+            tracing::warn!(%error, "a version of the document cannot be kept for a restart");
+        }
+        let place = self.client.with_mirror(|mirror| mirror.place());
+        let (history, position) = place.unwrap_or_default();
+        let head = self.log.head();
+        let is_other = self.log.history() != Some(history) || head.revision != position.revision;
+        if is_other {
+            // What bridged a gap is not in it: those who follow take the document too.
+            self.log.begin(history, position);
+        }
+        self.log.set_version(adopted.version, at, &announcement);
+    }
+
+    /// Spares the contents of the versions that are adopted and taken.
+    fn spare(&mut self) {
+        let sparing = self.client.with_mirror(|mirror| {
+            mirror.contents().map(|contents| (contents.len(), contents.clone()))
+        });
+        let (count, mut contents) = sparing.flatten().unwrap_or_default();
+        if count != self.sparing {
+            self.sparing = count;
+            contents.extend(&self.adopted);
+            self.keep.set(contents);
+        }
+    }
+
+    /// Does what time brings.
+    async fn tick(&mut self) {
+        let now = self.client.now_ms();
+        self.client.with_mirror(|mirror| mirror.handle_time(now));
+        let is_old = self.adopted_at.elapsed() >= Duration::from_millis(ADOPT_MS_MAX);
+        let is_due = self
+            .archive
+            .as_ref()
+            .is_some_and(|archive| archive.is_long() || (is_old && !archive.is_empty()));
+        if is_due {
+            self.adopted_at = Instant::now();
+            self.client.with_mirror(Mirror::refresh);
+        }
+        let status = self.client.with_mirror(|mirror| mirror.status(now));
+        let Some(status) = status else { return };
+        let is_deaf = status.beat_age_ms.is_some_and(|age_ms| age_ms > 2 * BEAT_FRESH_MS_MAX);
+        if is_deaf && self.upstream.as_ref().is_some_and(|upstream| !upstream.welcome.is_author) {
+            tracing::info!(
+                "the edge that is followed hears nothing of the author: others are tried"
+            );
+            self.lose_upstream();
+        }
+        if self.reported_at.elapsed() >= Duration::from_millis(REPORT_MS) {
+            self.reported_at = Instant::now();
+            let report = Report {
+                served: status.served,
+                state: status.status as u8,
+                differing: status.differing.len() as u32,
+                time_ms: now_ms(),
+            };
+            if let Some(upstream) = &mut self.upstream
+                && let Err(error) = upstream.stream.report(report).await
+            {
+                tracing::debug!(%error, "a report was not taken");
+            }
+        }
+        if self.fetcher.is_damaged() {
+            self.client
+                .fail("a content on this machine is not what its hash says: a restart begins anew");
+        }
+    }
+
+    /// Follows the entries of a feed of the first format, which has no log.
+    async fn follow_entries(&mut self, stop: &CancellationToken) {
+        if self.entries.is_some() || self.has_state() || self.upstream.is_some() {
+            return;
+        }
+        let stop = stop.child_token();
+        let (client, ticket) = (Arc::clone(&self.client), self.ticket.clone());
+        match spawn_entry_listener(client, &self.mesh, &ticket, stop.clone()).await {
+            Ok(task) => {
+                tracing::info!("the feed has no log: its entries are followed");
+                self.client.begin_entries();
+                self.entries = Some((stop, task));
+            }
+            Err(error) => tracing::warn!(%error, "the entries of the feed cannot be followed"),
+        }
+    }
+
+    /// Follows the entries at once: this edge has those of an older version on its disk.
+    pub(super) async fn begin_with_entries(&mut self, stop: &CancellationToken) {
+        self.follow_entries(stop).await;
+    }
+}
+
+/// Waits for the next frame; for ever when nobody is followed.
+async fn next_frame(
+    upstream: &mut Option<Upstream>,
+) -> Result<ServerFrame, crate::mesh::dial::DialError> {
+    match upstream {
+        Some(upstream) => upstream.stream.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits for somebody who welcomes us; for ever when nobody is dialed.
+async fn dialed(dialing: &mut Option<JoinHandle<Upstream>>) -> Option<Upstream> {
+    let Some(task) = dialing else { return std::future::pending().await };
+    let dialed = task.await;
+    *dialing = None;
+    dialed.ok()
+}
+
+/// Waits for the building thread; for ever when there is none.
+async fn built(building: &mut Option<JoinHandle<Vec<Prepared>>>) -> Option<Vec<Prepared>> {
+    match building {
+        Some(task) => task.await.ok(),
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether steps are computed so quickly that a thread of their own is not worth it.
+fn is_short(batches: &[ZoneBatch]) -> bool {
+    let is_edit = |batch: &ZoneBatch| match &batch.step {
+        ZoneStep::Rebuild { packs, .. } => {
+            packs.iter().map(Bytes::len).sum::<usize>() <= SHORT_OCTETS_MAX
+        }
+        ZoneStep::Edit(_) | ZoneStep::Remove => true,
+    };
+    let changes: usize = batches.iter().map(|batch| batch.step.change_count()).sum();
+    batches.iter().all(is_edit) && changes <= INLINE_CHANGES_MAX
+}
+
+/// Octets of packs of a zone that is built by the task that listens.
+const SHORT_OCTETS_MAX: usize = 16 << 10;

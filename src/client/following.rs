@@ -1,0 +1,162 @@
+//! Following a feed: what a client offers to those who start it, and to the task that does it.
+//!
+//! **Invariant:** one task drives a client.
+//! **Not here:** the task (`follow`), feeds without a log (`listener`).
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::AspenDnsClient;
+use super::apply::{Applied, Served};
+use super::follow::Follow;
+use super::opening::{ListenerError, open, peer_addrs};
+use crate::feed::HistoryId;
+use crate::feed::digest::Digest;
+use crate::feed::frame::Welcome;
+use crate::mesh::Mesh;
+use crate::name::Name;
+use crate::sync::mirror::{Mirror, MirrorStatus};
+use crate::ticket::DnsClientTicket;
+
+/// Whom an edge follows.
+#[derive(Clone, Copy, Debug)]
+pub struct UpstreamInfo {
+    /// Its public key.
+    pub id: [u8; 32],
+    /// Whether it writes the feed itself.
+    pub is_author: bool,
+    /// The history that it has.
+    pub history: HistoryId,
+    /// By how many milliseconds its clock was ahead of ours when it welcomed us.
+    pub clock_skew_ms: i64,
+}
+
+/// Makes `client` follow the feed that the ticket names, until the token is cancelled. What lies on
+/// the disk is served when this returns, whether or not a peer answers.
+///
+/// # Errors
+/// Every [`ListenerError`]. A peer that does not answer is none.
+pub async fn spawn_dns_sync_listener(
+    client: Arc<AspenDnsClient>,
+    mesh: &Mesh,
+    ticket: &DnsClientTicket,
+) -> Result<(CancellationToken, JoinHandle<()>), ListenerError> {
+    peer_addrs(ticket)?;
+    if client.is_followed.swap(true, Ordering::AcqRel) {
+        return Err(ListenerError::AlreadyFollowed);
+    }
+    let stop = CancellationToken::new();
+    let opening = async {
+        let doc = open(mesh, ticket).await?;
+        Follow::open(Arc::clone(&client), mesh, ticket, doc, &stop).await
+    };
+    let mut follow = match opening.await {
+        Ok(follow) => follow,
+        Err(error) => {
+            client.is_followed.store(false, Ordering::Release);
+            return Err(error);
+        }
+    };
+    client.has_entries.store(false, Ordering::Release);
+    if !follow.has_state() && mesh.has_old_documents() {
+        follow.begin_with_entries(&stop).await;
+    }
+    client.tell_progress();
+    let token = stop.clone();
+    let task = tokio::spawn(async move {
+        follow.run(token).await;
+        client.is_followed.store(false, Ordering::Release);
+    });
+    Ok((stop, task))
+}
+
+impl AspenDnsClient {
+    /// The mirror, for a short while: never across an await.
+    pub(super) fn mirror(&self) -> MutexGuard<'_, Option<Mirror>> {
+        self.mirror.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does something with the mirror, if there is one.
+    pub(super) fn with_mirror<T>(&self, with: impl FnOnce(&mut Mirror) -> T) -> Option<T> {
+        self.mirror().as_mut().map(with)
+    }
+
+    /// How the edge stands to a feed with a log; none while it follows another kind of feed.
+    pub fn mirror_status(&self) -> Option<MirrorStatus> {
+        if self.has_entries.load(Ordering::Acquire) {
+            return None;
+        }
+        let now_ms = self.now_ms();
+        self.with_mirror(|mirror| mirror.status(now_ms))
+    }
+
+    /// What every zone of the feed that is served comes to, and at which revision.
+    pub fn zone_digests(&self) -> Vec<(Name, u64, Digest)> {
+        let read = |mirror: &mut Mirror| {
+            let zones = mirror.zone_digests();
+            zones.map(|(apex, revision, digest)| (apex.clone(), revision, digest)).collect()
+        };
+        self.with_mirror(read).unwrap_or_default()
+    }
+
+    /// Whom the edge follows, or followed last.
+    pub fn upstream(&self) -> Option<UpstreamInfo> {
+        *self.upstream.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why the edge cannot go on, if it cannot: the process must end and be started again.
+    pub fn fault(&self) -> Option<&'static str> {
+        *self.fault.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says that the edge cannot go on.
+    pub(super) fn fail(&self, reason: &'static str) {
+        self.fault.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(reason);
+    }
+
+    /// Notes whom the edge follows.
+    pub(super) fn note_upstream(&self, id: &[u8; 32], welcome: &Welcome, now_ms: u64) {
+        let skew = i128::from(welcome.time_ms) - i128::from(now_ms);
+        let clock_skew_ms = i64::try_from(skew).unwrap_or(i64::MAX);
+        let (is_author, history) = (welcome.is_author, welcome.history);
+        let info = UpstreamInfo { id: *id, is_author, history, clock_skew_ms };
+        *self.upstream.lock().unwrap_or_else(PoisonError::into_inner) = Some(info);
+    }
+
+    /// Entries are followed from now on.
+    pub(super) fn begin_entries(&self) {
+        self.has_entries.store(true, Ordering::Release);
+    }
+
+    /// Entries are not followed any more: the log goes on with what they made.
+    pub(super) fn end_entries(&self) {
+        self.has_entries.store(false, Ordering::Release);
+        let served: Vec<Name> =
+            self.publisher.catalog().zones().map(|zone| zone.apex().clone()).collect();
+        let served = served.into_iter().filter(|apex| !self.has_static_zone(apex)).collect();
+        self.with_mirror(|mirror| mirror.adopt_served(served));
+    }
+
+    /// Tells the mirror what became of its steps.
+    pub(super) fn settle_mirror(&self, applied: Vec<Applied>) {
+        let now_ms = self.now_ms();
+        for step in applied {
+            match step.outcome {
+                Ok(served) => {
+                    let is_there = served == Served::Yes;
+                    self.with_mirror(|mirror| {
+                        mirror.handle_applied(&step.apex, step.digest, is_there, now_ms);
+                    });
+                }
+                Err(error) => {
+                    tracing::error!(apex = %step.apex, revision = %step.revision, %error,
+                        "a zone stays as it is: its new version cannot be built");
+                    self.with_mirror(|mirror| mirror.handle_refused(&step.apex, now_ms));
+                }
+            }
+        }
+    }
+}

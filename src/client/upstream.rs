@@ -1,0 +1,201 @@
+//! Whom an edge follows: dials until somebody welcomes it, and prefers the author.
+//!
+//! Peers of the ticket are dialed again and again, the others in between; a dial begins while those
+//! before it still wait, since the first packet of one that began too early is repeated only after a
+//! second. Contents are fetched from whoever is followed, then from the others.
+//!
+//! **Invariant:** a dial every [`UPSTREAM_DIAL_MS`] at most; each ends within [`LINK_DIAL_MS`].
+//! **Not here:** what comes over the stream (`follow`).
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use dashmap::DashMap;
+use iroh::endpoint::Connection;
+use iroh::{Endpoint, EndpointAddr, EndpointId};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+use super::fetch::Sources;
+use super::link::dial_contents;
+use crate::feed::frame::{Hello, RefusedReason, Welcome};
+use crate::limits::{
+    FETCH_NEIGHBORS_MAX, UPSTREAM_DIAL_MS, UPSTREAM_DIAL_SLOW_MS, UPSTREAM_EAGER_MS,
+};
+use crate::mesh::dial::{DialError, LogStream};
+use crate::mesh::endpoint_addr;
+use crate::mesh::peers::Peers;
+
+/// A stream that somebody has opened to us.
+#[derive(Debug)]
+pub(super) struct Upstream {
+    /// The stream.
+    pub(super) stream: LogStream,
+    /// What the peer said first.
+    pub(super) welcome: Welcome,
+    /// Who it is.
+    pub(super) id: EndpointId,
+}
+
+/// Dials peers of one feed.
+#[derive(Clone, Debug)]
+pub(super) struct Dialer {
+    /// Our side of every connection.
+    endpoint: Endpoint,
+    /// Whom there is to dial.
+    peers: Arc<Peers>,
+    /// Woken when somebody of the ticket says that it has no such log.
+    pub(super) no_log: Arc<Notify>,
+}
+
+impl Dialer {
+    /// A dialer.
+    pub(super) fn new(endpoint: Endpoint, peers: Arc<Peers>) -> Self {
+        Self { endpoint, peers, no_log: Arc::default() }
+    }
+
+    /// Dials until somebody welcomes us. With `author_only`, until the author of the feed does.
+    pub(super) async fn dial(&self, hello: Hello, author_only: bool) -> Upstream {
+        let began = Instant::now();
+        let mut dials = JoinSet::new();
+        for round in 0_usize.. {
+            if let Some(addr) = self.next_peer(round) {
+                let (endpoint, hello, id) = (self.endpoint.clone(), hello.clone(), addr.id);
+                dials.spawn(async move { (id, LogStream::open(&endpoint, addr, hello).await) });
+            }
+            let is_eager = began.elapsed() < Duration::from_millis(UPSTREAM_EAGER_MS);
+            let pause_ms =
+                if is_eager && !author_only { UPSTREAM_DIAL_MS } else { UPSTREAM_DIAL_SLOW_MS };
+            let pause = tokio::time::sleep(Duration::from_millis(pause_ms));
+            tokio::pin!(pause);
+            loop {
+                tokio::select! {
+                    Some(dialed) = dials.join_next() => {
+                        let Ok((id, dialed)) = dialed else { continue };
+                        if let Some(upstream) = self.take(id, dialed, author_only) {
+                            return upstream;
+                        }
+                    }
+                    () = self.peers.news.notified() => break,
+                    () = &mut pause => break,
+                }
+            }
+        }
+        std::future::pending().await
+    }
+
+    /// Takes what came of a dial.
+    fn take(
+        &self,
+        id: EndpointId,
+        dialed: Result<(LogStream, Welcome), DialError>,
+        author_only: bool,
+    ) -> Option<Upstream> {
+        match dialed {
+            Ok((stream, welcome)) => {
+                self.peers.note_all(welcome.peers.clone());
+                let is_wanted = welcome.is_author || !author_only;
+                is_wanted.then_some(Upstream { stream, welcome, id })
+            }
+            Err(error) => {
+                tracing::debug!(peer = %id.fmt_short(), %error, "a peer is not followed");
+                match error {
+                    DialError::Refused(refused) => {
+                        if refused.reason == RefusedReason::UnknownFeed {
+                            self.no_log.notify_one();
+                        }
+                        self.peers.note_all(refused.peers);
+                    }
+                    DialError::NoLog => self.no_log.notify_one(),
+                    _ => {}
+                }
+                None
+            }
+        }
+    }
+
+    /// Whom to dial in a round: a peer of the ticket in each but every fourth.
+    fn next_peer(&self, round: usize) -> Option<EndpointAddr> {
+        let (fixed, others) = self.peers.split();
+        let is_other = !others.is_empty() && (fixed.is_empty() || round % 4 == 3);
+        let list = if is_other { &others } else { &fixed };
+        let at = if is_other { round / 4 } else { round };
+        endpoint_addr(list.get(at.checked_rem(list.len())?)?)
+    }
+}
+
+/// Connections for contents, to whoever is followed and to others.
+#[derive(Debug)]
+pub(super) struct ContentPeers {
+    /// Our side of every connection.
+    endpoint: Endpoint,
+    /// Whom there is.
+    peers: Arc<Peers>,
+    /// Who is followed.
+    upstream: Mutex<Option<EndpointId>>,
+    /// Connections that stood when last looked at.
+    connections: DashMap<EndpointId, Connection>,
+}
+
+impl ContentPeers {
+    /// No connection yet.
+    pub(super) fn new(endpoint: Endpoint, peers: Arc<Peers>) -> Arc<Self> {
+        let (upstream, connections) = (Mutex::default(), DashMap::new());
+        Arc::new(Self { endpoint, peers, upstream, connections })
+    }
+
+    /// Notes who is followed.
+    pub(super) fn follow(&self, id: Option<EndpointId>) {
+        *self.upstream.lock().unwrap_or_else(PoisonError::into_inner) = id;
+    }
+
+    /// Returns a connection to a peer.
+    async fn connection(&self, id: EndpointId) -> Option<Connection> {
+        let known = self.connections.get(&id).map(|entry| entry.value().clone());
+        if let Some(known) = known.filter(|known| known.close_reason().is_none()) {
+            return Some(known);
+        }
+        let peer = self.peers.all().into_iter().find(|peer| peer.id == *id.as_bytes());
+        let addr = peer.as_ref().and_then(endpoint_addr).unwrap_or_else(|| EndpointAddr::new(id));
+        let dialed = dial_contents(&self.endpoint, addr).await?;
+        self.connections.insert(id, dialed.clone());
+        Some(dialed)
+    }
+}
+
+#[async_trait]
+impl Sources for ContentPeers {
+    async fn near(&self) -> Vec<Connection> {
+        let id = *self.upstream.lock().unwrap_or_else(PoisonError::into_inner);
+        match id {
+            Some(id) => self.connection(id).await.into_iter().collect(),
+            None => Vec::new(),
+        }
+    }
+
+    async fn far(&self) -> Vec<Connection> {
+        let mut connections = Vec::new();
+        for peer in self.peers.all().into_iter().take(FETCH_NEIGHBORS_MAX as usize) {
+            if let Ok(id) = EndpointId::from_bytes(&peer.id) {
+                connections.extend(self.connection(id).await);
+            }
+        }
+        connections
+    }
+}
+
+/// Nobody: what is on this machine has to do.
+#[derive(Debug)]
+pub(super) struct Nobody;
+
+#[async_trait]
+impl Sources for Nobody {
+    async fn near(&self) -> Vec<Connection> {
+        Vec::new()
+    }
+
+    async fn far(&self) -> Vec<Connection> {
+        Vec::new()
+    }
+}

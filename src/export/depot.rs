@@ -1,0 +1,90 @@
+//! Where a feed's contents are kept: by hash, until nobody has a use for them.
+//!
+//! **Invariant:** what was put is there until a set of contents to be kept is told that lacks it.
+//! **Not here:** which contents those are (`shelf`), the store of blobs (`mesh`).
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use iroh_blobs::api::{Store as BlobStore, TempTag};
+
+use super::ExportError;
+use crate::feed::Hash;
+use crate::mesh::Keep;
+
+/// Contents by hash.
+#[async_trait]
+pub(super) trait Depot: Send + Sync {
+    /// Puts a content and returns its hash.
+    ///
+    /// # Errors
+    /// [`ExportError::Blobs`].
+    async fn put(&self, octets: Bytes) -> Result<Hash, ExportError>;
+
+    /// Returns a content; none if it is not there.
+    ///
+    /// # Errors
+    /// [`ExportError::Blobs`].
+    async fn get(&self, hash: Hash) -> Result<Option<Bytes>, ExportError>;
+
+    /// Whether a content is there, whole.
+    ///
+    /// # Errors
+    /// [`ExportError::Blobs`].
+    async fn has(&self, hash: Hash) -> Result<bool, ExportError>;
+
+    /// Says which contents are of use; all others may go.
+    fn keep(&self, hashes: HashSet<Hash>);
+}
+
+/// The contents of a mesh.
+#[derive(Debug)]
+pub(super) struct BlobDepot {
+    /// The store.
+    blobs: BlobStore,
+    /// What the store's collector spares for this feed.
+    keep: Keep,
+    /// Holds what was put and is not yet named by any set.
+    tags: Mutex<HashMap<Hash, TempTag>>,
+}
+
+impl BlobDepot {
+    /// A depot over a store.
+    pub(super) fn new(blobs: BlobStore, keep: Keep) -> Arc<Self> {
+        Arc::new(Self { blobs, keep, tags: Mutex::default() })
+    }
+}
+
+#[async_trait]
+impl Depot for BlobDepot {
+    async fn put(&self, octets: Bytes) -> Result<Hash, ExportError> {
+        let tag = self.blobs.add_bytes(octets).temp_tag().await.map_err(failed)?;
+        let hash = *tag.hash().as_bytes();
+        self.tags.lock().unwrap_or_else(PoisonError::into_inner).insert(hash, tag);
+        Ok(hash)
+    }
+
+    async fn get(&self, hash: Hash) -> Result<Option<Bytes>, ExportError> {
+        if !self.has(hash).await? {
+            return Ok(None);
+        }
+        self.blobs.get_bytes(hash).await.map(Some).map_err(failed)
+    }
+
+    async fn has(&self, hash: Hash) -> Result<bool, ExportError> {
+        self.blobs.has(hash).await.map_err(failed)
+    }
+
+    fn keep(&self, hashes: HashSet<Hash>) {
+        let mut tags = self.tags.lock().unwrap_or_else(PoisonError::into_inner);
+        tags.retain(|hash, _| !hashes.contains(hash));
+        self.keep.set(hashes);
+    }
+}
+
+/// Gives the store's errors our type.
+fn failed(error: impl std::fmt::Display) -> ExportError {
+    ExportError::Blobs { reason: error.to_string() }
+}

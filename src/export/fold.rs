@@ -1,0 +1,319 @@
+//! Makes a version's packs: reads what must be read, and lays all of it into bundles.
+//!
+//! Zones are read many at a time where they are small. Deltas that have become many or long are
+//! joined, or give way to a new base. Whatever fails for a zone fails for that zone alone.
+//!
+//! **Invariant:** what is returned for a zone lies in bundles that are put.
+//! **Not here:** which zones (`book`), indexes and root (`shelf`, `task`).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::ExportError;
+use super::book::{Built, Head, Place, Work, WorkKind};
+use super::bundle::{Bundler, Laid};
+use super::delta::join;
+use super::depot::Depot;
+use super::pack::cut;
+use crate::feed::digest::{Digest, DigestKey};
+use crate::feed::index::BundleRef;
+use crate::feed::items::item_of;
+use crate::feed::pack::PackWriter;
+use crate::limits::{
+    DELTA_OCTETS_MIN, PACK_OCTETS_MAX, READ_TOGETHER_RECORDS_MAX, READ_TOGETHER_ZONES_MAX,
+    ZONE_DELTAS_MAX,
+};
+use crate::name::Name;
+use crate::record::{Change, Rrset};
+use crate::store::history::{ZoneContents, ZoneSource};
+
+/// What came of the works of a version.
+#[derive(Debug, Default)]
+pub(super) struct Folded {
+    /// The zones that were built.
+    pub(super) built: Vec<Built>,
+    /// Those that were not, and why.
+    pub(super) failed: Vec<(Name, ExportError)>,
+    /// Zones whose records do not come to what the source says they do.
+    pub(super) differing: Vec<(Name, Digest, Digest)>,
+    /// Octets of bundles that were put.
+    pub(super) octets: u64,
+}
+
+/// Makes the packs of a version.
+pub(super) struct Folder {
+    /// Where zones are read.
+    source: Arc<dyn ZoneSource>,
+    /// Where bundles are put.
+    depot: Arc<dyn Depot>,
+    /// The key of all digests.
+    key: DigestKey,
+    /// Bundles of bases.
+    bases: Bundles,
+    /// Bundles of deltas, which are rewritten sooner.
+    deltas: Bundles,
+    /// What has come of it.
+    folded: Folded,
+    /// Zones whose packs lie in bundles that may not be put yet.
+    laid: Vec<LaidZone>,
+}
+
+/// Bundles that are filled one after another.
+#[derive(Debug, Default)]
+struct Bundles {
+    /// Fills them.
+    bundler: Bundler,
+    /// Those that are put; `None` for one that could not be.
+    put: Vec<Option<BundleRef>>,
+}
+
+/// A zone whose packs are laid.
+#[derive(Debug)]
+struct LaidZone {
+    /// The zone, its packs in older bundles in place.
+    built: Built,
+    /// Its new packs.
+    laid: Vec<Laid>,
+    /// Whether these are deltas.
+    is_delta: bool,
+}
+
+impl Folder {
+    /// Begins a version.
+    pub(super) fn new(source: Arc<dyn ZoneSource>, depot: Arc<dyn Depot>, key: DigestKey) -> Self {
+        let (bases, deltas) = (Bundles::default(), Bundles::default());
+        Self { source, depot, key, bases, deltas, folded: Folded::default(), laid: Vec::new() }
+    }
+
+    /// Does all works.
+    pub(super) async fn fold(mut self, works: Vec<Work>) -> Folded {
+        let mut together: Vec<Name> = Vec::new();
+        let mut records = 0;
+        for work in works {
+            let apex = work.apex.clone();
+            let done = match work.kind {
+                WorkKind::Remove => {
+                    let doc = Head { is_there: false, serial: 0, ..work.head };
+                    let built = Built { apex: work.apex, doc, names: Some(0), places: Vec::new() };
+                    self.folded.built.push(built);
+                    Ok(())
+                }
+                WorkKind::Delta { changes, places } => {
+                    match self.add_delta(work.apex, work.head, changes, places).await {
+                        Ok(true) => Ok(()),
+                        Ok(false) => self.add_base(&apex).await,
+                        Err(error) => Err(error),
+                    }
+                }
+                WorkKind::Base if work.head.digest.records > READ_TOGETHER_RECORDS_MAX => {
+                    self.add_base(&apex).await
+                }
+                WorkKind::Base => {
+                    records += work.head.digest.records;
+                    together.push(work.apex);
+                    let is_full = together.len() >= READ_TOGETHER_ZONES_MAX
+                        || records >= READ_TOGETHER_RECORDS_MAX * 8;
+                    if is_full {
+                        self.add_together(std::mem::take(&mut together)).await;
+                        records = 0;
+                    }
+                    Ok(())
+                }
+            };
+            if let Err(error) = done {
+                self.folded.failed.push((apex, error));
+            }
+        }
+        self.add_together(together).await;
+        self.finish().await
+    }
+
+    /// Reads small zones together and lays their bases.
+    async fn add_together(&mut self, apexes: Vec<Name>) {
+        if apexes.is_empty() {
+            return;
+        }
+        let contents = match self.source.zones_contents(&apexes).await {
+            Ok(contents) => contents,
+            Err(error) => {
+                let reason = error.to_string();
+                let failed = apexes
+                    .into_iter()
+                    .map(|apex| (apex, ExportError::Blobs { reason: reason.clone() }));
+                self.folded.failed.extend(failed);
+                return;
+            }
+        };
+        for contents in contents {
+            let apex = contents.zone.apex.clone();
+            if let Err(error) = self.lay_base(contents).await {
+                self.folded.failed.push((apex, error));
+            }
+        }
+    }
+
+    /// Reads one zone and lays its base. A zone that is gone is left to the commit that says so.
+    async fn add_base(&mut self, apex: &Name) -> Result<(), ExportError> {
+        match self.source.zone_contents(apex).await? {
+            Some(contents) => self.lay_base(contents).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Lays the base of a zone that was read.
+    async fn lay_base(&mut self, contents: ZoneContents) -> Result<(), ExportError> {
+        let ZoneContents { zone, rrsets, .. } = contents;
+        let (apex, key) = (zone.apex.clone(), self.key);
+        let is_small = zone.digest.records <= READ_TOGETHER_RECORDS_MAX;
+        let cut_zone = move || {
+            let digest = digest_of(key, &rrsets);
+            (digest, cut(&apex, rrsets))
+        };
+        let (digest, cut) = if is_small {
+            cut_zone()
+        } else {
+            tokio::task::spawn_blocking(cut_zone)
+                .await
+                .map_err(|error| ExportError::Blobs { reason: error.to_string() })?
+        };
+        if digest != zone.digest {
+            self.folded.differing.push((zone.apex.clone(), zone.digest, digest));
+        }
+        for owner in &cut.refused {
+            tracing::error!(apex = %zone.apex, %owner, "records that fit no pack are left out of the feed");
+        }
+        let doc = Head {
+            revision: zone.revision,
+            serial: zone.serial,
+            digest: zone.digest,
+            is_there: true,
+        };
+        let mut laid = Vec::with_capacity(cut.packs.len());
+        for pack in cut.packs {
+            laid.push(self.bases.push(&pack.octets, &*self.depot, &mut self.folded.octets).await?);
+        }
+        let (names, places) = (Some(cut.name_count), Vec::new());
+        let built = Built { apex: zone.apex, doc, names, places };
+        self.laid.push(LaidZone { built, laid, is_delta: false });
+        Ok(())
+    }
+
+    /// Lays a delta behind the packs that a zone has; says whether a new base costs less.
+    async fn add_delta(
+        &mut self,
+        apex: Name,
+        doc: Head,
+        changes: Vec<Change>,
+        mut places: Vec<Place>,
+    ) -> Result<bool, ExportError> {
+        let mut writer = PackWriter::delta(apex.clone());
+        for change in &changes {
+            if writer.push(item_of(change)).is_err() || writer.len() > PACK_OCTETS_MAX {
+                return Ok(false);
+            }
+        }
+        let mut octets = writer.finish();
+        let base: u64 =
+            places.iter().filter(|place| !place.is_delta).map(|place| u64::from(place.len)).sum();
+        let deltas: u64 =
+            places.iter().filter(|place| place.is_delta).map(|place| u64::from(place.len)).sum();
+        if deltas + octets.len() as u64 > (base / 4).max(DELTA_OCTETS_MIN) {
+            return Ok(false);
+        }
+        let mut count = places.iter().filter(|place| place.is_delta).count();
+        while let Some(place) = places.last().copied().filter(|place| place.is_delta) {
+            let is_short = place.len as usize <= 2 * octets.len();
+            if !is_short && count < ZONE_DELTAS_MAX {
+                break;
+            }
+            let Some(bundle) = self.depot.get(place.bundle.hash).await? else { return Ok(false) };
+            let end = (place.offset + place.len) as usize;
+            let Some(older) = bundle.get(place.offset as usize..end) else { return Ok(false) };
+            let Some(joined) = join(&apex, older, &octets) else { return Ok(false) };
+            if joined.len() > PACK_OCTETS_MAX {
+                return Ok(false);
+            }
+            (octets, count) = (joined, count - 1);
+            places.pop();
+        }
+        let laid = self.deltas.push(&octets, &*self.depot, &mut self.folded.octets).await?;
+        let built = Built { apex, doc, names: None, places };
+        self.laid.push(LaidZone { built, laid: vec![laid], is_delta: true });
+        Ok(true)
+    }
+
+    /// Puts what is left and names the bundles of every zone.
+    async fn finish(mut self) -> Folded {
+        let depot = Arc::clone(&self.depot);
+        for bundles in [&mut self.bases, &mut self.deltas] {
+            if let Err(error) = bundles.close(&*depot, &mut self.folded.octets).await {
+                tracing::warn!(%error, "a bundle cannot be put");
+            }
+        }
+        for zone in self.laid {
+            let bundles = if zone.is_delta { &self.deltas.put } else { &self.bases.put };
+            let mut built = zone.built;
+            let places = zone.laid.iter().map(|laid| {
+                let bundle = (*bundles.get(laid.bundle)?)?;
+                let (offset, len, is_delta) = (laid.offset, laid.len, zone.is_delta);
+                Some(Place { bundle, offset, len, is_delta })
+            });
+            match places.collect::<Option<Vec<_>>>() {
+                Some(places) => {
+                    built.places.extend(places);
+                    self.folded.built.push(built);
+                }
+                None => {
+                    let reason = "its bundle could not be put".to_owned();
+                    self.folded.failed.push((built.apex, ExportError::Blobs { reason }));
+                }
+            }
+        }
+        self.folded
+    }
+}
+
+impl Bundles {
+    /// Lays a pack, and puts the bundle that it filled.
+    async fn push(
+        &mut self,
+        pack: &[u8],
+        depot: &dyn Depot,
+        octets: &mut u64,
+    ) -> Result<Laid, ExportError> {
+        let (laid, full) = self.bundler.push(pack);
+        if let Some(full) = full {
+            self.put(full, depot, octets).await?;
+        }
+        Ok(laid)
+    }
+
+    /// Puts the bundle that is being filled.
+    async fn close(&mut self, depot: &dyn Depot, octets: &mut u64) -> Result<(), ExportError> {
+        match self.bundler.close() {
+            Some(last) => self.put(last, depot, octets).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Puts one bundle. One that cannot be put leaves its place empty, and its zones fail.
+    async fn put(
+        &mut self,
+        bundle: Vec<u8>,
+        depot: &dyn Depot,
+        octets: &mut u64,
+    ) -> Result<(), ExportError> {
+        let len = bundle.len() as u32;
+        *octets += u64::from(len);
+        let put = depot.put(Bytes::from(bundle)).await;
+        self.put.push(put.as_ref().ok().map(|hash| BundleRef { hash: *hash, len }));
+        put.map(|_| ())
+    }
+}
+
+/// Returns what records come to.
+fn digest_of(key: DigestKey, rrsets: &[Rrset]) -> Digest {
+    let add = |sum: Digest, rrset: &Rrset| sum.plus(key.rrset(&rrset.as_ref()));
+    rrsets.iter().fold(Digest::default(), add)
+}

@@ -1,0 +1,264 @@
+//! Finds out, at the start of an export, what was written before and what has to be written anew.
+//!
+//! The last root is kept in a file of its own. What it says is compared with the source: the same
+//! history and not further than the source, then the log goes on after it, and every zone whose
+//! revision and digest agree is as it should be. A root that is further than its own source is the
+//! proof that the source is an older copy, and one of another history that the source was replaced:
+//! then a new history begins, above all that were seen.
+//!
+//! **Invariant:** after opening, book and source agree on every zone, or the zone is asked for.
+//! **Not here:** following commits from then on (`task`).
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::ExportError;
+use super::book::{Book, Built, Head};
+use super::chronicle::{Chronicle, Signer};
+use super::depot::Depot;
+use super::shelf::Shelf;
+use super::task::{Commits, Parts, pump};
+use crate::feed::index::{BundleRef, Index, IndexRow};
+use crate::feed::root::Root;
+use crate::feed::segment::Position;
+use crate::feed::{Hash, HistoryId};
+use crate::limits::ROOT_OCTETS_MAX;
+use crate::name::Name;
+use crate::store::history::{Commit, History, SourceError, ZoneState};
+
+/// An export that has begun.
+pub(super) struct Opened {
+    /// What the feed says.
+    pub(super) book: Book,
+    /// The indexes of the last version.
+    pub(super) shelf: Shelf,
+    /// The log.
+    pub(super) chronicle: Chronicle,
+    /// The last root, if what it says still holds.
+    pub(super) root: Option<Root>,
+    /// The number of the last version, whatever became of it.
+    pub(super) number: u64,
+    /// The commits from here on.
+    pub(super) commits: Commits,
+}
+
+/// Begins an export. `seen` is the newest history that peers have shown.
+///
+/// # Errors
+/// [`ExportError`]; nothing was promised to anybody.
+pub(super) async fn open(parts: &Parts, seen: Option<HistoryId>) -> Result<Opened, ExportError> {
+    let last = read_root(parts.root_file.as_deref())?;
+    let last = last.filter(|root| root.namespace == parts.namespace);
+    let newest = parts.source.revision().await?;
+    let (history, is_same) = settle_history(parts, last.as_ref(), newest, seen).await?;
+    let id = HistoryId { epoch: history.epoch, id: history.id };
+    let term = last.as_ref().map_or(0, |root| root.term) + 1;
+    let number = last.as_ref().map_or(0, |root| root.number);
+    let usable = last.filter(|root| root.digest_key == history.digest_key);
+    let mut book = Book::new(history.digest_key);
+    let mut shelf = Shelf::default();
+    if let Some(root) = &usable {
+        shelf = Shelf::adopted(&root.indexes);
+        adopt(&mut book, &*parts.depot, root).await?;
+    }
+    let from = usable.as_ref().filter(|_| is_same).map(|root| root.at);
+    let (from, commits) = follow(parts, from, newest).await?;
+    let (namespace, author) = (parts.namespace, parts.author.clone());
+    let signer = Signer { namespace, author, history: id, term };
+    let (source, log) = (Arc::clone(&parts.source), Arc::clone(&parts.log));
+    let mut chronicle = Chronicle::begin(source, parts.config.clone(), signer, log, from);
+    let mut commits = commits;
+    catch_up(&mut book, &mut chronicle, &mut commits, newest).await?;
+    compare(parts, &mut book, &chronicle, is_same).await?;
+    // Another history needs a root of its own, though all its zones may be as they were.
+    let root = usable.filter(|_| is_same);
+    Ok(Opened { book, shelf, chronicle, root, number, commits })
+}
+
+/// Reads the last root; none if there is none, or if it does not read.
+fn read_root(file: Option<&Path>) -> Result<Option<Root>, ExportError> {
+    let Some(file) = file else { return Ok(None) };
+    let octets = match std::fs::read(file) {
+        Ok(octets) => octets,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(ExportError::File { path: file.into(), source }),
+    };
+    debug_assert!(octets.len() <= ROOT_OCTETS_MAX);
+    match Root::from_octets(&octets) {
+        Ok(root) => Ok(Some(root)),
+        Err(error) => {
+            tracing::warn!(file = %file.display(), %error, "the last root does not read: all is written anew");
+            Ok(None)
+        }
+    }
+}
+
+/// Returns the history that is exported, and whether it is that of the last root; begins a new one
+/// where the source is not what others have seen.
+async fn settle_history(
+    parts: &Parts,
+    last: Option<&Root>,
+    newest: u64,
+    seen: Option<HistoryId>,
+) -> Result<(History, bool), ExportError> {
+    let own = parts.source.history().await?;
+    let known = last.map(|root| root.history).max(seen);
+    let Some(known) = known else { return Ok((own, false)) };
+    let is_own = known.id == own.id && known.epoch == own.epoch;
+    let is_further = last.is_some_and(|root| root.history == known && root.at.revision > newest);
+    if is_own && !is_further && seen.is_none() {
+        return Ok((own, last.is_some()));
+    }
+    if !is_own && own.epoch > known.epoch {
+        return Ok((own, false));
+    }
+    let new = parts.source.begin_history(known.epoch).await?;
+    tracing::warn!(
+        feed = %parts.config.name,
+        store_revision = newest,
+        was = %known,
+        is = %HistoryId { epoch: new.epoch, id: new.id },
+        "the store is not the one that was exported before, or an older copy of it: \
+         a new history begins, and every edge goes to it"
+    );
+    Ok((new, false))
+}
+
+/// Takes what the last root says into the book. Zones whose packs are not all there are asked for.
+async fn adopt(book: &mut Book, depot: &dyn Depot, root: &Root) -> Result<(), ExportError> {
+    let mut rows: HashMap<Name, (IndexRow, usize)> = HashMap::new();
+    let mut indexes: Vec<Vec<BundleRef>> = Vec::new();
+    for named in &root.indexes {
+        let octets = depot.get(named.hash).await?;
+        let Some(index) = octets.and_then(|octets| Index::from_octets(&octets).ok()) else {
+            // An older row may stand before it: none counts.
+            tracing::warn!("an index of the last version is gone: all zones are written anew");
+            return Ok(());
+        };
+        for row in index.rows {
+            rows.insert(row.apex.clone(), (row, indexes.len()));
+        }
+        indexes.push(index.bundles);
+    }
+    let mut bundles: HashSet<Hash> = HashSet::new();
+    for (row, at) in rows.into_values() {
+        let named = row.zone.iter().flat_map(|zone| &zone.packs);
+        bundles.extend(named.map(|place| indexes[at][place.bundle as usize].hash));
+        book.adopt(row, &indexes[at]);
+    }
+    let mut missing = HashSet::new();
+    for hash in bundles {
+        if !depot.has(hash).await? {
+            missing.insert(hash);
+        }
+    }
+    if !missing.is_empty() {
+        let zones = book.zones_in(&missing);
+        tracing::warn!(
+            zones = zones.len(),
+            "contents of the last version are gone: these zones are written anew"
+        );
+        zones.iter().for_each(|apex| book.want(apex));
+    }
+    Ok(())
+}
+
+/// Opens the stream of commits after a position, or, where they are not known, after the newest.
+async fn follow(
+    parts: &Parts,
+    from: Option<Position>,
+    newest: u64,
+) -> Result<(Position, Commits), ExportError> {
+    if let Some(from) = from {
+        match parts.source.commits(from.revision).await {
+            Ok(stream) => return Ok((from, pump(stream))),
+            Err(SourceError::Compacted { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let stream = parts.source.commits(newest).await?;
+    Ok((Position { revision: newest, tag: 0 }, pump(stream)))
+}
+
+/// Writes the commits that were made already, up to `newest`.
+async fn catch_up(
+    book: &mut Book,
+    chronicle: &mut Chronicle,
+    commits: &mut mpsc::Receiver<Result<Commit, SourceError>>,
+    newest: u64,
+) -> Result<(), ExportError> {
+    let mut together = Vec::new();
+    let mut at = chronicle.at().revision;
+    while at < newest {
+        let Some(commit) = commits.recv().await else { break };
+        let commit = commit?;
+        at = commit.revision;
+        together.push(commit);
+        if together.len() >= crate::limits::EXPORT_COMMITS_MAX || at >= newest {
+            chronicle.take(book, std::mem::take(&mut together)).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Compares every zone of the source with the book, and asks for those that differ.
+async fn compare(
+    parts: &Parts,
+    book: &mut Book,
+    chronicle: &Chronicle,
+    is_same: bool,
+) -> Result<(), ExportError> {
+    let at = chronicle.at().revision;
+    let zones = parts.source.zones().await?;
+    let zones: HashMap<Name, ZoneState> = zones
+        .into_iter()
+        .filter(|zone| parts.config.carries(&zone.apex))
+        .map(|zone| (zone.apex.clone(), zone))
+        .collect();
+    let mut differing = 0_u64;
+    for zone in zones.values() {
+        let known = book.head(&zone.apex);
+        // What changed since comes with its commit.
+        if zone.revision > at.max(known.revision) && known.is_there && is_same {
+            continue;
+        }
+        let (revision, serial, digest) = (zone.revision, zone.serial, zone.digest);
+        let head = Head { revision, serial, digest, is_there: true };
+        if known == head {
+            continue;
+        }
+        let doc = book.doc(&zone.apex);
+        let is_content_known = doc.is_there && doc.digest == digest && known.digest == digest;
+        book.set_head(&zone.apex, head);
+        if is_content_known {
+            let (apex, places) = (zone.apex.clone(), book.places(&zone.apex));
+            book.put_doc(Built { apex, doc: head, names: None, places });
+        } else {
+            differing += u64::from(known.is_there);
+            book.want(&zone.apex);
+        }
+    }
+    let gone: Vec<Name> = book
+        .apexes()
+        .filter(|apex| book.head(apex).is_there && !zones.contains_key(*apex))
+        .cloned()
+        .collect();
+    for apex in gone {
+        let head = book.head(&apex);
+        if head.revision <= at {
+            let revision = head.revision.max(at);
+            book.set_head(&apex, Head { revision, serial: 0, is_there: false, ..head });
+            book.want(&apex);
+        }
+    }
+    if differing > 0 {
+        tracing::info!(
+            zones = differing,
+            "zones that differ from the last version are written anew"
+        );
+    }
+    Ok(())
+}

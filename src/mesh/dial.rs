@@ -1,0 +1,201 @@
+//! Follows the log of a feed at another node.
+//!
+//! **Invariant:** a stream that is silent for [`STREAM_SILENCE_MS_MAX`] is given up; one that is
+//! being opened, within [`LINK_DIAL_MS`].
+//! **Not here:** whom to dial and when (`replica`), what segments are worth (`sync`).
+
+use std::time::Duration;
+
+use iroh::endpoint::{
+    ConnectOptions, Connection, QuicTransportConfig, RecvStream, SendStream, VarInt,
+};
+use iroh::{Endpoint, EndpointAddr};
+
+use super::stream::LOG_ALPN;
+use crate::feed::frame::{ClientFrame, FrameReader, Hello, Refused, Report, ServerFrame, Welcome};
+use crate::limits::{LINK_DIAL_MS, QUIC_IDLE_MS, QUIC_KEEP_ALIVE_MS, STREAM_SILENCE_MS_MAX};
+use crate::octets::DecodeError;
+use crate::ticket::TicketPeer;
+
+/// A stream of a feed's log.
+#[derive(Debug)]
+pub(crate) struct LogStream {
+    /// The connection; closed when this is dropped.
+    connection: Connection,
+    /// Our half.
+    send: SendStream,
+    /// The other half.
+    recv: RecvStream,
+    /// Cuts it into frames.
+    reader: FrameReader,
+}
+
+/// Why a log is not followed, or not any more.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DialError {
+    /// Nobody answers there.
+    #[error("it does not answer: {0}")]
+    Unreachable(String),
+    /// It does not speak this exchange: it is of an older version.
+    #[error("it knows no log: it is of an older version")]
+    NoLog,
+    /// It refuses.
+    #[error("{}", .0.reason)]
+    Refused(Refused),
+    /// It has said nothing for too long.
+    #[error("it is silent")]
+    Silent,
+    /// It said something that is none of this exchange.
+    #[error(transparent)]
+    Malformed(#[from] DecodeError),
+    /// The stream ended.
+    #[error("the stream ended: {0}")]
+    Ended(String),
+}
+
+impl LogStream {
+    /// Dials a peer and says hello.
+    ///
+    /// # Errors
+    /// Every [`DialError`].
+    pub(crate) async fn open(
+        endpoint: &Endpoint,
+        peer: EndpointAddr,
+        hello: Hello,
+    ) -> Result<(Self, Welcome), DialError> {
+        let opening = Self::open_unbounded(endpoint, peer, ClientFrame::Hello(hello));
+        let limit = Duration::from_millis(LINK_DIAL_MS);
+        let mut stream = tokio::time::timeout(limit, opening)
+            .await
+            .unwrap_or_else(|_| Err(DialError::Unreachable("not in time".to_owned())))?;
+        match stream.next_within(limit).await? {
+            ServerFrame::Welcome(welcome) => Ok((stream, welcome)),
+            ServerFrame::Refused(refused) => Err(DialError::Refused(refused)),
+            _ => Err(DecodeError::BadValue { what: "first frame", at: 0 }.into()),
+        }
+    }
+
+    /// Says to a peer where this node is, and no more.
+    ///
+    /// # Errors
+    /// Every [`DialError`].
+    pub(crate) async fn say_here(
+        endpoint: &Endpoint,
+        peer: EndpointAddr,
+        here: TicketPeer,
+    ) -> Result<(), DialError> {
+        let limit = Duration::from_millis(LINK_DIAL_MS);
+        let saying = async {
+            let stream = Self::open_unbounded(endpoint, peer, ClientFrame::Here(here)).await?;
+            // It closes when it has heard.
+            stream.connection.closed().await;
+            Ok(())
+        };
+        tokio::time::timeout(limit, saying)
+            .await
+            .unwrap_or_else(|_| Err(DialError::Unreachable("not in time".to_owned())))
+    }
+
+    /// Dials a peer and sends a first frame.
+    async fn open_unbounded(
+        endpoint: &Endpoint,
+        peer: EndpointAddr,
+        first: ClientFrame,
+    ) -> Result<Self, DialError> {
+        let unreachable = |error: String| DialError::Unreachable(error);
+        let options = ConnectOptions::new().with_transport_config(transport());
+        let connecting = endpoint
+            .connect_with_opts(peer, LOG_ALPN, options)
+            .await
+            .map_err(|error| unreachable(error.to_string()))?;
+        let connection = connecting.await.map_err(|error| {
+            let text = super::error_chain(&error);
+            // TLS alert 120, no_application_protocol (RFC 7301 section 3.2).
+            if text.contains(NO_ALPN) { DialError::NoLog } else { unreachable(text) }
+        })?;
+        let (mut send, recv) =
+            connection.open_bi().await.map_err(|error| DialError::Ended(error.to_string()))?;
+        let mut octets = Vec::new();
+        first.put(&mut octets);
+        send.write_all(&octets).await.map_err(|error| DialError::Ended(error.to_string()))?;
+        Ok(Self { connection, send, recv, reader: FrameReader::of_server() })
+    }
+
+    /// Returns the next frame that says something; pings are passed over.
+    ///
+    /// # Errors
+    /// Every [`DialError`]; nothing can be read afterwards. Safe to cancel.
+    pub(crate) async fn next(&mut self) -> Result<ServerFrame, DialError> {
+        self.next_within(Duration::from_millis(STREAM_SILENCE_MS_MAX)).await
+    }
+
+    /// Returns the next frame of those that have arrived already; none if there is none.
+    ///
+    /// # Errors
+    /// [`DialError::Malformed`].
+    pub(crate) fn poll(&mut self) -> Result<Option<ServerFrame>, DialError> {
+        match self.reader.poll()? {
+            Some((kind, body)) => Ok(Some(ServerFrame::from_octets(kind, &body)?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Returns the next frame; each octet must come within a time.
+    async fn next_within(&mut self, silence: Duration) -> Result<ServerFrame, DialError> {
+        loop {
+            if let Some(frame) = self.poll()? {
+                return Ok(frame);
+            }
+            let chunk = tokio::time::timeout(silence, self.recv.read_chunk(READ_OCTETS))
+                .await
+                .map_err(|_| DialError::Silent)?
+                .map_err(|error| DialError::Ended(error.to_string()))?;
+            let chunk = chunk.ok_or_else(|| DialError::Ended("it was closed".to_owned()))?;
+            self.reader.push(&chunk);
+        }
+    }
+
+    /// Says how far this node is.
+    ///
+    /// # Errors
+    /// [`DialError::Ended`].
+    pub(crate) async fn report(&mut self, report: Report) -> Result<(), DialError> {
+        let mut octets = Vec::new();
+        ClientFrame::Report(report).put(&mut octets);
+        self.send.write_all(&octets).await.map_err(|error| DialError::Ended(error.to_string()))
+    }
+
+    /// The connection.
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+}
+
+impl Drop for LogStream {
+    fn drop(&mut self) {
+        self.connection.close(VarInt::from_u32(0), b"");
+    }
+}
+
+/// The QUIC settings of a connection over which a log is followed.
+fn transport() -> QuicTransportConfig {
+    let keep_alive = Duration::from_millis(QUIC_KEEP_ALIVE_MS);
+    QuicTransportConfig::builder()
+        .max_idle_timeout(Some(VarInt::from_u32(QUIC_IDLE_MS).into()))
+        .keep_alive_interval(keep_alive)
+        .default_path_keep_alive_interval(keep_alive)
+        .default_path_max_idle_timeout(Duration::from_millis(u64::from(QUIC_IDLE_MS)))
+        .max_concurrent_bidi_streams(VarInt::from_u32(0))
+        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .stream_receive_window(VarInt::from_u32(RECEIVE_WINDOW))
+        .receive_window(VarInt::from_u32(RECEIVE_WINDOW))
+        .datagram_receive_buffer_size(None)
+        .build()
+}
+
+/// Octets that are read at once.
+const READ_OCTETS: usize = 64 << 10;
+/// Octets that may be on their way to us.
+const RECEIVE_WINDOW: u32 = 2 << 20;
+/// How the transport names the alert that says that a protocol is not spoken.
+const NO_ALPN: &str = "peer doesn't support any known protocol";

@@ -1,0 +1,356 @@
+//! The log of one feed as a node keeps it in memory, for those who follow it.
+//!
+//! One writer, the exporter or the edge that follows somebody itself; any number of followers, each
+//! with a cursor of its own into the same frames. A frame is made once and shared.
+//!
+//! **Invariant:** segments lead from `base` to the head without a gap; a follower is given every
+//! one after its cursor, or told that they are gone.
+//! **Not here:** what segments say (`feed::segment`), connections (`mesh::stream`).
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use crate::feed::HistoryId;
+use crate::feed::frame::segment_frame;
+use crate::feed::segment::{Position, VersionRef};
+use crate::limits::LOG_OCTETS_MAX;
+
+/// The log of one feed.
+#[derive(Debug)]
+pub(crate) struct Log {
+    /// The feed.
+    namespace: [u8; 32],
+    /// What is kept.
+    state: Mutex<State>,
+    /// Counts changes of it.
+    changed: watch::Sender<u64>,
+}
+
+/// What is kept.
+#[derive(Debug, Default)]
+struct State {
+    /// The history, once there is one.
+    history: Option<HistoryId>,
+    /// Counts how often the log began anew.
+    generation: u64,
+    /// Where the oldest segment begins.
+    base: Position,
+    /// The segments.
+    segments: VecDeque<Kept>,
+    /// Octets of them.
+    octets: usize,
+    /// The commits in them.
+    commits: VecDeque<Position>,
+    /// The newest version of the document, where it holds, and its frame.
+    version: Option<(VersionRef, Position, Bytes)>,
+    /// The newest heartbeat: its number, where it holds, and its frame.
+    beat: Option<(u64, Position, Bytes)>,
+}
+
+/// One segment.
+#[derive(Clone, Debug)]
+struct Kept {
+    /// Where it ends.
+    last: Position,
+    /// Its frame.
+    frame: Bytes,
+}
+
+/// Where somebody stands who wants to follow.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Standing {
+    /// The log goes on from there.
+    Follows,
+    /// The log does not reach back so far, or it is another history: it goes on from here instead.
+    Behind(Position),
+    /// It claims to be where this history never was, or is not yet.
+    Ahead,
+    /// There is no log yet.
+    NotReady,
+}
+
+/// What there is for a follower.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Supply {
+    /// Frames, in order.
+    pub(crate) frames: Vec<Bytes>,
+    /// The follower's place after them.
+    pub(crate) place: Place,
+}
+
+/// A follower's place.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Place {
+    /// The log's generation.
+    generation: u64,
+    /// The revision up to which it was given everything.
+    revision: u64,
+    /// The number of the heartbeat that it was given last.
+    beat: u64,
+    /// The number of the version that it was given last.
+    version: Option<u64>,
+}
+
+impl Log {
+    /// A log of which nothing is known.
+    pub(crate) fn new(namespace: [u8; 32]) -> Self {
+        Self { namespace, state: Mutex::default(), changed: watch::Sender::new(0) }
+    }
+
+    /// The feed.
+    pub(crate) fn namespace(&self) -> [u8; 32] {
+        self.namespace
+    }
+
+    /// Begins anew, in a history, after a position. Those who follow have to say hello again.
+    pub(crate) fn begin(&self, history: HistoryId, base: Position) {
+        let mut state = self.state();
+        let generation = state.generation + 1;
+        *state = State { history: Some(history), generation, base, ..State::default() };
+        self.tell(state);
+    }
+
+    /// Ends the log: those who follow have to look for another.
+    pub(crate) fn close(&self) {
+        let mut state = self.state();
+        let generation = state.generation + 1;
+        *state = State { generation, ..State::default() };
+        self.tell(state);
+    }
+
+    /// Appends a segment with the commits that it holds.
+    ///
+    /// It may begin before the head, where another exporter has cut the log elsewhere.
+    ///
+    /// # Panics
+    /// If it begins behind the head.
+    pub(crate) fn push(&self, octets: &[u8], before: Position, commits: &[Position]) {
+        let Some(last) = commits.last() else { return };
+        let mut state = self.state();
+        let head = state.head();
+        assert!(before.revision <= head.revision, "a log has no gap");
+        if last.revision <= head.revision {
+            return;
+        }
+        let frame = segment_frame(octets);
+        state.octets += frame.len();
+        state.segments.push_back(Kept { last: *last, frame });
+        state.commits.extend(commits.iter().filter(|commit| commit.revision > head.revision));
+        while state.octets > LOG_OCTETS_MAX && state.segments.len() > 1 {
+            state.drop_oldest();
+        }
+        self.tell(state);
+    }
+
+    /// Takes the newest version of the document, which holds at a position.
+    pub(crate) fn set_version(&self, version: VersionRef, at: Position, octets: &[u8]) {
+        let mut state = self.state();
+        state.version = Some((version, at, segment_frame(octets)));
+        self.tell(state);
+    }
+
+    /// Takes the newest heartbeat, which holds at a position.
+    pub(crate) fn set_beat(&self, at: Position, octets: &[u8]) {
+        let mut state = self.state();
+        let number = state.beat.as_ref().map_or(0, |beat| beat.0) + 1;
+        state.beat = Some((number, at, segment_frame(octets)));
+        self.tell(state);
+    }
+
+    /// The history, once there is one.
+    pub(crate) fn history(&self) -> Option<HistoryId> {
+        self.state().history
+    }
+
+    /// The position that the log leads to.
+    pub(crate) fn head(&self) -> Position {
+        self.state().head()
+    }
+
+    /// Says where somebody stands, and its place for [`Log::supply`].
+    pub(crate) fn standing(&self, history: HistoryId, at: Position) -> (Standing, Place) {
+        let state = self.state();
+        let place = |revision| Place { generation: state.generation, revision, ..Place::default() };
+        let Some(own) = state.history else { return (Standing::NotReady, place(0)) };
+        let is_behind = history != own || at.revision < state.base.revision;
+        if is_behind {
+            // A version of the document leads to where it holds, if the log goes on from there.
+            let version = state.version.as_ref().map(|(_, at, _)| *at);
+            let from = version.filter(|at| at.revision >= state.base.revision);
+            let from = from.unwrap_or(state.base);
+            return (Standing::Behind(from), place(from.revision));
+        }
+        match state.tag_at(at.revision) {
+            Some(tag) if tag == at.tag || tag == 0 || at.tag == 0 => {
+                (Standing::Follows, place(at.revision))
+            }
+            _ => (Standing::Ahead, place(0)),
+        }
+    }
+
+    /// Returns up to `octets_max` octets of frames after a place, at least one if there is any;
+    /// none at all if the log went on without the follower.
+    pub(crate) fn supply(&self, place: Place, octets_max: usize) -> Option<Supply> {
+        let state = self.state();
+        if place.generation != state.generation || place.revision < state.base.revision {
+            return None;
+        }
+        let mut supply = Supply { frames: Vec::new(), place };
+        if let Some((version, _, frame)) = &state.version
+            && place.version != Some(version.number)
+        {
+            supply.frames.push(frame.clone());
+            supply.place.version = Some(version.number);
+        }
+        let start = state.segments.partition_point(|kept| kept.last.revision <= place.revision);
+        let mut octets = 0;
+        for kept in state.segments.range(start..) {
+            if octets >= octets_max {
+                return Some(supply);
+            }
+            octets += kept.frame.len();
+            supply.frames.push(kept.frame.clone());
+            supply.place.revision = kept.last.revision;
+        }
+        if let Some((number, at, frame)) = &state.beat
+            && *number > place.beat
+            && at.revision <= supply.place.revision
+        {
+            supply.frames.push(frame.clone());
+            supply.place.beat = *number;
+        }
+        Some(supply)
+    }
+
+    /// Hears of every change.
+    pub(crate) fn watch(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// What is kept.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes those who follow.
+    fn tell(&self, state: MutexGuard<'_, State>) {
+        drop(state);
+        self.changed.send_modify(|count| *count = count.wrapping_add(1));
+    }
+}
+
+impl State {
+    /// The position that the segments lead to.
+    fn head(&self) -> Position {
+        self.segments.back().map_or(self.base, |kept| kept.last)
+    }
+
+    /// Returns the tag of a revision between base and head; 0 where it is not known.
+    fn tag_at(&self, revision: u64) -> Option<u64> {
+        if revision == self.base.revision {
+            return Some(self.base.tag);
+        }
+        let found = self.commits.binary_search_by_key(&revision, |commit| commit.revision);
+        found.ok().and_then(|at| self.commits.get(at)).map(|commit| commit.tag)
+    }
+
+    /// Drops the oldest segment.
+    fn drop_oldest(&mut self) {
+        let Some(kept) = self.segments.pop_front() else { return };
+        self.octets -= kept.frame.len();
+        self.base = kept.last;
+        while self.commits.front().is_some_and(|commit| commit.revision <= kept.last.revision) {
+            self.commits.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HISTORY: HistoryId = HistoryId { epoch: 1, id: 7 };
+
+    fn at(revision: u64) -> Position {
+        Position { revision, tag: revision * 100 }
+    }
+
+    /// A log after revision 10 with segments of two commits each, up to 20.
+    fn log() -> Log {
+        let log = Log::new([1; 32]);
+        log.begin(HISTORY, at(10));
+        for first in (11..20).step_by(2) {
+            let commits = [at(first), at(first + 1)];
+            log.push(format!("{first}").as_bytes(), at(first - 1), &commits);
+        }
+        log
+    }
+
+    fn texts(supply: &Supply) -> Vec<String> {
+        let text = |frame: &Bytes| String::from_utf8_lossy(&frame[5..]).into_owned();
+        supply.frames.iter().map(text).collect()
+    }
+
+    #[test]
+    fn where_somebody_stands_is_told_by_history_revision_and_tag() {
+        let log = log();
+        assert_eq!(Log::new([1; 32]).standing(HISTORY, at(0)).0, Standing::NotReady);
+        for revision in 10..=20 {
+            assert_eq!(log.standing(HISTORY, at(revision)).0, Standing::Follows, "{revision}");
+        }
+        assert_eq!(log.standing(HISTORY, at(9)).0, Standing::Behind(at(10)));
+        assert_eq!(log.standing(HISTORY, at(21)).0, Standing::Ahead);
+        let other = Position { revision: 15, tag: 1 };
+        assert_eq!(log.standing(HISTORY, other).0, Standing::Ahead);
+        let older = HistoryId { epoch: 0, id: 7 };
+        assert_eq!(log.standing(older, at(15)).0, Standing::Behind(at(10)));
+        log.set_version(VersionRef::default(), at(16), b"version");
+        assert_eq!(log.standing(older, at(15)).0, Standing::Behind(at(16)));
+    }
+
+    #[test]
+    fn a_follower_gets_what_comes_after_its_place_each_once() {
+        let log = log();
+        let (_, place) = log.standing(HISTORY, at(14));
+        let supply = log.supply(place, 1).unwrap();
+        assert_eq!(texts(&supply), ["15"]);
+        let supply = log.supply(supply.place, 1_000).unwrap();
+        assert_eq!(texts(&supply), ["17", "19"]);
+        assert!(log.supply(supply.place, 1_000).unwrap().frames.is_empty());
+        log.set_beat(at(20), b"beat");
+        log.set_version(VersionRef { number: 3, ..VersionRef::default() }, at(20), b"version");
+        let supply = log.supply(supply.place, 1_000).unwrap();
+        assert_eq!(texts(&supply), ["version", "beat"]);
+        assert!(log.supply(supply.place, 1_000).unwrap().frames.is_empty());
+    }
+
+    #[test]
+    fn a_heartbeat_never_overtakes_the_commits_that_it_speaks_of() {
+        let log = log();
+        log.set_beat(at(20), b"beat");
+        let (_, place) = log.standing(HISTORY, at(14));
+        let supply = log.supply(place, 1).unwrap();
+        assert_eq!(texts(&supply), ["15"]);
+        let supply = log.supply(supply.place, 1_000).unwrap();
+        assert_eq!(texts(&supply), ["17", "19", "beat"]);
+    }
+
+    #[test]
+    fn one_whose_place_is_gone_is_told_so() {
+        let log = log();
+        let (_, place) = log.standing(HISTORY, at(12));
+        let long = vec![0; LOG_OCTETS_MAX / 2];
+        for revision in 21..=24 {
+            log.push(&long, at(revision - 1), &[at(revision)]);
+        }
+        assert!(log.supply(place, 1_000).is_none());
+        assert!(matches!(log.standing(HISTORY, at(12)).0, Standing::Behind(_)));
+        assert_eq!(log.standing(HISTORY, at(24)).0, Standing::Follows);
+        let (_, place) = log.standing(HISTORY, at(24));
+        log.begin(HistoryId { epoch: 2, id: 8 }, at(24));
+        assert!(log.supply(place, 1_000).is_none());
+    }
+}

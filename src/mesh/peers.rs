@@ -1,0 +1,186 @@
+//! Who else can be followed: peers of the ticket, those that others named, those that follow us.
+//!
+//! The newest are kept over a restart, so that a node which has lost its upstream, or has moved,
+//! finds the others again. An address is only where to look: who answers there is proven by its key.
+//!
+//! **Invariant:** [`KNOWN_PEERS_MAX`] peers beside those of the ticket, the newest.
+//! **Not here:** which of them is followed (`replica`).
+
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::durable;
+use crate::limits::KNOWN_PEERS_MAX;
+use crate::octets::{Format, OctetReader, put_varint};
+use crate::ticket::{TicketPeer, put_peer, read_peer};
+
+/// The peers of one feed.
+#[derive(Debug)]
+pub(crate) struct Peers {
+    /// This node's own key, which is no peer.
+    own: [u8; 32],
+    /// Where they are kept.
+    file: Option<PathBuf>,
+    /// The peers, the newest last; those of the ticket first and for ever.
+    state: Mutex<Known>,
+    /// Wakes who dials them.
+    pub(crate) news: Notify,
+}
+
+/// The peers.
+#[derive(Debug, Default)]
+struct Known {
+    /// Those of the ticket.
+    fixed: Vec<TicketPeer>,
+    /// The others, the newest last.
+    others: Vec<TicketPeer>,
+}
+
+impl Peers {
+    /// Begins with the peers of a ticket and those that were known before.
+    pub(crate) fn load(own: [u8; 32], fixed: &[TicketPeer], file: Option<PathBuf>) -> Self {
+        let others = file.as_deref().and_then(|file| std::fs::read(file).ok());
+        let others = others.and_then(|octets| read(&octets)).unwrap_or_default();
+        let fixed = fixed.iter().filter(|peer| peer.id != own).cloned().collect();
+        let peers = Self {
+            own,
+            file,
+            state: Mutex::new(Known { fixed, ..Known::default() }),
+            news: Notify::new(),
+        };
+        for peer in others {
+            peers.state().note(peer);
+        }
+        peers
+    }
+
+    /// Notes where a peer is.
+    pub(crate) fn note(&self, peer: TicketPeer) {
+        self.note_all(vec![peer]);
+    }
+
+    /// Notes where peers are.
+    pub(crate) fn note_all(&self, peers: Vec<TicketPeer>) {
+        let mut state = self.state();
+        let mut is_news = false;
+        for peer in peers {
+            let is_useful = peer.id != self.own && !(peer.addrs.is_empty() && peer.relay.is_none());
+            is_news |= is_useful && state.note(peer);
+        }
+        if !is_news {
+            return;
+        }
+        let octets = write(&state.others);
+        drop(state);
+        if let Some(file) = &self.file
+            && let Err(error) = durable::write(file, &octets)
+        {
+            tracing::warn!(file = %file.display(), %error, "the peers that are known cannot be kept");
+        }
+        self.news.notify_waiters();
+    }
+
+    /// All peers, those of the ticket first, then the newest.
+    pub(crate) fn all(&self) -> Vec<TicketPeer> {
+        let state = self.state();
+        state.fixed.iter().chain(state.others.iter().rev()).cloned().collect()
+    }
+
+    /// The peers of the ticket, and the others, the newest first.
+    pub(crate) fn split(&self) -> (Vec<TicketPeer>, Vec<TicketPeer>) {
+        let state = self.state();
+        (state.fixed.clone(), state.others.iter().rev().cloned().collect())
+    }
+
+    /// Up to [`KNOWN_PEERS_MAX`] peers, as a welcome names them: not `id`, who asks.
+    pub(crate) fn others(&self, id: &[u8; 32]) -> Vec<TicketPeer> {
+        let mut all = self.all();
+        all.retain(|peer| peer.id != *id);
+        all.truncate(KNOWN_PEERS_MAX);
+        all
+    }
+
+    /// The peers.
+    fn state(&self) -> MutexGuard<'_, Known> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    /// Takes a peer; says whether that is news.
+    fn note(&mut self, peer: TicketPeer) -> bool {
+        if let Some(known) = self.fixed.iter_mut().find(|known| known.id == peer.id) {
+            let is_news = *known != peer;
+            *known = peer;
+            return is_news;
+        }
+        let at = self.others.iter().position(|known| known.id == peer.id);
+        if at.is_some_and(|at| self.others.get(at) == Some(&peer)) {
+            return false;
+        }
+        if let Some(at) = at {
+            self.others.remove(at);
+        }
+        self.others.push(peer);
+        if self.others.len() > KNOWN_PEERS_MAX {
+            self.others.remove(0);
+        }
+        true
+    }
+}
+
+/// Writes peers as they are kept.
+fn write(peers: &[TicketPeer]) -> Vec<u8> {
+    let mut out = Vec::new();
+    FORMAT.put(&mut out);
+    put_varint(&mut out, peers.len() as u64);
+    peers.iter().for_each(|peer| put_peer(&mut out, peer));
+    out
+}
+
+/// Reads peers that were kept. They are a help and no more: what does not read is none.
+fn read(octets: &[u8]) -> Option<Vec<TicketPeer>> {
+    let mut reader = OctetReader::new(octets);
+    reader.format("peers", FORMAT).ok()?;
+    let count = reader.varint("count of peers", KNOWN_PEERS_MAX as u64).ok()?;
+    let peers = (0..count).map(|_| read_peer(&mut reader).ok()).collect();
+    reader.end().ok()?;
+    peers
+}
+
+/// The first octets of the file.
+const FORMAT: Format = Format { letters: *b"AP", version: 1 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(id: u8, port: u16) -> TicketPeer {
+        TicketPeer { id: [id; 32], addrs: vec![([192, 0, 2, 1], port).into()], relay: None }
+    }
+
+    #[test]
+    fn the_newest_are_kept_over_a_restart_and_a_moved_one_replaces_itself() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("peers");
+        let peers = Peers::load([0; 32], &[peer(1, 1), peer(0, 9)], Some(file.clone()));
+        assert_eq!(peers.all(), [peer(1, 1)], "this node is no peer of its own");
+        for id in 2..=30 {
+            peers.note(peer(id, 1));
+        }
+        peers.note(peer(30, 2));
+        peers.note(peer(0, 1));
+        peers.note(TicketPeer { id: [31; 32], ..TicketPeer::default() });
+        peers.note(peer(1, 7));
+        let all = peers.all();
+        assert_eq!((&all[0], &all[1]), (&peer(1, 7), &peer(30, 2)));
+        assert_eq!(all.len(), 1 + KNOWN_PEERS_MAX);
+        assert!(peers.others(&[30; 32]).iter().all(|peer| peer.id != [30; 32]));
+        let again = Peers::load([0; 32], &[peer(1, 1)], Some(file.clone()));
+        assert_eq!(again.all()[1..], all[1..]);
+        std::fs::write(&file, "nonsense").unwrap();
+        assert_eq!(Peers::load([0; 32], &[], Some(file)).all(), []);
+    }
+}

@@ -1,0 +1,276 @@
+//! Serves the logs of feeds to those who follow them.
+//!
+//! One bidirectional stream a follower: hello, welcome, then frames as they come, many at once when
+//! they have gathered; a ping where there was nothing to send. Who does not take what waits for it is
+//! dropped, since nothing is kept for it beyond the log that all share.
+//!
+//! **Invariant:** a peer gets nothing before a hello that names a feed; no fault of one ends another.
+//! **Not here:** the log (`mesh::log`), dialing (`mesh::dial`), limits before that (`mesh::gate`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use iroh::EndpointId;
+use iroh::endpoint::{Connection, RecvStream, SendStream, VarInt};
+use iroh::protocol::{AcceptError, ProtocolHandler};
+
+use super::gate::Gate;
+use super::hub::{Hub, Offer, Seat};
+use super::log::{Place, Standing};
+use crate::clock::now_ms;
+use crate::feed::frame::{
+    ClientFrame, FrameReader, Hello, Refused, RefusedReason, ServerFrame, Welcome,
+};
+use crate::limits::{FOLLOWER_STALL_MS_MAX, HELLO_MS_MAX, PING_MS, STREAM_WRITE_OCTETS};
+use crate::octets::DecodeError;
+use crate::ticket::TicketPeer;
+
+/// What the exchange is called in a handshake.
+pub(crate) const LOG_ALPN: &[u8] = b"aspen-dns/log/1";
+
+/// Serves all logs of a node.
+#[derive(Clone, Debug)]
+pub(super) struct LogServer {
+    /// The logs.
+    hub: Hub,
+    /// Bounds connections.
+    gate: Arc<Gate>,
+}
+
+/// Why a connection ended.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    /// The peer said nothing in time, or took nothing.
+    #[error("it kept us waiting")]
+    Slow,
+    /// The peer said something that is none of this exchange.
+    #[error(transparent)]
+    Malformed(#[from] DecodeError),
+    /// The connection broke.
+    #[error("the connection ended: {0}")]
+    Broken(String),
+    /// A newer connection of the same peer took its place.
+    #[error("it has come again")]
+    Replaced,
+    /// The log went on without it, or began anew.
+    #[error("the log began anew")]
+    Anew,
+    /// It was refused.
+    #[error("{0}")]
+    Refused(RefusedReason),
+    /// It has said all that it wanted.
+    #[error("it said where it is")]
+    Told,
+}
+
+impl LogServer {
+    /// A server of the logs of a hub.
+    pub(super) fn new(hub: Hub, gate: Arc<Gate>) -> Self {
+        Self { hub, gate }
+    }
+
+    /// Serves one connection to its end.
+    async fn serve(&self, connection: &Connection) -> Ended {
+        let limit = Duration::from_millis(HELLO_MS_MAX);
+        let opening = async {
+            let (send, mut recv) = connection.accept_bi().await.map_err(broken)?;
+            let mut reader = FrameReader::of_client();
+            let frame = next_frame(&mut recv, &mut reader).await?;
+            Ok::<_, Ended>((send, recv, reader, frame))
+        };
+        let opened = tokio::time::timeout(limit, opening).await.unwrap_or(Err(Ended::Slow));
+        let (mut send, recv, reader, frame) = match opened {
+            Ok(opened) => opened,
+            Err(ended) => return ended,
+        };
+        let id = connection.remote_id();
+        let hello = match frame {
+            ClientFrame::Hello(hello) => hello,
+            ClientFrame::Here(peer) => {
+                self.note_moved(id, peer);
+                return Ended::Told;
+            }
+            ClientFrame::Report(_) => {
+                return DecodeError::BadValue { what: "first frame", at: 0 }.into();
+            }
+        };
+        match self.admit(id, hello) {
+            Ok((offer, seat, place, welcome)) => {
+                let mut octets = Vec::new();
+                ServerFrame::Welcome(welcome).put(&mut octets);
+                if let Err(ended) = write(&mut send, vec![octets.into()]).await {
+                    return ended;
+                }
+                let reports = read_reports(recv, reader, &seat);
+                tokio::select! {
+                    ended = supply(&mut send, &offer, place) => ended,
+                    ended = reports => ended,
+                    () = seat.stop.cancelled() => Ended::Replaced,
+                }
+            }
+            Err(refused) => {
+                let reason = refused.reason;
+                let mut octets = Vec::new();
+                ServerFrame::Refused(refused).put(&mut octets);
+                let _ = write(&mut send, vec![octets.into()]).await;
+                let _ = send.finish();
+                // The refusal must arrive before the connection closes.
+                let _ = tokio::time::timeout(limit, send.stopped()).await;
+                Ended::Refused(reason)
+            }
+        }
+    }
+
+    /// Finds out whether somebody may follow, and from where on.
+    fn admit(
+        &self,
+        id: EndpointId,
+        hello: Hello,
+    ) -> Result<(Offer, Seat, Place, Welcome), Refused> {
+        let refused = |reason, peers| Refused { reason, peers };
+        let offer = self
+            .hub
+            .find(&hello.namespace)
+            .ok_or_else(|| refused(RefusedReason::UnknownFeed, Vec::new()))?;
+        let peers = offer.peers.others(id.as_bytes());
+        if hello.peer.id == *id.as_bytes() {
+            offer.peers.note(hello.peer);
+        }
+        let (standing, place) = offer.log.standing(hello.history, hello.position);
+        let from = match standing {
+            Standing::Follows => hello.position,
+            Standing::Behind(from) => from,
+            Standing::NotReady => return Err(refused(RefusedReason::NotReady, peers)),
+            Standing::Ahead => {
+                let Some(evidence) = &offer.evidence else {
+                    // An edge that is behind the one who asks.
+                    return Err(refused(RefusedReason::NotReady, peers));
+                };
+                // Another's is being looked at; who asks comes again.
+                let _ = evidence.try_send(hello.proofs);
+                return Err(refused(RefusedReason::Parted, peers));
+            }
+        };
+        // Evidence of a newer history than ours is of use, however we stand to it.
+        let is_newer = offer.log.history().is_some_and(|own| hello.history.epoch > own.epoch);
+        if let Some(evidence) = offer.evidence.as_ref().filter(|_| is_newer) {
+            let _ = evidence.try_send(hello.proofs);
+        }
+        let Some(seat) = self.hub.seat(hello.namespace, id) else {
+            return Err(refused(RefusedReason::Full, peers));
+        };
+        let welcome = Welcome {
+            is_author: offer.evidence.is_some(),
+            history: offer.log.history().unwrap_or_default(),
+            from,
+            time_ms: now_ms(),
+            peers,
+        };
+        Ok((offer, seat, place, welcome))
+    }
+
+    /// Takes where a node says that it is now.
+    fn note_moved(&self, id: EndpointId, peer: TicketPeer) {
+        if peer.id != *id.as_bytes() {
+            return;
+        }
+        for peers in self.hub.peers() {
+            // Nobody gets in here by saying so: only those that are known may move.
+            if peers.all().iter().any(|known| known.id == peer.id) {
+                peers.note(peer.clone());
+            }
+        }
+    }
+}
+
+impl ProtocolHandler for LogServer {
+    async fn accept(&self, connection: Connection) -> Result<(), AcceptError> {
+        let Some(_permit) = self.gate.admit() else {
+            connection.close(VarInt::from_u32(CLOSE_FULL), b"full");
+            return Ok(());
+        };
+        let server = self.clone();
+        // A panic in a handler would end the router, and with it every protocol.
+        let serving = tokio::spawn(async move {
+            let ended = server.serve(&connection).await;
+            tracing::debug!(peer = %connection.remote_id().fmt_short(), %ended, "a follower is gone");
+            connection.close(VarInt::from_u32(0), b"");
+        });
+        if let Err(error) = serving.await {
+            tracing::error!(%error, "serving a follower ended badly");
+        }
+        Ok(())
+    }
+}
+
+/// Sends frames as they come, until something ends it.
+async fn supply(send: &mut SendStream, offer: &Offer, mut place: Place) -> Ended {
+    let mut news = offer.log.watch();
+    let ping = Duration::from_millis(PING_MS);
+    loop {
+        news.borrow_and_update();
+        let Some(supply) = offer.log.supply(place, STREAM_WRITE_OCTETS) else { return Ended::Anew };
+        place = supply.place;
+        if !supply.frames.is_empty() {
+            if let Err(ended) = write(send, supply.frames).await {
+                return ended;
+            }
+            continue;
+        }
+        match tokio::time::timeout(ping, news.changed()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return Ended::Anew,
+            Err(_) => {
+                let mut octets = Vec::new();
+                ServerFrame::Ping.put(&mut octets);
+                if let Err(ended) = write(send, vec![octets.into()]).await {
+                    return ended;
+                }
+            }
+        }
+    }
+}
+
+/// Writes frames; back-pressure is here and nowhere else.
+async fn write(send: &mut SendStream, mut frames: Vec<Bytes>) -> Result<(), Ended> {
+    let limit = Duration::from_millis(FOLLOWER_STALL_MS_MAX);
+    match tokio::time::timeout(limit, send.write_all_chunks(&mut frames)).await {
+        Ok(written) => written.map_err(broken),
+        Err(_) => Err(Ended::Slow),
+    }
+}
+
+/// Takes a follower's reports until it is gone.
+async fn read_reports(mut recv: RecvStream, mut reader: FrameReader, seat: &Seat) -> Ended {
+    loop {
+        match next_frame(&mut recv, &mut reader).await {
+            Ok(ClientFrame::Report(report)) => seat.report(report),
+            Ok(_) => return DecodeError::BadValue { what: "kind of a frame", at: 0 }.into(),
+            Err(ended) => return ended,
+        }
+    }
+}
+
+/// Reads the next frame.
+async fn next_frame(recv: &mut RecvStream, reader: &mut FrameReader) -> Result<ClientFrame, Ended> {
+    loop {
+        if let Some((kind, body)) = reader.poll()? {
+            return Ok(ClientFrame::from_octets(kind, &body)?);
+        }
+        match recv.read_chunk(READ_OCTETS).await.map_err(broken)? {
+            Some(chunk) => reader.push(&chunk),
+            None => return Err(Ended::Broken("the stream ended".to_owned())),
+        }
+    }
+}
+
+/// Says that the connection broke.
+fn broken(error: impl std::fmt::Display) -> Ended {
+    Ended::Broken(error.to_string())
+}
+
+/// Octets that are read at once.
+const READ_OCTETS: usize = 16 << 10;
+/// Why a connection is closed at once: there are too many.
+const CLOSE_FULL: u32 = 1;
