@@ -71,6 +71,11 @@ pub struct Flags {
     #[arg(long, env = "ASPEN_STORE", value_name = "redb|etcd=URL[,URL…]")]
     pub store: Option<StoreChoice>,
 
+    /// Begin with an empty store although this node has fed edges from one that is gone: they lose
+    /// every zone that is not made anew. A store that is there stays as it is.
+    #[arg(long, env = "ASPEN_NEW_STORE")]
+    pub new_store: bool,
+
     /// Networks whose addresses may transfer zones (AXFR, IXFR), or off.
     #[arg(
         long,

@@ -1,11 +1,18 @@
 //! The authority's half of a node: its store, and the zone that a new one begins with.
 //!
+//! Edges do what their feed says, so an authority that begins with an empty store takes every zone
+//! from them. A file that is lost, or a volume that is not mounted, must not do that: beside the
+//! store stands its identity (`store-identity`), and the feed has an identity of its own.
+//!
+//! **Invariant:** a node that has fed edges never starts with another, empty store unasked.
 //! **Not here:** the rules of the store (`store`).
 
-use std::path::Path;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::config::StoreChoice;
+use crate::durable;
 use crate::name::Name;
 use crate::record::master::{self, MasterError, MasterOptions};
 use crate::store::kv::{KeyValueStore, KvError};
@@ -23,6 +30,38 @@ pub enum OriginError {
         /// What the engine said.
         source: KvError,
     },
+    /// The store's file is not where the node left it.
+    #[error(
+        "{} is missing or empty, and this node has fed edges from it ({} is there), which would \
+         lose every zone: put the file back, or begin anew with --new-store",
+        path.display(), feed.display()
+    )]
+    StoreGone {
+        /// The file.
+        path: PathBuf,
+        /// What says that there was one.
+        feed: PathBuf,
+    },
+    /// A store without any commit stands where another one stood.
+    #[error(
+        "{} holds no commit and is not the store that this node has fed edges from ({} is there), \
+         which would lose every zone: put that file back, or begin anew with --new-store",
+        path.display(), feed.display()
+    )]
+    StoreReplaced {
+        /// The file.
+        path: PathBuf,
+        /// What says that there was one.
+        feed: PathBuf,
+    },
+    /// The file beside the store cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// This program was built without the engine.
     #[cfg(not(feature = "etcd"))]
     #[error("--store etcd: this program was built without the feature etcd")]
@@ -35,26 +74,54 @@ pub enum OriginError {
     Example(#[from] MasterError),
 }
 
-/// Opens the store.
+/// Opens the store. With `is_new_allowed` it may be another one than edges were fed from.
 ///
 /// # Errors
-/// [`OriginError::Open`], [`OriginError::Store`], or that the engine is not built in.
+/// [`OriginError::Open`], [`OriginError::Store`], [`OriginError::StoreGone`],
+/// [`OriginError::StoreReplaced`], [`OriginError::File`], or that the engine is not built in.
 pub async fn open_store(
     choice: &StoreChoice,
     data_dir: &Path,
+    is_new_allowed: bool,
 ) -> Result<Arc<DnsStore>, OriginError> {
     let kv: Arc<dyn KeyValueStore> = match choice {
-        StoreChoice::Redb => {
-            let path = data_dir.join("store.redb");
-            let open = RedbStore::open(&path);
-            Arc::new(open.map_err(|source| OriginError::Open {
-                choice: format!("redb ({})", path.display()),
-                source,
-            })?)
-        }
+        StoreChoice::Redb => Arc::new(open_redb(data_dir, is_new_allowed).await?),
         StoreChoice::Etcd(urls) => open_etcd(urls).await?,
     };
     Ok(DnsStore::open(kv).await?)
+}
+
+/// Opens the file below the data directory, if it is the one that edges were fed from.
+async fn open_redb(data_dir: &Path, is_new_allowed: bool) -> Result<RedbStore, OriginError> {
+    let path = data_dir.join("store.redb");
+    let feed = data_dir.join("mesh").join("feeds").join("main.json");
+    // The store is opened before the first feed is made: a feed means that there was a store.
+    let is_guarded = !is_new_allowed && feed.exists();
+    if is_guarded && std::fs::metadata(&path).map_or(0, |found| found.len()) == 0 {
+        return Err(OriginError::StoreGone { path, feed });
+    }
+    let choice = format!("redb ({})", path.display());
+    let failed = |source| OriginError::Open { choice: choice.clone(), source };
+    let store = RedbStore::open(&path).map_err(failed)?;
+    let marker = data_dir.join("store-identity");
+    let identity = format!("{:016x}\n", store.identity());
+    let known = match std::fs::read_to_string(&marker) {
+        // A new directory, or one of a version that wrote no such file.
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        known => Some(known.map_err(|source| OriginError::File { path: marker.clone(), source })?),
+    };
+    let is_known = known.as_ref() == Some(&identity);
+    let is_other = known.is_some() && !is_known;
+    // One that was never written to is no danger as long as it is the same one; another one with
+    // commits was put there on purpose.
+    if is_guarded && is_other && store.revision().await.map_err(failed)? == 0 {
+        return Err(OriginError::StoreReplaced { path, feed });
+    }
+    if !is_known {
+        durable::write(&marker, identity.as_bytes())
+            .map_err(|source| OriginError::File { path: marker, source })?;
+    }
+    Ok(store)
 }
 
 /// Connects to an etcd cluster.
@@ -114,7 +181,7 @@ mod tests {
     #[tokio::test]
     async fn a_new_store_gets_the_example_zone_once() {
         let dir = tempfile::tempdir().unwrap();
-        let store = open_store(&StoreChoice::Redb, dir.path()).await.unwrap();
+        let store = open_store(&StoreChoice::Redb, dir.path(), false).await.unwrap();
         assert!(offer_example(&store).await.unwrap());
         assert!(!offer_example(&store).await.unwrap());
         let apex = "example.test".parse().unwrap();

@@ -306,7 +306,7 @@ impl Parts {
     ) -> Result<(), RunError> {
         let file = |source| RunError::File { path: flags.data_dir.clone(), source };
         std::fs::create_dir_all(&flags.data_dir).map_err(file)?;
-        let store = origin::open_store(choice, &flags.data_dir).await?;
+        let store = origin::open_store(choice, &flags.data_dir, flags.new_store).await?;
         let mesh = self.start_mesh(flags).await?;
         let feeds = Feeds::start(mesh, Arc::clone(&store), &flags.data_dir, stop.clone()).await?;
         self.feeds = Some(Arc::new(feeds));

@@ -40,6 +40,8 @@ const META_REVISION: &str = "revision";
 const META_COMPACTED: &str = "compacted";
 /// Octets of all values of the log.
 const META_LOG_OCTETS: &str = "log_octets";
+/// A number that tells this store from every other one, drawn when it was made.
+const META_IDENTITY: &str = "identity";
 /// The version of this layout.
 const META_FORMAT: &str = "format";
 /// The layout that this code reads and writes.
@@ -52,6 +54,8 @@ pub struct RedbStore {
     database: Arc<Database>,
     /// The way to the writer; `None` only while dropping.
     queue: Option<mpsc::Sender<writer::Job>>,
+    /// What tells this store from every other one.
+    identity: u64,
     /// The newest durable revision.
     revision: watch::Receiver<u64>,
     /// The writer, joined on drop so that the file is closed when the store is gone.
@@ -89,7 +93,7 @@ impl RedbStore {
             redb::DatabaseError::DatabaseAlreadyOpen => KvError::InUse,
             other => engine(other),
         })?);
-        let revision = prepare(&database)?;
+        let Prepared { revision, identity } = prepare(&database)?;
         let (queue, jobs) = mpsc::channel(KV_QUEUE_COMMITS_MAX);
         let (revision_sender, revision) = watch::channel(revision);
         let writer = writer::Writer::new(database.clone(), jobs, revision_sender, bounds);
@@ -97,7 +101,12 @@ impl RedbStore {
             .name("store-writer".to_owned())
             .spawn(move || writer.run())
             .map_err(KvError::engine)?;
-        Ok(Self { database, queue: Some(queue), revision, thread: Some(thread) })
+        Ok(Self { database, queue: Some(queue), identity, revision, thread: Some(thread) })
+    }
+
+    /// Returns the number that tells this store from every other one, copies of it excepted.
+    pub fn identity(&self) -> u64 {
+        self.identity
     }
 }
 
@@ -257,10 +266,18 @@ fn split_value(stored: &[u8]) -> Result<Versioned, KvError> {
     Ok(Versioned { value: value.to_vec(), revision: u64::from_be_bytes(*revision) })
 }
 
-/// Makes the tables where there are none and returns the store's revision.
-fn prepare(database: &Database) -> Result<u64, KvError> {
+/// What a store says of itself when it is opened.
+struct Prepared {
+    /// Its revision.
+    revision: u64,
+    /// Its identity.
+    identity: u64,
+}
+
+/// Makes tables and identity where there are none.
+fn prepare(database: &Database) -> Result<Prepared, KvError> {
     let transaction = database.begin_write().map_err(engine)?;
-    let revision = {
+    let prepared = {
         transaction.open_table(DATA).map_err(engine)?;
         transaction.open_table(LOG).map_err(engine)?;
         let mut meta = transaction.open_table(META).map_err(engine)?;
@@ -272,10 +289,20 @@ fn prepare(database: &Database) -> Result<u64, KvError> {
                 meta.insert(META_FORMAT, FORMAT).map_err(engine)?;
             }
         }
-        meta.get(META_REVISION).map_err(engine)?.map_or(0, |guard| guard.value())
+        let identity = meta.get(META_IDENTITY).map_err(engine)?.map(|guard| guard.value());
+        let identity = match identity {
+            Some(identity) => identity,
+            None => {
+                let identity = rand::random();
+                meta.insert(META_IDENTITY, identity).map_err(engine)?;
+                identity
+            }
+        };
+        let revision = meta.get(META_REVISION).map_err(engine)?.map_or(0, |guard| guard.value());
+        Prepared { revision, identity }
     };
     transaction.commit().map_err(engine)?;
-    Ok(revision)
+    Ok(prepared)
 }
 
 /// Wraps any of redb's errors.

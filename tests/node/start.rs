@@ -110,6 +110,55 @@ fn what_cannot_be_meant_is_one_line() {
 }
 
 #[test]
+fn a_node_that_has_fed_edges_does_not_begin_with_an_empty_store_unasked() {
+    let data = dir();
+    let role = ["--role", "authority"];
+    let store = data.path().join("store.redb");
+    // A store that never had a commit is no reason to refuse, nor is a directory of the version
+    // before, which has no file beside the store.
+    assert_eq!(Node::start(data.path(), &role).terminate(), Some(0));
+    std::fs::remove_file(data.path().join("store-identity")).unwrap();
+    let node = Node::start(data.path(), &role);
+    assert_eq!(node.terminate(), Some(0));
+    let empty = std::fs::read(&store).unwrap();
+    let node = Node::start(data.path(), &role);
+    node.cli_ok(&["zone", "create", "a.example"]);
+    assert_eq!(node.terminate(), Some(0));
+    let full = std::fs::read(&store).unwrap();
+    std::fs::remove_file(&store).unwrap();
+    for remains in [None, Some("")] {
+        if let Some(remains) = remains {
+            std::fs::write(&store, remains).unwrap();
+        }
+        for role in ["authority", "all"] {
+            let text = refused(node_command(data.path(), &["--role", role]));
+            let is_clear = text.contains("store.redb is missing or empty")
+                && text.contains("lose every zone")
+                && text.contains("--new-store");
+            assert!(is_clear, "{text}");
+        }
+        assert_eq!(store.exists(), remains.is_some(), "a refused start makes no file");
+    }
+    // What was put back is served on: the file as it was, and an older copy of the same store.
+    for copy in [&full, &empty] {
+        std::fs::write(&store, copy).unwrap();
+        assert_eq!(Node::start(data.path(), &role).terminate(), Some(0));
+    }
+    std::fs::remove_file(&store).unwrap();
+    let node = Node::start(data.path(), &["--role", "authority", "--new-store"]);
+    assert_eq!(node.terminate(), Some(0));
+    // From here on this one is the store, and the empty one of before is another.
+    assert_eq!(Node::start(data.path(), &role).terminate(), Some(0));
+    std::fs::write(&store, &empty).unwrap();
+    let text = refused(node_command(data.path(), &role));
+    assert!(text.contains("holds no commit") && text.contains("--new-store"), "{text}");
+    std::fs::write(&store, &full).unwrap();
+    let node = Node::start(data.path(), &role);
+    assert!(node.cli_ok(&["zone", "list"]).contains("a.example"));
+    assert_eq!(node.terminate(), Some(0));
+}
+
+#[test]
 fn help_has_examples_and_every_flag_has_its_variable() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_aspen-node"));
     let output = command.arg("--help").output().unwrap();
@@ -126,6 +175,7 @@ fn help_has_examples_and_every_flag_has_its_variable() {
         "zone-dir",
         "zone-file",
         "store",
+        "new-store",
         "udp-workers",
         "udp-cpus",
         "udp-steering",
