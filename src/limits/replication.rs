@@ -24,12 +24,21 @@ pub const REDB_LOG_COMMITS_MAX: u64 = 200_000;
 pub const REDB_LOG_OCTETS_MAX: u64 = 256 << 20;
 /// Commits dropped from the log in one transaction, so that none pays for many others.
 pub const REDB_LOG_DROP_MAX: u32 = 4_096;
+/// Milliseconds before a store that failed takes commits again: a disk that refuses is not asked
+/// all the time. Doubled with each failure, up to the next.
+pub const REDB_HEAL_MS_MIN: u64 = 100;
+/// Milliseconds between two attempts at most: so late a disk with room again is noticed.
+pub const REDB_HEAL_MS_MAX: u64 = 5_000;
+/// Milliseconds between two looks at the queue while the file is closed, so that who waits there
+/// is told soon.
+pub const REDB_HEAL_STEP_MS: u64 = 20;
 /// Commits that a follower reads from the log at once.
 pub const REDB_FEED_READ_COMMITS_MAX: usize = 1_024;
 /// Octets after which a follower reads no further commit at once.
 pub const REDB_FEED_READ_OCTETS_MAX: usize = 4 << 20;
 
 const _: () = assert!(REDB_LOG_DROP_MAX as usize >= REDB_GROUP_COMMITS_MAX, "the log must shrink");
+const _: () = assert!(REDB_HEAL_STEP_MS <= REDB_HEAL_MS_MIN, "a look fits into the shortest wait");
 const _: () = assert!(REDB_LOG_OCTETS_MAX >= 2 * KV_COMMIT_OCTETS_MAX, "the log holds any commit");
 /// Operations of one batch. More: refused; an import takes any number.
 pub const BATCH_OPERATIONS_MAX: usize = 4_096;

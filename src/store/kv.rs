@@ -175,6 +175,20 @@ pub enum KvError {
     /// The engine was stopped or no longer answers.
     #[error("the storage engine is not running")]
     Closed,
+    /// The engine cannot reach what it keeps; it tries again by itself. A commit was not made.
+    #[error("the store is not available at present, it is opened again: {reason}")]
+    Unavailable {
+        /// What the engine met.
+        reason: Arc<str>,
+    },
+    /// The store was opened again and has lost what was acknowledged. It is not served.
+    #[error("the store is at revision {found}, but {acknowledged} was acknowledged: not served")]
+    WentBack {
+        /// The newest revision that was acknowledged.
+        acknowledged: u64,
+        /// The revision that was found.
+        found: u64,
+    },
     /// What is stored is not what this version writes.
     #[error("the store holds data that this version cannot read: {what}")]
     Unreadable {
@@ -248,8 +262,8 @@ pub trait KeyValueStore: Send + Sync + 'static {
     /// Waits while the engine's queue is full. An engine may finish the commit before it returns.
     ///
     /// # Errors
-    /// [`KvError::DuplicateKey`], [`KvError::TooManyOperations`], [`KvError::TooManyOctets`] or
-    /// [`KvError::Closed`]; the commit was then not made. What happens to one that was handed over
+    /// [`KvError::DuplicateKey`], [`KvError::TooManyOperations`], [`KvError::TooManyOctets`],
+    /// [`KvError::Unavailable`] or [`KvError::Closed`]; the commit was then not made. What happens to one that was handed over
     /// is told by [`PendingCommit::wait`].
     async fn submit(&self, commit: Commit) -> Result<PendingCommit, KvError>;
 
@@ -258,6 +272,14 @@ pub trait KeyValueStore: Send + Sync + 'static {
     /// # Errors
     /// [`KvError::Compacted`] or [`KvError::Ahead`] if there would be a gap: rescan.
     async fn changes(&self, after: u64) -> Result<ChangeStream, KvError>;
+
+    /// Says whether commits are taken at present.
+    ///
+    /// # Errors
+    /// Why they are not: [`KvError::Unavailable`] while the engine mends itself.
+    fn health(&self) -> Result<(), KvError> {
+        Ok(())
+    }
 
     /// Returns the revision of the newest durable commit, 0 if there was none.
     async fn revision(&self) -> Result<u64, KvError>;
@@ -300,8 +322,8 @@ impl PendingCommit {
     /// Returns the commit's revision once it is durable.
     ///
     /// # Errors
-    /// [`KvError::Conflict`], [`KvError::OutcomeUnknown`], [`KvError::Engine`] or
-    /// [`KvError::Closed`].
+    /// [`KvError::Conflict`], [`KvError::OutcomeUnknown`], [`KvError::Unavailable`],
+    /// [`KvError::Engine`] or [`KvError::Closed`].
     pub async fn wait(self) -> Result<u64, KvError> {
         self.0.await.unwrap_or(Err(KvError::Closed))
     }

@@ -4,21 +4,29 @@
 //! each is judged and applied in order with a revision of its own, and one fsync makes all of them
 //! durable. Only then are they acknowledged, and only then do followers of the feed wake.
 //!
+//! After an I/O error the writer opens the file again by itself (`redb::writer`).
+//!
 //! **Invariant:** data, change log and revision are written in one transaction; what was
 //! acknowledged survives a crash at any moment. One process has the file open.
 //! **Not here:** the contract (`store::kv`), the transaction (`redb::writer`), the log
 //! (`redb::log`).
 
+mod handle;
 mod log;
 mod writer;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use redb::{Database, ReadOnlyTable, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{
+    Builder, Database, DatabaseError, ReadOnlyTable, ReadableDatabase, ReadableTable,
+    TableDefinition,
+};
 use tokio::sync::{mpsc, watch};
 
+use self::handle::{Handle, Reporter};
 use super::kv::{
     ChangeStream, Commit, Cursor, KeyRange, KeyValueStore, KvError, KvLimits, Page, PendingCommit,
     Snapshot, Versioned,
@@ -47,11 +55,15 @@ const META_FORMAT: &str = "format";
 /// The layout that this code reads and writes.
 const FORMAT: u64 = 1;
 
+/// Opens the file, or what stands for it in a test, with a builder that has been set up.
+#[doc(hidden)]
+pub type OpenDatabase = Box<dyn Fn(&Builder) -> Result<Database, DatabaseError> + Send>;
+
 /// The embedded engine. Dropping it lets the writer finish what is queued, then closes the file.
 #[derive(Debug)]
 pub struct RedbStore {
     /// The open file.
-    database: Arc<Database>,
+    handle: Arc<Handle>,
     /// The way to the writer; `None` only while dropping.
     queue: Option<mpsc::Sender<writer::Job>>,
     /// What tells this store from every other one.
@@ -88,20 +100,35 @@ impl RedbStore {
     /// # Errors
     /// As [`RedbStore::open`].
     pub fn open_with(path: &Path, bounds: LogBounds) -> Result<Self, KvError> {
-        let opened = Database::builder().set_cache_size(REDB_CACHE_OCTETS).create(path);
-        let database = Arc::new(opened.map_err(|error| match error {
-            redb::DatabaseError::DatabaseAlreadyOpen => KvError::InUse,
-            other => engine(other),
-        })?);
+        let path = path.to_path_buf();
+        let is_made = AtomicBool::new(false);
+        // Only the first opening may make a file: an empty one in its place is not the store.
+        Self::open_from(
+            Box::new(move |builder| match is_made.swap(true, Ordering::Relaxed) {
+                false => builder.create(&path),
+                true => builder.open(&path),
+            }),
+            bounds,
+        )
+    }
+
+    /// Opens what `open` opens, now and again after an I/O error.
+    ///
+    /// # Errors
+    /// As [`RedbStore::open`].
+    #[doc(hidden)]
+    pub fn open_from(open: OpenDatabase, bounds: LogBounds) -> Result<Self, KvError> {
+        let database = open_database(&open)?;
         let Prepared { revision, identity } = prepare(&database)?;
         let (queue, jobs) = mpsc::channel(KV_QUEUE_COMMITS_MAX);
         let (revision_sender, revision) = watch::channel(revision);
-        let writer = writer::Writer::new(database.clone(), jobs, revision_sender, bounds);
+        let handle = Arc::new(Handle::new(database, queue.downgrade()));
+        let writer = writer::Writer::new(Arc::clone(&handle), open, jobs, revision_sender, bounds);
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || writer.run())
             .map_err(KvError::engine)?;
-        Ok(Self { database, queue: Some(queue), identity, revision, thread: Some(thread) })
+        Ok(Self { handle, queue: Some(queue), identity, revision, thread: Some(thread) })
     }
 
     /// Returns the number that tells this store from every other one, copies of it excepted.
@@ -137,20 +164,25 @@ impl KeyValueStore for RedbStore {
     }
 
     async fn snapshot(&self) -> Result<Box<dyn Snapshot>, KvError> {
-        Ok(Box::new(RedbSnapshot::open(&self.database)?))
+        Ok(Box::new(RedbSnapshot::open(&self.handle)?))
     }
 
     async fn submit(&self, commit: Commit) -> Result<PendingCommit, KvError> {
         commit.check(self.limits())?;
+        self.handle.health()?;
         let (reply, pending) = PendingCommit::channel();
         let queue = self.queue.as_ref().ok_or(KvError::Closed)?;
-        queue.send(writer::Job { commit, reply }).await.map_err(|_| KvError::Closed)?;
+        queue.send(writer::Job::Write { commit, reply }).await.map_err(|_| KvError::Closed)?;
         Ok(pending)
     }
 
     async fn changes(&self, after: u64) -> Result<ChangeStream, KvError> {
-        let feed = log::LogFeed::open(self.database.clone(), self.revision.clone(), after)?;
+        let feed = log::LogFeed::open(Arc::clone(&self.handle), self.revision.clone(), after)?;
         Ok(Box::new(feed))
+    }
+
+    fn health(&self) -> Result<(), KvError> {
+        self.handle.health()
     }
 
     async fn revision(&self) -> Result<u64, KvError> {
@@ -158,22 +190,28 @@ impl KeyValueStore for RedbStore {
     }
 }
 
-/// A redb read transaction: it costs nothing to take and keeps replaced pages while it lives.
+/// A redb read transaction: it costs nothing to take and keeps replaced pages while it lives. It
+/// ends with [`KvError::Unavailable`] when the file is opened again.
 struct RedbSnapshot {
     /// The newest revision in the view.
     revision: u64,
     /// The data of the view.
     data: Arc<ReadOnlyTable<&'static [u8], &'static [u8]>>,
+    /// Tells the writer of errors.
+    reporter: Reporter,
 }
 
 impl RedbSnapshot {
     /// Begins a read transaction.
-    fn open(database: &Database) -> Result<Self, KvError> {
-        let transaction = database.begin_read().map_err(engine)?;
-        let meta = transaction.open_table(META).map_err(engine)?;
-        let revision = meta.get(META_REVISION).map_err(engine)?.map_or(0, |guard| guard.value());
-        let data = Arc::new(transaction.open_table(DATA).map_err(engine)?);
-        Ok(Self { revision, data })
+    fn open(handle: &Handle) -> Result<Self, KvError> {
+        handle.with(|database| {
+            let transaction = database.begin_read().map_err(engine)?;
+            let meta = transaction.open_table(META).map_err(engine)?;
+            let revision =
+                meta.get(META_REVISION).map_err(engine)?.map_or(0, |guard| guard.value());
+            let data = Arc::new(transaction.open_table(DATA).map_err(engine)?);
+            Ok(Self { revision, data, reporter: handle.reporter() })
+        })
     }
 }
 
@@ -185,13 +223,15 @@ impl Snapshot for RedbSnapshot {
 
     // Some ten keys from the page cache take microseconds: less than a hop to another thread.
     async fn get_many(&self, keys: &[Vec<u8>]) -> Result<Vec<Option<Versioned>>, KvError> {
-        if keys.len() <= PAGE_INLINE_ENTRIES_MAX as usize {
-            return read_keys(&self.data, keys);
-        }
-        let (data, keys) = (self.data.clone(), keys.to_vec());
-        tokio::task::spawn_blocking(move || read_keys(&data, &keys))
-            .await
-            .map_err(KvError::engine)?
+        let found = if keys.len() <= PAGE_INLINE_ENTRIES_MAX as usize {
+            read_keys(&self.data, keys)
+        } else {
+            let (data, keys) = (self.data.clone(), keys.to_vec());
+            tokio::task::spawn_blocking(move || read_keys(&data, &keys))
+                .await
+                .map_err(KvError::engine)?
+        };
+        found.inspect_err(|error| self.reporter.tell(error))
     }
 
     async fn range(
@@ -201,13 +241,15 @@ impl Snapshot for RedbSnapshot {
         limit: u32,
     ) -> Result<Page, KvError> {
         let (range, revision) = (range.from_cursor(cursor), self.revision);
-        if limit <= PAGE_INLINE_ENTRIES_MAX {
-            return read_page(&self.data, &range, limit, revision);
-        }
-        let data = self.data.clone();
-        tokio::task::spawn_blocking(move || read_page(&data, &range, limit, revision))
-            .await
-            .map_err(KvError::engine)?
+        let page = if limit <= PAGE_INLINE_ENTRIES_MAX {
+            read_page(&self.data, &range, limit, revision)
+        } else {
+            let data = self.data.clone();
+            tokio::task::spawn_blocking(move || read_page(&data, &range, limit, revision))
+                .await
+                .map_err(KvError::engine)?
+        };
+        page.inspect_err(|error| self.reporter.tell(error))
     }
 
     async fn ranges(&self, ranges: &[KeyRange], limit: u32) -> Result<Vec<Page>, KvError> {
@@ -216,7 +258,9 @@ impl Snapshot for RedbSnapshot {
             let page = |range: &KeyRange| read_page(&data, range, limit, revision);
             ranges.iter().map(page).collect()
         };
-        tokio::task::spawn_blocking(read).await.map_err(KvError::engine)?
+        let pages: Result<_, _> =
+            tokio::task::spawn_blocking(read).await.map_err(KvError::engine)?;
+        pages.inspect_err(|error| self.reporter.tell(error))
     }
 }
 
@@ -305,9 +349,27 @@ fn prepare(database: &Database) -> Result<Prepared, KvError> {
     Ok(prepared)
 }
 
-/// Wraps any of redb's errors.
+/// Opens the file and nothing else.
+fn open_database(open: &OpenDatabase) -> Result<Database, KvError> {
+    let mut builder = Database::builder();
+    builder.set_cache_size(REDB_CACHE_OCTETS);
+    open(&builder).map_err(|error| match error {
+        DatabaseError::DatabaseAlreadyOpen => KvError::InUse,
+        other => KvError::engine(redb::Error::from(other)),
+    })
+}
+
+/// Wraps any of redb's errors; those that a new opening may mend are [`KvError::Unavailable`].
 fn engine(error: impl Into<redb::Error>) -> KvError {
-    KvError::engine(error.into())
+    use redb::Error;
+    match error.into() {
+        error @ (Error::Io(_)
+        | Error::Backend(_)
+        | Error::PreviousIo
+        | Error::DatabaseClosed
+        | Error::LockPoisoned(_)) => KvError::Unavailable { reason: error.to_string().into() },
+        other => KvError::engine(other),
+    }
 }
 
 /// Entries of a page that are read without a hop to another thread.

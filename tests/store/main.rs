@@ -9,6 +9,7 @@ mod dns_store;
 #[cfg(feature = "etcd")]
 mod etcd_engine;
 mod fixture;
+mod heal;
 mod model;
 mod redb_engine;
 mod rules;

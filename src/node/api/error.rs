@@ -227,6 +227,7 @@ fn store_status(error: &StoreError) -> StatusCode {
         }
         StoreError::PreconditionFailed { .. } => StatusCode::PRECONDITION_FAILED,
         StoreError::Contended { .. } => StatusCode::CONFLICT,
+        StoreError::Kv(KvError::Unavailable { .. }) => StatusCode::SERVICE_UNAVAILABLE,
         StoreError::ImportLost | StoreError::Kv(_) => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
@@ -235,7 +236,14 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status = self.status();
         let text = self.to_string();
-        if status.is_server_error() && !matches!(self, Self::Busy | Self::NotServedYet { .. }) {
+        // What stands in the log already, or is no fault, is not said for every request.
+        let is_said = matches!(
+            self,
+            Self::Busy
+                | Self::NotServedYet { .. }
+                | Self::Store(StoreError::Kv(KvError::Unavailable { .. }))
+        );
+        if status.is_server_error() && !is_said {
             tracing::error!(error = %text, "a request failed");
         }
         (status, Json(json!({ "error": text, "errors": [] }))).into_response()

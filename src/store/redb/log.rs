@@ -11,9 +11,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use redb::{Database, ReadableDatabase};
+use redb::{ReadTransaction, ReadableDatabase as _};
 use tokio::sync::watch;
 
+use super::handle::Handle;
 use super::{LOG, META, META_COMPACTED, engine};
 use crate::limits::{REDB_FEED_READ_COMMITS_MAX, REDB_FEED_READ_OCTETS_MAX};
 use crate::store::kv::{ChangeEvent, ChangeFeed, KeyChange, KvError};
@@ -21,7 +22,9 @@ use crate::store::kv::{ChangeEvent, ChangeFeed, KeyChange, KvError};
 /// Follows the log from a revision on.
 pub(super) struct LogFeed {
     /// The open file.
-    database: Arc<Database>,
+    handle: Arc<Handle>,
+    /// Wakes when the file was opened again.
+    opened: watch::Receiver<u64>,
     /// The newest durable revision; waking on it is waking on a commit.
     revision: watch::Receiver<u64>,
     /// All commits up to this revision were read from the log.
@@ -34,9 +37,10 @@ impl LogFeed {
     /// Begins behind revision `after`.
     ///
     /// # Errors
-    /// [`KvError::Compacted`], [`KvError::Ahead`] or [`KvError::Engine`].
+    /// [`KvError::Compacted`], [`KvError::Ahead`], [`KvError::Unavailable`] or
+    /// [`KvError::Engine`].
     pub(super) fn open(
-        database: Arc<Database>,
+        handle: Arc<Handle>,
         mut revision: watch::Receiver<u64>,
         after: u64,
     ) -> Result<Self, KvError> {
@@ -44,14 +48,22 @@ impl LogFeed {
         if after > newest {
             return Err(KvError::Ahead { after, revision: newest });
         }
-        let mut feed = Self { database, revision, after, ready: VecDeque::new() };
+        let opened = handle.watch_opened();
+        let mut feed = Self { handle, opened, revision, after, ready: VecDeque::new() };
         feed.read(newest)?;
         Ok(feed)
     }
 
     /// Reads the next commits up to revision `newest`.
     fn read(&mut self, newest: u64) -> Result<(), KvError> {
-        let transaction = self.database.begin_read().map_err(engine)?;
+        let handle = &self.handle;
+        let (transaction, reporter) = handle
+            .with(|database| Ok((database.begin_read().map_err(engine)?, handle.reporter())))?;
+        self.read_from(&transaction, newest).inspect_err(|error| reporter.tell(error))
+    }
+
+    /// Reads the next commits up to revision `newest` of a view.
+    fn read_from(&mut self, transaction: &ReadTransaction, newest: u64) -> Result<(), KvError> {
         let meta = transaction.open_table(META).map_err(engine)?;
         let compacted = meta.get(META_COMPACTED).map_err(engine)?.map_or(0, |guard| guard.value());
         if compacted > self.after {
@@ -85,9 +97,17 @@ impl ChangeFeed for LogFeed {
             if let Some(event) = self.ready.pop_front() {
                 return Ok(event);
             }
+            self.opened.borrow_and_update();
             let newest = *self.revision.borrow_and_update();
             if newest > self.after {
-                self.read(newest)?;
+                match self.read(newest) {
+                    // Nothing was left out: the feed goes on when the file is open again.
+                    Err(KvError::Unavailable { .. }) => tokio::select! {
+                        _ = self.opened.changed() => {}
+                        still = self.revision.changed() => still.map_err(|_| KvError::Closed)?,
+                    },
+                    read => read?,
+                }
                 continue;
             }
             self.revision.changed().await.map_err(|_| KvError::Closed)?;

@@ -1,37 +1,91 @@
 //! The writer thread: takes the commits that wait, as one redb transaction with one fsync.
 //!
+//! After an I/O error (a full disk, a failing one) redb answers nothing more until the file is
+//! opened anew. The writer does that: at once and then at growing intervals, so that reads are
+//! served again as soon as they can be; commits are refused meanwhile and for a moment after, so
+//! that a disk that stays full does not close the file with every commit.
+//!
 //! **Invariant:** commits are judged and numbered in the order of the queue; a reply is sent after
-//! the transaction is durable; a commit that is refused leaves no trace.
+//! the transaction is durable; a commit that is refused leaves no trace. A file that was opened
+//! again is served only if it holds all that was acknowledged.
 //! **Not here:** reading (`store::redb`), the form of log entries (`redb::log`).
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
-use redb::{Database, ReadableTable, Table, WriteTransaction};
+use redb::{ReadableTable, Table, WriteTransaction};
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{DATA, LOG, LogBounds, META, META_COMPACTED, META_LOG_OCTETS, META_REVISION, engine};
-use crate::limits::{REDB_GROUP_COMMITS_MAX, REDB_GROUP_OCTETS_MAX, REDB_LOG_DROP_MAX};
+use super::handle::Handle;
+use super::{
+    DATA, LOG, LogBounds, META, META_COMPACTED, META_LOG_OCTETS, META_REVISION, OpenDatabase,
+    engine, open_database, prepare,
+};
+use crate::limits::{
+    REDB_GROUP_COMMITS_MAX, REDB_GROUP_OCTETS_MAX, REDB_HEAL_MS_MAX, REDB_HEAL_MS_MIN,
+    REDB_HEAL_STEP_MS, REDB_LOG_DROP_MAX,
+};
 use crate::store::kv::{Commit, KeyChange, KvError, Precondition, is_quiet};
 
-/// A commit and where its outcome goes.
+/// Where a commit's outcome is said; the asker may be gone.
+type Reply = oneshot::Sender<Result<u64, KvError>>;
+
+/// What the writer is asked for.
 #[derive(Debug)]
-pub(super) struct Job {
+pub(super) enum Job {
+    /// To make a commit.
+    Write {
+        /// What to do.
+        commit: Commit,
+        /// Where to say how it went.
+        reply: Reply,
+    },
+    /// To open the file again, because a reader met an I/O error.
+    Heal {
+        /// Which opening of the file failed; a later one is good.
+        opened: u64,
+        /// What the reader met.
+        error: KvError,
+    },
+}
+
+/// Commits that share a transaction.
+#[derive(Default)]
+struct Group {
     /// What to do.
-    pub(super) commit: Commit,
-    /// Where to say how it went; the asker may be gone.
-    pub(super) reply: oneshot::Sender<Result<u64, KvError>>,
+    commits: Vec<Commit>,
+    /// Where to say how each went.
+    replies: Vec<Reply>,
+    /// Octets of all commits.
+    octets: u64,
+    /// A reader's error that came with them.
+    failed: Option<(u64, KvError)>,
+}
+
+/// Why a group was not made durable.
+enum GroupError {
+    /// It was not made.
+    NotMade(KvError),
+    /// It may have been made: the engine failed in the middle of making it last.
+    Unknown(KvError),
 }
 
 /// The state of the writer thread.
 pub(super) struct Writer {
     /// The open file.
-    database: Arc<Database>,
+    handle: Arc<Handle>,
+    /// What opens it again.
+    open: OpenDatabase,
     /// The commits that wait.
     jobs: mpsc::Receiver<Job>,
     /// Tells followers the newest durable revision.
     revision: watch::Sender<u64>,
     /// How much of the log is kept.
     bounds: LogBounds,
+    /// How long commits are refused after the next failure.
+    rest: Duration,
 }
 
 /// The counters of one transaction, as they change while commits are applied.
@@ -47,73 +101,176 @@ struct Counters {
 impl Writer {
     /// Makes a writer; [`Writer::run`] is its life.
     pub(super) fn new(
-        database: Arc<Database>,
+        handle: Arc<Handle>,
+        open: OpenDatabase,
         jobs: mpsc::Receiver<Job>,
         revision: watch::Sender<u64>,
         bounds: LogBounds,
     ) -> Self {
-        Self { database, jobs, revision, bounds }
+        Self { handle, open, jobs, revision, bounds, rest: REST_MIN }
     }
 
     /// Writes until every sender of the queue is gone and the queue is empty.
     pub(super) fn run(mut self) {
         while let Some(first) = self.jobs.blocking_recv() {
             let group = self.collect_group(first);
-            self.write_group(group);
+            let failed = group.failed.clone();
+            if !group.commits.is_empty() {
+                self.write_group(group);
+            }
+            if let Some((opened, error)) = failed
+                && opened == self.handle.opened()
+            {
+                tracing::error!(%error, "the store could not read");
+                self.heal(&error);
+            }
         }
     }
 
     /// Takes what else waits now, within the bounds of one transaction.
-    fn collect_group(&mut self, first: Job) -> Vec<Job> {
-        let mut octets = first.commit.octets();
-        let mut group = vec![first];
-        while group.len() < REDB_GROUP_COMMITS_MAX && octets < REDB_GROUP_OCTETS_MAX {
+    fn collect_group(&mut self, first: Job) -> Group {
+        let mut group = Group::default();
+        group.add(first);
+        while group.commits.len() < REDB_GROUP_COMMITS_MAX && group.octets < REDB_GROUP_OCTETS_MAX {
             let Ok(job) = self.jobs.try_recv() else { break };
-            octets += job.commit.octets();
-            group.push(job);
+            group.add(job);
         }
         group
     }
 
     /// Makes a group durable and tells everyone.
-    fn write_group(&self, group: Vec<Job>) {
-        let (commits, replies): (Vec<_>, Vec<_>) =
-            group.into_iter().map(|job| (job.commit, job.reply)).unzip();
-        match self.apply_group(&commits) {
+    fn write_group(&mut self, group: Group) {
+        let Group { commits, replies, .. } = group;
+        let made = catch_unwind(AssertUnwindSafe(|| self.apply_group(&commits)))
+            .unwrap_or_else(|_| Err(GroupError::Unknown(panicked())));
+        match made {
             Ok((revision, outcomes)) => {
+                self.rest = REST_MIN;
                 // Followers first: they wake while the replies are being sent.
-                self.revision
-                    .send_if_modified(|current| std::mem::replace(current, revision) != revision);
+                self.tell_revision(revision);
                 for (reply, outcome) in replies.into_iter().zip(outcomes) {
                     let _ = reply.send(outcome);
                 }
             }
-            Err(error) => {
-                tracing::error!(%error, commits = commits.len(), "the store could not write");
+            Err(failed) => {
+                let (outcome, reason) = match failed {
+                    GroupError::NotMade(error) => (error.clone(), error),
+                    GroupError::Unknown(error) => (KvError::OutcomeUnknown, error),
+                };
+                tracing::error!(%reason, commits = commits.len(), "the store could not write");
+                let reason = unavailable(&reason);
+                let is_unknown = matches!(outcome, KvError::OutcomeUnknown);
+                let is_lost = is_unknown || matches!(outcome, KvError::Unavailable { .. });
+                if is_lost {
+                    // Before anyone asks again: nothing is served from a file in doubt.
+                    self.handle.close(&reason);
+                }
                 for reply in replies {
-                    let _ = reply.send(Err(error.clone()));
+                    let _ = reply.send(Err(outcome.clone()));
+                }
+                if is_lost {
+                    self.heal(&reason);
                 }
             }
         }
     }
 
-    /// Applies a group in one transaction; returns the newest revision and each one's outcome.
-    fn apply_group(&self, commits: &[Commit]) -> Result<(u64, Vec<Result<u64, KvError>>), KvError> {
-        let transaction = self.database.begin_write().map_err(engine)?;
-        let mut outcomes = Vec::with_capacity(commits.len());
-        let counters = {
-            let mut data = transaction.open_table(DATA).map_err(engine)?;
-            let mut log = transaction.open_table(LOG).map_err(engine)?;
-            let mut counters = read_counters(&transaction)?;
-            for commit in commits {
-                outcomes.push(apply(commit, &mut data, &mut log, &mut counters)?);
+    /// Tells followers of a revision that is durable.
+    fn tell_revision(&self, revision: u64) {
+        self.revision.send_if_modified(|current| std::mem::replace(current, revision) != revision);
+    }
+
+    /// Opens the file again, as often as it takes, and refuses commits meanwhile.
+    fn heal(&mut self, reason: &KvError) {
+        self.handle.close(reason);
+        loop {
+            match self.reopen() {
+                Ok(()) => break,
+                Err(error @ KvError::WentBack { .. }) => {
+                    tracing::error!(%error, "the store is not the one that was open before");
+                    self.handle.give_up(&error);
+                    return;
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the store does not open again yet");
+                    self.handle.say(&unavailable(&error));
+                }
             }
-            self.trim_log(&mut log, &mut counters)?;
-            write_counters(&transaction, &counters)?;
-            counters
-        };
-        transaction.commit().map_err(engine)?;
-        Ok((counters.revision, outcomes))
+            if !self.rest() {
+                return;
+            }
+        }
+        if self.rest() {
+            self.handle.take_commits();
+            tracing::info!(revision = *self.revision.borrow(), "the store takes commits again");
+        }
+    }
+
+    /// Opens the file and serves reads from it, if it holds all that was acknowledged.
+    fn reopen(&self) -> Result<(), KvError> {
+        let opened = catch_unwind(AssertUnwindSafe(|| {
+            let database = open_database(&self.open)?;
+            // A commit of its own, so what the disk does not take shows here.
+            let prepared = prepare(&database)?;
+            Ok((database, prepared.revision))
+        }));
+        let (database, found) = opened.unwrap_or_else(|_| Err(panicked()))?;
+        let acknowledged = *self.revision.borrow();
+        if found < acknowledged {
+            return Err(KvError::WentBack { acknowledged, found });
+        }
+        self.handle.serve(database);
+        // A commit whose outcome was not known may have been made after all.
+        self.tell_revision(found);
+        Ok(())
+    }
+
+    /// Refuses commits for a while, the next time for longer; says whether anybody is left.
+    fn rest(&mut self) -> bool {
+        let mut left = self.rest;
+        self.rest = (self.rest * 2).min(Duration::from_millis(REDB_HEAL_MS_MAX));
+        while !left.is_zero() {
+            let step = left.min(Duration::from_millis(REDB_HEAL_STEP_MS));
+            std::thread::sleep(step);
+            left -= step;
+            loop {
+                match self.jobs.try_recv() {
+                    Ok(Job::Write { reply, .. }) => {
+                        let refusal = self.handle.health().err().unwrap_or(KvError::Closed);
+                        let _ = reply.send(Err(refusal));
+                    }
+                    Ok(Job::Heal { .. }) => {}
+                    Err(TryRecvError::Empty) => break,
+                    Err(TryRecvError::Disconnected) => return false,
+                }
+            }
+        }
+        true
+    }
+
+    /// Applies a group in one transaction; returns the newest revision and each one's outcome.
+    fn apply_group(
+        &self,
+        commits: &[Commit],
+    ) -> Result<(u64, Vec<Result<u64, KvError>>), GroupError> {
+        let applied = self.handle.with(|database| {
+            let transaction = database.begin_write().map_err(engine)?;
+            let mut outcomes = Vec::with_capacity(commits.len());
+            let counters = {
+                let mut data = transaction.open_table(DATA).map_err(engine)?;
+                let mut log = transaction.open_table(LOG).map_err(engine)?;
+                let mut counters = read_counters(&transaction)?;
+                for commit in commits {
+                    outcomes.push(apply(commit, &mut data, &mut log, &mut counters)?);
+                }
+                self.trim_log(&mut log, &mut counters)?;
+                write_counters(&transaction, &counters)?;
+                counters
+            };
+            let committed = transaction.commit().map_err(engine);
+            Ok(committed.map(|()| (counters.revision, outcomes)))
+        });
+        applied.map_err(GroupError::NotMade)?.map_err(GroupError::Unknown)
     }
 
     /// Drops the oldest of the log while it is over its bounds.
@@ -137,6 +294,33 @@ impl Writer {
         }
         Ok(())
     }
+}
+
+impl Group {
+    /// Adds what was asked for.
+    fn add(&mut self, job: Job) {
+        match job {
+            Job::Write { commit, reply } => {
+                self.octets += commit.octets();
+                self.commits.push(commit);
+                self.replies.push(reply);
+            }
+            Job::Heal { opened, error } => self.failed = Some((opened, error)),
+        }
+    }
+}
+
+/// Makes any error one that is mended.
+fn unavailable(error: &KvError) -> KvError {
+    match error {
+        error @ KvError::Unavailable { .. } => error.clone(),
+        other => KvError::Unavailable { reason: other.to_string().into() },
+    }
+}
+
+/// Says that redb panicked, which it does over a damaged file.
+fn panicked() -> KvError {
+    KvError::Unavailable { reason: "the storage engine panicked".into() }
 }
 
 /// Judges one commit and writes it; the outer error is the engine's, the inner the commit's.
@@ -226,3 +410,6 @@ fn write_counters(transaction: &WriteTransaction, counters: &Counters) -> Result
     meta.insert(META_COMPACTED, counters.compacted).map_err(engine)?;
     Ok(())
 }
+
+/// How long commits are refused after a first failure.
+const REST_MIN: Duration = Duration::from_millis(REDB_HEAL_MS_MIN);
