@@ -24,6 +24,11 @@ pub const REDB_LOG_COMMITS_MAX: u64 = 200_000;
 pub const REDB_LOG_OCTETS_MAX: u64 = 256 << 20;
 /// Commits dropped from the log in one transaction, so that none pays for many others.
 pub const REDB_LOG_DROP_MAX: u32 = 4_096;
+/// Values that a store of an older layout converts in one transaction, so that a start that is cut
+/// off does not begin anew.
+pub const REDB_CONVERT_ROWS_MAX: u32 = 65_536;
+/// Octets of values after which such a transaction ends: they wait in memory for its end.
+pub const REDB_CONVERT_OCTETS_MAX: u64 = 32 << 20;
 /// Milliseconds before a store that failed takes commits again: a disk that refuses is not asked
 /// all the time. Doubled with each failure, up to the next.
 pub const REDB_HEAL_MS_MIN: u64 = 100;

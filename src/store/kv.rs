@@ -195,6 +195,14 @@ pub enum KvError {
         /// Which part.
         what: &'static str,
     },
+    /// A stored value is not the one that was put: its checksum is wrong. It is not returned.
+    #[error("the store's file is damaged: {what} {} has a wrong checksum", key.escape_ascii())]
+    Damaged {
+        /// What stands there.
+        what: &'static str,
+        /// Where.
+        key: Vec<u8>,
+    },
     /// The engine failed; nothing was acknowledged.
     #[error("the storage engine failed: {0}")]
     Engine(#[source] Arc<dyn std::error::Error + Send + Sync>),

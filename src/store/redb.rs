@@ -4,7 +4,8 @@
 //! each is judged and applied in order with a revision of its own, and one fsync makes all of them
 //! durable. Only then are they acknowledged, and only then do followers of the feed wake.
 //!
-//! After an I/O error the writer opens the file again by itself (`redb::writer`).
+//! After an I/O error the writer opens the file again by itself (`redb::writer`). Every value
+//! carries a checksum (`redb::layout`).
 //!
 //! **Invariant:** data, change log and revision are written in one transaction; what was
 //! acknowledged survives a crash at any moment. One process has the file open.
@@ -12,6 +13,7 @@
 //! (`redb::log`).
 
 mod handle;
+mod layout;
 mod log;
 mod writer;
 
@@ -20,13 +22,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use redb::{
-    Builder, Database, DatabaseError, ReadOnlyTable, ReadableDatabase, ReadableTable,
-    TableDefinition,
-};
+use redb::{Builder, Database, DatabaseError, ReadOnlyTable, ReadableDatabase as _};
 use tokio::sync::{mpsc, watch};
 
 use self::handle::{Handle, Reporter};
+use self::layout::{DATA, META, META_REVISION, Prepared, prepare, read_value};
 use super::kv::{
     ChangeStream, Commit, Cursor, KeyRange, KeyValueStore, KvError, KvLimits, Page, PendingCommit,
     Snapshot, Versioned,
@@ -35,25 +35,6 @@ use crate::limits::{
     KV_COMMIT_OCTETS_MAX, KV_COMMIT_OPERATIONS_MAX, KV_PAGE_OCTETS_MAX, KV_QUEUE_COMMITS_MAX,
     REDB_CACHE_OCTETS,
 };
-
-/// Keys and values; a value is 8 octets of revision (big-endian) and what was put.
-const DATA: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("data");
-/// The change log: revision and what `log::encode` made of the commit.
-const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
-/// Counters by the names below.
-const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
-/// The revision of the newest commit.
-const META_REVISION: &str = "revision";
-/// The newest revision whose changes the log has dropped.
-const META_COMPACTED: &str = "compacted";
-/// Octets of all values of the log.
-const META_LOG_OCTETS: &str = "log_octets";
-/// A number that tells this store from every other one, drawn when it was made.
-const META_IDENTITY: &str = "identity";
-/// The version of this layout.
-const META_FORMAT: &str = "format";
-/// The layout that this code reads and writes.
-const FORMAT: u64 = 1;
 
 /// Opens the file, or what stands for it in a test, with a builder that has been set up.
 #[doc(hidden)]
@@ -270,7 +251,7 @@ fn read_keys(
     keys: &[Vec<u8>],
 ) -> Result<Vec<Option<Versioned>>, KvError> {
     let find = |key: &Vec<u8>| match data.get(key.as_slice()).map_err(engine)? {
-        Some(guard) => split_value(guard.value()).map(Some),
+        Some(guard) => read_value(key, guard.value()).map(Some),
         None => Ok(None),
     };
     keys.iter().map(find).collect()
@@ -297,56 +278,9 @@ fn read_page(
             break;
         }
         octets += key.value().len() + value.value().len();
-        page.entries.push((key.value().to_vec(), split_value(value.value())?));
+        page.entries.push((key.value().to_vec(), read_value(key.value(), value.value())?));
     }
     Ok(page)
-}
-
-/// Takes a stored value apart.
-fn split_value(stored: &[u8]) -> Result<Versioned, KvError> {
-    let Some((revision, value)) = stored.split_first_chunk::<8>() else {
-        return Err(KvError::Unreadable { what: "a value without its revision" });
-    };
-    Ok(Versioned { value: value.to_vec(), revision: u64::from_be_bytes(*revision) })
-}
-
-/// What a store says of itself when it is opened.
-struct Prepared {
-    /// Its revision.
-    revision: u64,
-    /// Its identity.
-    identity: u64,
-}
-
-/// Makes tables and identity where there are none.
-fn prepare(database: &Database) -> Result<Prepared, KvError> {
-    let transaction = database.begin_write().map_err(engine)?;
-    let prepared = {
-        transaction.open_table(DATA).map_err(engine)?;
-        transaction.open_table(LOG).map_err(engine)?;
-        let mut meta = transaction.open_table(META).map_err(engine)?;
-        let format = meta.get(META_FORMAT).map_err(engine)?.map(|guard| guard.value());
-        match format {
-            Some(FORMAT) => {}
-            Some(_) => return Err(KvError::Unreadable { what: "the layout of the redb file" }),
-            None => {
-                meta.insert(META_FORMAT, FORMAT).map_err(engine)?;
-            }
-        }
-        let identity = meta.get(META_IDENTITY).map_err(engine)?.map(|guard| guard.value());
-        let identity = match identity {
-            Some(identity) => identity,
-            None => {
-                let identity = rand::random();
-                meta.insert(META_IDENTITY, identity).map_err(engine)?;
-                identity
-            }
-        };
-        let revision = meta.get(META_REVISION).map_err(engine)?.map_or(0, |guard| guard.value());
-        Prepared { revision, identity }
-    };
-    transaction.commit().map_err(engine)?;
-    Ok(prepared)
 }
 
 /// Opens the file and nothing else.

@@ -14,8 +14,9 @@ use async_trait::async_trait;
 use redb::{ReadTransaction, ReadableDatabase as _};
 use tokio::sync::watch;
 
+use super::engine;
 use super::handle::Handle;
-use super::{LOG, META, META_COMPACTED, engine};
+use super::layout::{LOG, META, META_COMPACTED, open_entry};
 use crate::limits::{REDB_FEED_READ_COMMITS_MAX, REDB_FEED_READ_OCTETS_MAX};
 use crate::store::kv::{ChangeEvent, ChangeFeed, KeyChange, KvError};
 
@@ -74,7 +75,7 @@ impl LogFeed {
         for entry in log.range(self.after + 1..=newest).map_err(engine)? {
             let (revision, event) = entry.map_err(engine)?;
             let revision = revision.value();
-            let changes = decode(event.value())
+            let changes = decode(open_entry(revision, event.value())?)
                 .ok_or(KvError::Unreadable { what: "an entry of the change log" })?;
             octets += event.value().len();
             self.ready.push_back(ChangeEvent { revision, changes });

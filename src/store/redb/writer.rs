@@ -19,10 +19,11 @@ use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::handle::Handle;
-use super::{
-    DATA, LOG, LogBounds, META, META_COMPACTED, META_LOG_OCTETS, META_REVISION, OpenDatabase,
-    engine, open_database, prepare,
+use super::layout::{
+    DATA, LOG, META, META_COMPACTED, META_LOG_OCTETS, META_REVISION, entry_octets, open_value,
+    prepare, seal_entry, seal_value,
 };
+use super::{LogBounds, OpenDatabase, engine, open_database};
 use crate::limits::{
     REDB_GROUP_COMMITS_MAX, REDB_GROUP_OCTETS_MAX, REDB_HEAL_MS_MAX, REDB_HEAL_MS_MIN,
     REDB_HEAL_STEP_MS, REDB_LOG_DROP_MAX,
@@ -144,6 +145,12 @@ impl Writer {
         let made = catch_unwind(AssertUnwindSafe(|| self.apply_group(&commits)))
             .unwrap_or_else(|_| Err(GroupError::Unknown(panicked())));
         match made {
+            // One commit touches a damaged value; those beside it have nothing to do with that.
+            Err(GroupError::NotMade(KvError::Damaged { .. })) if commits.len() > 1 => {
+                for (commit, reply) in commits.into_iter().zip(replies) {
+                    self.write_group(Group::of(commit, reply));
+                }
+            }
             Ok((revision, outcomes)) => {
                 self.rest = REST_MIN;
                 // Followers first: they wake while the replies are being sent.
@@ -285,7 +292,7 @@ impl Writer {
         while count > self.bounds.commits_max || counters.log_octets > self.bounds.octets_max {
             let Some((revision, event)) = log.pop_first().map_err(engine)? else { break };
             counters.compacted = revision.value();
-            counters.log_octets = counters.log_octets.saturating_sub(event.value().len() as u64);
+            counters.log_octets = counters.log_octets.saturating_sub(entry_octets(event.value()));
             count -= 1;
             dropped += 1;
             if dropped >= REDB_LOG_DROP_MAX {
@@ -297,6 +304,11 @@ impl Writer {
 }
 
 impl Group {
+    /// Makes a group of one.
+    fn of(commit: Commit, reply: Reply) -> Self {
+        Self { octets: commit.octets(), commits: vec![commit], replies: vec![reply], failed: None }
+    }
+
     /// Adds what was asked for.
     fn add(&mut self, job: Job) {
         match job {
@@ -337,28 +349,25 @@ fn apply(
     }
     let revision = counters.revision + 1;
     let mut changes = Vec::new();
-    let mut stored = Vec::new();
     for (key, value) in &commit.puts {
-        stored.clear();
-        stored.extend_from_slice(&revision.to_be_bytes());
-        stored.extend_from_slice(value);
+        let stored = seal_value(key, revision, value);
         let old = data.insert(key.as_slice(), stored.as_slice()).map_err(engine)?;
         if !is_quiet(key) {
-            let prev_revision = old.map(|guard| revision_of(guard.value()));
+            let prev_revision = old.map(|old| revision_of(key, old.value())).transpose()?;
             changes.push(KeyChange { key: key.clone(), value: Some(value.clone()), prev_revision });
         }
     }
     for key in &commit.deletes {
         let Some(old) = data.remove(key.as_slice()).map_err(engine)? else { continue };
         if !is_quiet(key) {
-            let prev_revision = Some(revision_of(old.value()));
+            let prev_revision = Some(revision_of(key, old.value())?);
             changes.push(KeyChange { key: key.clone(), value: None, prev_revision });
         }
     }
     if !changes.is_empty() {
         changes.sort_by(|a, b| a.key.cmp(&b.key));
         let event = super::log::encode(&changes);
-        log.insert(revision, event.as_slice()).map_err(engine)?;
+        log.insert(revision, seal_entry(revision, &event).as_slice()).map_err(engine)?;
         counters.log_octets += event.len() as u64;
     }
     counters.revision = revision;
@@ -374,19 +383,21 @@ fn holds(
     let find = |key: &Vec<u8>| data.get(key.as_slice()).map_err(engine);
     Ok(match precondition {
         Precondition::Absent { key } => find(key)?.is_none(),
-        Precondition::AtRevision { key, revision } => {
-            find(key)?.is_some_and(|guard| revision_of(guard.value()) == *revision)
-        }
-        Precondition::HasValue { key, value } => {
-            find(key)?.is_some_and(|guard| guard.value().get(8..) == Some(value.as_slice()))
-        }
+        Precondition::AtRevision { key, revision } => match find(key)? {
+            Some(guard) => revision_of(key, guard.value())? == *revision,
+            None => false,
+        },
+        Precondition::HasValue { key, value } => match find(key)? {
+            Some(guard) => open_value(key, guard.value())?.1 == value.as_slice(),
+            None => false,
+        },
         Precondition::UnchangedSince { revision } => revision_now <= *revision,
     })
 }
 
-/// Returns the revision in front of a stored value.
-fn revision_of(stored: &[u8]) -> u64 {
-    stored.first_chunk::<8>().map_or(0, |octets| u64::from_be_bytes(*octets))
+/// Returns the revision of a stored value.
+fn revision_of(key: &[u8], stored: &[u8]) -> Result<u64, KvError> {
+    open_value(key, stored).map(|(revision, _)| revision)
 }
 
 /// Reads the counters as the last transaction left them.
