@@ -24,6 +24,11 @@ pub const REDB_LOG_COMMITS_MAX: u64 = 200_000;
 pub const REDB_LOG_OCTETS_MAX: u64 = 256 << 20;
 /// Commits dropped from the log in one transaction, so that none pays for many others.
 pub const REDB_LOG_DROP_MAX: u32 = 4_096;
+/// Seconds that opening a store may take at least. One that takes longer never ends: an error.
+pub const REDB_OPEN_S_MIN: u64 = 30;
+/// Octets of the file for each further second: all are read, and a crash may have them repaired,
+/// from a slow disk.
+pub const REDB_OPEN_OCTETS_PER_S: u64 = 4 << 20;
 /// Values that a store of an older layout converts in one transaction, so that a start that is cut
 /// off does not begin anew.
 pub const REDB_CONVERT_ROWS_MAX: u32 = 65_536;

@@ -5,7 +5,7 @@
 //! durable. Only then are they acknowledged, and only then do followers of the feed wake.
 //!
 //! After an I/O error the writer opens the file again by itself (`redb::writer`). Every value
-//! carries a checksum (`redb::layout`).
+//! carries a checksum (`redb::layout`), and every opening checks all pages (`redb::open`).
 //!
 //! **Invariant:** data, change log and revision are written in one transaction; what was
 //! acknowledged survives a crash at any moment. One process has the file open.
@@ -15,30 +15,28 @@
 mod handle;
 mod layout;
 mod log;
+mod open;
 mod writer;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use redb::{Builder, Database, DatabaseError, ReadOnlyTable, ReadableDatabase as _};
+use redb::{ReadOnlyTable, ReadableDatabase as _};
 use tokio::sync::{mpsc, watch};
 
 use self::handle::{Handle, Reporter};
-use self::layout::{DATA, META, META_REVISION, Prepared, prepare, read_value};
+use self::layout::{DATA, META, META_REVISION, Prepared, read_value};
+#[doc(hidden)]
+pub use self::open::Storage;
+use self::open::{StoreFile, catch_panic, open_database};
 use super::kv::{
     ChangeStream, Commit, Cursor, KeyRange, KeyValueStore, KvError, KvLimits, Page, PendingCommit,
     Snapshot, Versioned,
 };
 use crate::limits::{
     KV_COMMIT_OCTETS_MAX, KV_COMMIT_OPERATIONS_MAX, KV_PAGE_OCTETS_MAX, KV_QUEUE_COMMITS_MAX,
-    REDB_CACHE_OCTETS,
 };
-
-/// Opens the file, or what stands for it in a test, with a builder that has been set up.
-#[doc(hidden)]
-pub type OpenDatabase = Box<dyn Fn(&Builder) -> Result<Database, DatabaseError> + Send>;
 
 /// The embedded engine. Dropping it lets the writer finish what is queued, then closes the file.
 #[derive(Debug)]
@@ -67,11 +65,11 @@ pub struct LogBounds {
 impl RedbStore {
     /// Opens the store at `path`, or makes it, and starts the writer thread.
     ///
-    /// After a crash redb first checks the file, which takes time with its size (blocking).
+    /// redb first checks all pages of the file, which takes time with its size (blocking).
     ///
     /// # Errors
     /// [`KvError::InUse`] if a process has it open, [`KvError::Unreadable`] if a later version
-    /// wrote it, [`KvError::Engine`] for everything that redb or the disk says.
+    /// wrote it or the file is damaged, [`KvError::Engine`] for everything that redb or the disk says.
     pub fn open(path: &Path) -> Result<Self, KvError> {
         Self::open_with(path, LogBounds::default())
     }
@@ -81,30 +79,28 @@ impl RedbStore {
     /// # Errors
     /// As [`RedbStore::open`].
     pub fn open_with(path: &Path, bounds: LogBounds) -> Result<Self, KvError> {
-        let path = path.to_path_buf();
-        let is_made = AtomicBool::new(false);
-        // Only the first opening may make a file: an empty one in its place is not the store.
-        Self::open_from(
-            Box::new(move |builder| match is_made.swap(true, Ordering::Relaxed) {
-                false => builder.create(&path),
-                true => builder.open(&path),
-            }),
-            bounds,
-        )
+        Self::open_storage(Arc::new(StoreFile::new(path)), bounds)
     }
 
-    /// Opens what `open` opens, now and again after an I/O error.
+    /// Opens any storage, now and again after an I/O error.
     ///
     /// # Errors
     /// As [`RedbStore::open`].
     #[doc(hidden)]
-    pub fn open_from(open: OpenDatabase, bounds: LogBounds) -> Result<Self, KvError> {
-        let database = open_database(&open)?;
-        let Prepared { revision, identity } = prepare(&database)?;
+    pub fn open_storage(storage: Arc<dyn Storage>, bounds: LogBounds) -> Result<Self, KvError> {
+        let opened = open_database(&storage).map_err(|error| match error {
+            // Nobody tries again: that is for who starts the node.
+            KvError::Unavailable { reason } => {
+                KvError::engine(std::io::Error::other(reason.to_string()))
+            }
+            other => other,
+        });
+        let (database, Prepared { revision, identity }) = opened?;
         let (queue, jobs) = mpsc::channel(KV_QUEUE_COMMITS_MAX);
         let (revision_sender, revision) = watch::channel(revision);
         let handle = Arc::new(Handle::new(database, queue.downgrade()));
-        let writer = writer::Writer::new(Arc::clone(&handle), open, jobs, revision_sender, bounds);
+        let writer =
+            writer::Writer::new(Arc::clone(&handle), storage, jobs, revision_sender, bounds);
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || writer.run())
@@ -205,10 +201,10 @@ impl Snapshot for RedbSnapshot {
     // Some ten keys from the page cache take microseconds: less than a hop to another thread.
     async fn get_many(&self, keys: &[Vec<u8>]) -> Result<Vec<Option<Versioned>>, KvError> {
         let found = if keys.len() <= PAGE_INLINE_ENTRIES_MAX as usize {
-            read_keys(&self.data, keys)
+            catch_panic(|| read_keys(&self.data, keys))
         } else {
             let (data, keys) = (self.data.clone(), keys.to_vec());
-            tokio::task::spawn_blocking(move || read_keys(&data, &keys))
+            tokio::task::spawn_blocking(move || catch_panic(|| read_keys(&data, &keys)))
                 .await
                 .map_err(KvError::engine)?
         };
@@ -223,7 +219,7 @@ impl Snapshot for RedbSnapshot {
     ) -> Result<Page, KvError> {
         let (range, revision) = (range.from_cursor(cursor), self.revision);
         let page = if limit <= PAGE_INLINE_ENTRIES_MAX {
-            read_page(&self.data, &range, limit, revision)
+            catch_panic(|| read_page(&self.data, &range, limit, revision))
         } else {
             let data = self.data.clone();
             tokio::task::spawn_blocking(move || read_page(&data, &range, limit, revision))
@@ -237,7 +233,7 @@ impl Snapshot for RedbSnapshot {
         let (data, ranges, revision) = (self.data.clone(), ranges.to_vec(), self.revision);
         let read = move || {
             let page = |range: &KeyRange| read_page(&data, range, limit, revision);
-            ranges.iter().map(page).collect()
+            catch_panic(|| ranges.iter().map(page).collect())
         };
         let pages: Result<_, _> =
             tokio::task::spawn_blocking(read).await.map_err(KvError::engine)?;
@@ -281,16 +277,6 @@ fn read_page(
         page.entries.push((key.value().to_vec(), read_value(key.value(), value.value())?));
     }
     Ok(page)
-}
-
-/// Opens the file and nothing else.
-fn open_database(open: &OpenDatabase) -> Result<Database, KvError> {
-    let mut builder = Database::builder();
-    builder.set_cache_size(REDB_CACHE_OCTETS);
-    open(&builder).map_err(|error| match error {
-        DatabaseError::DatabaseAlreadyOpen => KvError::InUse,
-        other => KvError::engine(redb::Error::from(other)),
-    })
 }
 
 /// Wraps any of redb's errors; those that a new opening may mend are [`KvError::Unavailable`].

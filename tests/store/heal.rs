@@ -1,95 +1,15 @@
 //! The embedded engine over storage that fails: what was acknowledged stays, and it serves again.
 
 use std::io;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use aspen_dns::store::kv::{KeyValueStore, KvError};
-use aspen_dns::store::redb::{LogBounds, RedbStore};
-use redb::StorageBackend;
+use aspen_dns::store::redb::RedbStore;
 
 use crate::contract::puts;
-
-/// Octets in memory whose writes, and reads if asked, fail from the n-th call on.
-#[derive(Clone, Debug)]
-struct Disk {
-    octets: Arc<Mutex<Vec<u8>>>,
-    /// Calls until the first failure; negative once it failed, [`NEVER`] for good calls.
-    left: Arc<AtomicI64>,
-    /// What a failing call says.
-    error: io::ErrorKind,
-    /// Whether a read counts, too.
-    has_bad_reads: bool,
-    /// How many calls failed.
-    failures: Arc<AtomicU64>,
-}
-
-const NEVER: i64 = i64::MAX;
-
-impl Disk {
-    fn new(error: io::ErrorKind, has_bad_reads: bool) -> Self {
-        let (octets, left) = (Arc::default(), Arc::new(AtomicI64::new(NEVER)));
-        Self { octets, left, error, has_bad_reads, failures: Arc::default() }
-    }
-
-    /// Fails the `n`-th call from now and all after it; [`NEVER`] mends the disk.
-    fn fail_from(&self, n: i64) {
-        self.left.store(n, Ordering::SeqCst);
-    }
-
-    fn call(&self) -> io::Result<()> {
-        if self.left.load(Ordering::SeqCst) == NEVER {
-            return Ok(());
-        }
-        if self.left.fetch_sub(1, Ordering::SeqCst) > 1 {
-            return Ok(());
-        }
-        self.failures.fetch_add(1, Ordering::SeqCst);
-        Err(self.error.into())
-    }
-}
-
-impl StorageBackend for Disk {
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.octets.lock().unwrap().len() as u64)
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        if self.has_bad_reads {
-            self.call()?;
-        }
-        let (octets, start) = (self.octets.lock().unwrap(), offset as usize);
-        let found = octets.get(start..start + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
-        out.copy_from_slice(found);
-        Ok(())
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.call()?;
-        self.octets.lock().unwrap().resize(len as usize, 0);
-        Ok(())
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.call()
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let failed = self.call();
-        // A write that fails may have been made by half.
-        let len = if failed.is_ok() { data.len() } else { data.len() / 2 };
-        let start = offset as usize;
-        self.octets.lock().unwrap()[start..start + len].copy_from_slice(&data[..len]);
-        failed
-    }
-}
-
-fn open(disk: &Disk) -> Result<RedbStore, KvError> {
-    let disk = disk.clone();
-    let open = move |builder: &redb::Builder| builder.create_with_backend(disk.clone());
-    RedbStore::open_from(Box::new(open), LogBounds::default())
-}
+use crate::disk::{Disk, NEVER};
 
 /// Commits until it works, for some seconds.
 async fn commit_again(store: &RedbStore, key: &str) -> u64 {
@@ -108,7 +28,7 @@ async fn commit_again(store: &RedbStore, key: &str) -> u64 {
 
 /// Fails from the `n`-th call on while commits are made, then mends the disk.
 async fn fail_and_mend(disk: Disk, n: i64) {
-    let store = Arc::new(open(&disk).unwrap());
+    let store = Arc::new(disk.open().unwrap());
     let mut feed = store.changes(0).await.unwrap();
     let followed = tokio::spawn(async move {
         let mut followed = Vec::new();
@@ -140,7 +60,7 @@ async fn fail_and_mend(disk: Disk, n: i64) {
     check(&store, &outcomes, &followed, n).await;
     drop(store);
     // The same after a restart, which sees only what is on the disk.
-    let store = open(&disk).unwrap();
+    let store = disk.open().unwrap();
     assert_eq!(store.revision().await.unwrap(), last, "{n}");
     check(&store, &outcomes, &followed, n).await;
 }
@@ -172,7 +92,7 @@ async fn check(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_that_went_back_is_not_served() {
     let disk = Disk::new(io::ErrorKind::Other, false);
-    let store = open(&disk).unwrap();
+    let store = disk.open().unwrap();
     store.commit(puts(&[("A", "1")])).await.unwrap();
     let older = disk.octets.lock().unwrap().clone();
     store.commit(puts(&[("A", "2")])).await.unwrap();

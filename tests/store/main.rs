@@ -4,7 +4,9 @@
 
 mod contract;
 mod crash;
+mod damage;
 mod digest;
+mod disk;
 mod dns_store;
 #[cfg(feature = "etcd")]
 mod etcd_engine;

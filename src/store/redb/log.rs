@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use super::engine;
 use super::handle::Handle;
 use super::layout::{LOG, META, META_COMPACTED, open_entry};
+use super::open::catch_panic;
 use crate::limits::{REDB_FEED_READ_COMMITS_MAX, REDB_FEED_READ_OCTETS_MAX};
 use crate::store::kv::{ChangeEvent, ChangeFeed, KeyChange, KvError};
 
@@ -60,7 +61,8 @@ impl LogFeed {
         let handle = &self.handle;
         let (transaction, reporter) = handle
             .with(|database| Ok((database.begin_read().map_err(engine)?, handle.reporter())))?;
-        self.read_from(&transaction, newest).inspect_err(|error| reporter.tell(error))
+        catch_panic(|| self.read_from(&transaction, newest))
+            .inspect_err(|error| reporter.tell(error))
     }
 
     /// Reads the next commits up to revision `newest` of a view.

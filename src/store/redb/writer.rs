@@ -10,20 +10,20 @@
 //! again is served only if it holds all that was acknowledged.
 //! **Not here:** reading (`store::redb`), the form of log entries (`redb::log`).
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use redb::{ReadableTable, Table, WriteTransaction};
+use redb::{Database, ReadableTable, Table, WriteTransaction};
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::handle::Handle;
 use super::layout::{
-    DATA, LOG, META, META_COMPACTED, META_LOG_OCTETS, META_REVISION, entry_octets, open_value,
-    prepare, seal_entry, seal_value,
+    DATA, LOG, META, META_COMPACTED, META_LOG_OCTETS, META_REVISION, Prepared, entry_octets,
+    open_value, seal_entry, seal_value,
 };
-use super::{LogBounds, OpenDatabase, engine, open_database};
+use super::open::{Storage, catch_panic, open_database};
+use super::{LogBounds, engine};
 use crate::limits::{
     REDB_GROUP_COMMITS_MAX, REDB_GROUP_OCTETS_MAX, REDB_HEAL_MS_MAX, REDB_HEAL_MS_MIN,
     REDB_HEAL_STEP_MS, REDB_LOG_DROP_MAX,
@@ -77,8 +77,8 @@ enum GroupError {
 pub(super) struct Writer {
     /// The open file.
     handle: Arc<Handle>,
-    /// What opens it again.
-    open: OpenDatabase,
+    /// What is opened again.
+    storage: Arc<dyn Storage>,
     /// The commits that wait.
     jobs: mpsc::Receiver<Job>,
     /// Tells followers the newest durable revision.
@@ -87,6 +87,8 @@ pub(super) struct Writer {
     bounds: LogBounds,
     /// How long commits are refused after the next failure.
     rest: Duration,
+    /// A reader's error that came while commits were refused, and of which opening.
+    failed: Option<(u64, KvError)>,
 }
 
 /// The counters of one transaction, as they change while commits are applied.
@@ -103,12 +105,12 @@ impl Writer {
     /// Makes a writer; [`Writer::run`] is its life.
     pub(super) fn new(
         handle: Arc<Handle>,
-        open: OpenDatabase,
+        storage: Arc<dyn Storage>,
         jobs: mpsc::Receiver<Job>,
         revision: watch::Sender<u64>,
         bounds: LogBounds,
     ) -> Self {
-        Self { handle, open, jobs, revision, bounds, rest: REST_MIN }
+        Self { handle, storage, jobs, revision, bounds, rest: REST_MIN, failed: None }
     }
 
     /// Writes until every sender of the queue is gone and the queue is empty.
@@ -142,9 +144,7 @@ impl Writer {
     /// Makes a group durable and tells everyone.
     fn write_group(&mut self, group: Group) {
         let Group { commits, replies, .. } = group;
-        let made = catch_unwind(AssertUnwindSafe(|| self.apply_group(&commits)))
-            .unwrap_or_else(|_| Err(GroupError::Unknown(panicked())));
-        match made {
+        match self.apply_group(&commits) {
             // One commit touches a damaged value; those beside it have nothing to do with that.
             Err(GroupError::NotMade(KvError::Damaged { .. })) if commits.len() > 1 => {
                 for (commit, reply) in commits.into_iter().zip(replies) {
@@ -167,7 +167,8 @@ impl Writer {
                 tracing::error!(%reason, commits = commits.len(), "the store could not write");
                 let reason = unavailable(&reason);
                 let is_unknown = matches!(outcome, KvError::OutcomeUnknown);
-                let is_lost = is_unknown || matches!(outcome, KvError::Unavailable { .. });
+                let is_lost = is_unknown
+                    || matches!(outcome, KvError::Unavailable { .. } | KvError::Unreadable { .. });
                 if is_lost {
                     // Before anyone asks again: nothing is served from a file in doubt.
                     self.handle.close(&reason);
@@ -189,14 +190,29 @@ impl Writer {
 
     /// Opens the file again, as often as it takes, and refuses commits meanwhile.
     fn heal(&mut self, reason: &KvError) {
-        self.handle.close(reason);
+        let mut failed = Some(reason.clone());
+        while let Some(reason) = failed {
+            self.handle.close(&reason);
+            if !self.reopen_at_last() || !self.rest() {
+                return;
+            }
+            // A reader may have met the next error before a commit could.
+            let opened = self.handle.opened();
+            failed = self.failed.take().filter(|(failed, _)| *failed == opened).map(|last| last.1);
+        }
+        self.handle.take_commits();
+        tracing::info!(revision = *self.revision.borrow(), "the store takes commits again");
+    }
+
+    /// Opens the file again, as often as it takes; says whether it is served.
+    fn reopen_at_last(&mut self) -> bool {
         loop {
             match self.reopen() {
-                Ok(()) => break,
+                Ok(()) => return true,
                 Err(error @ KvError::WentBack { .. }) => {
                     tracing::error!(%error, "the store is not the one that was open before");
                     self.handle.give_up(&error);
-                    return;
+                    return false;
                 }
                 Err(error) => {
                     tracing::error!(%error, "the store does not open again yet");
@@ -204,24 +220,14 @@ impl Writer {
                 }
             }
             if !self.rest() {
-                return;
+                return false;
             }
-        }
-        if self.rest() {
-            self.handle.take_commits();
-            tracing::info!(revision = *self.revision.borrow(), "the store takes commits again");
         }
     }
 
     /// Opens the file and serves reads from it, if it holds all that was acknowledged.
     fn reopen(&self) -> Result<(), KvError> {
-        let opened = catch_unwind(AssertUnwindSafe(|| {
-            let database = open_database(&self.open)?;
-            // A commit of its own, so what the disk does not take shows here.
-            let prepared = prepare(&database)?;
-            Ok((database, prepared.revision))
-        }));
-        let (database, found) = opened.unwrap_or_else(|_| Err(panicked()))?;
+        let (database, Prepared { revision: found, .. }) = open_database(&self.storage)?;
         let acknowledged = *self.revision.borrow();
         if found < acknowledged {
             return Err(KvError::WentBack { acknowledged, found });
@@ -246,7 +252,7 @@ impl Writer {
                         let refusal = self.handle.health().err().unwrap_or(KvError::Closed);
                         let _ = reply.send(Err(refusal));
                     }
-                    Ok(Job::Heal { .. }) => {}
+                    Ok(Job::Heal { opened, error }) => self.failed = Some((opened, error)),
                     Err(TryRecvError::Empty) => break,
                     Err(TryRecvError::Disconnected) => return false,
                 }
@@ -260,7 +266,7 @@ impl Writer {
         &self,
         commits: &[Commit],
     ) -> Result<(u64, Vec<Result<u64, KvError>>), GroupError> {
-        let applied = self.handle.with(|database| {
+        let apply_all = |database: &Database| {
             let transaction = database.begin_write().map_err(engine)?;
             let mut outcomes = Vec::with_capacity(commits.len());
             let counters = {
@@ -274,9 +280,10 @@ impl Writer {
                 write_counters(&transaction, &counters)?;
                 counters
             };
-            let committed = transaction.commit().map_err(engine);
+            let committed = catch_panic(|| transaction.commit().map_err(engine));
             Ok(committed.map(|()| (counters.revision, outcomes)))
-        });
+        };
+        let applied = self.handle.with(|database| catch_panic(|| apply_all(database)));
         applied.map_err(GroupError::NotMade)?.map_err(GroupError::Unknown)
     }
 
@@ -328,11 +335,6 @@ fn unavailable(error: &KvError) -> KvError {
         error @ KvError::Unavailable { .. } => error.clone(),
         other => KvError::Unavailable { reason: other.to_string().into() },
     }
-}
-
-/// Says that redb panicked, which it does over a damaged file.
-fn panicked() -> KvError {
-    KvError::Unavailable { reason: "the storage engine panicked".into() }
 }
 
 /// Judges one commit and writes it; the outer error is the engine's, the inner the commit's.
