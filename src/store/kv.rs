@@ -354,6 +354,11 @@ impl KeyRange {
         Self { start: prefix.to_vec(), end }
     }
 
+    /// Whether the key belongs to the range.
+    pub fn contains(&self, key: &[u8]) -> bool {
+        self.start.as_slice() <= key && key < self.end.as_slice()
+    }
+
     /// Returns the range without the keys before `cursor`.
     pub fn from_cursor(&self, cursor: Option<&Cursor>) -> Self {
         let start = match cursor {

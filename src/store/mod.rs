@@ -6,6 +6,7 @@
 //! **Invariant:** what was acknowledged is durable; a reader sees whole commits; revisions rise.
 //! **Not here:** the feed into a namespace (`export`).
 
+pub mod check;
 #[cfg(feature = "etcd")]
 pub mod etcd;
 pub mod history;

@@ -12,6 +12,7 @@
 //! **Not here:** the contract (`store::kv`), the transaction (`redb::writer`), the log
 //! (`redb::log`).
 
+pub(super) mod check;
 mod handle;
 mod layout;
 mod log;

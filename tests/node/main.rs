@@ -11,4 +11,5 @@ mod signed;
 #[path = "../dnssec/signers.rs"]
 mod signers;
 mod start;
+mod store;
 mod whole;

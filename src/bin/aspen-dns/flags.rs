@@ -62,6 +62,9 @@ pub(crate) enum Command {
     /// Tickets, with which edges follow this authority.
     #[command(subcommand)]
     Ticket(TicketCommand),
+    /// The file of an embedded store: check; needs no node.
+    #[command(subcommand)]
+    Store(StoreCommand),
     /// Print what the node does: role, revisions, zones, replication.
     Status,
     /// Wait until the node serves a revision; exit 1 at the timeout.
@@ -260,6 +263,25 @@ Examples:
     Show {
         /// The ticket.
         ticket: String,
+    },
+}
+
+/// Verbs on the file of a store.
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoreCommand {
+    /// Read all of a store that no node has open, and report what is damaged.
+    #[command(after_help = "\
+Every page, checksum, key and value is read; nothing is changed. The first 20 findings are printed.
+
+Examples:
+  aspen-dns store check /var/lib/aspen
+  aspen-dns store check backup/store.redb --json
+
+Exit status: 0 no findings, 1 findings or not readable, 2 wrong usage.")]
+    Check {
+        /// The file, or the data directory that it is in. [default: --data-dir]
+        #[arg(value_name = "DATA_DIR|FILE")]
+        path: Option<PathBuf>,
     },
 }
 

@@ -9,6 +9,7 @@ mod flags;
 mod output;
 mod record;
 mod status;
+mod store;
 mod ticket;
 mod zone;
 
@@ -38,13 +39,16 @@ fn main() -> ExitCode {
 /// Does what the flags ask for.
 async fn run(flags: Flags) -> anyhow::Result<ExitCode> {
     let is_json = flags.json;
-    // These two need no node.
+    // These need no node.
     match &flags.command {
         Command::Zone(flags::ZoneCommand::Check { check }) => {
             return check::run(|| Client::new(&flags), check, is_json).await;
         }
         Command::Ticket(flags::TicketCommand::Show { ticket }) => {
             return ticket::show(ticket, is_json);
+        }
+        Command::Store(flags::StoreCommand::Check { path }) => {
+            return store::check(path.as_ref().unwrap_or(&flags.data_dir), is_json);
         }
         _ => {}
     }
@@ -54,6 +58,8 @@ async fn run(flags: Flags) -> anyhow::Result<ExitCode> {
         Command::Record(command) => record::run(&client, command, is_json).await?,
         Command::Batch { file } => batch::run(&client, &file, is_json).await?,
         Command::Ticket(command) => ticket::run(&client, command, is_json).await?,
+        // Answered above.
+        Command::Store(_) => {}
         Command::Status => status::run(&client, is_json).await?,
         Command::Wait { revision, timeout } => {
             status::wait(&client, revision, timeout, is_json).await?;

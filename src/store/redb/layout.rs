@@ -43,15 +43,15 @@ pub(super) const META_LOG_OCTETS: &str = "log_octets";
 /// A number that tells this store from every other one, drawn when it was made.
 const META_IDENTITY: &str = "identity";
 /// The version of this layout.
-const META_FORMAT: &str = "format";
+pub(super) const META_FORMAT: &str = "format";
 /// The layout that this code reads and writes.
 pub(super) const FORMAT: u64 = 2;
 /// The layout before, without checksums.
-const FORMAT_PLAIN: u64 = 1;
+pub(super) const FORMAT_PLAIN: u64 = 1;
 /// Keys and values of layout 1: a value is its revision and what was put.
-const DATA_PLAIN: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("data");
+pub(super) const DATA_PLAIN: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("data");
 /// The change log of layout 1.
-const LOG_PLAIN: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
+pub(super) const LOG_PLAIN: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
 
 /// What a store says of itself when it is opened.
 pub(super) struct Prepared {
@@ -120,6 +120,20 @@ pub(super) fn open_value<'a>(key: &[u8], stored: &'a [u8]) -> Result<(u64, &'a [
         (u64::from_be_bytes(*sum) == checksum(key, revision, value)).then_some((revision, value))
     };
     parse().ok_or_else(|| KvError::Damaged { what: "the value of", key: key.to_vec() })
+}
+
+/// Takes a value of layout 1 apart.
+///
+/// # Errors
+/// [`KvError::Damaged`] if it is shorter than its revision.
+pub(super) fn open_value_plain<'a>(
+    key: &[u8],
+    stored: &'a [u8],
+) -> Result<(u64, &'a [u8]), KvError> {
+    match stored.split_first_chunk::<8>() {
+        Some((revision, value)) => Ok((u64::from_be_bytes(*revision), value)),
+        None => Err(KvError::Damaged { what: "the value of", key: key.to_vec() }),
+    }
 }
 
 /// Takes a stored value apart and copies it.
@@ -208,10 +222,8 @@ fn convert_data(transaction: &WriteTransaction, row_count: &mut u64) -> Result<b
         if rows >= REDB_CONVERT_ROWS_MAX || octets >= REDB_CONVERT_OCTETS_MAX {
             return Ok(false);
         }
-        let Some((revision, put)) = value.value().split_first_chunk::<8>() else {
-            return Err(KvError::Damaged { what: "the value of", key: key.value().to_vec() });
-        };
-        let stored = seal_value(key.value(), u64::from_be_bytes(*revision), put);
+        let (revision, put) = open_value_plain(key.value(), value.value())?;
+        let stored = seal_value(key.value(), revision, put);
         new.insert(key.value(), stored.as_slice()).map_err(engine)?;
         (rows, octets, *row_count) = (rows + 1, octets + stored.len() as u64, *row_count + 1);
     }

@@ -1,0 +1,119 @@
+//! Checks the file of an embedded store that no node has open: every page, checksum, key and value.
+//!
+//! **Invariant:** what the check finds right, a node can read.
+//! **Not here:** reading the file (`redb::check`), whether zones are right DNS (`dnssec`, `rules`).
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use super::kv::{KeyChange, KvError};
+use super::redb::check::{Visit, scan};
+use super::row::Row;
+use super::zone_object::ZoneObject;
+use super::{journal, keys};
+use crate::name::Name;
+
+/// What stands in a store, and what is wrong with it.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct StoreReport {
+    /// The layout of the file; before 2, values have no checksums.
+    pub format: u64,
+    /// The newest revision.
+    pub revision: u64,
+    /// Zones.
+    pub zones: u64,
+    /// RRsets, those of versions of zones included that are being filled or removed.
+    pub rrsets: u64,
+    /// Versions of zones that are being filled or removed.
+    pub generations: u64,
+    /// Commits in the change log.
+    pub log_entries: u64,
+    /// The first findings, [`FINDINGS_KEPT_MAX`] at most.
+    pub findings: Vec<String>,
+    /// How many findings there are.
+    pub finding_count: u64,
+}
+
+/// Findings that a report names. More are counted: the first say enough.
+pub const FINDINGS_KEPT_MAX: usize = 20;
+
+/// Reads the file at `path`; nothing in it is changed (blocking).
+///
+/// # Errors
+/// [`KvError::InUse`] if a node has it open, [`KvError::Unreadable`] if a later version wrote it or
+/// it is no store. That nothing can be read because the file is damaged is a finding.
+pub fn check_file(path: &Path) -> Result<StoreReport, KvError> {
+    let mut checker = Checker { report: StoreReport::default(), apexes: HashMap::new() };
+    match scan(path, &mut checker) {
+        Ok(counters) => {
+            checker.report.format = counters.format;
+            checker.report.revision = counters.revision;
+        }
+        Err(error @ KvError::Engine(_)) => checker.visit_fault(&error),
+        Err(error) => return Err(error),
+    }
+    Ok(checker.report)
+}
+
+/// Checks what it is shown.
+struct Checker {
+    /// What was found so far.
+    report: StoreReport,
+    /// The apexes of zones by the generation of their rows; zones come before rows.
+    apexes: HashMap<u64, Name>,
+}
+
+impl Checker {
+    /// Reads a value as what its key says that it is.
+    fn read(&mut self, key: &[u8], value: &[u8]) -> Result<(), KvError> {
+        if key == keys::JOURNAL {
+            journal::decode(value)?;
+        } else if keys::zone_range().contains(key) {
+            let object = ZoneObject::decode(value)?;
+            if keys::zone_key(&object.settings.apex) != key {
+                return Err(KvError::Unreadable { what: "a zone object of another zone" });
+            }
+            self.apexes.insert(object.generation, object.settings.apex);
+            self.report.zones += 1;
+        } else if keys::generation_range().contains(key) {
+            keys::parse_generation_key(key)?;
+            self.report.generations += 1;
+        } else {
+            let generation =
+                key.get(1..keys::ROW_NAME_AT).and_then(|octets| octets.try_into().ok());
+            let generation = generation.map(u64::from_be_bytes);
+            let root = Name::root();
+            // Rows that no zone shows: an import fills them, or they are being removed.
+            let apex = generation.and_then(|found| self.apexes.get(&found)).unwrap_or(&root);
+            keys::parse_row_key(key, apex)?;
+            Row::decode(value)?;
+            self.report.rrsets += 1;
+        }
+        Ok(())
+    }
+}
+
+impl Visit for Checker {
+    fn visit_value(&mut self, key: &[u8], value: &[u8]) {
+        if let Err(error) = self.read(key, value) {
+            self.visit_fault(&format_args!("the value of {}: {error}", key.escape_ascii()));
+        }
+    }
+
+    fn visit_entry(&mut self, revision: u64, changes: &[KeyChange]) {
+        self.report.log_entries += 1;
+        let mut journals = changes.iter().filter(|change| change.key == keys::JOURNAL);
+        if let Some(Err(error)) =
+            journals.find_map(|change| change.value.as_deref()).map(journal::decode)
+        {
+            self.visit_fault(&format_args!("the commit of revision {revision}: {error}"));
+        }
+    }
+
+    fn visit_fault(&mut self, fault: &dyn std::fmt::Display) {
+        self.report.finding_count += 1;
+        if self.report.findings.len() < FINDINGS_KEPT_MAX {
+            self.report.findings.push(fault.to_string());
+        }
+    }
+}
