@@ -92,6 +92,14 @@ impl DnsStore {
         Ok(self.kv.get(keys::JOURNAL).await?.map_or(0, |found| found.revision))
     }
 
+    /// Says whether the engine takes commits at present.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub fn health(&self) -> Result<(), KvError> {
+        self.kv.health()
+    }
+
     /// Applies a batch as one commit.
     ///
     /// A batch that changes nothing (deletes of what is not there) makes no commit.

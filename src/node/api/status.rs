@@ -22,6 +22,7 @@ use super::{Api, read_json};
 use crate::limits::API_WAIT_S_MAX;
 use crate::name::Name;
 use crate::node::metrics;
+use crate::store::StoreError;
 
 /// What a ticket is wanted for.
 #[derive(Debug, Deserialize)]
@@ -51,7 +52,18 @@ pub(crate) async fn status(State(api): State<Arc<Api>>) -> Result<Json<Value>, A
         "is_healthy": node.server.is_healthy(),
     });
     if let Some(store) = &node.store {
-        value["store_revision"] = json!(store.revision().await?);
+        // A store that is down is what is asked about, so it must not fail the answer.
+        let revision = match store.revision().await {
+            Ok(revision) => store.health().map(|()| revision).map_err(StoreError::from),
+            Err(error) => Err(error),
+        };
+        match revision {
+            Ok(revision) => value["store_revision"] = json!(revision),
+            Err(error) => {
+                value["store_error"] = json!(error.to_string());
+                value["is_healthy"] = json!(false);
+            }
+        }
     }
     if let Some(feeds) = &node.feeds {
         value["feed"] = feeds.status();
