@@ -18,6 +18,8 @@ pub struct Disk {
     error: io::ErrorKind,
     /// Whether a read counts, too.
     has_bad_reads: bool,
+    /// Whether it is good again after one failure.
+    pub is_once: bool,
     /// How many calls failed.
     pub failures: Arc<AtomicU64>,
 }
@@ -27,7 +29,7 @@ pub const NEVER: i64 = i64::MAX;
 impl Disk {
     pub fn new(error: io::ErrorKind, has_bad_reads: bool) -> Self {
         let (octets, left) = (Arc::default(), Arc::new(AtomicI64::new(NEVER)));
-        Self { octets, left, error, has_bad_reads, failures: Arc::default() }
+        Self { octets, left, error, has_bad_reads, is_once: false, failures: Arc::default() }
     }
 
     /// Fails the `n`-th call from now and all after it; [`NEVER`] mends the disk.
@@ -48,6 +50,9 @@ impl Disk {
             return Ok(());
         }
         self.failures.fetch_add(1, Ordering::SeqCst);
+        if self.is_once {
+            self.fail_from(NEVER);
+        }
         Err(self.error.into())
     }
 }

@@ -70,7 +70,12 @@ enum GroupError {
     /// It was not made.
     NotMade(KvError),
     /// It may have been made: the engine failed in the middle of making it last.
-    Unknown(KvError),
+    Unknown {
+        /// What the engine said.
+        error: KvError,
+        /// The revision that the store then has.
+        revision: u64,
+    },
 }
 
 /// The state of the writer thread.
@@ -125,7 +130,7 @@ impl Writer {
                 && opened == self.handle.opened()
             {
                 tracing::error!(%error, "the store could not read");
-                self.heal(&error);
+                self.heal(&error, false);
             }
         }
     }
@@ -160,24 +165,33 @@ impl Writer {
                 }
             }
             Err(failed) => {
-                let (outcome, reason) = match failed {
-                    GroupError::NotMade(error) => (error.clone(), error),
-                    GroupError::Unknown(error) => (KvError::OutcomeUnknown, error),
+                let (mut outcome, reason, made) = match failed {
+                    GroupError::NotMade(error) => (error.clone(), error, 0),
+                    GroupError::Unknown { error, revision } => {
+                        (KvError::OutcomeUnknown, error, revision)
+                    }
                 };
                 tracing::error!(%reason, commits = commits.len(), "the store could not write");
                 let reason = unavailable(&reason);
                 let is_unknown = matches!(outcome, KvError::OutcomeUnknown);
                 let is_lost = is_unknown
                     || matches!(outcome, KvError::Unavailable { .. } | KvError::Unreadable { .. });
+                let mut is_open = false;
                 if is_lost {
                     // Before anyone asks again: nothing is served from a file in doubt.
                     self.handle.close(&reason);
+                    is_open = self.reopen().is_ok();
+                }
+                // A file without the group goes on without it: that much is known. One with it may
+                // yet lose it, for the disk did not say that it has it.
+                if is_unknown && is_open && *self.revision.borrow() < made {
+                    outcome = reason.clone();
                 }
                 for reply in replies {
                     let _ = reply.send(Err(outcome.clone()));
                 }
                 if is_lost {
-                    self.heal(&reason);
+                    self.heal(&reason, is_open);
                 }
             }
         }
@@ -188,14 +202,18 @@ impl Writer {
         self.revision.send_if_modified(|current| std::mem::replace(current, revision) != revision);
     }
 
-    /// Opens the file again, as often as it takes, and refuses commits meanwhile.
-    fn heal(&mut self, reason: &KvError) {
+    /// Opens the file again, as often as it takes, and refuses commits meanwhile and for a while.
+    fn heal(&mut self, reason: &KvError, mut is_open: bool) {
         let mut failed = Some(reason.clone());
         while let Some(reason) = failed {
-            self.handle.close(&reason);
-            if !self.reopen_at_last() || !self.rest() {
+            if !is_open {
+                self.handle.close(&reason);
+                is_open = self.reopen_at_last();
+            }
+            if !is_open || !self.rest() {
                 return;
             }
+            is_open = false;
             // A reader may have met the next error before a commit could.
             let opened = self.handle.opened();
             failed = self.failed.take().filter(|(failed, _)| *failed == opened).map(|last| last.1);
@@ -281,10 +299,14 @@ impl Writer {
                 counters
             };
             let committed = catch_panic(|| transaction.commit().map_err(engine));
-            Ok(committed.map(|()| (counters.revision, outcomes)))
+            let revision = counters.revision;
+            Ok(match committed {
+                Ok(()) => Ok((revision, outcomes)),
+                Err(error) => Err(GroupError::Unknown { error, revision }),
+            })
         };
         let applied = self.handle.with(|database| catch_panic(|| apply_all(database)));
-        applied.map_err(GroupError::NotMade)?.map_err(GroupError::Unknown)
+        applied.map_err(GroupError::NotMade)?
     }
 
     /// Drops the oldest of the log while it is over its bounds.
