@@ -13,7 +13,7 @@ use iroh_docs::{Author, NamespaceSecret};
 use serde::{Deserialize, Serialize};
 
 use super::ExportError;
-use crate::mesh::write_secret_file;
+use crate::durable;
 
 /// The two keys of a feed.
 #[derive(Clone, Debug)]
@@ -53,8 +53,8 @@ impl Identity {
             Ok(text) => Self::parse(&text).ok_or(ExportError::Identity { path }),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let identity = Self::generate();
-                std::fs::create_dir_all(dir.join("feeds")).map_err(file)?;
-                write_secret_file(&path, &identity.to_text()).map_err(file)?;
+                durable::create_dir(&dir.join("feeds")).map_err(file)?;
+                durable::write(&path, identity.to_text().as_bytes()).map_err(file)?;
                 Ok(identity)
             }
             Err(source) => Err(file(source)),
@@ -81,7 +81,7 @@ impl Identity {
             "{".to_owned(),
             format!("  \"namespace_secret\": \"{namespace_secret}\","),
             format!("  \"author_secret\": \"{author_secret}\""),
-            "}".to_owned(),
+            "}\n".to_owned(),
         ]
         .join("\n")
     }

@@ -13,7 +13,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Read as _, Seek as _, Write as _};
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
@@ -26,6 +26,7 @@ use super::image::{
 };
 use super::parts;
 use super::source::{Source, SourceKey, has_come_to_rest};
+use crate::durable;
 use crate::limits::COMPILED_SHARED_OCTETS_MAX;
 use crate::zone::{HashSeed, Zone};
 
@@ -105,7 +106,7 @@ impl Store {
     /// # Errors
     /// What the system says.
     pub fn open(dir: &Path) -> io::Result<Self> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        durable::create_dir(dir)?;
         let mut own = HashSet::new();
         for entry in fs::read_dir(dir)? {
             own.insert(entry?.file_name());

@@ -21,7 +21,6 @@ mod stream;
 
 pub use hub::FollowerInfo;
 pub(crate) use keep::Keep;
-pub use secret::write_secret_file;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -323,7 +322,8 @@ async fn bind(config: &MeshConfig, secret_key: iroh::SecretKey) -> Result<Endpoi
     let endpoint = bind_to(config, config.listen, secret_key).await?;
     if let (Some(path), Some(socket)) = (port_file, endpoint.bound_sockets().first()) {
         let text = format!("{}\n", socket.port());
-        std::fs::write(&path, text).map_err(|source| MeshError::File { path, source })?;
+        crate::durable::write(&path, text.as_bytes())
+            .map_err(|source| MeshError::File { path, source })?;
     }
     Ok(endpoint)
 }

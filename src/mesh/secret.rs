@@ -1,17 +1,16 @@
 //! Keeps the secret key of a node in a file.
 //!
-//! **Invariant:** the file is readable by its owner alone (mode 0600) and never half written.
+//! **Invariant:** the file is readable by its owner alone (mode 0600) and never half written (`durable`).
 //! **Not here:** the keys of namespace and author, which the document store keeps.
 
-use std::fs::OpenOptions;
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use data_encoding::HEXLOWER_PERMISSIVE;
 use iroh::SecretKey;
 
 use super::MeshError;
+use crate::durable;
 
 /// Returns the key in `path`; makes a new one when there is no such file.
 ///
@@ -23,8 +22,8 @@ pub(super) fn load_or_create(path: &Path) -> Result<SecretKey, MeshError> {
         Ok(text) => parse(&text).ok_or_else(|| MeshError::SecretKey { path: path.into() }),
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let key = SecretKey::generate();
-            let text = HEXLOWER_PERMISSIVE.encode(&key.to_bytes());
-            write_secret_file(path, &text)
+            let text = format!("{}\n", HEXLOWER_PERMISSIVE.encode(&key.to_bytes()));
+            durable::write(path, text.as_bytes())
                 .map_err(|source| MeshError::File { path: path.into(), source })?;
             Ok(key)
         }
@@ -37,20 +36,6 @@ fn parse(text: &str) -> Option<SecretKey> {
     let octets = HEXLOWER_PERMISSIVE.decode(text.trim().as_bytes()).ok()?;
     let octets: [u8; 32] = octets.try_into().ok()?;
     Some(SecretKey::from_bytes(&octets))
-}
-
-/// Writes one line to a file that its owner alone may read: beside `path`, then renamed into
-/// place, so that a crash leaves no half file.
-///
-/// # Errors
-/// What the system says.
-pub fn write_secret_file(path: &Path, text: &str) -> std::io::Result<()> {
-    let temporary = path.with_extension("new");
-    let mut file =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-    writeln!(file, "{text}")?;
-    file.sync_all()?;
-    std::fs::rename(&temporary, path)
 }
 
 #[cfg(test)]

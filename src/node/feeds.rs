@@ -16,6 +16,7 @@ use sha1::Digest as _;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use crate::durable;
 use crate::export::{DocsExporter, ExportError, FeedConfig};
 use crate::limits::FEEDS_MAX;
 use crate::mesh::Mesh;
@@ -191,7 +192,7 @@ fn read_list(path: &Path) -> Result<Vec<Vec<Name>>, FeedsError> {
         .collect()
 }
 
-/// Writes the list of feeds beside the old one and renames it into place.
+/// Writes the list of feeds.
 fn write_list<'a>(
     path: &Path,
     feeds: impl Iterator<Item = &'a Vec<Name>>,
@@ -199,9 +200,7 @@ fn write_list<'a>(
     let file = |source| FeedsError::File { path: path.into(), source };
     let lists: Vec<Vec<String>> =
         feeds.map(|zones| zones.iter().map(Name::to_fqdn).collect()).collect();
-    let temporary = path.with_extension("json.new");
-    std::fs::write(&temporary, json!(lists).to_string()).map_err(file)?;
-    std::fs::rename(&temporary, path).map_err(file)
+    durable::write(path, json!(lists).to_string().as_bytes()).map_err(file)
 }
 
 #[cfg(test)]
