@@ -10,7 +10,7 @@
 //! the node has itself are answered; nothing is left running after [`run`] returns.
 //! **Not here:** what the parts do.
 
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -32,6 +32,7 @@ use super::reload::Reload;
 use super::state::{NodeState, Progress};
 use crate::catalog::CatalogChange;
 use crate::client::{AspenDnsClient, ClientError, ListenerError, spawn_dns_sync_listener};
+use crate::durable;
 use crate::files::{Refreshed, ZoneFileError, ZoneFiles};
 use crate::limits::{FREE_RETIRED_MS, READY_WAIT_S_MAX, STOP_MS};
 use crate::mesh::{Documents, Mesh, MeshConfig, MeshError};
@@ -163,7 +164,7 @@ impl Node {
         let seed = HashSeed(rand::random());
         // Addresses first: one that is in use should be said before a minute of work.
         let api = bind_api(flags, plan).await?;
-        let key = if api.is_some() { Some(api_key(flags, plan)?) } else { None };
+        let key = prepare_data_dir(flags, plan, api.is_some())?;
         let (files, loaded) = load_static(flags, seed)?;
         let static_zones = AtomicU64::new(loaded.zone_count);
         let mut ours = None;
@@ -304,8 +305,6 @@ impl Parts {
         choice: &StoreChoice,
         stop: &CancellationToken,
     ) -> Result<(), RunError> {
-        let file = |source| RunError::File { path: flags.data_dir.clone(), source };
-        std::fs::create_dir_all(&flags.data_dir).map_err(file)?;
         let store = origin::open_store(choice, &flags.data_dir, flags.new_store).await?;
         let mesh = self.start_mesh(flags).await?;
         let feeds = Feeds::start(mesh, Arc::clone(&store), &flags.data_dir, stop.clone()).await?;
@@ -456,16 +455,32 @@ async fn bind_api(flags: &Flags, plan: &Plan) -> Result<Option<BoundApi>, RunErr
     }
 }
 
-/// Returns the API's key, made at first start.
-fn api_key(flags: &Flags, plan: &Plan) -> Result<ApiKey, RunError> {
+/// Makes the data directory and all below it its owner's alone; returns the API's key, made at the
+/// first start, if there is an API.
+///
+/// A server of plain zone files keeps nothing that it could not do without.
+fn prepare_data_dir(flags: &Flags, plan: &Plan, has_api: bool) -> Result<Option<ApiKey>, RunError> {
     let dir = &flags.data_dir;
-    let made = std::fs::create_dir_all(dir).and_then(|()| ApiKey::load_or_create(dir));
-    match made {
-        Ok(key) => Ok(key),
-        Err(error) if *plan == Plan::Static => {
-            tracing::warn!(dir = %dir.display(), %error, "the API's key cannot be kept");
-            Ok(ApiKey::random())
+    let is_static = *plan == Plan::Static;
+    if !is_static || has_api {
+        match durable::create_dir(dir) {
+            Err(source) if !is_static => return Err(RunError::File { path: dir.clone(), source }),
+            _ => {}
         }
-        Err(source) => Err(RunError::File { path: dir.join("api-key"), source }),
     }
+    let key = match has_api.then(|| ApiKey::load_or_create(dir)).transpose() {
+        Err(error) if is_static && error.kind() != ErrorKind::InvalidData => {
+            tracing::warn!(dir = %dir.display(), %error, "the API's key cannot be kept");
+            Some(ApiKey::random())
+        }
+        key => key.map_err(|source| RunError::File { path: dir.join("api-key"), source })?,
+    };
+    match durable::make_private(dir) {
+        Err(source) if !is_static => return Err(RunError::File { path: dir.clone(), source }),
+        Err(error) => {
+            tracing::warn!(dir = %dir.display(), %error, "others may read what is kept there");
+        }
+        Ok(()) => {}
+    }
+    Ok(key)
 }

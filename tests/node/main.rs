@@ -5,6 +5,7 @@
 
 mod api;
 mod cli;
+mod private;
 mod process;
 mod signed;
 #[allow(dead_code)] // not every signer is needed here

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail};
+use aspen_dns::clock;
 use aspen_dns::dnssec::{self, CheckOptions, Finding, Parent, Report, Ring, Time};
 use aspen_dns::files::{self, ZoneFileError};
 use aspen_dns::name::Name;
@@ -219,7 +219,6 @@ fn parent_ds(read: &Read, given: &[(Name, Vec<u8>)], reads: &[Read]) -> Option<V
 
 /// Returns the time.
 fn now() -> Time {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     // Signatures count modulo 2^32 (RFC 4034 section 3.1.5).
-    Time((since.as_secs() & u64::from(u32::MAX)) as u32)
+    Time(((clock::now_ms() / 1_000) & u64::from(u32::MAX)) as u32)
 }

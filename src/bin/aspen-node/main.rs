@@ -8,6 +8,8 @@ use aspen_dns::node::run;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
+    // What databases make below the data directory is nobody else's business: keys lie in it.
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     let flags = match config::parse_flags(std::env::args_os()) {
         Ok(flags) => flags,
         Err(error) => match config::one_line(&error) {
@@ -17,7 +19,8 @@ fn main() -> ExitCode {
     };
     match start(&flags) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&format!("{error:#}")),
+        // An error's text has its cause's in it.
+        Err(error) => fail(&error.to_string()),
     }
 }
 

@@ -4,11 +4,14 @@
 //! version list is answered without the key.
 //! **Not here:** scoped keys.
 
-use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs::Permissions;
+use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use data_encoding::HEXLOWER;
+
+use crate::durable;
 
 /// The key that every request must carry.
 #[derive(Clone)]
@@ -19,21 +22,23 @@ impl ApiKey {
     ///
     /// # Errors
     /// What the system says when the file cannot be read or written, and
-    /// [`ErrorKind::InvalidData`] when it is empty: an empty key would let everybody in.
+    /// [`ErrorKind::InvalidData`] when the key is so short that it was cut, or can be guessed.
     pub fn load_or_create(data_dir: &Path) -> std::io::Result<Self> {
         let path = data_dir.join(KEY_FILE);
         match std::fs::read(&path) {
-            Ok(octets) => Self::from_octets(octets.trim_ascii()).ok_or_else(|| {
-                std::io::Error::new(ErrorKind::InvalidData, "the file holds no key")
-            }),
+            Ok(octets) => {
+                take_from_others(&path)?;
+                Self::from_octets(octets.trim_ascii())
+                    .ok_or_else(|| std::io::Error::new(ErrorKind::InvalidData, TOO_SHORT))
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => create(&path),
             Err(error) => Err(error),
         }
     }
 
-    /// Makes a key of octets; none of no octets.
+    /// Makes a key of octets; none of fewer than [`KEY_LEN_MIN`].
     pub fn from_octets(octets: &[u8]) -> Option<Self> {
-        (!octets.is_empty()).then(|| Self(octets.into()))
+        (octets.len() >= KEY_LEN_MIN).then(|| Self(octets.into()))
     }
 
     /// Makes a random key that nobody is told.
@@ -59,32 +64,37 @@ impl std::fmt::Debug for ApiKey {
     }
 }
 
-/// Writes a new key beside `path` and renames it into place, so that no half key is ever read.
+/// Writes a new key.
 fn create(path: &Path) -> std::io::Result<ApiKey> {
     let key = ApiKey::random();
-    let temporary = path.with_extension("new");
-    match std::fs::remove_file(&temporary) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file =
-        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-    file.write_all(&key.0)?;
-    file.write_all(b"\n")?;
-    file.sync_all()?;
-    std::fs::rename(&temporary, path)?;
+    durable::write(path, &[&key.0[..], b"\n"].concat())?;
     Ok(key)
+}
+
+/// Makes a key's file its owner's alone, and warns if it was not.
+fn take_from_others(path: &Path) -> std::io::Result<()> {
+    if std::fs::metadata(path)?.permissions().mode() & 0o077 == 0 {
+        return Ok(());
+    }
+    tracing::warn!(
+        "{}: other users of this machine could read the key, and cannot any more; \
+         remove the file for a new one",
+        path.display()
+    );
+    std::fs::set_permissions(path, Permissions::from_mode(0o600))
 }
 
 /// Name of the file below the data directory.
 const KEY_FILE: &str = "api-key";
 /// Random octets of a new key.
 const KEY_OCTETS: usize = 24;
+/// Characters of the shortest key that is taken, 128 bits as hexadecimal digits; a new one has 48.
+const KEY_LEN_MIN: usize = 32;
+/// What is said of a shorter one.
+const TOO_SHORT: &str = "the key has fewer than 32 characters; put the whole key there, or remove the file for a new one";
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
 
     #[test]
@@ -101,9 +111,26 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_key_file_lets_nobody_in() {
+    fn a_key_that_was_cut_lets_nobody_in() {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("api-key"), "\n").unwrap();
-        assert!(ApiKey::load_or_create(dir.path()).is_err());
+        for (len, is_taken) in [(0, false), (1, false), (31, false), (32, true), (33, true)] {
+            let text = format!("{}\n", "k".repeat(len));
+            std::fs::write(dir.path().join("api-key"), text).unwrap();
+            let loaded = ApiKey::load_or_create(dir.path());
+            assert_eq!(loaded.is_ok(), is_taken, "{len}");
+            if let Err(error) = loaded {
+                assert!(error.to_string().contains("remove the file"), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_that_others_could_read_is_taken_from_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("api-key");
+        std::fs::write(&path, "k".repeat(48)).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        ApiKey::load_or_create(dir.path()).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     }
 }

@@ -8,10 +8,10 @@
 //! **Not here:** the rules (`dnssec`), checks of whole zones (`aspen-dns zone check`).
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
+use crate::clock;
 use crate::dnssec::{self, CheckOptions, Finding, Ring, Time};
 use crate::limits::API_CHECKED_NAMES_MAX;
 use crate::name::Name;
@@ -103,6 +103,5 @@ async fn read_and_check(
 
 /// Returns the time as signatures count it, modulo 2^32 (RFC 4034 section 3.1.5).
 fn now() -> Time {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Time((since.as_secs() & u64::from(u32::MAX)) as u32)
+    Time(((clock::now_ms() / 1_000) & u64::from(u32::MAX)) as u32)
 }
