@@ -4,7 +4,10 @@
 //! the table that these stand in, so that a change among 100,000 zones costs as little as among ten.
 //! RFC 1034 section 4.3.2 step 2.
 //!
-//! **Invariant:** at most one zone for an apex; all zones share the catalog's seed.
+//! An apex may be held without a zone: it is ours, and what it holds is not known. Its names are found
+//! there, and never in the zone above, which would deny them.
+//!
+//! **Invariant:** at most one zone or hold for an apex; all zones share the catalog's seed.
 //! **Not here:** publishing (`publish`), what a zone answers (`zone`, `answer`).
 
 use std::collections::BTreeMap;
@@ -22,37 +25,89 @@ pub struct Catalog {
     seed: HashSeed,
     /// A power of two of them; the top bits of an apex's hash name the shard.
     shards: Box<[Arc<[Entry]>]>,
-    /// How many zones have an apex of each depth.
+    /// How many zones and holds have an apex of each depth.
     depths: BTreeMap<u8, u64>,
-    /// The depths at which there are zones, the deepest first.
+    /// The depths at which there are any, the deepest first.
     deepest_first: Box<[u8]>,
     /// How many zones there are.
-    count: u64,
+    zones: u64,
+    /// How many apexes are held without one.
+    holds: u64,
 }
 
-/// One zone in its shard; the entries of a shard rise by hash.
+/// One apex in its shard; the entries of a shard rise by hash.
 #[derive(Clone, Debug)]
 struct Entry {
     /// The apex's hash.
     hash: u64,
-    /// The zone.
-    zone: Arc<Zone>,
+    /// What stands there.
+    here: AtApex,
+}
+
+/// What stands at an apex that is ours.
+#[derive(Clone, Debug)]
+pub enum AtApex {
+    /// Its zone.
+    Zone(Arc<Zone>),
+    /// Nothing that can be answered.
+    Held(Arc<Hold>),
+}
+
+/// An apex that is ours and has no zone.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Hold {
+    /// The apex.
+    pub apex: Name,
+    /// Why it has none.
+    pub reason: HoldReason,
+}
+
+/// Why there is no zone at an apex that is ours.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum HoldReason {
+    /// It is on its way.
+    Loading,
+    /// What it is made of cannot be read, or makes no zone.
+    Broken,
 }
 
 /// One step from a catalog to the next.
 #[derive(Clone, Debug)]
 pub enum CatalogChange {
-    /// The zone of this apex is now this one.
+    /// The zone of this apex is now this one; a hold ends.
     Put(Arc<Zone>),
-    /// There is no zone of this apex any more.
+    /// The apex is ours and has no zone that can be answered.
+    Hold(Name, HoldReason),
+    /// There is neither zone nor hold of this apex any more.
     Remove(Name),
+}
+
+impl AtApex {
+    /// Returns the zone, if it is one.
+    #[inline(always)]
+    pub fn zone(&self) -> Option<&Arc<Zone>> {
+        match self {
+            Self::Zone(zone) => Some(zone),
+            Self::Held(_) => None,
+        }
+    }
+
+    /// Returns the apex.
+    #[inline]
+    pub fn apex(&self) -> &Name {
+        match self {
+            Self::Zone(zone) => zone.apex(),
+            Self::Held(hold) => &hold.apex,
+        }
+    }
 }
 
 impl Catalog {
     /// Makes a catalog without zones.
     pub fn new(seed: HashSeed) -> Self {
         let shards = Box::new([Arc::from([])]);
-        Self { seed, shards, depths: BTreeMap::new(), deepest_first: Box::default(), count: 0 }
+        let (depths, deepest_first) = (BTreeMap::new(), Box::default());
+        Self { seed, shards, depths, deepest_first, zones: 0, holds: 0 }
     }
 
     /// Returns the seed of every zone's hashes.
@@ -62,37 +117,61 @@ impl Catalog {
 
     /// Returns how many zones there are.
     pub fn zone_count(&self) -> u64 {
-        self.count
+        self.zones
+    }
+
+    /// Returns how many apexes are held without a zone.
+    pub fn held_count(&self) -> u64 {
+        self.holds
+    }
+
+    /// Returns what stands at an apex, if it is ours.
+    pub fn at(&self, apex: &Name) -> Option<&AtApex> {
+        self.find_hash(self.seed.name_hash(apex.as_wire()), apex.as_wire())
     }
 
     /// Returns the zone of an apex.
     pub fn zone(&self, apex: &Name) -> Option<&Arc<Zone>> {
-        self.find_hash(self.seed.name_hash(apex.as_wire()), apex.as_wire())
+        self.at(apex)?.zone()
     }
 
     /// Iterates over the zones in no order.
     pub fn zones(&self) -> impl Iterator<Item = &Arc<Zone>> {
-        self.shards.iter().flat_map(|shard| shard.iter()).map(|entry| &entry.zone)
+        self.entries().filter_map(|entry| entry.here.zone())
     }
 
-    /// Returns the zone whose apex is the longest suffix of a name.
+    /// Iterates over the apexes that are held without a zone, in no order.
+    pub fn held(&self) -> impl Iterator<Item = &Hold> {
+        self.entries().filter_map(|entry| match &entry.here {
+            AtApex::Zone(_) => None,
+            AtApex::Held(hold) => Some(&**hold),
+        })
+    }
+
+    /// Iterates over all entries in no order.
+    fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.shards.iter().flat_map(|shard| shard.iter())
+    }
+
+    /// Returns what stands at the apex that is the longest suffix of a name.
     #[inline]
-    pub fn find(&self, path: &NamePath) -> Option<&Arc<Zone>> {
+    pub fn find(&self, path: &NamePath) -> Option<&AtApex> {
         self.find_up_to(path, path.depth())
     }
 
-    /// Returns the zone whose apex is the longest suffix of a name with `depth_max` labels at most.
+    /// Returns what stands at the apex that is the longest suffix of a name with `depth_max` labels
+    /// at most.
     ///
-    /// Costs one probe for each depth at which there are zones at all.
+    /// Costs one probe for each depth at which there are zones or holds at all.
     #[inline(always)]
-    pub fn find_up_to(&self, path: &NamePath, depth_max: usize) -> Option<&Arc<Zone>> {
+    pub fn find_up_to(&self, path: &NamePath, depth_max: usize) -> Option<&AtApex> {
         for &depth in &self.deepest_first {
             let depth = usize::from(depth);
             if depth > depth_max {
                 continue;
             }
-            if let Some(zone) = self.find_hash(path.hash_at(depth), path.suffix_at(depth)) {
-                return Some(zone);
+            if let Some(here) = self.find_hash(path.hash_at(depth), path.suffix_at(depth)) {
+                return Some(here);
             }
         }
         None
@@ -108,18 +187,20 @@ impl Catalog {
         shard.get(shard.len() / 2).map_or(0, |entry| entry.hash as u8)
     }
 
-    /// Returns the zone that [`Catalog::find`] will find, unless two apexes have one hash.
+    /// Returns the zone that [`Catalog::find`] will find, unless two apexes have one hash; none where
+    /// the apex is held.
     ///
     /// It reads nothing of the zone itself.
     #[inline]
     pub fn guess(&self, path: &NamePath) -> Option<&Zone> {
         let depths = self.deepest_first.iter().map(|depth| usize::from(*depth));
-        depths.filter(|depth| *depth <= path.depth()).find_map(|depth| {
+        let here = depths.filter(|depth| *depth <= path.depth()).find_map(|depth| {
             let hash = path.hash_at(depth);
             let shard = &self.shards[shard_index(hash, self.shards.len())];
             let at = shard.partition_point(|entry| entry.hash < hash);
-            shard.get(at).filter(|entry| entry.hash == hash).map(|entry| &*entry.zone)
-        })
+            shard.get(at).filter(|entry| entry.hash == hash).map(|entry| &entry.here)
+        });
+        here.and_then(AtApex::zone).map(|zone| &**zone)
     }
 
     /// Returns the catalog after `changes`, made in order.
@@ -129,14 +210,20 @@ impl Catalog {
     pub fn with_changes(&self, changes: Vec<CatalogChange>) -> Self {
         let mut next = self.clone();
         // A first load puts all zones at once: into a table cut for a few it would cost their square.
-        next.reshape_if_needed(self.count + changes.len() as u64);
+        next.reshape_if_needed(self.zones + self.holds + changes.len() as u64);
         let mut open: BTreeMap<usize, Vec<Entry>> = BTreeMap::new();
         for change in changes {
-            let (apex, zone) = match change {
-                CatalogChange::Put(zone) => (zone.apex().clone(), Some(zone)),
+            let (apex, here) = match change {
+                CatalogChange::Put(zone) => {
+                    assert!(zone.seed() == self.seed, "seeds agree");
+                    (zone.apex().clone(), Some(AtApex::Zone(zone)))
+                }
+                CatalogChange::Hold(apex, reason) => {
+                    let hold = Hold { apex: apex.clone(), reason };
+                    (apex, Some(AtApex::Held(Arc::new(hold))))
+                }
                 CatalogChange::Remove(apex) => (apex, None),
             };
-            assert!(zone.as_ref().is_none_or(|zone| zone.seed() == self.seed), "seeds agree");
             let hash = self.seed.name_hash(apex.as_wire());
             let index = shard_index(hash, next.shards.len());
             let shard = open.entry(index).or_insert_with(|| next.shards[index].to_vec());
@@ -144,16 +231,21 @@ impl Catalog {
             let same = shard[place..]
                 .iter()
                 .take_while(|entry| entry.hash == hash)
-                .position(|entry| *entry.zone.apex() == apex)
+                .position(|entry| *entry.here.apex() == apex)
                 .map(|at| place + at);
-            match (same, zone) {
-                (Some(at), Some(zone)) => shard[at].zone = zone,
+            next.count(here.as_ref(), 1);
+            match (same, here) {
+                (Some(at), Some(here)) => {
+                    let before = std::mem::replace(&mut shard[at].here, here);
+                    next.count(Some(&before), -1);
+                }
                 (Some(at), None) => {
-                    shard.remove(at);
+                    let before = shard.remove(at);
+                    next.count(Some(&before.here), -1);
                     next.count_depth(&apex, false);
                 }
-                (None, Some(zone)) => {
-                    shard.insert(place, Entry { hash, zone });
+                (None, Some(here)) => {
+                    shard.insert(place, Entry { hash, here });
                     next.count_depth(&apex, true);
                 }
                 (None, None) => {}
@@ -162,22 +254,31 @@ impl Catalog {
         for (index, shard) in open {
             next.shards[index] = shard.into();
         }
-        next.reshape_if_needed(next.count);
+        let apexes = next.zones + next.holds;
+        assert_eq!(apexes, next.depths.values().sum::<u64>(), "every apex has a depth");
+        next.reshape_if_needed(apexes);
         next
     }
 
-    /// Counts a zone that came or went.
+    /// Counts a zone or hold that came or went.
+    fn count(&mut self, here: Option<&AtApex>, by: i64) {
+        match here {
+            Some(AtApex::Zone(_)) => self.zones = self.zones.saturating_add_signed(by),
+            Some(AtApex::Held(_)) => self.holds = self.holds.saturating_add_signed(by),
+            None => {}
+        }
+    }
+
+    /// Counts an apex that came or went.
     fn count_depth(&mut self, apex: &Name, is_new: bool) {
         let depth = apex.label_count() as u8;
-        let zones = self.depths.entry(depth).or_insert(0);
+        let apexes = self.depths.entry(depth).or_insert(0);
         if is_new {
-            *zones += 1;
-            self.count += 1;
+            *apexes += 1;
         } else {
-            *zones -= 1;
-            self.count -= 1;
+            *apexes -= 1;
         }
-        if *zones == 0 {
+        if *apexes == 0 {
             self.depths.remove(&depth);
         }
         if self.depths.len() != self.deepest_first.len() {
@@ -185,14 +286,14 @@ impl Catalog {
         }
     }
 
-    /// Cuts the table anew if it fits `zones` zones badly: they have come or gone fourfold.
-    fn reshape_if_needed(&mut self, zones: u64) {
-        let wanted = zones.isqrt().next_power_of_two() as usize;
+    /// Cuts the table anew if it fits `apexes` badly: they have come or gone fourfold.
+    fn reshape_if_needed(&mut self, apexes: u64) {
+        let wanted = apexes.isqrt().next_power_of_two() as usize;
         if wanted <= self.shards.len() * 2 && wanted * 4 >= self.shards.len() {
             return;
         }
         let mut shards: Vec<Vec<Entry>> = vec![Vec::new(); wanted];
-        for entry in self.shards.iter().flat_map(|shard| shard.iter()) {
+        for entry in self.entries() {
             shards[shard_index(entry.hash, wanted)].push(entry.clone());
         }
         for shard in &mut shards {
@@ -201,9 +302,9 @@ impl Catalog {
         self.shards = shards.into_iter().map(Arc::from).collect();
     }
 
-    /// Looks a zone up by its apex and the apex's hash.
+    /// Looks an apex up by its wire form and hash.
     #[inline(never)]
-    fn find_hash(&self, hash: u64, apex: &[u8]) -> Option<&Arc<Zone>> {
+    fn find_hash(&self, hash: u64, apex: &[u8]) -> Option<&AtApex> {
         let shard = &self.shards[shard_index(hash, self.shards.len())];
         let mut at = 0;
         if shard.len() > 1 {
@@ -212,8 +313,8 @@ impl Catalog {
         let mut entry = shard.get(at)?;
         // Another apex with the same hash is as good as impossible, and still told apart.
         while entry.hash == hash {
-            if is_same(entry.zone.apex().as_wire(), apex) {
-                return Some(&entry.zone);
+            if is_same(entry.here.apex().as_wire(), apex) {
+                return Some(&entry.here);
             }
             at += 1;
             entry = shard.get(at)?;
@@ -245,7 +346,7 @@ mod tests {
     fn check(catalog: &Catalog, qname: &str, apex: Option<&str>) {
         let mut path = NamePath::new();
         path.set_canonical(Name::from_text(qname).expect(qname).as_wire(), SEED);
-        let found = catalog.find(&path).map(|zone| zone.apex().to_string());
+        let found = catalog.find(&path).map(|here| here.apex().to_string());
         assert_eq!(found.as_deref(), apex, "{qname}");
     }
 
@@ -269,6 +370,38 @@ mod tests {
         check(&catalog, "y.b.example", Some("example"));
         check(&catalog, "com", Some("."));
         assert_eq!(catalog.zone_count(), 4);
+    }
+
+    #[test]
+    fn a_held_apex_is_found_like_a_zone_until_one_takes_its_place() {
+        let apex = |text| Name::from_text(text).expect(text);
+        let hold = |text| CatalogChange::Hold(apex(text), HoldReason::Broken);
+        let counts = |catalog: &Catalog| {
+            assert_eq!(catalog.zones().count() as u64, catalog.zone_count());
+            assert_eq!(catalog.held().count() as u64, catalog.held_count());
+            (catalog.zone_count(), catalog.held_count())
+        };
+        let catalog = Catalog::new(SEED)
+            .with_changes(vec![CatalogChange::Put(zone("example")), hold("a.b.example")]);
+        check(&catalog, "x.a.b.example", Some("a.b.example"));
+        check(&catalog, "b.example", Some("example"));
+        assert_eq!(counts(&catalog), (1, 1));
+        assert!(catalog.zone(&apex("a.b.example")).is_none());
+        let both = catalog.with_changes(vec![
+            CatalogChange::Put(zone("a.b.example")),
+            CatalogChange::Hold(apex("example"), HoldReason::Loading),
+        ]);
+        assert_eq!(counts(&both), (1, 1));
+        assert!(both.zone(&apex("a.b.example")).is_some());
+        assert_eq!(both.held().next().expect("one").reason, HoldReason::Loading);
+        let none = both.with_changes(vec![
+            hold("a.b.example"),
+            CatalogChange::Remove(apex("example")),
+            CatalogChange::Remove(apex("a.b.example")),
+            CatalogChange::Remove(apex("a.b.example")),
+        ]);
+        assert_eq!(counts(&none), (0, 0));
+        check(&none, "x.a.b.example", None);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::answer;
 use crate::answer::Wants;
 use crate::answer::transfer::Transfer;
 use crate::answer::warm::Names;
-use crate::catalog::Catalog;
+use crate::catalog::{AtApex, Catalog, HoldReason};
 use crate::limits::{
     IDENTITY_OCTETS_MAX, MESSAGE_OCTETS_MAX, UDP_OCTETS_MAX, UDP_PLAIN_OCTETS_MAX,
 };
@@ -191,7 +191,10 @@ impl Responder {
         if !is_plain || question.qclass != CLASS_IN {
             return None;
         }
-        let zone = catalog.find(&path).filter(|zone| zone.apex_depth() == path.depth())?;
+        let zone = catalog.find(&path).and_then(AtApex::zone)?;
+        if zone.apex_depth() != path.depth() {
+            return None;
+        }
         let is_up_to_date = match question.qtype {
             RecordType::AXFR => false,
             RecordType::IXFR => {
@@ -268,12 +271,12 @@ impl<'q> Asked<'q> {
         self.verdict(rcode, 0)
     }
 
-    /// Writes a reply without records that says why, to who has EDNS (RFC 8914).
+    /// Writes a reply without records that says why, to who has EDNS (RFC 8914), perhaps in words.
     #[cold]
-    fn refuse(&self, reply: &mut Vec<u8>, rcode: u16, info_code: u16) -> Verdict {
+    fn refuse(&self, reply: &mut Vec<u8>, rcode: u16, info_code: u16, text: &str) -> Verdict {
         let verdict = self.reply(reply, rcode);
         if let Some(opt) = &self.opt {
-            explain(reply, opt, info_code);
+            explain(reply, opt, info_code, text);
         }
         verdict
     }
@@ -318,15 +321,18 @@ impl<'q> Asked<'q> {
                 return self.answer_any_class(responder, catalog, &question, path, reply);
             }
             CLASS_CHAOS => return self.answer_chaos(responder, question, reply),
-            _ => return self.refuse(reply, rcode::REFUSED, ede::NOT_SUPPORTED),
+            _ => return self.refuse(reply, rcode::REFUSED, ede::NOT_SUPPORTED, ""),
         }
         let place = answer::locate(catalog, path, question.qtype);
         if is_transfer(question.qtype) {
             let zone = place.filter(|place| place.is_apex(path)).map(|place| place.zone());
-            return self.answer_transfer(zone, question, reply);
+            return match zone {
+                Some(zone) => self.answer_transfer(zone, question, reply),
+                None => self.answer_without_zone(catalog, question, path, reply),
+            };
         }
         let Some(place) = place else {
-            return self.refuse(reply, rcode::REFUSED, ede::NOT_AUTHORITATIVE);
+            return self.answer_without_zone(catalog, question, path, reply);
         };
         let opt = self.opt.as_ref();
         let room = self.limit - opt.map_or(0, OptReply::octets_len);
@@ -348,6 +354,34 @@ impl<'q> Asked<'q> {
         let outcome = answer::answer(catalog, place, question, path, wants, &mut message);
         message.finish(&self.header, outcome.flags, outcome.rcode, opt);
         self.verdict(outcome.rcode, outcome.flags)
+    }
+
+    /// Answers a question that no zone of ours has data for.
+    ///
+    /// Of a zone that is ours and has none now this is SERVFAIL (RFC 1035 section 4.1.1): the asker
+    /// tries another server, and never learns that a name of the zone does not exist.
+    #[cold]
+    fn answer_without_zone(
+        &self,
+        catalog: &Catalog,
+        question: &Question<'_>,
+        path: &NamePath,
+        reply: &mut Vec<u8>,
+    ) -> Verdict {
+        let (info_code, text) = match answer::hold_of(catalog, path, question.qtype) {
+            None if is_transfer(question.qtype) => {
+                // RFC 5936 section 2.2.1: the name must be the apex of a zone of ours. Section 4.2: by
+                // UDP there is no AXFR, whatever the name.
+                let has_sense =
+                    question.qtype == RecordType::IXFR || self.transport == Transport::Tcp;
+                let rcode = if has_sense { rcode::NOTAUTH } else { rcode::REFUSED };
+                return self.refuse(reply, rcode, ede::NOT_AUTHORITATIVE, "");
+            }
+            None => return self.refuse(reply, rcode::REFUSED, ede::NOT_AUTHORITATIVE, ""),
+            Some(HoldReason::Loading) => (ede::NOT_READY, "the zone is being loaded"),
+            Some(HoldReason::Broken) => (ede::INVALID_DATA, "the zone's data cannot be read"),
+        };
+        self.refuse(reply, rcode::SERVFAIL, info_code, text)
     }
 
     /// Answers a question of class ANY from class IN, the only one of which we have zones.
@@ -372,18 +406,11 @@ impl<'q> Asked<'q> {
     #[cold]
     fn answer_transfer(
         &self,
-        zone: Option<&Zone>,
+        zone: &Zone,
         question: &Question<'_>,
         reply: &mut Vec<u8>,
     ) -> Verdict {
         let is_ixfr = question.qtype == RecordType::IXFR;
-        let Some(zone) = zone else {
-            // RFC 5936 section 2.2.1: the name must be the apex of a zone of ours. Section 4.2: by
-            // UDP there is no AXFR, whatever the name.
-            let has_sense = is_ixfr || self.transport == Transport::Tcp;
-            let rcode = if has_sense { rcode::NOTAUTH } else { rcode::REFUSED };
-            return self.refuse(reply, rcode, ede::NOT_AUTHORITATIVE);
-        };
         if is_ixfr && read_ixfr_serial(self.query, &self.header, question.end()).is_err() {
             return self.reply(reply, rcode::FORMERR);
         }
@@ -398,7 +425,7 @@ impl<'q> Asked<'q> {
                 return self.verdict(rcode::NOERROR, FLAG_AA);
             }
         }
-        self.refuse(reply, rcode::REFUSED, ede::PROHIBITED)
+        self.refuse(reply, rcode::REFUSED, ede::PROHIBITED, "")
     }
 
     /// Answers a question of class CH (RFC 4892).
@@ -414,7 +441,7 @@ impl<'q> Asked<'q> {
             .filter(|_| matches!(question.qtype, RecordType::TXT | RecordType::ANY))
             .map(|text| &text.as_bytes()[..text.len().min(IDENTITY_OCTETS_MAX)]);
         let Some(text) = text else {
-            return self.refuse(reply, rcode::REFUSED, ede::NOT_SUPPORTED);
+            return self.refuse(reply, rcode::REFUSED, ede::NOT_SUPPORTED, "");
         };
         let mut message = Reply::new(reply, self.front(), MESSAGE_OCTETS_MAX);
         message.push_text(CLASS_CHAOS, text);

@@ -11,7 +11,7 @@ use aspen_dns::answer::oracle::Oracle;
 use aspen_dns::answer::oracle::compare::difference;
 use aspen_dns::answer::oracle::sample::{Draw, ZoneData};
 use aspen_dns::answer::oracle::sign::{Chain, sign};
-use aspen_dns::catalog::{Catalog, CatalogChange};
+use aspen_dns::catalog::{Catalog, CatalogChange, HoldReason};
 use aspen_dns::name::{Name, wire_len};
 use aspen_dns::record::{RecordType, Rrset, rdata};
 use aspen_dns::responder::{Peer, Responder, ResponderConfig, Transport, Verdict};
@@ -86,18 +86,25 @@ static SERVED: LazyLock<Served> = LazyLock::new(|| {
         let rrsets = sign(&apex, &rrsets, chain);
         (apex, rrsets)
     };
+    // The last one is held: its names are asked for, and never answered from the zone above.
     let zones = vec![
         zone("example"),
         signed("a.example", Chain::Nsec3 { has_opt_out: true }),
         zone("sub.a.example"),
         signed("b.a.example", Chain::Nsec),
         signed("other", Chain::Nsec3 { has_opt_out: false }),
+        zone("t.a.example"),
     ];
     let put = |(apex, rrsets): ZoneData| {
+        if rrsets.is_empty() {
+            return CatalogChange::Hold(apex, HoldReason::Loading);
+        }
         CatalogChange::Put(Arc::new(build(apex, SEED, rrsets).expect("a zone")))
     };
-    let catalog = Catalog::new(SEED).with_changes(zones.iter().cloned().map(put).collect());
-    Served { catalog, oracle: Oracle::new(zones.clone()), zones }
+    let mut served = zones.clone();
+    served.last_mut().expect("there are some").1.clear();
+    let catalog = Catalog::new(SEED).with_changes(served.iter().cloned().map(put).collect());
+    Served { catalog, oracle: Oracle::new(served), zones }
 });
 
 /// Draws a well-formed query, perhaps with one octet changed.

@@ -20,7 +20,7 @@ use dnssec::{PROOFS_MAX, Proof};
 
 use arrayvec::ArrayVec;
 
-use crate::catalog::Catalog;
+use crate::catalog::{AtApex, Catalog, HoldReason};
 use crate::limits::{ADDITIONAL_NAMES_MAX, ALIAS_CHAIN_MAX, NAME_OCTETS_MAX};
 use crate::record::RecordType;
 use crate::wire::query::Question;
@@ -58,17 +58,32 @@ pub struct Wants {
     pub is_full: bool,
 }
 
-/// Finds the zone and node of a question of class IN; `None` if no zone is ours.
+/// Finds the zone and node of a question of class IN; `None` if no zone of ours has data for it.
 #[inline(always)] // into the answer of the question's own name
 pub fn locate<'c>(catalog: &'c Catalog, path: &NamePath, qtype: RecordType) -> Option<Place<'c>> {
     let zone = zone_for(catalog, path, qtype)?;
     Some(Place { zone, found: zone.find(path) })
 }
 
-/// Does what [`locate`] does for the name that an alias leads to.
+/// Does what [`locate`] does for the name that an alias leads to; from a name in a held apex the asker
+/// goes on by itself, as from one that is not ours.
 #[inline(never)]
 fn locate_alias<'c>(catalog: &'c Catalog, path: &NamePath, qtype: RecordType) -> Option<Place<'c>> {
     locate(catalog, path, qtype)
+}
+
+/// Returns why [`locate`] finds nothing, if the name is ours all the same.
+#[cold]
+pub fn hold_of(catalog: &Catalog, path: &NamePath, qtype: RecordType) -> Option<HoldReason> {
+    let above = || catalog.find_up_to(path, path.depth().checked_sub(1)?);
+    match catalog.find(path)? {
+        AtApex::Held(hold) => Some(hold.reason),
+        AtApex::Zone(_) if qtype != RecordType::DS => None,
+        AtApex::Zone(_) => match above()? {
+            AtApex::Held(hold) => Some(hold.reason),
+            AtApex::Zone(_) => None,
+        },
+    }
 }
 
 impl<'c> Place<'c> {
@@ -126,14 +141,24 @@ pub fn answer(
 }
 
 /// Returns the zone that answers for a name: the deepest one, but for the DS records of an apex
-/// the one above it (RFC 4035 section 3.1.4.1).
+/// the one above it (RFC 4035 section 3.1.4.1). No zone answers for what is held.
 #[inline(always)]
 fn zone_for<'c>(catalog: &'c Catalog, path: &NamePath, qtype: RecordType) -> Option<&'c Zone> {
-    let zone = catalog.find(path)?;
+    let zone = catalog.find(path)?.zone()?;
     if qtype == RecordType::DS && zone.apex_depth() == path.depth() && path.depth() > 0 {
-        return Some(catalog.find_up_to(path, path.depth() - 1).unwrap_or(zone));
+        return zone_above(catalog, path, zone);
     }
     Some(zone)
+}
+
+/// Returns the zone above an apex, the apex's own if there is none.
+#[cold]
+#[inline(never)]
+fn zone_above<'c>(catalog: &'c Catalog, path: &NamePath, zone: &'c Zone) -> Option<&'c Zone> {
+    match catalog.find_up_to(path, path.depth() - 1) {
+        Some(above) => above.zone().map(|zone| &**zone),
+        None => Some(zone),
+    }
 }
 
 /// An answer under construction.

@@ -6,6 +6,7 @@
 //! truncation and EDNS.
 //!
 //! Where the texts leave a choice, this is ours:
+//! * a name in a held apex is SERVFAIL, and a chain that leads there ends as at a name not ours;
 //! * a chain goes on into another zone of the catalog, and ends after [`ALIAS_CHAIN_MAX`] aliases or
 //!   at a name it has been at, with the rcode NOERROR and what was found so far;
 //! * ANY is answered with the RRset of the lowest type, RRSIG last (RFC 8482 section 4.1);
@@ -112,6 +113,8 @@ struct View<'o> {
 
 impl Oracle {
     /// Makes an oracle of zones; of two RRsets of one owner and type the later one counts.
+    ///
+    /// An apex with no RRset at all is held: ours, without a zone.
     pub fn new(zones: impl IntoIterator<Item = (Name, Vec<Rrset>)>) -> Self {
         let mut oracle = Self::default();
         for (apex, rrsets) in zones {
@@ -134,13 +137,17 @@ impl Oracle {
             return expected;
         };
         let mut ask = Ask { qname: name, as_asked: qname.to_vec(), qtype, is_dnssec_ok };
-        if self.zone_for(&ask).is_none() {
-            expected.rcode = rcode::REFUSED;
+        let no_zone = match self.zone_for(&ask) {
+            None => Some(rcode::REFUSED),
+            Some(zone) => zone.is_held().then_some(rcode::SERVFAIL),
+        };
+        if let Some(rcode) = no_zone {
+            expected.rcode = rcode;
             return expected;
         }
         expected.is_authoritative = true;
         let mut visited = Vec::new();
-        while let Some(zone) = self.zone_for(&ask) {
+        while let Some(zone) = self.zone_for(&ask).filter(|zone| !zone.is_held()) {
             visited.push(ask.qname.clone());
             let Some(target) = zone.step(&ask, visited.len() == 1, &mut expected) else { break };
             let qname = Name::from_wire(&target).unwrap_or_else(|_| Name::root());
@@ -156,7 +163,8 @@ impl Oracle {
     /// Returns the zone that answers for a name: step 2, and RFC 4035 section 3.1.4.1 for DS.
     fn zone_for(&self, ask: &Ask) -> Option<View<'_>> {
         let nearest = self.nearest(Some(ask.qname.clone()))?;
-        if ask.qtype == RecordType::DS && *nearest.apex == ask.qname {
+        let is_apex = *nearest.apex == ask.qname && !nearest.is_held();
+        if ask.qtype == RecordType::DS && is_apex {
             return Some(self.nearest(ask.qname.parent()).unwrap_or(nearest));
         }
         Some(nearest)
@@ -171,6 +179,11 @@ impl Oracle {
 }
 
 impl View<'_> {
+    /// Whether nothing is known of the zone.
+    fn is_held(&self) -> bool {
+        self.sets.is_empty()
+    }
+
     /// Answers for one name; returns the name that an alias leads to.
     fn step(&self, ask: &Ask, is_first: bool, expected: &mut Expected) -> Option<Vec<u8>> {
         match self.place(&ask.qname) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hickory_proto::op::Message;
 
-use crate::catalog::{Catalog, CatalogChange};
+use crate::catalog::{Catalog, CatalogChange, HoldReason};
 use crate::name::Name;
 use crate::record::{RecordType, Rrset, rdata};
 use crate::responder::{Peer, Responder, ResponderConfig, Transport, Verdict};
@@ -355,6 +355,45 @@ fn an_answer_of_class_any_is_not_authoritative() {
         assert_eq!((of_any[2] & 4, of_any[3] & 15), (0, rcode), "RFC 1035 section 6.2");
         assert_eq!(of_any[4..12], of_in[4..12], "{qname}");
     }
+}
+
+#[test]
+fn a_held_apex_is_servfail_and_the_zone_above_never_denies_it() {
+    let hold = |apex, reason| CatalogChange::Hold(Name::from_text(apex).expect(apex), reason);
+    let catalog = catalog(EXAMPLE).with_changes(vec![
+        hold("kid.example.com", HoldReason::Broken),
+        hold("sub.example.com", HoldReason::Loading),
+        hold("other.test", HoldReason::Loading),
+    ]);
+    let opt = &b"\0\0\x29\x04\xd0\0\0\0\0\0\0"[..];
+    for qname in ["kid.example.com.", "www.kid.example.com.", "SUB.example.com.", "a.other.test."] {
+        for qtype in ["A", "SOA", "DS", "ANY", "AXFR"] {
+            let (_, reply) = ask(&catalog, &query(qname, qtype, None));
+            assert_eq!(summary(&reply), "SERVFAIL", "{qname} {qtype}");
+        }
+        let (_, reply) = ask(&catalog, &query(qname, "A", Some(opt)));
+        let (info_code, text) = match qname.contains("kid") {
+            true => (24, "the zone's data cannot be read"),
+            false => (14, "the zone is being loaded"),
+        };
+        let option = [&[0, 15, 0, 2 + text.len() as u8, 0, info_code], text.as_bytes()].concat();
+        assert!(reply.ends_with(&option), "{qname}");
+        assert_eq!(summary(&reply), "SERVFAIL");
+    }
+    // What is beside and above is answered, and an alias leads as far as is known.
+    for (question, expected) in [
+        ("nokid.example.com.", format!("NXDOMAIN aa | {SOA}")),
+        ("www.example.com.", "NOERROR aa | an www.example.com. A 192.0.2.3".to_owned()),
+        ("out.example.com.", "NOERROR aa | an out.example.com. CNAME www.other.test.".to_owned()),
+    ] {
+        let (_, reply) = ask(&catalog, &query(question, "A", None));
+        assert!(summary(&reply).starts_with(&expected), "{}", summary(&reply));
+    }
+    let other = catalog.with_changes(vec![CatalogChange::Remove(
+        Name::from_text("kid.example.com").expect("a name"),
+    )]);
+    let (_, reply) = ask(&other, &query("www.kid.example.com.", "A", None));
+    assert_eq!(summary(&reply), format!("NXDOMAIN aa | {SOA}"));
 }
 
 #[test]

@@ -31,12 +31,16 @@ pub mod rcode {
 
 /// Extended DNS errors (RFC 8914 section 4): why a query was refused.
 pub mod ede {
+    /// The zone is not loaded yet.
+    pub const NOT_READY: u16 = 14;
     /// The asker may not have this.
     pub const PROHIBITED: u16 = 18;
     /// There is no zone of ours that the name is in.
     pub const NOT_AUTHORITATIVE: u16 = 20;
     /// The class, or what is asked for in it, is not served at all.
     pub const NOT_SUPPORTED: u16 = 21;
+    /// There is no data of a zone that is configured.
+    pub const INVALID_DATA: u16 = 24;
 }
 
 /// The AA bit.

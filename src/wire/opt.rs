@@ -59,14 +59,17 @@ fn end_options(out: &mut [u8], start: usize) {
 
 /// Appends an extended DNS error (RFC 8914) to a finished reply without records that ends with `opt`.
 ///
-/// Only where it keeps within what any UDP reply may have: it is a help to read, never needed.
-pub fn explain(out: &mut Vec<u8>, opt: &OptReply<'_>, info_code: u16) {
-    let option = [OPTION_EDE, 2, info_code].map(u16::to_be_bytes);
+/// `text` says more to people; it may be empty. Only where both keep within what any UDP reply may
+/// have: it is a help to read, never needed.
+pub fn explain(out: &mut Vec<u8>, opt: &OptReply<'_>, info_code: u16, text: &str) {
+    let option_len = 2 + text.len();
+    let option = [OPTION_EDE, option_len as u16, info_code].map(u16::to_be_bytes);
     let options_at = out.len() - opt.octets_len() + usize::from(OPT_LEN);
-    if out.len() + option.as_flattened().len() > UDP_PLAIN_OCTETS_MAX {
+    if out.len() + 4 + option_len > UDP_PLAIN_OCTETS_MAX {
         return;
     }
     out.extend_from_slice(option.as_flattened());
+    out.extend_from_slice(text.as_bytes());
     end_options(out, options_at);
 }
 

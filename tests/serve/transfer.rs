@@ -5,7 +5,7 @@ use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
-use aspen_dns::catalog::CatalogChange;
+use aspen_dns::catalog::{CatalogChange, HoldReason};
 use aspen_dns::name::Name;
 use aspen_dns::publish::Publisher;
 use aspen_dns::record::{Change, RecordType, Rrset, master};
@@ -19,7 +19,9 @@ use hickory_proto::rr::RecordType as HickoryType;
 use hickory_proto::rr::rdata::SOA;
 use hickory_proto::rr::{RData, Record};
 
-use crate::asker::{self, ask_udp, connect, framed, query, query_for, read_reply, wait_until};
+use crate::asker::{
+    self, ask_tcp, ask_udp, connect, framed, query, query_for, read_reply, wait_until,
+};
 
 /// The seed of the catalog.
 const SEED: HashSeed = HashSeed(5);
@@ -271,6 +273,34 @@ fn who_is_not_allowed_and_what_is_not_ours_is_refused() {
         assert_refused(&read_reply(&mut stream), FormErr);
         assert_refused(&ask_udp(server.addr, &transfer_query(4, "example.", None)), Refused);
     }
+}
+
+#[test]
+fn a_held_zone_is_servfail_over_both_transports_and_not_transferred() {
+    use ResponseCode::ServFail;
+    let server = serve(SMALL, "127.0.0.1/32", TcpLimits::default());
+    let kid = Name::from_text("kid.example.").unwrap();
+    server.publisher.publish(vec![CatalogChange::Hold(kid, HoldReason::Broken)]);
+    let mut stream = connect(server.addr);
+    for (id, qname) in [(1, "kid.example."), (2, "www.kid.example.")] {
+        for ixfr_serial in [None, Some(3)] {
+            ask(&mut stream, id, qname, ixfr_serial);
+            assert_refused(&read_reply(&mut stream), ServFail);
+        }
+        for reply in [
+            ask_udp(server.addr, &query_for(id, qname, HickoryType::A)),
+            ask_tcp(server.addr, &query_for(id, qname, HickoryType::A)),
+        ] {
+            assert_refused(&reply, ServFail);
+            assert!(!reply.metadata.authoritative && reply.authorities.is_empty());
+        }
+    }
+    let stats = server.running.stats();
+    let failed: Vec<u64> =
+        stats.front_ends.iter().map(|front_end| front_end.by_rcode[2].1).collect();
+    assert_eq!(failed.iter().sum::<u64>(), 8, "{failed:?}");
+    ask(&mut stream, 3, "example.", None);
+    assert_eq!(read_transfer(&mut stream, 3).len(), 15);
 }
 
 /// Checks a reply that says nothing but its rcode.

@@ -7,7 +7,7 @@ use super::compare::{difference, part_difference};
 use super::sample::{Draw, Question, ZoneData};
 use super::sign::{Chain, sign};
 use super::*;
-use crate::catalog::{Catalog, CatalogChange};
+use crate::catalog::{Catalog, CatalogChange, HoldReason};
 use crate::responder::{Peer, Responder, Transport};
 use crate::zone::{HashSeed, build};
 
@@ -28,9 +28,12 @@ fn query(question: &Question, octets: u16) -> Vec<u8> {
     packet
 }
 
-/// Builds a catalog.
+/// Builds a catalog; an apex without RRsets is held.
 fn catalog(zones: &[ZoneData]) -> Catalog {
     let put = |(apex, rrsets): ZoneData| {
+        if rrsets.is_empty() {
+            return CatalogChange::Hold(apex, HoldReason::Broken);
+        }
         CatalogChange::Put(Arc::new(build(apex, SEED, rrsets).expect("samples are good")))
     };
     Catalog::new(SEED).with_changes(zones.iter().cloned().map(put).collect())
@@ -115,7 +118,9 @@ fn compare(finish: fn(&[ZoneData]) -> Vec<ZoneData>) {
         let zones = finish(&drawn);
         let (oracle, catalog) = (Oracle::new(zones.clone()), catalog(&zones));
         for _ in 0..QUESTIONS {
-            let question = draw.question(&zones);
+            // Names of a held zone are asked for too.
+            let has_hold = zones.iter().any(|zone| zone.1.is_empty());
+            let question = draw.question(if has_hold { &drawn } else { &zones });
             if differ(&oracle, &catalog, &question).is_some() {
                 shrink(drawn, finish, &question);
                 return;
@@ -127,6 +132,17 @@ fn compare(finish: fn(&[ZoneData]) -> Vec<ZoneData>) {
 #[test]
 fn plain_zones_are_answered_as_the_oracle_says() {
     compare(<[ZoneData]>::to_vec);
+}
+
+#[test]
+fn names_of_a_held_zone_are_never_answered_from_another() {
+    compare(|drawn| {
+        let mut zones = drawn.to_vec();
+        if let Some(zone) = zones.iter_mut().max_by_key(|zone| zone.0.label_count()) {
+            zone.1.clear();
+        }
+        zones
+    });
 }
 
 /// Signs all zones.
