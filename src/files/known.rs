@@ -9,10 +9,10 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::load::{self, FileZone};
+use super::load::{self, FileZone, Unread};
 use super::source::SourceKey;
 use super::store::{Draft, Place, Store, Writing};
-use super::{FailedFile, Refreshed, ZoneFileError, list_dir};
+use super::{FailedFile, Instead, Refreshed, ZoneFileError, list_dir};
 use crate::name::Name;
 use crate::zone::{HashSeed, Zone};
 
@@ -29,6 +29,8 @@ pub struct ZoneFiles {
     seed: HashSeed,
     /// The files that are served, by the hash of their paths.
     known: Vec<KnownFile>,
+    /// Apexes of files that make no zone.
+    held: Vec<Name>,
     /// Makes the hashes.
     hasher: RandomState,
     /// The thread that writes what is compiled.
@@ -58,8 +60,8 @@ impl ZoneFiles {
         compiled: Option<PathBuf>,
         seed: HashSeed,
     ) -> Self {
-        let (known, hasher) = (Vec::new(), RandomState::new());
-        Self { dir, named, compiled, seed, known, hasher, writing: None }
+        let (known, held, hasher) = (Vec::new(), Vec::new(), RandomState::new());
+        Self { dir, named, compiled, seed, known, held, hasher, writing: None }
     }
 
     /// Reads all files that are new or have changed.
@@ -77,8 +79,9 @@ impl ZoneFiles {
         paths.extend(self.named.iter().cloned());
         let store = self.open_store();
         let (same, changed) = self.sort_out(&paths);
+        let is_served = |path: &Path| self.find(path).is_some();
         let (loaded, buffers) =
-            load::load(&paths, &changed, store.as_ref(), self.seed, &self.hasher);
+            load::load(&paths, &changed, is_served, store.as_ref(), self.seed, &self.hasher);
         let mut draft = Draft { buffers, places: Vec::new() };
         let mut next = Next::new(self, &paths, from_dir);
         let mut same = same.into_iter().peekable();
@@ -87,7 +90,12 @@ impl ZoneFiles {
                 let place = store.as_ref().and_then(|store| store.place_of(&paths[index]));
                 draft.places.extend(place.filter(|_| next.keep(index, known)));
             }
+            let is_unread = result.is_err();
             draft.places.extend(next.take(index, result));
+            if is_unread {
+                // A restart must find the last good form of a file that is still broken then.
+                draft.places.extend(store.as_ref().and_then(|store| store.place_of(&paths[index])));
+            }
         }
         for (index, known) in same {
             let place = store.as_ref().and_then(|store| store.place_of(&paths[index]));
@@ -95,6 +103,7 @@ impl ZoneFiles {
         }
         let (known, refreshed) = next.finish();
         self.known = known;
+        self.held.clone_from(&refreshed.held);
         if let Some(store) = store {
             match store.spawn_write(draft) {
                 Ok(writing) => self.writing = Some(writing),
@@ -200,38 +209,58 @@ impl<'f> Next<'f> {
     }
 
     /// Takes what a file has come to; returns where its compiled form is.
-    fn take(&mut self, index: usize, result: Result<FileZone, ZoneFileError>) -> Option<Place> {
-        let path = &self.paths[index];
+    fn take(&mut self, index: usize, result: Result<FileZone, Unread>) -> Option<Place> {
         match result {
-            Ok(FileZone { zone, state_hash, included, place, is_compiled }) => {
-                let known = KnownFile {
-                    path_hash: self.files.path_hash(path),
-                    state_hash: state_hash.unwrap_or_default(),
-                    is_unsure: state_hash.is_none(),
-                    zone: Arc::clone(&zone),
-                    included,
-                };
-                if !self.add(index, known) {
-                    return None;
-                }
-                self.refreshed.changed.push(zone);
-                self.refreshed.compiled_count += u64::from(is_compiled);
-                place
-            }
-            Err(error) => {
-                let is_named = index >= self.from_dir;
-                self.refreshed.errors.push(FailedFile { is_named, error });
-                if let Some(before) = self.files.find(path) {
-                    // Its old zone is served on, and the file is looked at again the next time.
-                    if self.keep(index, before)
-                        && let Some(last) = self.known.last_mut()
-                    {
-                        last.is_unsure = true;
-                    }
-                }
+            Ok(file) => self.take_zone(index, file),
+            Err(unread) => {
+                self.take_unread(index, unread);
                 None
             }
         }
+    }
+
+    /// Takes the zone of a file, unless one in front of it holds the same; returns where its compiled
+    /// form is.
+    fn take_zone(&mut self, index: usize, file: FileZone) -> Option<Place> {
+        let FileZone { zone, state_hash, included, place, is_compiled } = file;
+        let known = KnownFile {
+            path_hash: self.files.path_hash(&self.paths[index]),
+            state_hash: state_hash.unwrap_or_default(),
+            is_unsure: state_hash.is_none(),
+            zone: Arc::clone(&zone),
+            included,
+        };
+        if !self.add(index, known) {
+            return None;
+        }
+        self.refreshed.changed.push(zone);
+        self.refreshed.compiled_count += u64::from(is_compiled);
+        place
+    }
+
+    /// Takes that a file makes no zone: what it was is served on, or else its apex is held. It is
+    /// looked at again the next time.
+    fn take_unread(&mut self, index: usize, unread: Unread) {
+        let Unread { error, apex, last_good } = unread;
+        let is_there = match (self.files.find(&self.paths[index]), last_good) {
+            (Some(before), _) => self.keep(index, before),
+            (None, Some(file)) => {
+                let count = self.known.len();
+                self.take_zone(index, *file);
+                self.known.len() > count
+            }
+            (None, None) => false,
+        };
+        let instead = match (self.known.last_mut().filter(|_| is_there), apex) {
+            (Some(last), _) => {
+                last.is_unsure = true;
+                Instead::LastGood(Arc::clone(&last.zone))
+            }
+            (None, Some(apex)) => Instead::Nothing(apex),
+            (None, None) => Instead::Others,
+        };
+        let is_named = index >= self.from_dir;
+        self.refreshed.errors.push(FailedFile { is_named, error, instead });
     }
 
     /// Adds a file, unless one in front of it holds the same zone; says whether it did.
@@ -243,7 +272,8 @@ impl<'f> Next<'f> {
         {
             let (path, apex) = (self.paths[index].clone(), apex.clone());
             let error = ZoneFileError::ApexTwice { path, apex };
-            self.refreshed.errors.push(FailedFile { is_named: index >= self.from_dir, error });
+            let (is_named, instead) = (index >= self.from_dir, Instead::Others);
+            self.refreshed.errors.push(FailedFile { is_named, error, instead });
             return false;
         }
         self.apexes.insert(hash, self.known.len());
@@ -258,6 +288,18 @@ impl<'f> Next<'f> {
             self.apexes.get(&hash).is_some_and(|at| self.known[*at].zone.apex() == apex)
         };
         let before = self.files.known.iter().map(|known| &known.zone);
+        // What another file has a zone for is not held, wherever that file stands.
+        let mut held = Vec::new();
+        for failed in &mut self.refreshed.errors {
+            match &failed.instead {
+                Instead::Nothing(apex) if served(apex) => failed.instead = Instead::Others,
+                Instead::Nothing(apex) => held.push(apex.clone()),
+                _ => {}
+            }
+        }
+        let is_released = |apex: &&Name| !held.contains(apex) && !served(apex);
+        self.refreshed.released = self.files.held.iter().filter(is_released).cloned().collect();
+        self.refreshed.held = held;
         self.refreshed.gone = before.filter(|zone| !served(zone.apex())).cloned().collect();
         self.refreshed.zone_count = self.known.len() as u64;
         self.known.sort_unstable_by_key(|known| known.path_hash);

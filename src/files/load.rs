@@ -11,9 +11,10 @@ use std::thread;
 
 use super::image::{ImageHead, ImageWriter, fits};
 use super::source::{Source, SourceKey};
-use super::store::{Place, Store, Unrested};
-use super::{MasterFile, ZoneFileError, build, origin_of, read_master};
+use super::store::{Place, Store, Unrested, Version};
+use super::{MasterFile, ZoneFileError, apex_of, build, origin_of, read_master};
 use crate::limits::COMPILED_OWN_OCTETS_MIN;
+use crate::name::Name;
 use crate::zone::{HashSeed, Zone};
 
 /// What one file has come to.
@@ -31,13 +32,26 @@ pub(super) struct FileZone {
     pub(super) is_compiled: bool,
 }
 
-/// The results in the order of the files, and the blocks that the workers wrote.
-pub(super) type Loaded = (Vec<(usize, Result<FileZone, ZoneFileError>)>, Vec<Vec<u8>>);
+/// A file that cannot be read, or makes no zone.
+#[derive(Debug)]
+pub(super) struct Unread {
+    /// Why.
+    pub(super) error: ZoneFileError,
+    /// The apex that its zone would have, as far as that can be told.
+    pub(super) apex: Option<Name>,
+    /// The zone of its compiled form, of when it was good last.
+    pub(super) last_good: Option<Box<FileZone>>,
+}
 
-/// Reads the files of `indexes` among `paths`.
+/// The results in the order of the files, and the blocks that the workers wrote.
+pub(super) type Loaded = (Vec<(usize, Result<FileZone, Unread>)>, Vec<Vec<u8>>);
+
+/// Reads the files of `indexes` among `paths`; of one that cannot be read its last good form, unless
+/// its zone `is_served`.
 pub(super) fn load(
     paths: &[PathBuf],
     indexes: &[usize],
+    is_served: impl Fn(&Path) -> bool + Sync,
     store: Option<&Store>,
     seed: HashSeed,
     hasher: &RandomState,
@@ -47,7 +61,7 @@ pub(super) fn load(
     // Fewer files than processors: a large one may have several.
     let each = (processors / threads.max(1)) as u64;
     let next = AtomicUsize::new(0);
-    let next = &next;
+    let (next, is_served) = (&next, &is_served);
     let (mut results, mut buffers) = (Vec::with_capacity(indexes.len()), Vec::new());
     thread::scope(|scope| {
         let read_some = |buffer| {
@@ -55,7 +69,9 @@ pub(super) fn load(
             let mut worker = Worker { store, seed, hasher, threads: each, buffer, blocks };
             let mut results = Vec::new();
             while let Some(&index) = indexes.get(next.fetch_add(1, Ordering::Relaxed)) {
-                results.push((index, worker.load(&paths[index])));
+                let path = &paths[index];
+                let read = worker.load(path);
+                results.push((index, read.map_err(|e| worker.unread(path, e, is_served(path)))));
             }
             (results, worker.blocks)
         };
@@ -91,7 +107,8 @@ struct Worker<'s> {
 impl Worker<'_> {
     /// Reads one file; its name without `.zone` is the initial origin.
     fn load(&mut self, path: &Path) -> Result<FileZone, ZoneFileError> {
-        let compiled = self.store.map(|store| store.load(path, self.seed, self.threads));
+        let (seed, threads) = (self.seed, self.threads);
+        let compiled = self.store.map(|store| store.load(path, Version::Current, seed, threads));
         match compiled {
             Some(Ok(Some((zone, head, place)))) => {
                 head.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
@@ -117,6 +134,21 @@ impl Worker<'_> {
         let sources = master.sources.into_iter().map(|read| read.source).collect();
         let sources = Some(sources).filter(|_| is_steady);
         Ok(self.file_zone(zone, sources, place, false))
+    }
+
+    /// Finds what there is in the place of a file that cannot be read.
+    fn unread(&self, path: &Path, error: ZoneFileError, is_served: bool) -> Unread {
+        let store = self.store.filter(|_| !is_served);
+        let (seed, threads) = (self.seed, self.threads);
+        let last = store.map(|store| store.load(path, Version::LastGood, seed, threads));
+        let last_good = match last {
+            Some(Ok(Some((zone, _, place)))) => {
+                Some(Box::new(self.file_zone(zone, None, Some(place), true)))
+            }
+            // What is wrong with the compiled file was said when it was looked at first.
+            _ => None,
+        };
+        Unread { error, apex: apex_of(path), last_good }
     }
 
     /// Makes the result for one file; of its sources little is kept, there may be many.

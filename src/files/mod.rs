@@ -6,7 +6,7 @@
 //!
 //! **Invariant:** the order of the result does not depend on timing; of two files with one apex
 //! the first by name is served and the second is an error. A file that cannot be read leaves the zone
-//! in place that it held before.
+//! in place that it held before, even before a restart; one that never made a zone holds its apex.
 //! **Not here:** the syntax (`record::master`), zone files that go into the store (`api::import`).
 
 pub mod image;
@@ -21,8 +21,10 @@ use std::sync::Arc;
 
 use crate::limits::ZONE_FILE_OCTETS_MAX;
 use crate::name::{Name, NameError};
-use crate::record::RrsetRef;
-use crate::record::master::{self, IncludeError, MasterError, MasterOptions, SortedZone};
+use crate::record::master::{
+    self, IncludeError, MasterError, MasterOptions, MasterReader, SortedZone,
+};
+use crate::record::{RecordType, RrsetRef};
 use crate::zone::{BuildError, HashSeed, Zone, ZoneBuilder};
 
 pub use known::ZoneFiles;
@@ -74,6 +76,13 @@ pub enum ZoneFileError {
     },
 }
 
+impl ZoneFileError {
+    /// Whether there is no such file.
+    pub fn is_missing_file(&self) -> bool {
+        matches!(self, Self::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
+    }
+}
+
 /// What has become of the zones of files.
 #[derive(Debug, Default)]
 pub struct Refreshed {
@@ -81,6 +90,10 @@ pub struct Refreshed {
     pub changed: Vec<Arc<Zone>>,
     /// Zones that no file holds any more.
     pub gone: Vec<Arc<Zone>>,
+    /// Apexes of files that make no zone, and never did: they are to be held.
+    pub held: Vec<Name>,
+    /// Apexes that were held, and are no file's any more.
+    pub released: Vec<Name>,
     /// What is not served, or not as the file has it now.
     pub errors: Vec<FailedFile>,
     /// How many zones there are.
@@ -96,6 +109,36 @@ pub struct FailedFile {
     pub is_named: bool,
     /// Why.
     pub error: ZoneFileError,
+    /// What is answered instead.
+    pub instead: Instead,
+}
+
+/// What is answered in the place of a file that is not served.
+#[derive(Clone, Debug)]
+pub enum Instead {
+    /// This zone, which is what the file was when it was good last.
+    LastGood(Arc<Zone>),
+    /// SERVFAIL at and below this apex.
+    Nothing(Name),
+    /// What would be without the file: its zone is another's, or not known.
+    Others,
+}
+
+impl FailedFile {
+    /// Logs what is wrong, with the place in the file, and what is answered instead.
+    pub fn log(&self) {
+        let error = &self.error;
+        match &self.instead {
+            Instead::LastGood(zone) => {
+                let (apex, serial) = (zone.apex().to_fqdn(), zone.serial());
+                tracing::warn!("{error}; zone {apex} is served as it was, with serial {serial}");
+            }
+            Instead::Nothing(apex) => {
+                tracing::error!("{error}; zone {} is answered with SERVFAIL", apex.to_fqdn());
+            }
+            Instead::Others => tracing::error!("{error}"),
+        }
+    }
 }
 
 /// A master file that was read, with what it includes.
@@ -125,6 +168,19 @@ pub fn list_dir(dir: &Path) -> Result<Vec<PathBuf>, ZoneFileError> {
     // By octets: all have one directory in front, and a path would be taken apart for each step.
     paths.sort_unstable_by(|a, b| a.as_os_str().cmp(b.as_os_str()));
     Ok(paths)
+}
+
+/// Returns the apex that the zone of a file that makes none would have: the owner of its SOA record if
+/// that can be read, or the name that the file's name spells.
+fn apex_of(path: &Path) -> Option<Name> {
+    let origin = origin_of(path).ok()?;
+    let dir = path.parent().unwrap_or(Path::new(""));
+    let mut opener = |name: &str| open_included(dir, name).map(|(text, _)| text);
+    let Ok((text, _)) = source::read(path) else { return Some(origin) };
+    let options = MasterOptions { opener: Some(&mut opener), ..MasterOptions::default() };
+    let mut records = MasterReader::new(&text, &origin, options).map_while(Result::ok);
+    let soa = records.find(|record| record.rtype == RecordType::SOA);
+    Some(soa.map_or_else(|| origin.clone(), |soa| soa.owner))
 }
 
 /// Reads one master file and what it includes.

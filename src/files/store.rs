@@ -97,6 +97,15 @@ pub struct Writing {
     thread: thread::JoinHandle<()>,
 }
 
+/// Which compiled form of a master file is wanted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Version {
+    /// Only that of the file as it is now.
+    Current,
+    /// That of the file when it was good last.
+    LastGood,
+}
+
 /// A zone that was built of its compiled form.
 pub type Compiled = (Zone, ImageHead, Place);
 
@@ -137,21 +146,22 @@ impl Store {
         self.own.contains(&name).then_some(Place::Own(name))
     }
 
-    /// Builds the zone of a master file of its compiled form, if that is there and current; a large
-    /// one on up to `threads` processors.
+    /// Builds the zone of a master file of its compiled form, if that is there and of the version that
+    /// is wanted; a large one on up to `threads` processors.
     ///
     /// # Errors
     /// The compiled file and what is wrong with it.
     pub fn load(
         &self,
         path: &Path,
+        version: Version,
         seed: HashSeed,
         threads: u64,
     ) -> Result<Option<Compiled>, (PathBuf, ImageError)> {
+        let is_as_it_was = |source: &Source| SourceKey::at(&source.path) == Some(source.key);
         let is_current = |head: &ImageHead| {
-            let mut sources = head.sources.iter();
             head.sources.first().is_some_and(|first| first.path == path)
-                && sources.all(|source| SourceKey::at(&source.path) == Some(source.key))
+                && (version == Version::LastGood || head.sources.iter().all(is_as_it_was))
         };
         let Some(place) = self.place_of(path) else { return Ok(None) };
         let (file, zone) = match &place {

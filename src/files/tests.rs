@@ -202,6 +202,60 @@ fn a_refresh_reads_what_changed_and_keeps_the_zone_of_a_broken_file() {
 }
 
 #[test]
+fn a_file_that_is_broken_at_the_start_is_served_as_it_was_when_it_was_good() {
+    let large: String = (0..60_000).map(|i| format!("host{i} 60 A 192.0.2.1\n")).collect();
+    let files =
+        Files::new(&[("a.zone", ZONE), ("b.zone", &format!("{ZONE}{large}")), ("c.zone", ZONE)]);
+    files.rest();
+    let mut first = files.open();
+    first.refresh().unwrap();
+    first.wait_written();
+    files.write("a.zone", "nonsense");
+    files.write("b.zone", "nonsense");
+    files.write("d.zone", "nonsense");
+    // It stays so however often it starts: the compiled form of what is broken is kept.
+    for _ in 0..2 {
+        let mut opened = files.open();
+        let loaded = opened.refresh().unwrap();
+        assert_eq!(show(&loaded.changed), "a. 1, b. 1, c. 1");
+        assert_eq!(loaded.held, [Name::from_text("d").unwrap()]);
+        let instead: Vec<String> = loaded.errors.iter().map(|f| show_instead(&f.instead)).collect();
+        assert_eq!(instead, ["a. 1", "b. 1", "nothing d"]);
+        opened.wait_written();
+    }
+    // It is read again as soon as it is mended, of which nobody may have been told.
+    let mut opened = files.open();
+    opened.refresh().unwrap();
+    files.write("a.zone", &ZONE.replace(" 1 2 3", " 2 2 3"));
+    assert_eq!(show(&opened.refresh().unwrap().changed), "a. 2");
+}
+
+/// Shows what is answered in the place of a file.
+fn show_instead(instead: &Instead) -> String {
+    match instead {
+        Instead::LastGood(zone) => show(std::slice::from_ref(zone)),
+        Instead::Nothing(apex) => format!("nothing {apex}"),
+        Instead::Others => "others".to_owned(),
+    }
+}
+
+#[test]
+fn the_apex_of_a_broken_file_is_held_unless_another_file_has_its_zone() {
+    let of_a = "$ORIGIN a.\n@ 60 SOA ns hostmaster 1 2 3 4 5\nnonsense\n";
+    let files = Files::new(&[("a.zone", ZONE), ("b.zone", of_a), ("c.zone", "@ 60 SOA ns\n")]);
+    let mut opened = files.open();
+    let loaded = opened.refresh().unwrap();
+    assert_eq!((show(&loaded.changed).as_str(), loaded.errors.len()), ("a. 1", 2));
+    assert_eq!(loaded.held, [Name::from_text("c").unwrap()]);
+    fs::remove_file(files.zones().join("a.zone")).unwrap();
+    fs::remove_file(files.zones().join("c.zone")).unwrap();
+    let next = opened.refresh().unwrap();
+    assert_eq!(next.held, [Name::from_text("a").unwrap()]);
+    assert_eq!(next.released, [Name::from_text("c").unwrap()]);
+    assert_eq!(show(&next.gone), "a. 1");
+}
+
+#[test]
 fn a_zone_that_moves_to_another_file_stays() {
     let files = Files::new(&[("a.zone", ZONE)]);
     let mut opened = files.open();
