@@ -136,6 +136,12 @@ impl DnsProtocolServer {
         &self.addrs
     }
 
+    /// Answers what is published to `reader`, and not what it was built with.
+    #[must_use]
+    pub fn with_reader(self, reader: Reader) -> Self {
+        Self { reader, ..self }
+    }
+
     /// Runs every front end on a thread of its own.
     ///
     /// # Errors
