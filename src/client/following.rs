@@ -3,6 +3,7 @@
 //! **Invariant:** one task drives a client.
 //! **Not here:** the task (`follow`), feeds without a log (`listener`).
 
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
@@ -11,12 +12,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::AspenDnsClient;
 use super::apply::{Applied, Served};
+use super::archive::Archive;
 use super::follow::Follow;
 use super::opening::{ListenerError, open, peer_addrs};
 use crate::feed::HistoryId;
 use crate::feed::digest::Digest;
 use crate::feed::frame::Welcome;
-use crate::mesh::Mesh;
+use crate::mesh::{Documents, Mesh};
 use crate::name::Name;
 use crate::sync::mirror::{Mirror, MirrorStatus};
 use crate::ticket::DnsClientTicket;
@@ -32,6 +34,13 @@ pub struct UpstreamInfo {
     pub history: HistoryId,
     /// By how many milliseconds its clock was ahead of ours when it welcomed us.
     pub clock_skew_ms: i64,
+}
+
+/// Where the replicas of an edge are to be kept: on its disk only while it has nothing of the feed in
+/// the present form.
+pub fn documents_for(mesh_dir: &Path, ticket: &DnsClientTicket) -> Documents {
+    let is_there = Archive::is_there(mesh_dir, &ticket.namespace);
+    if is_there { Documents::InMemory } else { Documents::OnDisk }
 }
 
 /// Makes `client` follow the feed that the ticket names, until the token is cancelled. What lies on

@@ -50,8 +50,7 @@ use lookup::{Authorization, MailExchange, Resolution, Service};
 
 pub use builder::{AspenDnsClientBuilder, ClientError};
 pub use event::DnsEvent;
-pub use following::UpstreamInfo;
-pub use following::spawn_dns_sync_listener;
+pub use following::{UpstreamInfo, documents_for, spawn_dns_sync_listener};
 pub use opening::ListenerError;
 pub use progress::{SyncProgress, WaitError};
 

@@ -101,11 +101,19 @@ impl Default for MeshConfig {
 }
 
 impl MeshConfig {
-    /// Keeps replicas on the disk only where some lie there already.
+    /// Keeps replicas on the disk only where some lie there already, and forgets those of an older
+    /// version where they are of no use any more.
     fn settle_documents(&mut self) {
-        let is_there = |dir: &PathBuf| dir.join("docs").join("docs.redb").exists();
-        if !self.dir.as_ref().is_some_and(is_there) {
+        let Some(dir) = self.dir.as_ref().map(|dir| dir.join("docs")) else {
             self.documents = Documents::InMemory;
+            return;
+        };
+        if !dir.join("docs.redb").exists() {
+            self.documents = Documents::InMemory;
+        } else if self.documents == Documents::InMemory
+            && let Err(error) = std::fs::remove_dir_all(&dir)
+        {
+            tracing::warn!(dir = %dir.display(), %error, "replicas of an older version cannot be removed");
         }
     }
 }
@@ -304,7 +312,7 @@ fn open_documents(config: &MeshConfig) -> Result<(DocsStore, DefaultAuthorStorag
 
 /// Creates `dir` and what is missing above it.
 fn create_dir(dir: &Path) -> Result<(), MeshError> {
-    std::fs::create_dir_all(dir).map_err(|source| MeshError::File { path: dir.into(), source })
+    crate::durable::create_dir(dir).map_err(|source| MeshError::File { path: dir.into(), source })
 }
 
 /// Binds the endpoint; where any port will do, the one of the last run, so that peers find a

@@ -67,7 +67,9 @@ impl<S: ZoneSource> Follower<S> {
     /// Makes a follower that has published nothing yet.
     pub fn new(source: Arc<S>, publisher: Arc<Publisher>, progress: Progress) -> Self {
         // What is published before the follower begins comes from files.
-        let statics = publisher.catalog().zones().map(|zone| zone.apex().clone()).collect();
+        let catalog = publisher.catalog();
+        let zones = catalog.zones().map(|zone| zone.apex().clone());
+        let statics = zones.chain(catalog.held().map(|hold| hold.apex.clone())).collect();
         let (revisions, pace, began) = (HashMap::new(), Pace::default(), Instant::now());
         Self { source, publisher, progress, statics, revisions, pace, began }
     }

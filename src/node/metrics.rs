@@ -91,6 +91,7 @@ pub fn statistics(node: &NodeState) -> Vec<(String, u64)> {
     let mut rows = vec![
         ("uptime".to_owned(), node.started_at.elapsed().as_secs()),
         ("zones".to_owned(), node.reader.load().zone_count()),
+        ("zones-held".to_owned(), node.held_count()),
         ("served-revision".to_owned(), node.progress.now().served),
         ("heard-revision".to_owned(), node.progress.now().heard),
     ];
@@ -135,6 +136,7 @@ impl Collector for Scrape {
         let revisions = node.progress.now();
         let gauges = [
             ("zones", "Zones that are answered", node.reader.load().zone_count()),
+            ("zones_held", "Zones that are ours and answered with SERVFAIL", node.held_count()),
             ("static_zones", "Zones from files", node.static_zones.load(Ordering::Relaxed)),
             ("served_revision", "Newest revision that is answered as a whole", revisions.served),
             ("heard_revision", "Newest revision known to exist", revisions.heard),

@@ -8,6 +8,7 @@ pub mod feeds;
 pub mod follow;
 pub mod metrics;
 pub mod origin;
+mod prepare;
 pub mod reload;
 pub mod run;
 pub mod state;

@@ -6,11 +6,11 @@
 //! | authority, all | yes | zones from files, and every commit at once (`node::follow`); `all` has an example in an empty store |
 //! | edge | none | zones from files, and what it receives of the ticket's feed |
 //!
-//! **Invariant:** when the line `ready …` is printed, every address is bound and the zones that
-//! the node has itself are answered; nothing is left running after [`run`] returns.
-//! **Not here:** what the parts do.
+//! **Invariant:** no query is answered before the zones that the node has itself are published, and the
+//! line `ready …` is printed when they are answered; nothing is left running after [`run`] returns.
+//! **Not here:** what the parts do, what comes before them (`node::prepare`).
 
-use std::io::{ErrorKind, Write as _};
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,26 +21,24 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::api::BoundApi;
 use super::api::auth::ApiKey;
-use super::api::{self, BoundApi};
-use super::config::{ApiListen, Flags, Plan, PlanError, Steering, StoreChoice};
+use super::config::{Flags, Plan, PlanError, StoreChoice};
 use super::feeds::{Feeds, FeedsError};
 use super::follow::{FollowError, Follower};
 use super::metrics::Metrics;
 use super::origin::{self, OriginError};
-use super::reload::Reload;
+use super::prepare::{bind_api, bind_dns, prepare_data_dir};
+use super::reload::{self, Reload, load_static};
 use super::state::{NodeState, Progress};
-use crate::catalog::CatalogChange;
-use crate::client::{AspenDnsClient, ClientError, ListenerError, spawn_dns_sync_listener};
-use crate::durable;
-use crate::files::{Refreshed, ZoneFileError, ZoneFiles};
-use crate::limits::{FREE_RETIRED_MS, READY_WAIT_S_MAX, STOP_MS};
+use crate::client::{
+    AspenDnsClient, ClientError, ListenerError, documents_for, spawn_dns_sync_listener,
+};
+use crate::files::{Refreshed, ZoneFileError};
+use crate::limits::{FREE_RETIRED_MS, STOP_MS};
 use crate::mesh::{Documents, Mesh, MeshConfig, MeshError};
 use crate::publish::{Publisher, Reader};
-use crate::responder::{Responder, ResponderConfig};
-use crate::serve::transfer::TransferPolicy;
-use crate::serve::udp::UdpSteering;
-use crate::serve::{BindError, DnsProtocolServer};
+use crate::serve::BindError;
 use crate::store::DnsStore;
 use crate::ticket::DnsClientTicket;
 use crate::zone::HashSeed;
@@ -162,47 +160,23 @@ impl Node {
     async fn start(flags: &Flags, plan: &Plan) -> Result<Self, RunError> {
         let started_at = Instant::now();
         let seed = HashSeed(rand::random());
-        // Addresses first: one that is in use should be said before a minute of work.
+        // Addresses first: one that is in use should be said before a minute of work. Queries that come
+        // until the front ends run wait in the kernel.
         let api = bind_api(flags, plan).await?;
         let key = prepare_data_dir(flags, plan, api.is_some())?;
-        let (files, loaded) = load_static(flags, seed)?;
-        let static_zones = AtomicU64::new(loaded.zone_count);
-        let mut ours = None;
-        let stop = CancellationToken::new();
         let publisher = Arc::new(Publisher::new(seed));
+        let server = bind_dns(flags, publisher.reader())?;
+        let (files, loaded) = load_static(flags, plan, seed)?;
+        let static_zones = AtomicU64::new(loaded.zone_count);
+        let stop = CancellationToken::new();
         let mut parts = Parts::default();
-        let server = match plan {
-            Plan::Static | Plan::Authority(_) | Plan::All(_) => {
-                publisher.publish(loaded.changed.into_iter().map(CatalogChange::Put).collect());
-                ours = Some(Arc::clone(&publisher));
-                let server = bind_dns(flags, publisher.reader())?;
-                if let Plan::Authority(choice) | Plan::All(choice) = plan {
-                    parts.start_origin(flags, choice, &stop).await?;
-                    if matches!(plan, Plan::All(_)) {
-                        parts.offer_example().await?;
-                    }
-                    parts.start_follower(&publisher, &stop).await?;
-                }
-                parts.spawn_free_retired(publisher.clone(), stop.clone());
-                server
-            }
-            Plan::Edge(ticket) => {
-                let client = make_client(loaded, seed, ticket)?;
-                let server = bind_dns(flags, client.reader())?;
-                parts.start_mesh(flags).await?;
-                parts.start_edge(client, ticket, &stop).await?;
-                server
-            }
-        };
-        let reader = match &parts.client {
-            Some(client) => client.reader(),
-            None => publisher.reader(),
-        };
+        let reader = parts.first_load(flags, plan, &publisher, loaded, &stop).await?;
+        let ours = parts.client.is_none().then_some(publisher);
         let state = Arc::new(NodeState {
             role: role_name(plan),
             started_at,
-            reader,
-            server: server.start()?,
+            reader: reader.clone(),
+            server: server.with_reader(reader).start()?,
             static_zones,
             store: parts.store,
             feeds: parts.feeds,
@@ -286,14 +260,50 @@ impl Node {
 }
 
 impl Parts {
+    /// Starts what the plan says and returns what is to be answered, once everything that the node has
+    /// itself is published there.
+    async fn first_load(
+        &mut self,
+        flags: &Flags,
+        plan: &Plan,
+        publisher: &Arc<Publisher>,
+        loaded: Refreshed,
+        stop: &CancellationToken,
+    ) -> Result<Reader, RunError> {
+        match plan {
+            Plan::Static | Plan::Authority(_) | Plan::All(_) => {
+                publisher.publish(reload::first_changes(loaded));
+                if let Plan::Authority(choice) | Plan::All(choice) = plan {
+                    self.start_origin(flags, choice, stop).await?;
+                    if matches!(plan, Plan::All(_)) {
+                        self.offer_example().await?;
+                    }
+                    self.start_follower(publisher, stop).await?;
+                }
+                self.spawn_free_retired(Arc::clone(publisher), stop.clone());
+                Ok(publisher.reader())
+            }
+            Plan::Edge(ticket) => {
+                let client = make_client(loaded, publisher.catalog().seed(), ticket)?;
+                let reader = client.reader();
+                let mesh_dir = flags.data_dir.join("mesh");
+                self.start_mesh(flags, documents_for(&mesh_dir, ticket)).await?;
+                self.start_edge(client, ticket, stop).await?;
+                Ok(reader)
+            }
+        }
+    }
+
     /// Starts the peer.
-    async fn start_mesh(&mut self, flags: &Flags) -> Result<Arc<Mesh>, RunError> {
-        let dir = flags.data_dir.join("mesh");
+    async fn start_mesh(
+        &mut self,
+        flags: &Flags,
+        documents: Documents,
+    ) -> Result<Arc<Mesh>, RunError> {
+        let dir = Some(flags.data_dir.join("mesh"));
         let (listen, relay) = (flags.iroh_listen, flags.relay.0.clone());
-        let mesh = Arc::new(
-            Mesh::start(MeshConfig { dir: Some(dir), documents: Documents::OnDisk, listen, relay })
-                .await?,
-        );
+        let config = MeshConfig { dir, documents, listen, relay };
+        let mesh = Arc::new(Mesh::start(config).await?);
         self.mesh = Some(Arc::clone(&mesh));
         Ok(mesh)
     }
@@ -306,7 +316,7 @@ impl Parts {
         stop: &CancellationToken,
     ) -> Result<(), RunError> {
         let store = origin::open_store(choice, &flags.data_dir, flags.new_store).await?;
-        let mesh = self.start_mesh(flags).await?;
+        let mesh = self.start_mesh(flags, Documents::InMemory).await?;
         let feeds = Feeds::start(mesh, Arc::clone(&store), &flags.data_dir, stop.clone()).await?;
         self.feeds = Some(Arc::new(feeds));
         self.store = Some(store);
@@ -395,92 +405,4 @@ fn role_name(plan: &Plan) -> &'static str {
         Plan::Authority(_) => "authority",
         Plan::Edge(_) => "edge",
     }
-}
-
-/// Reads the zones that files hold.
-fn load_static(flags: &Flags, seed: HashSeed) -> Result<(ZoneFiles, Refreshed), RunError> {
-    let (dir, named) = (flags.zone_dir.clone(), flags.zone_file.clone());
-    let has_files = dir.is_some() || !named.is_empty();
-    let compiled = has_files.then(|| flags.data_dir.join("compiled"));
-    let mut files = ZoneFiles::new(dir, named, compiled, seed);
-    let mut loaded = files.refresh()?;
-    if flags.zone_dir.is_some() && loaded.zone_count == 0 && loaded.errors.is_empty() {
-        tracing::warn!("the zone directory holds no NAME.zone file");
-    }
-    for failed in std::mem::take(&mut loaded.errors) {
-        // A file that was named must be served; of a directory, what can be served is.
-        if failed.is_named || loaded.zone_count == 0 {
-            return Err(failed.error.into());
-        }
-        tracing::error!("{}", failed.error);
-    }
-    Ok((files, loaded))
-}
-
-/// Binds the DNS addresses.
-fn bind_dns(flags: &Flags, reader: Reader) -> Result<DnsProtocolServer, RunError> {
-    let config = ResponderConfig {
-        version: flags.version_txt.clone(),
-        identity: flags.nsid.clone(),
-        has_rotation: flags.rotate,
-        has_full_replies: flags.full_replies,
-    };
-    let mut builder = DnsProtocolServer::builder(reader)
-        .responder(Arc::new(Responder::new(config)))
-        .transfers(TransferPolicy::new(flags.allow_transfer.0.as_slice()));
-    for address in flags.dns_addresses() {
-        builder = builder.udp_tcp(address);
-    }
-    if let Some(workers) = flags.udp_workers {
-        builder = builder.workers(usize::from(workers));
-    }
-    let steering = match flags.udp_steering {
-        Steering::Hash => UdpSteering::Hash,
-        Steering::Cpu => UdpSteering::Cpu,
-    };
-    Ok(builder.pin_to_cpus(flags.udp_cpus.clone()).udp_steering(steering).bind()?)
-}
-
-/// Binds the API's address, if it is to listen.
-async fn bind_api(flags: &Flags, plan: &Plan) -> Result<Option<BoundApi>, RunError> {
-    let ApiListen::On(address) = flags.api_address() else { return Ok(None) };
-    match api::bind(address).await {
-        Ok(api) => Ok(Some(api)),
-        // Nobody asked for the API: a server of plain zone files can do without.
-        Err(error) if flags.api_listen.is_none() && *plan == Plan::Static => {
-            tracing::warn!(%address, %error, "there is no API");
-            Ok(None)
-        }
-        Err(source) => Err(RunError::Api { address, source }),
-    }
-}
-
-/// Makes the data directory and all below it its owner's alone; returns the API's key, made at the
-/// first start, if there is an API.
-///
-/// A server of plain zone files keeps nothing that it could not do without.
-fn prepare_data_dir(flags: &Flags, plan: &Plan, has_api: bool) -> Result<Option<ApiKey>, RunError> {
-    let dir = &flags.data_dir;
-    let is_static = *plan == Plan::Static;
-    if !is_static || has_api {
-        match durable::create_dir(dir) {
-            Err(source) if !is_static => return Err(RunError::File { path: dir.clone(), source }),
-            _ => {}
-        }
-    }
-    let key = match has_api.then(|| ApiKey::load_or_create(dir)).transpose() {
-        Err(error) if is_static && error.kind() != ErrorKind::InvalidData => {
-            tracing::warn!(dir = %dir.display(), %error, "the API's key cannot be kept");
-            Some(ApiKey::random())
-        }
-        key => key.map_err(|source| RunError::File { path: dir.join("api-key"), source })?,
-    };
-    match durable::make_private(dir) {
-        Err(source) if !is_static => return Err(RunError::File { path: dir.clone(), source }),
-        Err(error) => {
-            tracing::warn!(dir = %dir.display(), %error, "others may read what is kept there");
-        }
-        Ok(()) => {}
-    }
-    Ok(key)
 }

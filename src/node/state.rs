@@ -43,6 +43,11 @@ pub struct NodeState {
 }
 
 impl NodeState {
+    /// Returns how many apexes are answered with SERVFAIL for want of a zone.
+    pub fn held_count(&self) -> u64 {
+        self.reader.load().held_count()
+    }
+
     /// Returns the addresses of the front ends.
     pub fn dns_addresses(&self) -> &[SocketAddr] {
         self.server.addrs()

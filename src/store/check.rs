@@ -67,7 +67,7 @@ impl Checker {
     /// Reads a value as what its key says that it is.
     fn read(&mut self, key: &[u8], value: &[u8]) -> Result<(), KvError> {
         if key == keys::JOURNAL {
-            journal::decode(value)?;
+            journal::Entry::decode(value)?;
         } else if keys::zone_range().contains(key) {
             let object = ZoneObject::decode(value)?;
             if keys::zone_key(&object.settings.apex) != key {
@@ -104,7 +104,7 @@ impl Visit for Checker {
         self.report.log_entries += 1;
         let mut journals = changes.iter().filter(|change| change.key == keys::JOURNAL);
         if let Some(Err(error)) =
-            journals.find_map(|change| change.value.as_deref()).map(journal::decode)
+            journals.find_map(|change| change.value.as_deref()).map(journal::Entry::decode)
         {
             self.visit_fault(&format_args!("the commit of revision {revision}: {error}"));
         }

@@ -43,7 +43,11 @@ pub fn node_command(data_dir: &Path, arguments: &[&str]) -> Command {
 impl Node {
     /// Starts a node in `data_dir` and waits until it is ready.
     pub fn start(data_dir: &Path, arguments: &[&str]) -> Self {
-        let mut command = node_command(data_dir, arguments);
+        Self::start_command(&mut node_command(data_dir, arguments), data_dir)
+    }
+
+    /// Starts a node by a command and waits until it is ready.
+    pub fn start_command(command: &mut Command, data_dir: &Path) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().expect("aspen-node starts");
         let stdout = child.stdout.take().expect("a pipe");
         let mut line = String::new();

@@ -25,6 +25,15 @@ fn zone_files_are_served_without_a_store() {
     let node = Node::start(data.path(), &["--zone-dir", zones.path().to_str().unwrap()]);
     assert_eq!(node.ask("ns.a.example", 1), (0, vec![vec![192, 0, 2, 1]]));
     assert_eq!(node.ask("ns", 1), (0, vec![vec![192, 0, 2, 1]]));
+    assert_eq!(node.ask("www.broken.example", 1), (2, vec![]), "the root does not deny it");
+    assert_eq!(node.ask("nx.example", 1).0, 3);
+    let (_, status) = node.request("GET", "/api/v1/aspen/status", None);
+    assert_eq!(
+        (&status["zones"], &status["held_zones"][0]),
+        (&2.into(), &"broken.example.".into())
+    );
+    let (_, _, metrics) = node.request_with("GET", "/metrics", &[], None);
+    assert!(metrics.contains("aspen_zones_held 1\n"), "{metrics}");
     let files = std::fs::read_dir(data.path()).unwrap().map(|file| file.unwrap().file_name());
     let mut files: Vec<_> = files.collect();
     files.sort();
@@ -61,16 +70,85 @@ fn a_hangup_has_changed_zone_files_read_and_broken_ones_served_as_they_were() {
 }
 
 #[test]
-fn a_broken_zone_file_is_one_line_with_its_place() {
+fn a_broken_zone_file_is_held_until_it_is_mended_or_gone() {
+    let (data, zones) = (dir(), dir());
+    let path = zones.path().join("kid.example.zone");
+    let broken = ZONE.replace("192.0.2.1", "192.0.2");
+    std::fs::write(zones.path().join("example.zone"), ZONE).unwrap();
+    std::fs::write(&path, &broken).unwrap();
+    let node = Node::start(data.path(), &["--zone-dir", zones.path().to_str().unwrap()]);
+    assert_eq!(node.ask("ns.example", 1).0, 0);
+    assert_eq!(node.ask("ns.kid.example", 1), (2, vec![]));
+    std::fs::write(&path, ZONE).unwrap();
+    node.signal("-HUP");
+    node.wait_for("ns.kid.example", 1, &[192, 0, 2, 1]);
+    // A new one is held as at the start, and let go with its file.
+    std::fs::write(zones.path().join("new.example.zone"), &broken).unwrap();
+    std::fs::write(zones.path().join("told.zone"), ZONE).unwrap();
+    node.signal("-HUP");
+    node.wait_for("ns.told", 1, &[192, 0, 2, 1]);
+    assert_eq!(node.ask("ns.new.example", 1).0, 2);
+    std::fs::remove_file(zones.path().join("new.example.zone")).unwrap();
+    std::fs::write(zones.path().join("told.zone"), ZONE.replace("2.1", "2.9")).unwrap();
+    node.signal("-HUP");
+    node.wait_for("ns.told", 1, &[192, 0, 2, 9]);
+    assert_eq!(node.ask("ns.new.example", 1).0, 3);
+    assert_eq!(node.terminate(), Some(0));
+}
+
+#[test]
+fn a_named_file_that_is_broken_keeps_no_other_back_and_is_logged_with_its_place() {
     let (data, zones) = (dir(), dir());
     let path = zones.path().join("b.example.zone");
-    std::fs::write(&path, "@ SOA ns hostmaster 1 2 3 4 5\nwww A 192.0.2\n").unwrap();
+    std::fs::write(&path, "$ORIGIN c.example.\n@ SOA ns h 1 2 3 4 5\nwww A 192.0.2\n").unwrap();
     let path = path.to_str().unwrap();
-    let text = refused(node_command(data.path(), &["--zone-file", path]));
-    assert!(text.contains(&format!("{path}:2:")), "{text}");
-    let dir = zones.path().to_str().unwrap();
-    let text = refused(node_command(data.path(), &["--zone-dir", dir]));
-    assert!(text.contains(&format!("{path}:2:")), "{text}");
+    let log = std::fs::File::create(data.path().join("log")).unwrap();
+    let mut command = node_command(data.path(), &["--zone-file", path]);
+    let node = Node::start_command(command.stderr(log), data.path());
+    assert_eq!(node.ask("www.c.example", 1).0, 2, "the SOA record says which zone it is");
+    assert_eq!(node.ask("www.b.example", 1).0, 5);
+    let log = std::fs::read_to_string(data.path().join("log")).unwrap();
+    assert!(log.contains("ERROR") && log.contains(&format!("{path}:3:")), "{log}");
+    assert!(log.contains("c.example. is answered with SERVFAIL"), "{log}");
+}
+
+#[test]
+fn no_query_is_refused_before_the_first_load() {
+    let (data, zones) = (dir(), dir());
+    let mut text = ZONE.to_owned();
+    (0..60_000).for_each(|i| text.push_str(&format!("host{i} A 192.0.2.1\n")));
+    std::fs::write(zones.path().join("a.example.zone"), text).unwrap();
+    let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    drop(taken);
+    let zones = zones.path().to_str().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_aspen-node"));
+    command.args([
+        "--dns-listen",
+        &address.to_string(),
+        "--api-listen",
+        "off",
+        "--zone-dir",
+        zones,
+    ]);
+    let mut child = command.arg("--data-dir").arg(data.path()).spawn().unwrap();
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(std::time::Duration::from_millis(5))).unwrap();
+    socket.connect(address).unwrap();
+    let query = b"\x12\x34\0\0\0\x01\0\0\0\0\0\0\x02ns\x01a\x07example\0\0\x01\0\x01";
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let mut reply = [0; 512];
+    // Until the address is bound nobody is there, then the kernel keeps what comes.
+    let rcode = loop {
+        let _ = socket.send(query);
+        if socket.recv(&mut reply).is_ok() {
+            break reply[3] & 15;
+        }
+        assert!(std::time::Instant::now() < until, "no answer");
+    };
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(rcode, 0);
 }
 
 #[test]

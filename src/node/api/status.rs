@@ -38,12 +38,16 @@ pub(crate) async fn status(State(api): State<Arc<Api>>) -> Result<Json<Value>, A
     let revisions = node.progress.now();
     let stats = node.server.stats();
     let addresses: Vec<String> = node.dns_addresses().iter().map(ToString::to_string).collect();
+    let mut held: Vec<String> = catalog.held().map(|hold| hold.apex.to_fqdn()).collect();
+    held.sort();
+    held.truncate(HELD_SHOWN_MAX);
     let mut value = json!({
         "role": node.role,
         "version": env!("CARGO_PKG_VERSION"),
         "uptime_s": node.started_at.elapsed().as_secs(),
         "dns": addresses,
         "zones": catalog.zone_count(),
+        "held_zones": held,
         "static_zones": node.static_zones.load(Ordering::Relaxed),
         "queries": stats.queries(),
         "served_revision": revisions.served,
@@ -156,3 +160,5 @@ fn bad_number(field: &'static str, text: &str) -> ApiError {
 
 /// Seconds that a wait takes at most if it does not say.
 const WAIT_S_DEFAULT: f64 = 30.0;
+/// Apexes that a status names of those held; the metric `zones_held` counts all.
+const HELD_SHOWN_MAX: usize = 100;
