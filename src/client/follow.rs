@@ -37,7 +37,7 @@ use crate::feed::frame::{Hello, Report, ServerFrame};
 use crate::feed::segment::{Position, Segment, SegmentBody};
 use crate::limits::{
     ADOPT_MS_MAX, ANNOUNCEMENTS_MAX, BEAT_FRESH_MS_MAX, FETCHES_MAX, INLINE_CHANGES_MAX,
-    LISTENER_TICK_MS, REPORT_MS,
+    LISTENER_TICK_MS, LOG_OCTETS_MAX, REPORT_MS,
 };
 use crate::mesh::hub::Offer;
 use crate::mesh::log::Log;
@@ -90,6 +90,10 @@ pub(super) struct Follow {
     dialing: Option<JoinHandle<Upstream>>,
     /// Announcements of versions, by number.
     announcements: VecDeque<(u64, Position, Bytes)>,
+    /// Segments that came since the last version that was adopted.
+    recent: VecDeque<RecentSegment>,
+    /// Octets of them.
+    recent_octets: usize,
     /// The newest segments, to prove to others where we are.
     proofs: Proofs,
     /// Announcements that came through the namespace, by hash.
@@ -102,6 +106,17 @@ pub(super) struct Follow {
     adopted_at: Instant,
     /// When we last said how far we are.
     reported_at: Instant,
+}
+
+/// A segment with commits.
+#[derive(Debug)]
+struct RecentSegment {
+    /// Its octets.
+    octets: Bytes,
+    /// The position that it follows on.
+    before: Position,
+    /// The commits in it.
+    commits: Vec<Position>,
 }
 
 /// The newest segments.
@@ -167,6 +182,8 @@ impl Follow {
             upstream: None,
             dialing: None,
             announcements: VecDeque::new(),
+            recent: VecDeque::new(),
+            recent_octets: 0,
             proofs: Proofs::default(),
             root_entries,
             root_asked: HashSet::new(),
@@ -410,11 +427,14 @@ impl Follow {
         let now = self.client.now_ms();
         let taken = self.client.with_mirror(|mirror| mirror.handle_segment(segment, now));
         let taken = taken.unwrap_or(Taken::Refused);
-        if is_new && !commits.is_empty() && matches!(taken, Taken::Follows | Taken::Waits) {
-            if let Some(archive) = &mut self.archive {
+        if !commits.is_empty() && matches!(taken, Taken::Follows | Taken::Waits) {
+            if let Some(archive) = self.archive.as_mut().filter(|_| is_new) {
                 archive.push(&octets);
             }
-            self.relay(&octets, head.before, &commits, taken);
+            if taken == Taken::Follows && self.log.history().is_some() {
+                relay(&self.log, &octets, head.before, &commits);
+            }
+            self.remember(RecentSegment { octets: octets.clone(), before: head.before, commits });
         }
         if is_new
             && is_beat
@@ -426,16 +446,24 @@ impl Follow {
         taken != Taken::Refused
     }
 
-    /// Hands a segment on to those who follow this node.
-    fn relay(&self, octets: &[u8], before: Position, commits: &[Position], taken: Taken) {
-        let (head, last) = (self.log.head(), commits.last().copied().unwrap_or_default());
-        let follows = taken == Taken::Follows
-            && self.log.history().is_some()
-            && before.revision <= head.revision
-            && last.revision > head.revision;
-        if follows {
-            self.log.push(octets, before, commits);
+    /// Remembers a segment until a version has it.
+    fn remember(&mut self, segment: RecentSegment) {
+        self.recent_octets += segment.octets.len();
+        self.recent.push_back(segment);
+        while self.recent_octets > LOG_OCTETS_MAX
+            && let Some(oldest) = self.recent.pop_front()
+        {
+            self.recent_octets -= oldest.octets.len();
         }
+    }
+
+    /// Forgets the segments that a version has.
+    fn forget(&mut self, revision: u64) {
+        let is_over = |segment: &RecentSegment| {
+            segment.commits.last().is_none_or(|last| last.revision <= revision)
+        };
+        self.recent.retain(|segment| !is_over(segment));
+        self.recent_octets = self.recent.iter().map(|segment| segment.octets.len()).sum();
     }
 
     /// Takes a content that was fetched, or could not be.
@@ -549,13 +577,22 @@ impl Follow {
         }
         let place = self.client.with_mirror(|mirror| mirror.place());
         let (history, position) = place.unwrap_or_default();
-        let head = self.log.head();
-        let is_other = self.log.history() != Some(history) || head.revision != position.revision;
-        if is_other {
-            // What bridged a gap is not in it: those who follow take the document too.
-            self.log.begin(history, position);
+        self.forget(at.revision);
+        let goes_on = self.log.history() == Some(history)
+            && self.log.head().revision == position.revision
+            && self.log.base().revision <= at.revision;
+        if !goes_on {
+            // Those who follow begin with this version, and go on with what came since.
+            self.log.begin(history, at);
+            for segment in &self.recent {
+                relay(&self.log, &segment.octets, segment.before, &segment.commits);
+            }
         }
         self.log.set_version(adopted.version, at, &announcement);
+        if self.log.head().revision < position.revision {
+            // What bridged a gap is not to be had any more: a later version is.
+            self.client.with_mirror(Mirror::refresh);
+        }
     }
 
     /// Spares the contents of the versions that are adopted and taken.
@@ -633,6 +670,13 @@ impl Follow {
     /// Follows the entries at once: this edge has those of an older version on its disk.
     pub(super) async fn begin_with_entries(&mut self, stop: &CancellationToken) {
         self.follow_entries(stop).await;
+    }
+}
+
+/// Hands a segment on to those who follow this node, if it leads on from what they have.
+fn relay(log: &Log, octets: &[u8], before: Position, commits: &[Position]) {
+    if before.revision <= log.head().revision {
+        log.push(octets, before, commits);
     }
 }
 

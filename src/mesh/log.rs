@@ -170,6 +170,11 @@ impl Log {
         self.state().head()
     }
 
+    /// The position where the oldest segment begins.
+    pub(crate) fn base(&self) -> Position {
+        self.state().base
+    }
+
     /// Says where somebody stands, and its place for [`Log::supply`].
     pub(crate) fn standing(&self, history: HistoryId, at: Position) -> (Standing, Place) {
         let state = self.state();
