@@ -36,8 +36,8 @@ use crate::feed::Hash;
 use crate::feed::frame::{Hello, Report, ServerFrame};
 use crate::feed::segment::{Position, Segment, SegmentBody};
 use crate::limits::{
-    ADOPT_MS_MAX, ANNOUNCEMENTS_MAX, BEAT_FRESH_MS_MAX, FETCHES_MAX, INLINE_CHANGES_MAX,
-    LISTENER_TICK_MS, LOG_OCTETS_MAX, REPORT_MS,
+    ADOPT_MS_MAX, ANNOUNCEMENTS_MAX, BEAT_FRESH_MS_MAX, FETCHES_MAX, FIRST_LOAD_MS_MAX,
+    INLINE_CHANGES_MAX, LISTENER_TICK_MS, LOG_OCTETS_MAX, REPORT_MS,
 };
 use crate::mesh::hub::Offer;
 use crate::mesh::log::Log;
@@ -104,6 +104,8 @@ pub(super) struct Follow {
     entries: Option<(CancellationToken, JoinHandle<()>)>,
     /// When the newest version was adopted.
     adopted_at: Instant,
+    /// When we began.
+    began_at: Instant,
     /// When we last said how far we are.
     reported_at: Instant,
 }
@@ -189,6 +191,7 @@ impl Follow {
             root_asked: HashSet::new(),
             entries: None,
             adopted_at: now,
+            began_at: now,
             reported_at: now,
         };
         follow.load(kept.unwrap_or_default(), stop).await;
@@ -244,11 +247,13 @@ impl Follow {
             is_whole &= answer.is_here;
             self.take_answer(answer);
         }
-        self.publish_held(true);
-        if !is_whole {
+        if is_whole {
+            self.publish_held(true);
+        } else {
+            // Older zones beside newer ones are worse than a moment without: peers have the rest.
             tracing::warn!("some of what this edge had is gone from its disk, and is fetched anew");
         }
-        self.take_adopted();
+        self.take_adopted().await;
     }
 
     /// Computes all steps that can be done now, one batch after the other.
@@ -288,7 +293,7 @@ impl Follow {
                 () = tokio::time::sleep(Duration::from_micros(rest_us)), if rest_us > 0 => {}
                 _ = tick.tick() => self.tick().await,
             }
-            self.work();
+            self.work().await;
         }
         self.client.with_mirror(|mirror| mirror.handle_streams(0, now_ms()));
         if let Some((stop, task)) = self.entries.take() {
@@ -491,7 +496,7 @@ impl Follow {
     }
 
     /// Gives the mirror's wishes to those who fulfil them.
-    fn work(&mut self) {
+    async fn work(&mut self) {
         let now = self.client.now_ms();
         let room = FETCHES_MAX.saturating_sub(self.fetching);
         if room > 0 {
@@ -517,7 +522,7 @@ impl Follow {
             }
         }
         self.publish_held(false);
-        self.take_adopted();
+        self.take_adopted().await;
         while let Some(text) = self.client.with_mirror(Mirror::poll_complaint).flatten() {
             tracing::warn!("{text}");
         }
@@ -559,7 +564,7 @@ impl Follow {
     }
 
     /// Keeps a version that was adopted, and lets others follow from it.
-    fn take_adopted(&mut self) {
+    async fn take_adopted(&mut self) {
         let Some(adopted) = self.client.with_mirror(Mirror::poll_adopted).flatten() else {
             return self.spare();
         };
@@ -570,10 +575,15 @@ impl Follow {
         self.adopted_at = Instant::now();
         let found = self.announcements.iter().find(|known| known.0 == number).cloned();
         let Some((_, _, announcement)) = found else { return };
-        if let Some(archive) = &mut self.archive
-            && let Err(error) = archive.adopt(&announcement, &adopted.octets)
-        {
-            tracing::warn!(%error, "a version of the document cannot be kept for a restart");
+        if let Some(archive) = &mut self.archive {
+            // What is kept names nothing that a crash could take.
+            let synced = self.mesh.blobs().sync_db().await.map_err(|error| error.to_string());
+            let kept = synced.and_then(|()| {
+                archive.adopt(&announcement, &adopted.octets).map_err(|error| error.to_string())
+            });
+            if let Err(error) = kept {
+                tracing::warn!(%error, "a version of the document cannot be kept for a restart");
+            }
         }
         let place = self.client.with_mirror(|mirror| mirror.place());
         let (history, position) = place.unwrap_or_default();
@@ -623,6 +633,12 @@ impl Follow {
         }
         let status = self.client.with_mirror(|mirror| mirror.status(now));
         let Some(status) = status else { return };
+        let is_alone = self.upstream.is_none()
+            && self.began_at.elapsed() >= Duration::from_millis(FIRST_LOAD_MS_MAX);
+        if is_alone && self.building.is_none() {
+            // Nobody has the rest now: what there is is better than nothing.
+            self.publish_held(true);
+        }
         let is_deaf = status.beat_age_ms.is_some_and(|age_ms| age_ms > 2 * BEAT_FRESH_MS_MAX);
         if is_deaf && self.upstream.as_ref().is_some_and(|upstream| !upstream.welcome.is_author) {
             tracing::info!(

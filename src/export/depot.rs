@@ -35,6 +35,12 @@ pub(super) trait Depot: Send + Sync {
     /// [`ExportError::Blobs`].
     async fn has(&self, hash: Hash) -> Result<bool, ExportError>;
 
+    /// Returns when all that was put outlives the process.
+    ///
+    /// # Errors
+    /// [`ExportError::Blobs`].
+    async fn sync(&self) -> Result<(), ExportError>;
+
     /// Says which contents are of use; all others may go.
     fn keep(&self, hashes: HashSet<Hash>);
 }
@@ -75,6 +81,10 @@ impl Depot for BlobDepot {
 
     async fn has(&self, hash: Hash) -> Result<bool, ExportError> {
         self.blobs.has(hash).await.map_err(failed)
+    }
+
+    async fn sync(&self) -> Result<(), ExportError> {
+        self.blobs.sync_db().await.map_err(failed)
     }
 
     fn keep(&self, hashes: HashSet<Hash>) {

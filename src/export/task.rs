@@ -360,11 +360,13 @@ impl ExportTask {
     async fn put_root(&mut self, round: &mut Round, root: &Root) -> Result<(), ExportError> {
         let octets = root.to_octets();
         let len = octets.len() as u32;
+        let hash = self.parts.depot.put(octets.clone().into()).await?;
+        // A root that is kept names nothing that a crash could take.
+        self.parts.depot.sync().await?;
         if let Some(file) = &self.parts.root_file {
             durable::write(file, &octets)
                 .map_err(|source| ExportError::File { path: file.clone(), source })?;
         }
-        let hash = self.parts.depot.put(octets.into()).await?;
         let version = VersionRef { number: root.number, hash, len };
         let segment = round.chronicle.signer.version(root.at, version);
         let mut kept: HashSet<Hash> = round.book.bundles().copied().collect();

@@ -26,7 +26,7 @@ fn main() -> ExitCode {
 
 /// Sets up the log and runs the node.
 fn start(flags: &Flags) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&flags.log)
+    let filter = EnvFilter::try_new(format!("{QUIET},{}", flags.log))
         .map_err(|error| anyhow::anyhow!("--log {:?}: {error}", flags.log))?;
     let is_terminal = std::io::stderr().is_terminal();
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(is_terminal);
@@ -37,6 +37,9 @@ fn start(flags: &Flags) -> anyhow::Result<()> {
     runtime.shutdown_background();
     Ok(result?)
 }
+
+/// What libraries say of each peer that comes and goes; `--log` may ask for it.
+const QUIET: &str = "iroh=error,iroh_docs=error,iroh_gossip=error,iroh_blobs=error,noq=error";
 
 /// Says on one line why the node does not run.
 fn fail(line: &str) -> ExitCode {
