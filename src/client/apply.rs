@@ -76,6 +76,8 @@ pub(super) struct Prepared {
     change_count: u64,
     /// What the zone comes to, where the feed tells what it must.
     digest: Digest,
+    /// Whether it comes from a version of the document that must be kept first.
+    pub(super) is_of_document: bool,
 }
 
 impl AspenDnsClient {
@@ -84,8 +86,17 @@ impl AspenDnsClient {
         let ZoneBatch { apex, revision, step, proof } = batch;
         let change_count = step.change_count() as u64;
         let (events, zone, digest) = (Vec::new(), Ok(None), Digest::default());
-        let mut prepared =
-            Prepared { apex, revision, zone, events, refused: 0, change_count, digest };
+        let is_of_document = proof.is_some_and(|proof| proof.is_of_document);
+        let mut prepared = Prepared {
+            apex,
+            revision,
+            zone,
+            events,
+            refused: 0,
+            change_count,
+            digest,
+            is_of_document,
+        };
         match step {
             ZoneStep::Remove => {
                 let apex = prepared.apex.clone();
@@ -190,7 +201,7 @@ impl AspenDnsClient {
 
     /// Makes changes that static records cover, and returns what the zone comes to after them.
     fn cover_changes(&self, proof: Proof, changes: Vec<Change>) -> Digest {
-        let Proof { key, before: mut digest } = proof;
+        let Proof { key, before: mut digest, .. } = proof;
         let mut covered = self.covered.lock().unwrap_or_else(PoisonError::into_inner);
         for change in changes {
             let place = (change.owner().clone(), change.rtype());
@@ -240,7 +251,7 @@ impl AspenDnsClient {
 
 /// Returns what a zone comes to after changes of which some may have been refused.
 fn digest_after(proof: Proof, before: &Zone, changes: &[Change], report: &EditReport) -> Digest {
-    let Proof { key, before: mut digest } = proof;
+    let Proof { key, before: mut digest, .. } = proof;
     let made: Vec<Change> = match report.refused.is_empty() {
         true => Vec::new(),
         false => {

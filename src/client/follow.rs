@@ -221,25 +221,27 @@ impl Follow {
         loop {
             let now = self.client.now_ms();
             let wishes = self.client.with_mirror(|mirror| mirror.poll_wishes(now));
+            let wishes = wishes.unwrap_or_default();
+            let is_over = wishes.is_empty() && fetching == 0;
             let mut asks = Vec::new();
-            for wish in wishes.unwrap_or_default() {
-                if wish.hash == root_hash {
-                    let octets = root.take();
-                    self.client.with_mirror(|mirror| mirror.handle_content(root_hash, octets));
-                } else {
-                    asks.push(Ask { hash: wish.hash, is_loaded: wish.is_loaded });
+            for wish in wishes {
+                // The root leads to indexes, these to bundles.
+                match root.take_if(|_| wish.hash == root_hash) {
+                    Some(octets) => {
+                        self.client.with_mirror(|mirror| {
+                            mirror.handle_content(root_hash, Some(octets));
+                        });
+                    }
+                    None => asks.push(Ask { hash: wish.hash, is_loaded: wish.is_loaded }),
                 }
             }
-            let has_asked = !asks.is_empty();
             fetching += asks.len();
             local.fetch(&asks);
             self.build_now().await;
+            if is_over {
+                break;
+            }
             if fetching == 0 {
-                // The root leads to indexes, these to bundles.
-                let is_over = !has_asked && root.is_none();
-                if is_over && self.building.is_none() {
-                    break;
-                }
                 continue;
             }
             let Some(answer) = answers.recv().await else { break };
@@ -521,6 +523,7 @@ impl Follow {
                 }));
             }
         }
+        self.keep_version().await;
         self.publish_held(false);
         self.take_adopted().await;
         while let Some(text) = self.client.with_mirror(Mirror::poll_complaint).flatten() {
@@ -555,15 +558,38 @@ impl Follow {
         if self.held.is_empty() {
             return;
         }
-        let is_gathering = self.client.with_mirror(Mirror::is_gathering).unwrap_or(false);
+        let state = self.client.with_mirror(|mirror| (mirror.is_gathering(), mirror.is_keeping()));
+        let (is_gathering, is_keeping) = state.unwrap_or_default();
         if (is_gathering || self.building.is_some()) && !is_over {
             return;
         }
-        let held = std::mem::take(&mut self.held);
-        self.client.settle_mirror(self.client.publish(held));
+        let mut ready = std::mem::take(&mut self.held);
+        if is_keeping && !is_over {
+            self.held = ready.extract_if(.., |step| step.is_of_document).collect();
+        }
+        if !ready.is_empty() {
+            self.client.settle_mirror(self.client.publish(ready));
+        }
     }
 
-    /// Keeps a version that was adopted, and lets others follow from it.
+    /// Keeps the version that is being taken, once all of it is here, for a restart.
+    async fn keep_version(&mut self) {
+        let kept = self.client.with_mirror(Mirror::poll_kept).flatten();
+        let Some((version, _, root)) = kept else { return };
+        let found = self.announcements.iter().find(|known| known.0 == version.number);
+        let (Some((_, _, announcement)), Some(archive)) = (found, &mut self.archive) else {
+            return;
+        };
+        // What is kept names nothing that a crash could take.
+        let synced = self.mesh.blobs().sync_db().await.map_err(|error| error.to_string());
+        let kept = synced
+            .and_then(|()| archive.adopt(announcement, &root).map_err(|error| error.to_string()));
+        if let Err(error) = kept {
+            tracing::warn!(%error, "a version of the document cannot be kept for a restart");
+        }
+    }
+
+    /// Lets others follow from a version that was adopted.
     async fn take_adopted(&mut self) {
         let Some(adopted) = self.client.with_mirror(Mirror::poll_adopted).flatten() else {
             return self.spare();
@@ -575,16 +601,6 @@ impl Follow {
         self.adopted_at = Instant::now();
         let found = self.announcements.iter().find(|known| known.0 == number).cloned();
         let Some((_, _, announcement)) = found else { return };
-        if let Some(archive) = &mut self.archive {
-            // What is kept names nothing that a crash could take.
-            let synced = self.mesh.blobs().sync_db().await.map_err(|error| error.to_string());
-            let kept = synced.and_then(|()| {
-                archive.adopt(&announcement, &adopted.octets).map_err(|error| error.to_string())
-            });
-            if let Err(error) = kept {
-                tracing::warn!(%error, "a version of the document cannot be kept for a restart");
-            }
-        }
         let place = self.client.with_mirror(|mirror| mirror.place());
         let (history, position) = place.unwrap_or_default();
         self.forget(at.revision);

@@ -191,8 +191,8 @@ impl Book {
         self.zones.len()
     }
 
-    /// Takes a row of a version that was written before.
-    pub(super) fn adopt(&mut self, row: IndexRow, bundles: &[BundleRef]) {
+    /// Takes a row of a version that was written before and holds at the revision `at`.
+    pub(super) fn adopt(&mut self, row: IndexRow, bundles: &[BundleRef], at: u64) {
         let Some(zone) = row.zone else { return };
         let doc = Head {
             revision: row.revision,
@@ -211,7 +211,11 @@ impl Book {
             names: Some(zone.names),
             places: places.collect(),
         };
-        self.set_head(&row.apex, doc);
+        // A zone that was read later is further than the log: those who follow it are not, and must be
+        // told how to get there.
+        if doc.revision <= at {
+            self.set_head(&row.apex, doc);
+        }
         self.put_doc(built);
     }
 

@@ -147,7 +147,7 @@ async fn adopt(book: &mut Book, depot: &dyn Depot, root: &Root) -> Result<(), Ex
     for (row, at) in rows.into_values() {
         let named = row.zone.iter().flat_map(|zone| &zone.packs);
         bundles.extend(named.map(|place| indexes[at][place.bundle as usize].hash));
-        book.adopt(row, &indexes[at]);
+        book.adopt(row, &indexes[at], root.at.revision);
     }
     let mut missing = HashSet::new();
     for hash in bundles {
@@ -231,7 +231,7 @@ async fn compare(
             continue;
         }
         let doc = book.doc(&zone.apex);
-        let is_content_known = doc.is_there && doc.digest == digest && known.digest == digest;
+        let is_content_known = doc.is_there && doc.digest == digest && doc.revision <= revision;
         book.set_head(&zone.apex, head);
         if is_content_known {
             let (apex, places) = (zone.apex.clone(), book.places(&zone.apex));

@@ -4,7 +4,7 @@
 //! being opened, within [`LINK_DIAL_MS`].
 //! **Not here:** whom to dial and when (`replica`), what segments are worth (`sync`).
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use iroh::endpoint::{
     ConnectOptions, Connection, QuicTransportConfig, RecvStream, SendStream, VarInt,
@@ -28,6 +28,8 @@ pub(crate) struct LogStream {
     recv: RecvStream,
     /// Cuts it into frames.
     reader: FrameReader,
+    /// When anything came last.
+    heard_at: Instant,
 }
 
 /// Why a log is not followed, or not any more.
@@ -118,7 +120,8 @@ impl LogStream {
         let mut octets = Vec::new();
         first.put(&mut octets);
         send.write_all(&octets).await.map_err(|error| DialError::Ended(error.to_string()))?;
-        Ok(Self { connection, send, recv, reader: FrameReader::of_server() })
+        let (reader, heard_at) = (FrameReader::of_server(), Instant::now());
+        Ok(Self { connection, send, recv, reader, heard_at })
     }
 
     /// Returns the next frame that says something; pings are passed over.
@@ -146,11 +149,14 @@ impl LogStream {
             if let Some(frame) = self.poll()? {
                 return Ok(frame);
             }
-            let chunk = tokio::time::timeout(silence, self.recv.read_chunk(READ_OCTETS))
+            // Whoever asks may be called away and come back: silence counts from the last octet.
+            let until = (self.heard_at + silence).into();
+            let chunk = tokio::time::timeout_at(until, self.recv.read_chunk(READ_OCTETS))
                 .await
                 .map_err(|_| DialError::Silent)?
                 .map_err(|error| DialError::Ended(error.to_string()))?;
             let chunk = chunk.ok_or_else(|| DialError::Ended("it was closed".to_owned()))?;
+            self.heard_at = Instant::now();
             self.reader.push(&chunk);
         }
     }

@@ -31,6 +31,9 @@ pub struct Proof {
     pub key: DigestKey,
     /// What it comes to before the step.
     pub before: Digest,
+    /// Whether the step comes from a version of the document, which must be kept for a restart before
+    /// anything of it becomes visible.
+    pub is_of_document: bool,
 }
 
 /// What to do with a zone.

@@ -93,6 +93,8 @@ struct Taking {
     missing: HashSet<Hash>,
     /// All contents of it.
     contents: HashSet<Hash>,
+    /// Whether it was told that it can be kept.
+    is_kept: bool,
 }
 
 /// A bundle that zones are built from.
@@ -133,12 +135,17 @@ impl Documents {
         true
     }
 
-    /// Whether zones are still to be built.
-    pub(super) fn is_building(&self) -> bool {
+    /// Whether rows of a version are still to be read.
+    pub(super) fn is_reading(&self) -> bool {
         self.taking
             .as_ref()
-            .is_some_and(|taking| taking.root.is_none() || !taking.indexes.is_empty())
-            || !self.bundles.is_empty()
+            .is_some_and(|taking| taking.root.is_some() && !taking.indexes.is_empty())
+    }
+
+    /// Whether zones are still to be built.
+    pub(super) fn is_building(&self) -> bool {
+        let is_begun = self.taking.as_ref().is_some_and(|taking| taking.root.is_none());
+        is_begun || self.is_reading() || !self.bundles.is_empty()
     }
 
     /// The revision of the version that was adopted last.
@@ -180,6 +187,24 @@ impl Mirror {
     /// Asks that the newest version be taken, so that what lies on the disk is not older.
     pub fn refresh(&mut self) {
         self.documents.is_refresh_wanted = true;
+    }
+
+    /// Returns the version that is being taken, once all of its contents are on this machine: kept for
+    /// a restart now, before any zone of it is visible, it takes nobody back.
+    pub fn poll_kept(&mut self) -> Option<(VersionRef, Position, Bytes)> {
+        let taking = self.documents.taking.as_mut()?;
+        let is_whole = taking.indexes.is_empty() && taking.missing.is_empty() && !taking.is_kept;
+        let (root, octets) = taking.root.as_ref().filter(|_| is_whole)?;
+        taking.is_kept = true;
+        Some((taking.version, root.at, octets.clone()))
+    }
+
+    /// Whether zones are held back until the version that they come from can be kept.
+    pub fn is_keeping(&self) -> bool {
+        self.documents
+            .taking
+            .as_ref()
+            .is_some_and(|taking| taking.root.is_some() && !taking.is_kept)
     }
 
     /// Returns a version that was adopted since the last call. What is kept of the log before its
@@ -292,6 +317,7 @@ impl Mirror {
             seen: HashSet::new(),
             missing: HashSet::new(),
             contents: HashSet::from([version.hash]),
+            is_kept: false,
         });
     }
 

@@ -161,7 +161,7 @@ impl Mirror {
     /// The zones that ought to be served and are not.
     pub fn absent_zones(&self) -> Vec<Name> {
         let is_absent = |zone: &super::zone::ZoneMirror| {
-            !zone.served.is_there && (zone.build.is_some() || zone.wants.is_some())
+            !zone.served.is_there && (zone.build.is_some() || zone.wanted().is_some())
         };
         self.zones
             .iter()

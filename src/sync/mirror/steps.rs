@@ -23,6 +23,10 @@ use crate::sync::batch::{Proof, ZoneBatch, ZoneStep};
 impl Mirror {
     /// Returns steps that can be done now, of each zone one; none if there is none.
     pub fn poll_batch(&mut self) -> Option<Vec<ZoneBatch>> {
+        if self.documents.is_reading() {
+            // A zone that is handed out before the log has caught up would show an older state first.
+            return None;
+        }
         let mut batches = Vec::new();
         let mut changes = 0;
         while changes < BATCH_CHANGES_MAX
@@ -43,8 +47,9 @@ impl Mirror {
             return None;
         }
         let is_blocked = zone.wants.is_some();
-        let (step, mut revision, mut digest) = match zone.build.take_if(|build| build.missing == 0)
-        {
+        let build = zone.build.take_if(|build| build.missing == 0);
+        let is_of_document = build.is_some();
+        let (step, mut revision, mut digest) = match build {
             Some(build) => {
                 let packs = assemble(&mut self.documents, &build);
                 let (edits, end) = take_changes(zone, is_blocked);
@@ -84,7 +89,7 @@ impl Mirror {
         let is_rebuild = matches!(step, ZoneStep::Rebuild { .. });
         let epoch = self.history.epoch;
         zone.handed = Some(Handed { revision, digest, is_rebuild, epoch });
-        let proof = Some(Proof { key: self.key, before: zone.served.digest });
+        let proof = Some(Proof { key: self.key, before: zone.served.digest, is_of_document });
         self.note_lacking(apex);
         let revision = Revision::new(epoch, revision);
         Some(ZoneBatch { apex: apex.clone(), revision, step, proof })
@@ -211,7 +216,7 @@ impl Mirror {
     /// Whether a zone waits for a version at a revision that is new.
     pub(super) fn needs_first(&self, at: u64) -> bool {
         self.wanting.iter().any(|apex| {
-            self.zones.get(apex).and_then(|zone| zone.wants).is_some_and(|wanted| wanted <= at)
+            self.zones.get(apex).and_then(ZoneMirror::wanted).is_some_and(|wanted| wanted <= at)
         })
     }
 
@@ -265,7 +270,7 @@ impl Mirror {
         let Some(zone) = self.zones.get_mut(apex) else { return };
         let now = zone.first_lacking();
         let before = std::mem::replace(&mut zone.lacking, now);
-        if zone.wants.is_some() {
+        if zone.wanted().is_some() {
             self.wanting.insert(apex.clone());
         } else {
             self.wanting.remove(apex);

@@ -19,7 +19,8 @@ pub(super) struct ZoneMirror {
     pub(super) handed: Option<Handed>,
     /// What comes next, oldest first.
     pub(super) queue: VecDeque<LogZone>,
-    /// The zone must be taken from a version of the document at this revision or later.
+    /// The zone must be taken from a version of the document at this revision or later, whatever the
+    /// queue says.
     pub(super) wants: Option<u64>,
     /// It must be built anew, whatever is served: its digest differed.
     pub(super) is_suspect: bool,
@@ -99,9 +100,10 @@ impl ZoneMirror {
                 over = self.build.take();
             }
             LogStep::Document => {
-                self.queue.clear();
-                self.wants = Some(step.revision);
-                return self.build.take();
+                // What comes before the last of them is told by the document, but for what comes
+                // before the first: that is to be served until then.
+                let first = self.queue.iter().position(|step| step.step == LogStep::Document);
+                self.queue.truncate(first.unwrap_or(self.queue.len()));
             }
             LogStep::Changes(_) => {
                 // Where the document is waited for, it leads to some revision in between.
@@ -139,6 +141,12 @@ impl ZoneMirror {
         if self.wants.is_some_and(|wanted| wanted <= revision) {
             self.wants = None;
         }
+    }
+
+    /// The revision that the document must have, if the zone waits for it.
+    pub(super) fn wanted(&self) -> Option<u64> {
+        let told = self.queue.iter().rfind(|step| step.step == LogStep::Document);
+        told.map(|step| step.revision).max(self.wants)
     }
 
     /// The lowest revision that is known and not served; none if all is.
