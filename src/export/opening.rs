@@ -231,7 +231,8 @@ async fn compare(
             continue;
         }
         let doc = book.doc(&zone.apex);
-        let is_content_known = doc.is_there && doc.digest == digest && doc.revision <= revision;
+        let is_number_right = !is_same || doc.revision <= revision;
+        let is_content_known = doc.is_there && doc.digest == digest && is_number_right;
         book.set_head(&zone.apex, head);
         if is_content_known {
             let (apex, places) = (zone.apex.clone(), book.places(&zone.apex));
@@ -248,8 +249,8 @@ async fn compare(
         .collect();
     for apex in gone {
         let head = book.head(&apex);
-        if head.revision <= at {
-            let revision = head.revision.max(at);
+        if !is_same || head.revision <= at {
+            let revision = if is_same { head.revision.max(at) } else { at };
             book.set_head(&apex, Head { revision, serial: 0, is_there: false, ..head });
             book.want(&apex);
         }
