@@ -144,6 +144,7 @@ impl AspenDnsClientBuilder {
             core: Mutex::new(SyncCore::new(config, 0)),
             mirror: Mutex::default(),
             has_entries: AtomicBool::new(true),
+            held: Mutex::default(),
             upstream: Mutex::default(),
             fault: Mutex::default(),
             driving: Mutex::new(()),

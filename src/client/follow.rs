@@ -256,6 +256,7 @@ impl Follow {
             tracing::warn!("some of what this edge had is gone from its disk, and is fetched anew");
         }
         self.take_adopted().await;
+        self.client.hold_absent();
     }
 
     /// Computes all steps that can be done now, one batch after the other.
@@ -526,6 +527,7 @@ impl Follow {
         self.keep_version().await;
         self.publish_held(false);
         self.take_adopted().await;
+        self.client.hold_absent();
         while let Some(text) = self.client.with_mirror(Mirror::poll_complaint).flatten() {
             tracing::warn!("{text}");
         }

@@ -15,6 +15,7 @@ use super::apply::{Applied, Served};
 use super::archive::Archive;
 use super::follow::Follow;
 use super::opening::{ListenerError, open, peer_addrs};
+use crate::catalog::{CatalogChange, HoldReason};
 use crate::feed::HistoryId;
 use crate::feed::digest::Digest;
 use crate::feed::frame::Welcome;
@@ -147,6 +148,27 @@ impl AspenDnsClient {
             self.publisher.catalog().zones().map(|zone| zone.apex().clone()).collect();
         let served = served.into_iter().filter(|apex| !self.has_static_zone(apex)).collect();
         self.with_mirror(|mirror| mirror.adopt_served(served));
+    }
+
+    /// Holds the zones that ought to be served and are not, so that no zone above denies their names:
+    /// SERVFAIL until they are here.
+    pub(super) fn hold_absent(&self) {
+        let absent = self
+            .with_mirror(|mirror| (!mirror.is_gathering()).then(|| mirror.absent_zones().clone()));
+        let Some(absent) = absent.flatten() else { return };
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if *held == absent {
+            return;
+        }
+        let catalog = self.publisher.catalog();
+        let is_free = |apex: &&Name| catalog.zone(apex).is_none() && !self.has_static_zone(apex);
+        let hold = |apex: &Name| CatalogChange::Hold(apex.clone(), HoldReason::Loading);
+        let mut changes: Vec<_> = absent.difference(&held).filter(is_free).map(hold).collect();
+        let over = held.difference(&absent).filter(is_free);
+        changes.extend(over.map(|apex| CatalogChange::Remove(apex.clone())));
+        *held = absent;
+        drop(held);
+        self.publisher.publish_edits(changes, 0);
     }
 
     /// Tells the mirror what became of its steps.

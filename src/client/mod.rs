@@ -28,7 +28,7 @@ mod reply;
 mod supervisor;
 mod upstream;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -73,6 +73,8 @@ pub struct AspenDnsClient {
     has_entries: AtomicBool,
     /// Milliseconds without contact after which the edge is stale.
     stale_after_ms: u64,
+    /// Zones that are held: they ought to be served and are not.
+    held: Mutex<BTreeSet<Name>>,
     /// Whom we follow, as it said of itself.
     upstream: Mutex<Option<UpstreamInfo>>,
     /// Why the edge cannot go on, if it cannot.

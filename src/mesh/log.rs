@@ -9,6 +9,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -16,7 +17,7 @@ use tokio::sync::watch;
 use crate::feed::HistoryId;
 use crate::feed::frame::segment_frame;
 use crate::feed::segment::{Position, VersionRef};
-use crate::limits::LOG_OCTETS_MAX;
+use crate::limits::{FEED_BEAT_MS, LOG_OCTETS_MAX};
 
 /// The log of one feed.
 #[derive(Debug)]
@@ -46,8 +47,21 @@ struct State {
     commits: VecDeque<Position>,
     /// The newest version of the document, where it holds, and its frame.
     version: Option<(VersionRef, Position, Bytes)>,
-    /// The newest heartbeat: its number, where it holds, and its frame.
-    beat: Option<(u64, Position, Bytes)>,
+    /// The newest heartbeat.
+    beat: Option<Beat>,
+}
+
+/// A heartbeat.
+#[derive(Clone, Debug)]
+struct Beat {
+    /// Its number, counted here.
+    number: u64,
+    /// Where it holds.
+    at: Position,
+    /// Its frame.
+    frame: Bytes,
+    /// When it came: to one who follows later it would look fresh.
+    came: Instant,
 }
 
 /// One segment.
@@ -155,8 +169,8 @@ impl Log {
     /// Takes the newest heartbeat, which holds at a position.
     pub(crate) fn set_beat(&self, at: Position, octets: &[u8]) {
         let mut state = self.state();
-        let number = state.beat.as_ref().map_or(0, |beat| beat.0) + 1;
-        state.beat = Some((number, at, segment_frame(octets)));
+        let number = state.beat.as_ref().map_or(0, |beat| beat.number) + 1;
+        state.beat = Some(Beat { number, at, frame: segment_frame(octets), came: Instant::now() });
         self.tell(state);
     }
 
@@ -220,12 +234,13 @@ impl Log {
             supply.frames.push(kept.frame.clone());
             supply.place.revision = kept.last.revision;
         }
-        if let Some((number, at, frame)) = &state.beat
-            && *number > place.beat
-            && at.revision <= supply.place.revision
+        if let Some(beat) = &state.beat
+            && beat.number > place.beat
+            && beat.at.revision <= supply.place.revision
+            && beat.came.elapsed() <= Duration::from_millis(FEED_BEAT_MS)
         {
-            supply.frames.push(frame.clone());
-            supply.place.beat = *number;
+            supply.frames.push(beat.frame.clone());
+            supply.place.beat = beat.number;
         }
         Some(supply)
     }

@@ -81,6 +81,8 @@ pub struct Mirror {
     lacking: BTreeMap<u64, u32>,
     /// Zones that wait for the document.
     wanting: HashSet<Name>,
+    /// Zones that ought to be served and are not.
+    absent: BTreeSet<Name>,
     /// Whether zones wait for each other, to become visible together.
     is_gathering: bool,
     /// Zones whose digest differs, and when to take them from the document again.
@@ -144,6 +146,7 @@ impl Mirror {
             ready: BTreeSet::new(),
             lacking: BTreeMap::new(),
             wanting: HashSet::new(),
+            absent: BTreeSet::new(),
             is_gathering: false,
             differing: HashMap::new(),
             sum: 0,

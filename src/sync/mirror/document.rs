@@ -446,6 +446,7 @@ impl Mirror {
         self.position = None;
         self.is_gathering = true;
         self.wanting.clear();
+        self.absent.clear();
         self.heard = 0;
         self.beat = None;
         (self.sum, self.count, self.revision_max) = (0, 0, 0);

@@ -10,6 +10,8 @@
 //!
 //! **Not here:** the numbers behind it (`mirror`).
 
+use std::collections::BTreeSet;
+
 use super::Mirror;
 use crate::feed::HistoryId;
 use crate::feed::digest::Digest;
@@ -159,15 +161,8 @@ impl Mirror {
     }
 
     /// The zones that ought to be served and are not.
-    pub fn absent_zones(&self) -> Vec<Name> {
-        let is_absent = |zone: &super::zone::ZoneMirror| {
-            !zone.served.is_there && (zone.build.is_some() || zone.wanted().is_some())
-        };
-        self.zones
-            .iter()
-            .filter(|(_, zone)| is_absent(zone))
-            .map(|(apex, _)| apex.clone())
-            .collect()
+    pub fn absent_zones(&self) -> &BTreeSet<Name> {
+        &self.absent
     }
 
     /// The position up to which everything is served.

@@ -260,6 +260,7 @@ impl Mirror {
         }
         self.note_lacking(apex);
         if is_gone {
+            self.absent.remove(apex);
             self.zones.remove(apex);
             self.differing.remove(apex);
         }
@@ -270,6 +271,14 @@ impl Mirror {
         let Some(zone) = self.zones.get_mut(apex) else { return };
         let now = zone.first_lacking();
         let before = std::mem::replace(&mut zone.lacking, now);
+        let is_awaited = zone.build.is_some()
+            || zone.wanted().is_some()
+            || zone.handed.is_some_and(|handed| handed.is_rebuild);
+        if is_awaited && !zone.served.is_there {
+            self.absent.insert(apex.clone());
+        } else {
+            self.absent.remove(apex);
+        }
         if zone.wanted().is_some() {
             self.wanting.insert(apex.clone());
         } else {
