@@ -17,7 +17,6 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use iroh::endpoint::Connection;
 use iroh_blobs::Hash;
-use iroh_blobs::api::Store as BlobStore;
 use iroh_blobs::api::remote::GetProgressItem;
 use iroh_blobs::protocol::GetManyRequest;
 use n0_future::StreamExt;
@@ -25,6 +24,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::limits::{FETCH_GROUP_MAX, FETCH_STALL_MS, FETCH_STREAMS_MAX};
+use crate::mesh::Blobs;
 use crate::mesh::blobs::mark_damaged;
 
 /// A content that is asked for.
@@ -61,7 +61,7 @@ pub(super) trait Sources: std::fmt::Debug + Send + Sync {
 #[derive(Clone, Debug)]
 pub(super) struct Fetcher {
     /// Where contents are kept.
-    blobs: BlobStore,
+    blobs: Blobs,
     /// The directory of the mesh, where damage is noted.
     dir: Option<PathBuf>,
     /// Who may have contents.
@@ -79,7 +79,7 @@ pub(super) struct Fetcher {
 impl Fetcher {
     /// Makes a fetcher that answers to `answers`.
     pub(super) fn new(
-        blobs: BlobStore,
+        blobs: Blobs,
         dir: Option<PathBuf>,
         sources: Arc<dyn Sources>,
         answers: mpsc::Sender<Fetched>,
@@ -151,7 +151,8 @@ impl Fetcher {
     /// Asks one peer for contents; whether it sent all of them.
     async fn request(&self, connection: &Connection, hashes: Vec<Hash>) -> bool {
         let request: GetManyRequest = hashes.into_iter().collect();
-        let progress = self.blobs.remote().execute_get_many(connection.clone(), request);
+        let blobs = self.blobs.store();
+        let progress = blobs.remote().execute_get_many(connection.clone(), request);
         let mut progress = std::pin::pin!(progress.stream());
         let stall = Duration::from_millis(FETCH_STALL_MS);
         loop {
@@ -159,7 +160,9 @@ impl Fetcher {
                 Ok(Some(GetProgressItem::Progress(_))) => {}
                 Ok(Some(GetProgressItem::Done(_))) => return true,
                 Ok(Some(GetProgressItem::Error(error))) => {
-                    tracing::debug!(%error, "a peer broke off a fetch");
+                    tracing::debug!(%error, "a fetch broke off");
+                    // It may be the peer, or our own store.
+                    self.blobs.suspect();
                     return false;
                 }
                 Ok(None) | Err(_) => return false,
@@ -172,12 +175,13 @@ impl Fetcher {
         let mut missing = Vec::new();
         for ask in asks {
             let hash = Hash::from_bytes(ask.hash);
-            if !self.blobs.has(hash).await.unwrap_or(false) {
+            let has = self.blobs.store().has(hash).await.inspect_err(|_| self.blobs.suspect());
+            if !has.unwrap_or(false) {
                 missing.push(ask);
                 continue;
             }
             let content = match ask.is_loaded {
-                true => self.blobs.get_bytes(hash).await.ok(),
+                true => self.blobs.store().get_bytes(hash).await.ok(),
                 false => None,
             };
             let is_right = content.as_ref().is_none_or(|content| Hash::new(content) == hash);

@@ -583,7 +583,7 @@ impl Follow {
             return;
         };
         // What is kept names nothing that a crash could take.
-        let synced = self.mesh.blobs().sync_db().await.map_err(|error| error.to_string());
+        let synced = self.mesh.blobs().store().sync_db().await.map_err(|error| error.to_string());
         let kept = synced
             .and_then(|()| archive.adopt(announcement, &root).map_err(|error| error.to_string()));
         if let Err(error) = kept {

@@ -21,7 +21,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use iroh_blobs::api::Store as BlobStore;
 use iroh_docs::Entry;
 use iroh_docs::api::Doc;
 use iroh_docs::store::Query;
@@ -41,7 +40,7 @@ use super::opening::{ListenerError, docs_result, open, peer_addrs};
 use super::supervisor::{Action, Supervisor};
 use crate::feed::key::{LIVE_PREFIX, ZONE_PREFIX};
 use crate::limits::{DOCS_CALL_MS_MAX, FETCHES_MAX, INLINE_CHANGES_MAX, LISTENER_TICK_MS};
-use crate::mesh::Mesh;
+use crate::mesh::{Blobs, Mesh};
 use crate::publish::pace::Pace;
 use crate::sync::batch::{ZoneBatch, ZoneStep};
 use crate::sync::entry::{FeedEntry, Origin};
@@ -107,7 +106,7 @@ struct Worker {
     /// What has arrived.
     mailbox: Arc<Mailbox>,
     /// Where contents are kept.
-    blobs: BlobStore,
+    blobs: Blobs,
     /// Live entries that the replica may not have written out yet.
     journal: Option<Journal>,
     /// What the journal held at the start.
@@ -241,7 +240,7 @@ impl Worker {
     async fn flush(&self) {
         // A listing reads what is on disk, so the store writes out what is not.
         let listed = self.doc.get_many(Query::all().limit(1).build()).await;
-        let synced = self.blobs.sync_db().await;
+        let synced = self.blobs.store().sync_db().await;
         if listed.is_err() || synced.is_err() {
             tracing::warn!("the replica could not be written out");
         }

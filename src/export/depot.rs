@@ -8,11 +8,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use iroh_blobs::api::{Store as BlobStore, TempTag};
+use iroh_blobs::api::TempTag;
 
 use super::ExportError;
 use crate::feed::Hash;
-use crate::mesh::Keep;
+use crate::mesh::{Blobs, Keep};
 
 /// Contents by hash.
 #[async_trait]
@@ -49,7 +49,7 @@ pub(super) trait Depot: Send + Sync {
 #[derive(Debug)]
 pub(super) struct BlobDepot {
     /// The store.
-    blobs: BlobStore,
+    blobs: Blobs,
     /// What the store's collector spares for this feed.
     keep: Keep,
     /// Holds what was put and is not yet named by any set.
@@ -58,7 +58,7 @@ pub(super) struct BlobDepot {
 
 impl BlobDepot {
     /// A depot over a store.
-    pub(super) fn new(blobs: BlobStore, keep: Keep) -> Arc<Self> {
+    pub(super) fn new(blobs: Blobs, keep: Keep) -> Arc<Self> {
         Arc::new(Self { blobs, keep, tags: Mutex::default() })
     }
 }
@@ -66,7 +66,8 @@ impl BlobDepot {
 #[async_trait]
 impl Depot for BlobDepot {
     async fn put(&self, octets: Bytes) -> Result<Hash, ExportError> {
-        let tag = self.blobs.add_bytes(octets).temp_tag().await.map_err(failed)?;
+        let put = self.blobs.store().add_bytes(octets).temp_tag().await;
+        let tag = put.inspect_err(|_| self.blobs.suspect()).map_err(failed)?;
         let hash = *tag.hash().as_bytes();
         self.tags.lock().unwrap_or_else(PoisonError::into_inner).insert(hash, tag);
         Ok(hash)
@@ -76,15 +77,16 @@ impl Depot for BlobDepot {
         if !self.has(hash).await? {
             return Ok(None);
         }
-        self.blobs.get_bytes(hash).await.map(Some).map_err(failed)
+        self.blobs.store().get_bytes(hash).await.map(Some).map_err(failed)
     }
 
     async fn has(&self, hash: Hash) -> Result<bool, ExportError> {
-        self.blobs.has(hash).await.map_err(failed)
+        self.blobs.store().has(hash).await.map_err(failed)
     }
 
     async fn sync(&self) -> Result<(), ExportError> {
-        self.blobs.sync_db().await.map_err(failed)
+        let synced = self.blobs.store().sync_db().await;
+        synced.inspect_err(|_| self.blobs.suspect()).map_err(failed)
     }
 
     fn keep(&self, hashes: HashSet<Hash>) {

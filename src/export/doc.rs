@@ -10,7 +10,7 @@
 
 use bytes::Bytes;
 use iroh_blobs::Hash as BlobHash;
-use iroh_blobs::api::{Store as BlobStore, TempTag};
+use iroh_blobs::api::TempTag;
 use iroh_docs::actor::SyncHandle;
 use iroh_docs::api::Doc;
 use iroh_docs::engine::LiveEvent;
@@ -23,7 +23,7 @@ use tokio::sync::mpsc;
 use super::ExportError;
 use super::identity::Identity;
 use crate::feed::key;
-use crate::mesh::Mesh;
+use crate::mesh::{Blobs, Mesh};
 
 /// The namespace of a feed.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ pub(super) struct FeedDoc {
     /// This node, as whose entries come.
     own_id: [u8; 32],
     /// Where values are kept.
-    blobs: BlobStore,
+    blobs: Blobs,
     /// Holds the newest value.
     value: Option<TempTag>,
 }
@@ -73,7 +73,7 @@ impl FeedDoc {
     /// [`ExportError::Docs`] and [`ExportError::Blobs`].
     pub(super) async fn put(&mut self, number: u64, value: Bytes) -> Result<(), ExportError> {
         let len = value.len() as u64;
-        let tag = self.blobs.add_bytes(value).temp_tag().await;
+        let tag = self.blobs.store().add_bytes(value).temp_tag().await;
         let tag = tag.map_err(|error| ExportError::Blobs { reason: error.to_string() })?;
         let key = key::terminate(key::ROOT_KEY);
         let id = RecordIdentifier::new(self.namespace.id(), self.author.id(), key);

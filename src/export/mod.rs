@@ -128,6 +128,8 @@ pub struct ExportStatus {
     pub versions_written: u64,
     /// Octets of bundles written since the start.
     pub octets_written: u64,
+    /// Times a version of the document could not be written.
+    pub document_faults: u64,
     /// Zones whose records did not come to what the store counted.
     pub digest_faults: u64,
     /// Entries of the namespace that peers brought back.

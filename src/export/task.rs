@@ -96,6 +96,12 @@ struct Round {
     made_at: Instant,
     /// Since when a version is wanted without delay.
     urgent_since: Option<Instant>,
+    /// Zones with rows that no version has yet.
+    changed: BTreeSet<Name>,
+    /// When a version may be made again after one came to nothing, and how long to wait after that.
+    retry: Option<(Instant, u64)>,
+    /// Whether zones of the version that is being made could not be built.
+    has_failed: bool,
     /// Contents that are of no use any more, and since when: some may be fetching them.
     retired: VecDeque<(Instant, HashSet<Hash>)>,
     /// Contents of the newest version.
@@ -138,8 +144,8 @@ enum Made {
     Packs(Position, Vec<Name>, Folded),
     /// Its indexes.
     Indexes(Position, ShelfPlan, Result<Put, ExportError>),
-    /// Nothing: the task ended badly.
-    Nothing(String),
+    /// Nothing: the task ended badly. These zones are to be built again.
+    Nothing(Vec<Name>, String),
 }
 
 impl ExportTask {
@@ -193,12 +199,19 @@ impl ExportTask {
             making: None,
             made_at: now,
             urgent_since: None,
+            changed: BTreeSet::new(),
+            retry: None,
+            has_failed: false,
             retired: VecDeque::new(),
             kept: HashSet::new(),
             beat_at: now,
         };
         match root.filter(|_| !round.book.is_behind()) {
-            Some(root) => self.announce_again(&mut round, root).await?,
+            Some(root) => {
+                if let Err(error) = self.put_root(&mut round, &root).await {
+                    self.fail_version(&mut round, &error);
+                }
+            }
             None => self.start_making(&mut round),
         }
         self.write_beat(&mut round);
@@ -223,7 +236,12 @@ impl ExportTask {
                     }
                     round.chronicle.take(&mut round.book, together).await?;
                 }
-                made = made(&mut round.making) => self.take_made(&mut round, made).await?,
+                made = made(&mut round.making) => {
+                    // What the document lacks, the log has: it goes on whatever becomes of that.
+                    if let Err(error) = self.take_made(&mut round, made).await {
+                        self.fail_version(&mut round, &error);
+                    }
+                }
                 Some(shown) = self.evidence.recv() => self.judge(&round, &shown).await?,
                 Some(number) = returned_number(&mut returned) => {
                     self.take_returned(&mut round, number).await?;
@@ -247,16 +265,29 @@ impl ExportTask {
         } else if round.urgent_since.is_none() {
             round.urgent_since = Some(now);
         }
-        if round.making.is_some() {
+        let is_too_soon = round.retry.is_some_and(|(at, _)| now < at);
+        if round.making.is_some() || is_too_soon {
             return;
         }
         let is_urgent = round
             .urgent_since
             .is_some_and(|since| now - since >= Duration::from_millis(FOLD_URGENT_MS));
         let is_old = now - round.made_at >= Duration::from_millis(FOLD_MS);
-        if is_urgent || (is_old && round.book.is_behind()) {
+        let is_behind = round.book.is_behind() || !round.changed.is_empty();
+        if is_urgent || round.retry.is_some() || (is_old && is_behind) {
             self.start_making(round);
         }
+    }
+
+    /// Notes that a version came to nothing: it is made again, a little later each time.
+    fn fail_version(&mut self, round: &mut Round, error: &ExportError) {
+        if round.retry.is_none() {
+            tracing::warn!(%error, feed = %self.parts.config.name,
+                "the document cannot be written: the log goes on, and it is tried again");
+        }
+        self.status.document_faults += 1;
+        round.making = None;
+        round.wait_longer();
     }
 
     /// Starts to make a version of all that the log has.
@@ -282,9 +313,16 @@ impl ExportTask {
                     round.book.forget(apex);
                 }
                 round.shelf.take(plan, put.indexes);
-                return self.announce(round, at).await;
+                round.changed.clear();
+                self.announce(round, at).await?;
+                if !round.has_failed {
+                    round.retry = None;
+                }
             }
-            Made::Nothing(reason) => return Err(ExportError::Blobs { reason }),
+            Made::Nothing(apexes, reason) => {
+                round.book.fail(apexes);
+                return Err(ExportError::Blobs { reason });
+            }
         }
         Ok(())
     }
@@ -297,9 +335,8 @@ impl ExportTask {
             self.status.digest_faults += 1;
             tracing::error!(%apex, %counted, %found, "the records of a zone do not come to what the store counted");
         }
-        let mut changed: BTreeSet<Name> = BTreeSet::new();
         for built in built {
-            changed.insert(built.apex.clone());
+            round.changed.insert(built.apex.clone());
             round.book.put_doc(built);
         }
         if !failed.is_empty() {
@@ -310,8 +347,12 @@ impl ExportTask {
         round.book.fail(failed.into_iter().map(|(apex, _)| apex));
         // A version lacks what failed: it holds no further than the one before.
         let at = if has_failed { round.doc_at } else { at };
-        debug_assert!(changed.len() <= apexes.len());
-        let plan = round.shelf.plan(&round.book, changed);
+        debug_assert!(!has_failed || !apexes.is_empty());
+        round.has_failed = has_failed;
+        if has_failed {
+            round.wait_longer();
+        }
+        let plan = round.shelf.plan(&round.book, round.changed.clone());
         let depot = Arc::clone(&self.parts.depot);
         let indexes: Vec<(Bytes, u32)> = plan
             .indexes
@@ -348,11 +389,6 @@ impl ExportTask {
             indexes: round.shelf.indexes(),
         };
         self.status.versions_written += 1;
-        self.put_root(round, &root).await
-    }
-
-    /// Announces a version that was made before, as it is.
-    async fn announce_again(&mut self, round: &mut Round, root: Root) -> Result<(), ExportError> {
         self.put_root(round, &root).await
     }
 
@@ -455,6 +491,17 @@ impl ExportTask {
     }
 }
 
+impl Round {
+    /// Has the next version wait, each time twice as long.
+    fn wait_longer(&mut self) {
+        let wait_ms = match self.retry {
+            Some((_, wait_ms)) => (wait_ms * 2).min(EXPORT_RETRY_MS_MAX),
+            None => EXPORT_RETRY_MS_MIN,
+        };
+        self.retry = Some((Instant::now() + Duration::from_millis(wait_ms), wait_ms));
+    }
+}
+
 /// Waits for the version that is being made.
 async fn made(making: &mut Option<Making>) -> Made {
     let Some(now) = making else { return std::future::pending().await };
@@ -469,8 +516,11 @@ async fn made(making: &mut Option<Making>) -> Made {
         (Some(Making::Indexes { at, plan, .. }), Ok(Done::Indexes(put))) => {
             Made::Indexes(at, plan, put)
         }
-        (_, Err(error)) => Made::Nothing(error.to_string()),
-        _ => Made::Nothing("a version came to nothing".to_owned()),
+        (Some(Making::Packs { apexes, .. }), Err(error)) => {
+            Made::Nothing(apexes, error.to_string())
+        }
+        (_, Err(error)) => Made::Nothing(Vec::new(), error.to_string()),
+        _ => Made::Nothing(Vec::new(), "a version came to nothing".to_owned()),
     }
 }
 

@@ -102,6 +102,12 @@ pub const HANDSHAKES_UNPROVEN_MAX: u32 = 512;
 pub const HANDSHAKES_ADDRESSES_MAX: usize = 16_384;
 /// Milliseconds in which the store of contents must open. Then it counts as damaged.
 pub const BLOBS_OPEN_MS_MAX: u64 = 5_000;
+/// Milliseconds in which the store of contents must answer. Then its engine counts as dead.
+pub const BLOBS_CALL_MS_MAX: u64 = 3_000;
+/// Milliseconds between two looks at a store of contents that has failed, at first and at most.
+pub const BLOBS_HEAL_MS_MIN: u64 = 250;
+/// See [`BLOBS_HEAL_MS_MIN`].
+pub const BLOBS_HEAL_MS_MAX: u64 = 5_000;
 /// Octets that a peer may send in one reconciliation of documents: 200,000 entries of a feed of the
 /// first format. More: it is cut off.
 pub const DOCS_CONNECTION_OCTETS_MAX: u64 = 64 << 20;

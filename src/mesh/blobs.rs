@@ -5,9 +5,12 @@
 //! **Not here:** what is kept in it (`mesh::keep`).
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use iroh::endpoint::Connection;
+use iroh::protocol::{AcceptError, ProtocolHandler};
+use iroh_blobs::BlobsProtocol;
 use iroh_blobs::api::Store as BlobStore;
 use iroh_blobs::store::GcConfig;
 use iroh_blobs::store::fs::FsStore;
@@ -15,14 +18,110 @@ use iroh_blobs::store::fs::options::Options as BlobOptions;
 use iroh_blobs::store::mem::{MemStore, Options as MemOptions};
 
 use super::MeshError;
+use tokio::sync::Notify;
+
 use crate::durable;
-use crate::limits::BLOBS_OPEN_MS_MAX;
+use crate::limits::{BLOBS_CALL_MS_MAX, BLOBS_HEAL_MS_MAX, BLOBS_HEAL_MS_MIN, BLOBS_OPEN_MS_MAX};
+
+/// The store of contents; clones are the same one. Its engine can be replaced while others use it.
+#[derive(Clone, Debug)]
+pub struct Blobs(Arc<Inner>);
+
+/// The engine, and what it takes to open it anew.
+#[derive(Debug)]
+struct Inner {
+    /// The engine now.
+    store: RwLock<BlobStore>,
+    /// Where its files are.
+    dir: Option<PathBuf>,
+    /// What its collector spares.
+    gc: GcConfig,
+    /// Somebody saw it fail.
+    suspected: Notify,
+}
+
+impl Blobs {
+    /// Opens the store below `dir`, or one in memory.
+    ///
+    /// # Errors
+    /// [`MeshError::File`] and [`MeshError::Blobs`].
+    pub(super) async fn open(dir: Option<&Path>, gc: GcConfig) -> Result<Self, MeshError> {
+        let store = RwLock::new(open(dir, gc.clone()).await?);
+        let suspected = Notify::new();
+        Ok(Self(Arc::new(Inner { store, dir: dir.map(Into::into), gc, suspected })))
+    }
+
+    /// The engine as it is now.
+    pub fn store(&self) -> BlobStore {
+        self.0.store.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Says that the engine failed at something: it is looked at.
+    pub(crate) fn suspect(&self) {
+        self.0.suspected.notify_one();
+    }
+
+    /// Whether the engine answers, and writes.
+    pub async fn answers(&self) -> bool {
+        let limit = Duration::from_millis(BLOBS_CALL_MS_MAX);
+        let store = self.store();
+        let asking = async {
+            let has = store.blobs().has(iroh_blobs::Hash::EMPTY).await.is_ok();
+            has && store.sync_db().await.is_ok()
+        };
+        tokio::time::timeout(limit, asking).await.unwrap_or(false)
+    }
+
+    /// Looks at the engine whenever it is suspected, and replaces one that is dead.
+    pub(super) async fn heal(self) {
+        loop {
+            self.0.suspected.notified().await;
+            let mut wait_ms = BLOBS_HEAL_MS_MIN;
+            while !self.answers().await {
+                match self.reopen().await {
+                    Ok(()) => {
+                        tracing::warn!("the store of contents had failed and was opened again")
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "the store of contents has failed, and is not to be opened yet");
+                    }
+                }
+                tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+                wait_ms = (wait_ms * 2).min(BLOBS_HEAL_MS_MAX);
+            }
+            tokio::time::sleep(Duration::from_millis(BLOBS_HEAL_MS_MIN)).await;
+        }
+    }
+
+    /// Replaces an engine that does not answer any more.
+    ///
+    /// # Errors
+    /// As [`Blobs::open`]; the engine is then as it was.
+    pub async fn reopen(&self) -> Result<(), MeshError> {
+        let limit = Duration::from_millis(BLOBS_CALL_MS_MAX);
+        // It lets go of its files, if it can still hear.
+        let _ = tokio::time::timeout(limit, self.store().shutdown()).await;
+        let store = open(self.0.dir.as_deref(), self.0.gc.clone()).await?;
+        *self.0.store.write().unwrap_or_else(PoisonError::into_inner) = store;
+        Ok(())
+    }
+}
+
+/// Hands out contents, of whatever engine there is.
+#[derive(Debug)]
+pub(super) struct BlobsServer(pub(super) Blobs);
+
+impl ProtocolHandler for BlobsServer {
+    async fn accept(&self, connection: Connection) -> Result<(), AcceptError> {
+        BlobsProtocol::new(&self.0.store(), None).accept(connection).await
+    }
+}
 
 /// Opens the store below `dir`, or one in memory.
 ///
 /// # Errors
 /// [`MeshError::File`] and [`MeshError::Blobs`].
-pub(super) async fn open(dir: Option<&Path>, gc: GcConfig) -> Result<BlobStore, MeshError> {
+async fn open(dir: Option<&Path>, gc: GcConfig) -> Result<BlobStore, MeshError> {
     let Some(dir) = dir else {
         let options = MemOptions { gc_config: Some(gc) };
         return Ok((*MemStore::new_with_opts(options)).clone());

@@ -19,6 +19,7 @@ pub(crate) mod peers;
 mod secret;
 mod stream;
 
+pub use blobs::Blobs;
 pub use hub::FollowerInfo;
 pub(crate) use keep::Keep;
 
@@ -30,9 +31,8 @@ use std::time::Duration;
 use iroh::endpoint::{QuicTransportConfig, VarInt, presets};
 use iroh::protocol::Router;
 use iroh::{Endpoint, EndpointAddr, EndpointId, PublicKey, RelayMode, RelayUrl, Signature};
-use iroh_blobs::api::Store as BlobStore;
+use iroh_blobs::ALPN as BLOBS_ALPN;
 use iroh_blobs::store::GcConfig;
-use iroh_blobs::{ALPN as BLOBS_ALPN, BlobsProtocol};
 use iroh_docs::ALPN as DOCS_ALPN;
 use iroh_docs::actor::SyncHandle;
 use iroh_docs::engine::{DefaultAuthorStorage, Engine, ProtectCallbackHandler};
@@ -40,6 +40,7 @@ use iroh_docs::protocol::Docs;
 use iroh_docs::store::Store as DocsStore;
 use iroh_gossip::ALPN as GOSSIP_ALPN;
 use iroh_gossip::net::Gossip;
+use n0_future::task::AbortOnDropHandle;
 
 use crate::feed::segment::{CONTEXT, Segment};
 use crate::limits::{
@@ -47,6 +48,7 @@ use crate::limits::{
     MESH_SHUTDOWN_MS, MESH_STREAM_WINDOW, MESH_STREAMS_MAX, QUIC_IDLE_MS, QUIC_KEEP_ALIVE_MS,
 };
 use crate::ticket::TicketPeer;
+use blobs::BlobsServer;
 use gate::{Gate, Gated};
 use hub::Hub;
 use keep::Keeps;
@@ -171,13 +173,15 @@ pub struct Mesh {
     /// The logs that are offered.
     hub: Hub,
     /// Contents.
-    blobs: BlobStore,
+    blobs: Blobs,
     /// Accepts what peers ask for.
     router: Router,
     /// Where the mesh keeps its files.
     dir: Option<PathBuf>,
     /// Whether replicas lie on the disk.
     had_documents: bool,
+    /// Looks after the store of contents; ends with the last clone.
+    _healer: Arc<AbortOnDropHandle<()>>,
 }
 
 impl Mesh {
@@ -207,10 +211,10 @@ impl Mesh {
             interval: Duration::from_secs(BLOB_GC_INTERVAL_S),
             add_protected: Some(blobs::protect(keeps.clone(), protect)),
         };
-        let blobs = blobs::open(config.dir.as_deref(), gc).await?;
+        let blobs = Blobs::open(config.dir.as_deref(), gc).await?;
         let (store, author) = open_documents(&config)?;
-        let downloader = blobs.downloader(&endpoint);
-        let (ep, swarm, contents) = (endpoint.clone(), gossip.clone(), blobs.clone());
+        let downloader = blobs.store().downloader(&endpoint);
+        let (ep, swarm, contents) = (endpoint.clone(), gossip.clone(), blobs.store());
         let engine =
             Engine::spawn(ep, swarm, store, contents, downloader, author, Some(protect_handler));
         let engine =
@@ -222,12 +226,25 @@ impl Mesh {
         let router = Router::builder(endpoint.clone())
             .incoming_filter(Arc::new(move |incoming| judge.judge(incoming)))
             .accept(LOG_ALPN, LogServer::new(hub.clone(), Arc::clone(&gate)))
-            .accept(BLOBS_ALPN, Gated::new(BlobsProtocol::new(&blobs, None), &gate))
+            .accept(BLOBS_ALPN, Gated::new(BlobsServer(blobs.clone()), &gate))
             .accept(GOSSIP_ALPN, Gated::new(gossip, &gate))
             .accept(DOCS_ALPN, Gated::docs(docs.clone(), &gate))
             .spawn();
+        let healer = Arc::new(AbortOnDropHandle::new(tokio::spawn(blobs.clone().heal())));
         let had_documents = config.documents == Documents::OnDisk;
-        Ok(Self { endpoint, docs, sync, keeps, hub, blobs, router, dir: config.dir, had_documents })
+        let dir = config.dir;
+        Ok(Self {
+            endpoint,
+            docs,
+            sync,
+            keeps,
+            hub,
+            blobs,
+            router,
+            dir,
+            had_documents,
+            _healer: healer,
+        })
     }
 
     /// The transport, for own connections to peers.
@@ -266,7 +283,7 @@ impl Mesh {
     }
 
     /// The contents that replicas name by hash.
-    pub fn blobs(&self) -> &BlobStore {
+    pub fn blobs(&self) -> &Blobs {
         &self.blobs
     }
 
