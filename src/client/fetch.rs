@@ -23,7 +23,7 @@ use n0_future::StreamExt;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use crate::limits::{FETCH_GROUP_MAX, FETCH_STALL_MS, FETCH_STREAMS_MAX};
+use crate::limits::{BLOBS_CALL_MS_MAX, FETCH_GROUP_MAX, FETCH_STALL_MS, FETCH_STREAMS_MAX};
 use crate::mesh::Blobs;
 use crate::mesh::blobs::mark_damaged;
 
@@ -175,14 +175,9 @@ impl Fetcher {
         let mut missing = Vec::new();
         for ask in asks {
             let hash = Hash::from_bytes(ask.hash);
-            let has = self.blobs.store().has(hash).await.inspect_err(|_| self.blobs.suspect());
-            if !has.unwrap_or(false) {
+            let Some(content) = self.look_up(hash, ask.is_loaded).await else {
                 missing.push(ask);
                 continue;
-            }
-            let content = match ask.is_loaded {
-                true => self.blobs.store().get_bytes(hash).await.ok(),
-                false => None,
             };
             let is_right = content.as_ref().is_none_or(|content| Hash::new(content) == hash);
             if !is_right {
@@ -195,6 +190,24 @@ impl Fetcher {
             }
         }
         missing
+    }
+
+    /// Returns what the local store has of a content, its octets if they are wanted; none if it is not
+    /// there, or the store does not answer.
+    async fn look_up(&self, hash: Hash, is_loaded: bool) -> Option<Option<Bytes>> {
+        let store = self.blobs.store();
+        let looking = async {
+            if !store.has(hash).await.map_err(drop)? {
+                return Ok(None);
+            }
+            match is_loaded {
+                true => store.get_bytes(hash).await.map(|octets| Some(Some(octets))).map_err(drop),
+                false => Ok(Some(None)),
+            }
+        };
+        let limit = Duration::from_millis(BLOBS_CALL_MS_MAX);
+        let looked = tokio::time::timeout(limit, looking).await.unwrap_or(Err(()));
+        looked.inspect_err(|()| self.blobs.suspect()).unwrap_or(None)
     }
 
     /// Notes that a content on this machine is not what its hash says.

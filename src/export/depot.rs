@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -12,6 +13,7 @@ use iroh_blobs::api::TempTag;
 
 use super::ExportError;
 use crate::feed::Hash;
+use crate::limits::BLOBS_CALL_MS_MAX;
 use crate::mesh::{Blobs, Keep};
 
 /// Contents by hash.
@@ -41,6 +43,9 @@ pub(super) trait Depot: Send + Sync {
     /// [`ExportError::Blobs`].
     async fn sync(&self) -> Result<(), ExportError>;
 
+    /// Counts how often the depot may have lost what was put.
+    fn generation(&self) -> u64;
+
     /// Says which contents are of use; all others may go.
     fn keep(&self, hashes: HashSet<Hash>);
 }
@@ -63,11 +68,28 @@ impl BlobDepot {
     }
 }
 
+impl BlobDepot {
+    /// Waits for the engine, but not for ever: one that has died may not say so.
+    async fn within<T, E: std::fmt::Display>(
+        &self,
+        call: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, ExportError> {
+        let limit = Duration::from_millis(BLOBS_CALL_MS_MAX);
+        let done = match tokio::time::timeout(limit, call).await {
+            Ok(Ok(done)) => return Ok(done),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "the store does not answer".to_owned(),
+        };
+        self.blobs.suspect();
+        Err(ExportError::Blobs { reason: done })
+    }
+}
+
 #[async_trait]
 impl Depot for BlobDepot {
     async fn put(&self, octets: Bytes) -> Result<Hash, ExportError> {
-        let put = self.blobs.store().add_bytes(octets).temp_tag().await;
-        let tag = put.inspect_err(|_| self.blobs.suspect()).map_err(failed)?;
+        let store = self.blobs.store();
+        let tag = self.within(async { store.add_bytes(octets).temp_tag().await }).await?;
         let hash = *tag.hash().as_bytes();
         self.tags.lock().unwrap_or_else(PoisonError::into_inner).insert(hash, tag);
         Ok(hash)
@@ -77,16 +99,22 @@ impl Depot for BlobDepot {
         if !self.has(hash).await? {
             return Ok(None);
         }
-        self.blobs.store().get_bytes(hash).await.map(Some).map_err(failed)
+        let store = self.blobs.store();
+        self.within(async { store.get_bytes(hash).await }).await.map(Some)
     }
 
     async fn has(&self, hash: Hash) -> Result<bool, ExportError> {
-        self.blobs.store().has(hash).await.map_err(failed)
+        let store = self.blobs.store();
+        self.within(async { store.has(hash).await }).await
     }
 
     async fn sync(&self) -> Result<(), ExportError> {
-        let synced = self.blobs.store().sync_db().await;
-        synced.inspect_err(|_| self.blobs.suspect()).map_err(failed)
+        let store = self.blobs.store();
+        self.within(async { store.sync_db().await }).await
+    }
+
+    fn generation(&self) -> u64 {
+        self.blobs.generation()
     }
 
     fn keep(&self, hashes: HashSet<Hash>) {
@@ -94,9 +122,4 @@ impl Depot for BlobDepot {
         tags.retain(|hash, _| !hashes.contains(hash));
         self.keep.set(hashes);
     }
-}
-
-/// Gives the store's errors our type.
-fn failed(error: impl std::fmt::Display) -> ExportError {
-    ExportError::Blobs { reason: error.to_string() }
 }

@@ -96,6 +96,8 @@ struct Round {
     made_at: Instant,
     /// Since when a version is wanted without delay.
     urgent_since: Option<Instant>,
+    /// The depot's generation when its contents were last known to be there.
+    generation: u64,
     /// Zones with rows that no version has yet.
     changed: BTreeSet<Name>,
     /// When a version may be made again after one came to nothing, and how long to wait after that.
@@ -199,6 +201,7 @@ impl ExportTask {
             making: None,
             made_at: now,
             urgent_since: None,
+            generation: self.parts.depot.generation(),
             changed: BTreeSet::new(),
             retry: None,
             has_failed: false,
@@ -248,6 +251,9 @@ impl ExportTask {
                 }
                 _ = tick.tick() => {}
             }
+            if self.parts.depot.generation() != round.generation {
+                self.look_for_lost(&mut round).await;
+            }
             self.start_due(&mut round);
             if round.beat_at.elapsed() >= Duration::from_millis(FEED_BEAT_MS) {
                 self.write_beat(&mut round);
@@ -277,6 +283,28 @@ impl ExportTask {
         if is_urgent || round.retry.is_some() || (is_old && is_behind) {
             self.start_making(round);
         }
+    }
+
+    /// Asks for all anew that the depot has lost.
+    async fn look_for_lost(&self, round: &mut Round) {
+        round.generation = self.parts.depot.generation();
+        let depot = &self.parts.depot;
+        let mut lost = HashSet::new();
+        for hash in round.book.bundles() {
+            if !depot.has(*hash).await.unwrap_or(false) {
+                lost.insert(*hash);
+            }
+        }
+        let zones = round.book.zones_in(&lost);
+        zones.iter().for_each(|apex| round.book.want(apex));
+        for index in round.shelf.indexes() {
+            if !depot.has(index.hash).await.unwrap_or(false) {
+                round.shelf = Shelf::default();
+                break;
+            }
+        }
+        // Even where nothing is lost, the root may be.
+        round.wait_longer();
     }
 
     /// Notes that a version came to nothing: it is made again, a little later each time.

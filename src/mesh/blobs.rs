@@ -5,6 +5,7 @@
 //! **Not here:** what is kept in it (`mesh::keep`).
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -38,6 +39,8 @@ struct Inner {
     gc: GcConfig,
     /// Somebody saw it fail.
     suspected: Notify,
+    /// Counts the engines before this one.
+    generation: AtomicU64,
 }
 
 impl Blobs {
@@ -47,13 +50,18 @@ impl Blobs {
     /// [`MeshError::File`] and [`MeshError::Blobs`].
     pub(super) async fn open(dir: Option<&Path>, gc: GcConfig) -> Result<Self, MeshError> {
         let store = RwLock::new(open(dir, gc.clone()).await?);
-        let suspected = Notify::new();
-        Ok(Self(Arc::new(Inner { store, dir: dir.map(Into::into), gc, suspected })))
+        let (dir, suspected, generation) = (dir.map(Into::into), Notify::new(), AtomicU64::new(0));
+        Ok(Self(Arc::new(Inner { store, dir, gc, suspected, generation })))
     }
 
     /// The engine as it is now.
     pub fn store(&self) -> BlobStore {
         self.0.store.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Counts the engines that there were: what was put into an earlier one may be gone.
+    pub(crate) fn generation(&self) -> u64 {
+        self.0.generation.load(Ordering::Acquire)
     }
 
     /// Says that the engine failed at something: it is looked at.
@@ -103,6 +111,7 @@ impl Blobs {
         let _ = tokio::time::timeout(limit, self.store().shutdown()).await;
         let store = open(self.0.dir.as_deref(), self.0.gc.clone()).await?;
         *self.0.store.write().unwrap_or_else(PoisonError::into_inner) = store;
+        self.0.generation.fetch_add(1, Ordering::Release);
         Ok(())
     }
 }

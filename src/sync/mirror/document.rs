@@ -296,11 +296,13 @@ impl Mirror {
     fn start_taking(&mut self) {
         let Some((history, at, version)) = self.documents.announced else { return };
         if let Some(taking) = &self.documents.taking {
-            let is_stuck = taking.root.is_none() && taking.version.number < version.number;
-            let is_over = taking.history != history;
-            if !is_stuck && !is_over {
+            let is_newer = taking.history != history || taking.version.number < version.number;
+            // One whose contents are not to be had may be over: its author has lost them.
+            let is_stuck = taking.root.is_none() || !self.documents.failed.is_empty();
+            if taking.history == history && !(is_newer && is_stuck) {
                 return;
             }
+            self.abandon();
         }
         if !self.is_version_needed(history, at, version) {
             return;
@@ -319,6 +321,26 @@ impl Mirror {
             contents: HashSet::from([version.hash]),
             is_kept: false,
         });
+    }
+
+    /// Gives up the version that is being taken: what was to be built from it waits for a later one.
+    fn abandon(&mut self) {
+        self.documents.taking = None;
+        self.documents.bundles.clear();
+        self.documents.held_octets = 0;
+        self.documents.queue.clear();
+        self.documents.asked.clear();
+        self.documents.failed.clear();
+        let mut given_up = Vec::new();
+        for (apex, zone) in &mut self.zones {
+            if let Some(build) = zone.build.take() {
+                zone.wants = zone.wants.max(Some(build.revision));
+                given_up.push(apex.clone());
+            }
+        }
+        for apex in given_up {
+            self.note_lacking(&apex);
+        }
     }
 
     /// Whether anything needs the newest version.
