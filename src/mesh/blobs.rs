@@ -5,11 +5,10 @@
 //! **Not here:** what is kept in it (`mesh::keep`).
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use iroh::endpoint::Connection;
+use iroh::endpoint::{Connection, VarInt};
 use iroh::protocol::{AcceptError, ProtocolHandler};
 use iroh_blobs::BlobsProtocol;
 use iroh_blobs::api::Store as BlobStore;
@@ -19,7 +18,7 @@ use iroh_blobs::store::fs::options::Options as BlobOptions;
 use iroh_blobs::store::mem::{MemStore, Options as MemOptions};
 
 use super::MeshError;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::durable;
 use crate::limits::{BLOBS_CALL_MS_MAX, BLOBS_HEAL_MS_MAX, BLOBS_HEAL_MS_MIN, BLOBS_OPEN_MS_MAX};
@@ -40,7 +39,7 @@ struct Inner {
     /// Somebody saw it fail.
     suspected: Notify,
     /// Counts the engines before this one.
-    generation: AtomicU64,
+    generation: watch::Sender<u64>,
 }
 
 impl Blobs {
@@ -50,7 +49,8 @@ impl Blobs {
     /// [`MeshError::File`] and [`MeshError::Blobs`].
     pub(super) async fn open(dir: Option<&Path>, gc: GcConfig) -> Result<Self, MeshError> {
         let store = RwLock::new(open(dir, gc.clone()).await?);
-        let (dir, suspected, generation) = (dir.map(Into::into), Notify::new(), AtomicU64::new(0));
+        let (dir, suspected, generation) =
+            (dir.map(Into::into), Notify::new(), watch::Sender::new(0));
         Ok(Self(Arc::new(Inner { store, dir, gc, suspected, generation })))
     }
 
@@ -61,7 +61,7 @@ impl Blobs {
 
     /// Counts the engines that there were: what was put into an earlier one may be gone.
     pub(crate) fn generation(&self) -> u64 {
-        self.0.generation.load(Ordering::Acquire)
+        *self.0.generation.borrow()
     }
 
     /// Says that the engine failed at something: it is looked at.
@@ -111,7 +111,7 @@ impl Blobs {
         let _ = tokio::time::timeout(limit, self.store().shutdown()).await;
         let store = open(self.0.dir.as_deref(), self.0.gc.clone()).await?;
         *self.0.store.write().unwrap_or_else(PoisonError::into_inner) = store;
-        self.0.generation.fetch_add(1, Ordering::Release);
+        self.0.generation.send_modify(|generation| *generation += 1);
         Ok(())
     }
 }
@@ -122,7 +122,17 @@ pub(super) struct BlobsServer(pub(super) Blobs);
 
 impl ProtocolHandler for BlobsServer {
     async fn accept(&self, connection: Connection) -> Result<(), AcceptError> {
-        BlobsProtocol::new(&self.0.store(), None).accept(connection).await
+        let mut generation = self.0.0.generation.subscribe();
+        generation.borrow_and_update();
+        let protocol = BlobsProtocol::new(&self.0.store(), None);
+        tokio::select! {
+            done = protocol.accept(connection.clone()) => done,
+            _ = generation.changed() => {
+                // The engine behind it is gone: who asks again is answered by the next.
+                connection.close(VarInt::from_u32(CLOSE_ANEW), b"anew");
+                Ok(())
+            }
+        }
     }
 }
 
@@ -198,6 +208,8 @@ fn mark_in(root: &Path) -> PathBuf {
     root.join("damaged")
 }
 
+/// Why connections are closed when the engine is replaced.
+const CLOSE_ANEW: u32 = 3;
 /// Octets of cache for a check.
 const CHECK_CACHE_OCTETS: usize = 8 << 20;
 
