@@ -194,7 +194,11 @@ async fn find_damage(root: &Path) -> Option<String> {
 /// Reads all of a database.
 fn check(path: PathBuf) -> Result<(), String> {
     let database = redb::Database::builder().set_cache_size(CHECK_CACHE_OCTETS).open(path);
-    let mut database = database.map_err(|error| error.to_string())?;
+    let mut database = match database {
+        // Another process has it: that is no damage, and is said when it is opened.
+        Err(redb::DatabaseError::DatabaseAlreadyOpen) => return Ok(()),
+        database => database.map_err(|error| error.to_string())?,
+    };
     match database.check_integrity() {
         Ok(true) => Ok(()),
         // It was repaired, as after a crash; what is gone is fetched again.
