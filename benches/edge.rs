@@ -186,7 +186,7 @@ async fn be_authority() {
     let exporter = exporter.expect("the exporter starts");
     let revision = store.revision().await.expect("a revision");
     let mut status = exporter.status();
-    status.wait_for(|status| status.revision.number >= revision).await.expect("it runs");
+    status.wait_for(|status| status.revision.revision >= revision).await.expect("it runs");
     println!("exported in {:?}", began.elapsed());
     println!("ticket {}", exporter.ticket().to_text().expect("a ticket"));
     std::io::stdin().lock().lines().next();
