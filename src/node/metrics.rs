@@ -19,10 +19,10 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
-use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use super::state::{NodeState, Progress};
+use super::status::{EntriesReport, FeedReport, LogReport, SyncReport};
 use crate::client::AspenDnsClient;
 use crate::limits::{COMMIT_WAIT_S_MAX, COMMITS_TIMED_MAX};
 use crate::serve::stats::FrontEndStats;
@@ -102,25 +102,6 @@ pub fn statistics(node: &NodeState) -> Vec<(String, u64)> {
     rows
 }
 
-/// Says how an edge follows its feed.
-pub fn sync_value(client: &AspenDnsClient) -> Value {
-    let (stats, progress) = (client.stats(), client.progress());
-    json!({
-        "status": format!("{:?}", progress.status),
-        "served_revision": progress.served.number,
-        "heard_revision": progress.heard.number,
-        "zones": stats.sync.zones,
-        "entries": stats.sync.entries,
-        "refused": stats.sync.refused,
-        "records_refused": stats.records_refused,
-        "waiting": stats.sync.waiting,
-        "held": stats.sync.held,
-        "bound_hits": stats.sync.bound_hits,
-        "fetch_failures": stats.sync.fetch_failures,
-        "rescans": stats.sync.rescans,
-    })
-}
-
 /// The numbers of one scrape.
 #[derive(Debug)]
 struct Scrape {
@@ -159,6 +140,14 @@ impl Collector for Scrape {
             gauge(&mut encoder, "exported_revision", help, status.revision.revision)?;
             let help = "Times the exporter began anew";
             counter(&mut encoder, "export_restarts", help, status.restarts)?;
+            let help = "Where the newest version of the document holds";
+            gauge(&mut encoder, "document_revision", help, status.document.revision)?;
+            let help = "Number of the newest version of the document";
+            gauge(&mut encoder, "document_version", help, status.version)?;
+            let help = "Zones whose records did not come to what the store counted";
+            counter(&mut encoder, "digest_faults", help, status.digest_faults)?;
+            let help = "Who follows the feed at this node";
+            gauge(&mut encoder, "followers", help, feeds.main().followers().len() as u64)?;
         }
         if let Some(client) = &node.client {
             encode_sync(&mut encoder, client)?;
@@ -172,25 +161,90 @@ fn encode_sync(
     encoder: &mut DescriptorEncoder<'_>,
     client: &AspenDnsClient,
 ) -> Result<(), fmt::Error> {
-    let (status, stats) = (client.status(), client.stats());
+    let report = SyncReport::of(client);
     let help = "1 if everything that the feed is known to hold is answered";
-    gauge(encoder, "sync_is_synced", help, u64::from(status.is_synced()))?;
+    gauge(encoder, "sync_is_synced", help, u64::from(report.is_synced()))?;
+    let help = "Records that break a rule";
+    counter(encoder, "sync_records_refused", help, report.records_refused)?;
+    let (zones, refused, fetch_failures, bound_hits) = match &report.feed {
+        FeedReport::Log(log) => {
+            let counts = &log.counts;
+            (log.zones, counts.refused, counts.fetch_failures, counts.bound_hits)
+        }
+        FeedReport::Entries(entries) => {
+            (entries.zones, entries.refused, entries.fetch_failures, entries.bound_hits)
+        }
+    };
+    gauge(encoder, "sync_zones", "Zones of the feed that are answered", zones)?;
+    let counters = [
+        ("sync_refused", "What came of the feed and breaks a rule", refused),
+        ("sync_fetch_failures", "Contents that could not be fetched", fetch_failures),
+        ("sync_bound_hits", "Times a limit was reached", bound_hits),
+    ];
+    for (name, help, value) in counters {
+        counter(encoder, name, help, value)?;
+    }
+    match &report.feed {
+        FeedReport::Log(log) => encode_log(encoder, log),
+        FeedReport::Entries(entries) => encode_entries(encoder, entries),
+    }
+}
+
+/// Writes what only a feed with a log has.
+fn encode_log(encoder: &mut DescriptorEncoder<'_>, log: &LogReport) -> Result<(), fmt::Error> {
     let gauges = [
-        ("sync_waiting", "Entries that wait for their content", stats.sync.waiting),
-        ("sync_held", "Changes that wait for what stands between", stats.sync.held),
-        ("sync_zones", "Zones of the feed that are answered", stats.sync.zones),
+        ("sync_beat_age_milliseconds", "Age of the author's newest heartbeat", log.beat_age_ms),
+        ("sync_contact_age_milliseconds", "Since anybody was heard", Some(log.contact_age_ms)),
+        ("sync_document_revision", "Where the adopted document holds", log.document_revision),
+        ("sync_document_version", "Number of the adopted document", log.document_version),
+        ("sync_lacking", "Zones of which something is not answered yet", Some(log.lacking)),
+        (
+            "sync_differing",
+            "Zones whose records do not come to what the author says, 100 at most",
+            Some(log.differing.len() as u64),
+        ),
+        (
+            "sync_differs_as_a_whole",
+            "1 if all zones together do not come to what the author says",
+            Some(u64::from(log.differs_as_a_whole)),
+        ),
     ];
     for (name, help, value) in gauges {
-        gauge(encoder, name, help, value)?;
+        // What was never heard has no age.
+        if let Some(value) = value {
+            gauge(encoder, name, help, value)?;
+        }
     }
+    let counts = &log.counts;
     let counters = [
-        ("sync_entries", "Entries of the feed", stats.sync.entries),
-        ("sync_live", "Live changes taken in", stats.sync.live),
-        ("sync_refused", "Entries and contents that break a rule", stats.sync.refused),
-        ("sync_records_refused", "Records that break a rule", stats.records_refused),
-        ("sync_fetch_failures", "Contents that could not be fetched", stats.sync.fetch_failures),
-        ("sync_bound_hits", "Times a limit was reached", stats.sync.bound_hits),
-        ("sync_rescans", "Times the replica was read anew", stats.sync.rescans),
+        ("sync_segments", "Segments that were taken", counts.segments),
+        ("sync_commits", "Commits that were taken", counts.commits),
+        ("sync_steps", "Steps of zones that were made visible", counts.steps),
+        ("sync_contents", "Contents that came", counts.contents),
+        ("sync_versions", "Versions of the document that were taken", counts.versions),
+        ("sync_differed", "Times zones did not come to what the author says", counts.differed),
+        ("sync_healed", "Zones that differed and agree again", counts.healed),
+        ("sync_proofs", "Times all zones were found to agree with the author", counts.proofs),
+        ("sync_histories", "Other histories that were gone to", counts.histories),
+    ];
+    for (name, help, value) in counters {
+        counter(encoder, name, help, value)?;
+    }
+    Ok(())
+}
+
+/// Writes what only a feed of the first format has.
+fn encode_entries(
+    encoder: &mut DescriptorEncoder<'_>,
+    entries: &EntriesReport,
+) -> Result<(), fmt::Error> {
+    gauge(encoder, "sync_waiting", "Entries that wait for their content", entries.waiting)?;
+    let help = "Changes that wait for what stands between";
+    gauge(encoder, "sync_held", help, entries.held)?;
+    let counters = [
+        ("sync_entries", "Entries of the feed", entries.entries),
+        ("sync_live", "Live changes taken in", entries.live),
+        ("sync_rescans", "Times the replica was read anew", entries.rescans),
     ];
     for (name, help, value) in counters {
         counter(encoder, name, help, value)?;

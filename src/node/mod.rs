@@ -12,3 +12,4 @@ mod prepare;
 pub mod reload;
 pub mod run;
 pub mod state;
+pub mod status;

@@ -12,5 +12,6 @@ mod signed;
 #[path = "../dnssec/signers.rs"]
 mod signers;
 mod start;
+mod status;
 mod store;
 mod whole;

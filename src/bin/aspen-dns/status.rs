@@ -16,7 +16,7 @@ pub(crate) async fn run(client: &Client, is_json: bool) -> anyhow::Result<()> {
     }
     let mut rows = Vec::new();
     flatten("", &status, &mut rows);
-    output::print(&output::table(&rows))
+    output::print(&format!("{}{}", output::table(&rows), sync_lines(&status["sync"])))
 }
 
 /// Waits until the node serves `revision`.
@@ -34,6 +34,33 @@ pub(crate) async fn wait(
         return output::print_json(&answer);
     }
     output::print(&format!("revision {} is served\n", answer["served_revision"]))
+}
+
+/// Says in sentences how an edge follows a feed with a log; nothing of any other node.
+fn sync_lines(sync: &Value) -> String {
+    let Some(history) = sync["history"].as_str() else { return String::new() };
+    let (served, heard) = (&sync["served_revision"], &sync["heard_revision"]);
+    let status = sync["status"].as_str().unwrap_or("?");
+    let mut lines = format!("\n{status}: revision {served} of {heard}, history {history}\n");
+    lines.push_str(&match (sync["beat_age_ms"].as_u64(), &sync["upstream"]["is_author"]) {
+        (None, _) => "nothing was heard of the author yet\n".to_owned(),
+        (Some(age_ms), Value::Bool(true)) => format!("the author was heard {age_ms} ms ago\n"),
+        (Some(age_ms), _) => {
+            format!("the author was heard {age_ms} ms ago, through another edge\n")
+        }
+    });
+    let differing: Vec<&str> =
+        sync["differing"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let is_whole = sync["differs_as_a_whole"] == false;
+    lines.push_str(&match (differing.is_empty(), is_whole) {
+        (true, true) => format!(
+            "{} zones, none known to differ from the author's; {} proofs\n",
+            sync["zones"], sync["proofs"]
+        ),
+        (true, false) => "the zones together DIFFER from the author's\n".to_owned(),
+        (false, _) => format!("zones that DIFFER from the author's: {}\n", differing.join(" ")),
+    });
+    lines
 }
 
 /// Makes rows of `value`: one for each leaf, named by its path.
@@ -60,3 +87,26 @@ fn flatten(prefix: &str, value: &Value, rows: &mut Vec<Vec<String>>) {
 
 /// Seconds after its timeout that the node may still need to say so.
 const ANSWER_MARGIN_S: f64 = 5.0;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_edge_says_in_sentences_whether_it_agrees_with_the_author() {
+        let mut sync = json!({
+            "status": "Synced", "served_revision": 4, "heard_revision": 4, "history": "1-ab",
+            "beat_age_ms": 210, "upstream": {"is_author": true}, "zones": 3, "proofs": 9,
+            "differing": [], "differs_as_a_whole": false,
+        });
+        let text = sync_lines(&sync);
+        assert!(text.contains("Synced: revision 4 of 4, history 1-ab\n"), "{text}");
+        assert!(text.contains("heard 210 ms ago\n") && text.contains("none known"), "{text}");
+        sync["differing"] = json!(["a.example.", "b.example."]);
+        assert!(sync_lines(&sync).contains("DIFFER from the author's: a.example. b.example.\n"));
+        assert_eq!(sync_lines(&json!({"status": "Syncing"})), "");
+        assert_eq!(sync_lines(&Value::Null), "");
+    }
+}

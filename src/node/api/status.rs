@@ -22,6 +22,7 @@ use super::{Api, read_json};
 use crate::limits::API_WAIT_S_MAX;
 use crate::name::Name;
 use crate::node::metrics;
+use crate::node::status::SyncReport;
 use crate::store::StoreError;
 
 /// What a ticket is wanted for.
@@ -73,7 +74,7 @@ pub(crate) async fn status(State(api): State<Arc<Api>>) -> Result<Json<Value>, A
         value["feed"] = feeds.status();
     }
     if let Some(client) = &node.client {
-        value["sync"] = metrics::sync_value(client);
+        value["sync"] = json!(SyncReport::of(client));
     }
     Ok(Json(value))
 }
