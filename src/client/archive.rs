@@ -147,17 +147,6 @@ impl Archive {
         Ok(())
     }
 
-    /// Forgets everything, as when what is kept is of no use.
-    pub(super) fn clear(&mut self) {
-        self.file = None;
-        self.buffer.clear();
-        for name in ["root", "log.0", "log.1"] {
-            if let Err(error) = durable::remove(&self.dir.join(name)) {
-                tracing::warn!(%error, name, "a file of the replica cannot be removed");
-            }
-        }
-    }
-
     /// Opens the log whose turn it is, to be written on behind what is whole.
     fn go_on(&mut self) {
         let opened = OpenOptions::new().append(true).create(true).mode(0o600).open(self.path());

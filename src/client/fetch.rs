@@ -106,11 +106,6 @@ impl Fetcher {
         }
     }
 
-    /// Answers what is on this machine, and returns what is not.
-    pub(super) async fn fetch_local(&self, asks: Vec<Ask>) -> Vec<Ask> {
-        self.answer_local(asks).await
-    }
-
     /// Answers every hash of one group.
     async fn fetch_group(&self, asks: Vec<Ask>) {
         let Ok(_permit) = self.streams.acquire().await else { return };

@@ -19,10 +19,6 @@ use crate::record::{RecordType, Rrset};
 pub(super) struct CutPack {
     /// Its octets.
     pub(super) octets: Vec<u8>,
-    /// How many RRsets it holds.
-    pub(super) rrset_count: u32,
-    /// The owner name of its first RRset.
-    pub(super) first_owner: Name,
 }
 
 /// A zone in packs.
@@ -47,7 +43,7 @@ pub(super) fn cut(apex: &Name, mut rrsets: Vec<Rrset>) -> CutZone {
         rrsets.dedup_by_key(|rrset| place(rrset));
     }
     let mut zone = CutZone::default();
-    let mut open: Option<(PackWriter, Name)> = None;
+    let mut open: Option<PackWriter> = None;
     for owner_rrsets in rrsets.chunk_by(|left, right| left.owner == right.owner) {
         let owner = &owner_rrsets[0].owner;
         let octets: usize = owner_rrsets.iter().map(item_octets).sum();
@@ -55,11 +51,10 @@ pub(super) fn cut(apex: &Name, mut rrsets: Vec<Rrset>) -> CutZone {
             zone.refused.push(owner.clone());
             continue;
         }
-        if open.as_ref().is_some_and(|(writer, _)| is_cut_before(writer, owner, octets)) {
+        if open.as_ref().is_some_and(|writer| is_cut_before(writer, owner, octets)) {
             zone.packs.extend(open.take().map(close));
         }
-        let (writer, _) =
-            open.get_or_insert_with(|| (PackWriter::base(apex.clone()), owner.clone()));
+        let writer = open.get_or_insert_with(|| PackWriter::base(apex.clone()));
         for rrset in owner_rrsets {
             if writer.push(ItemRef::Put(rrset.as_ref())).is_err() {
                 debug_assert!(false, "sorted, and at or below the apex");
@@ -100,11 +95,10 @@ fn item_octets(rrset: &Rrset) -> usize {
 }
 
 /// Ends a pack.
-fn close((writer, first_owner): (PackWriter, Name)) -> CutPack {
-    let rrset_count = writer.count();
+fn close(writer: PackWriter) -> CutPack {
     let octets = writer.finish();
     debug_assert!(octets.len() <= PACK_OCTETS_MAX);
-    CutPack { octets, rrset_count, first_owner }
+    CutPack { octets }
 }
 
 /// Returns a hash of an owner name that is the same on every machine (FNV-1a).
@@ -125,6 +119,7 @@ const _: () = assert!(PACK_OCTETS_TARGET * 3 / 2 + HEAD_OCTETS < PACK_OCTETS_MAX
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::feed::pack::Pack;
 
     fn zone(count: u32) -> Vec<Rrset> {
         let apex = Rrset::new(name("example"), RecordType::SOA, 60, [[7; 22]]).unwrap();
@@ -177,6 +172,7 @@ mod tests {
         rrsets.push(Rrset::new(name("other.test"), RecordType::A, 60, [[1; 4]]).unwrap());
         let zone = cut(&name("example"), rrsets);
         assert_eq!(zone.refused, [name("other.test")]);
-        assert_eq!(zone.packs.iter().map(|pack| pack.rrset_count).sum::<u32>(), 4);
+        let count = |pack: &CutPack| Pack::check(&pack.octets).unwrap().item_count();
+        assert_eq!(zone.packs.iter().map(count).sum::<u32>(), 4);
     }
 }

@@ -170,11 +170,6 @@ impl LogStream {
         ClientFrame::Report(report).put(&mut octets);
         self.send.write_all(&octets).await.map_err(|error| DialError::Ended(error.to_string()))
     }
-
-    /// The connection.
-    pub(crate) fn connection(&self) -> &Connection {
-        &self.connection
-    }
 }
 
 impl Drop for LogStream {

@@ -1,0 +1,352 @@
+//! Versions of the document: when one is made, and the steps in which that is done.
+//!
+//! First the packs of all zones that changed are laid, in a task beside the loop; then the indexes
+//! that tell of them are put, in another; then the root, which is announced. A step that fails leaves
+//! the log as it is: the version is made again, a little later each time.
+//!
+//! **Invariant:** a root is announced when everything that it names outlives the process.
+//! **Not here:** the loop and the log (`task`), packs (`fold`), indexes (`shelf`).
+
+use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::task::JoinHandle;
+
+use super::ExportError;
+use super::book::{Book, Work};
+use super::chronicle::Chronicle;
+use super::fold::{Folded, Folder};
+use super::shelf::{Shelf, ShelfPlan};
+use super::task::ExportTask;
+use crate::clock::now_ms;
+use crate::durable;
+use crate::feed::Hash;
+use crate::feed::root::{IndexRef, Root};
+use crate::feed::segment::{Position, VersionRef};
+use crate::limits::{EXPORT_RETRY_MS_MAX, EXPORT_RETRY_MS_MIN, FOLD_MS, FOLD_URGENT_MS, RETIRED_S};
+use crate::name::Name;
+
+/// A round of the task: the state of one export.
+pub(super) struct Round {
+    /// What the feed says.
+    pub(super) book: Book,
+    /// The indexes.
+    pub(super) shelf: Shelf,
+    /// The log.
+    pub(super) chronicle: Chronicle,
+    /// The number of the newest version.
+    pub(super) number: u64,
+    /// Where the newest version holds.
+    pub(super) doc_at: Position,
+    /// The version that is being made.
+    pub(super) making: Option<Making>,
+    /// When the making of the newest version began.
+    pub(super) made_at: Instant,
+    /// Since when a version is wanted without delay.
+    pub(super) urgent_since: Option<Instant>,
+    /// The depot's generation when its contents were last known to be there.
+    pub(super) generation: u64,
+    /// Zones with rows that no version has yet.
+    pub(super) changed: BTreeSet<Name>,
+    /// When a version may be made again after one came to nothing, and how long to wait after that.
+    pub(super) retry: Option<(Instant, u64)>,
+    /// Whether zones of the version that is being made could not be built.
+    pub(super) has_failed: bool,
+    /// Contents that are of no use any more, and since when: some may be fetching them.
+    pub(super) retired: VecDeque<(Instant, HashSet<Hash>)>,
+    /// Contents of the newest version.
+    pub(super) kept: HashSet<Hash>,
+    /// When the last heartbeat was written.
+    pub(super) beat_at: Instant,
+}
+
+/// A version that is being made.
+pub(super) enum Making {
+    /// Its packs are being laid.
+    Packs {
+        /// Where it will hold.
+        at: Position,
+        /// Its zones.
+        apexes: Vec<Name>,
+        /// The task.
+        task: JoinHandle<Folded>,
+    },
+    /// Its indexes are being put.
+    Indexes {
+        /// Where it will hold.
+        at: Position,
+        /// What becomes of the shelf.
+        plan: ShelfPlan,
+        /// The task: the names of the indexes, and those of the root.
+        task: JoinHandle<Result<Put, ExportError>>,
+    },
+}
+
+/// Indexes and root that were put.
+pub(super) struct Put {
+    /// The indexes, in order.
+    indexes: Vec<IndexRef>,
+}
+
+/// What came of a version's making.
+pub(super) enum Made {
+    /// Its packs.
+    Packs(Position, Vec<Name>, Folded),
+    /// Its indexes.
+    Indexes(Position, ShelfPlan, Result<Put, ExportError>),
+    /// Nothing: the task ended badly. These zones are to be built again.
+    Nothing(Vec<Name>, String),
+}
+
+impl ExportTask {
+    /// Starts to make a version if one is due.
+    pub(super) fn start_due(&self, round: &mut Round) {
+        let now = Instant::now();
+        if !round.book.is_urgent() {
+            round.urgent_since = None;
+        } else if round.urgent_since.is_none() {
+            round.urgent_since = Some(now);
+        }
+        let is_too_soon = round.retry.is_some_and(|(at, _)| now < at);
+        if round.making.is_some() || is_too_soon {
+            return;
+        }
+        let is_urgent = round
+            .urgent_since
+            .is_some_and(|since| now - since >= Duration::from_millis(FOLD_URGENT_MS));
+        let is_old = now - round.made_at >= Duration::from_millis(FOLD_MS);
+        let is_behind = round.book.is_behind() || !round.changed.is_empty();
+        if is_urgent || round.retry.is_some() || (is_old && is_behind) {
+            self.start_making(round);
+        }
+    }
+
+    /// Asks for all anew that the depot has lost.
+    pub(super) async fn look_for_lost(&self, round: &mut Round) {
+        round.generation = self.parts.depot.generation();
+        let depot = &self.parts.depot;
+        let mut lost = HashSet::new();
+        for hash in round.book.bundles() {
+            if !depot.has(*hash).await.unwrap_or(false) {
+                lost.insert(*hash);
+            }
+        }
+        let zones = round.book.zones_in(&lost);
+        zones.iter().for_each(|apex| round.book.want(apex));
+        for index in round.shelf.indexes() {
+            if !depot.has(index.hash).await.unwrap_or(false) {
+                round.shelf = Shelf::default();
+                break;
+            }
+        }
+        // Even where nothing is lost, the root may be.
+        round.wait_longer();
+    }
+
+    /// Notes that a version came to nothing: it is made again, a little later each time.
+    pub(super) fn fail_version(&mut self, round: &mut Round, error: &ExportError) {
+        if round.retry.is_none() {
+            tracing::warn!(%error, feed = %self.parts.config.name,
+                "the document cannot be written: the log goes on, and it is tried again");
+        }
+        self.status.document_faults += 1;
+        round.making = None;
+        round.wait_longer();
+    }
+
+    /// Starts to make a version of all that the log has.
+    pub(super) fn start_making(&self, round: &mut Round) {
+        round.book.compact();
+        let works: Vec<Work> = round.book.plan();
+        let apexes = works.iter().map(|work| work.apex.clone()).collect();
+        let (source, depot) = (Arc::clone(&self.parts.source), Arc::clone(&self.parts.depot));
+        let folder = Folder::new(source, depot, round.book.key());
+        let at = round.chronicle.at();
+        round.made_at = Instant::now();
+        round.urgent_since = None;
+        round.making = Some(Making::Packs { at, apexes, task: tokio::spawn(folder.fold(works)) });
+    }
+
+    /// Goes on with a version whose packs or indexes are there.
+    pub(super) async fn take_made(
+        &mut self,
+        round: &mut Round,
+        made: Made,
+    ) -> Result<(), ExportError> {
+        match made {
+            Made::Packs(at, apexes, folded) => self.take_packs(round, at, apexes, folded),
+            Made::Indexes(at, plan, put) => {
+                let put = put?;
+                for apex in &plan.gone {
+                    round.book.forget(apex);
+                }
+                round.shelf.take(plan, put.indexes);
+                round.changed.clear();
+                self.announce(round, at).await?;
+                if !round.has_failed {
+                    round.retry = None;
+                }
+            }
+            Made::Nothing(apexes, reason) => {
+                round.book.fail(apexes);
+                return Err(ExportError::Blobs { reason });
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the packs of a version into the book and begins to put its indexes.
+    fn take_packs(&mut self, round: &mut Round, at: Position, apexes: Vec<Name>, folded: Folded) {
+        let Folded { built, failed, differing, octets } = folded;
+        self.status.octets_written += octets;
+        for (apex, counted, found) in differing {
+            self.status.digest_faults += 1;
+            tracing::error!(%apex, %counted, %found, "the records of a zone do not come to what the store counted");
+        }
+        for built in built {
+            round.changed.insert(built.apex.clone());
+            round.book.put_doc(built);
+        }
+        if !failed.is_empty() {
+            let (apex, error) = &failed[0];
+            tracing::warn!(zones = failed.len(), %apex, %error, "zones of a version are tried again");
+        }
+        let has_failed = !failed.is_empty();
+        round.book.fail(failed.into_iter().map(|(apex, _)| apex));
+        // A version lacks what failed: it holds no further than the one before.
+        let at = if has_failed { round.doc_at } else { at };
+        debug_assert!(!has_failed || !apexes.is_empty());
+        round.has_failed = has_failed;
+        if has_failed {
+            round.wait_longer();
+        }
+        let plan = round.shelf.plan(&round.book, round.changed.clone());
+        let depot = Arc::clone(&self.parts.depot);
+        let indexes: Vec<(Bytes, u32)> = plan
+            .indexes
+            .iter()
+            .map(|(_, octets, rows)| (Bytes::copy_from_slice(octets), *rows))
+            .collect();
+        let task = tokio::spawn(async move {
+            let mut put = Vec::with_capacity(indexes.len());
+            for (octets, rows) in indexes {
+                let len = octets.len() as u32;
+                put.push(IndexRef { hash: depot.put(octets).await?, len, rows });
+            }
+            Ok(Put { indexes: put })
+        });
+        round.making = Some(Making::Indexes { at, plan, task });
+    }
+
+    /// Puts the root of a version and announces it.
+    async fn announce(&mut self, round: &mut Round, at: Position) -> Result<(), ExportError> {
+        let (sum, zones) = round.book.doc_sum();
+        round.number += 1;
+        let signer = &round.chronicle.signer;
+        let root = Root {
+            namespace: self.parts.namespace,
+            cluster_id: self.parts.config.cluster_id.clone(),
+            history: signer.history,
+            term: signer.term,
+            number: round.number,
+            at,
+            digest_key: round.book.key(),
+            time_ms: now_ms(),
+            zones,
+            sum,
+            indexes: round.shelf.indexes(),
+        };
+        self.status.versions_written += 1;
+        self.put_root(round, &root).await
+    }
+
+    /// Puts a root, says what is kept, and tells everybody.
+    pub(super) async fn put_root(
+        &mut self,
+        round: &mut Round,
+        root: &Root,
+    ) -> Result<(), ExportError> {
+        let octets = root.to_octets();
+        let len = octets.len() as u32;
+        let hash = self.parts.depot.put(octets.clone().into()).await?;
+        // A root that is kept names nothing that a crash could take.
+        self.parts.depot.sync().await?;
+        if let Some(file) = &self.parts.root_file {
+            durable::write(file, &octets)
+                .map_err(|source| ExportError::File { path: file.clone(), source })?;
+        }
+        let version = VersionRef { number: root.number, hash, len };
+        let segment = round.chronicle.signer.version(root.at, version);
+        let mut kept: HashSet<Hash> = round.book.bundles().copied().collect();
+        kept.extend(root.indexes.iter().map(|index| index.hash));
+        kept.insert(hash);
+        self.keep(round, kept);
+        round.doc_at = root.at;
+        self.parts.log.set_version(version, root.at, &segment);
+        if let Some(doc) = &mut self.doc {
+            doc.put(root.number, segment).await?;
+        }
+        Ok(())
+    }
+
+    /// Spares the contents of the newest version, and for a while those of older ones.
+    fn keep(&self, round: &mut Round, kept: HashSet<Hash>) {
+        let now = Instant::now();
+        let before = std::mem::replace(&mut round.kept, kept);
+        let gone: HashSet<Hash> =
+            before.into_iter().filter(|hash| !round.kept.contains(hash)).collect();
+        if !gone.is_empty() {
+            round.retired.push_back((now, gone));
+        }
+        let limit = Duration::from_secs(RETIRED_S);
+        while round.retired.front().is_some_and(|(since, _)| now - *since > limit) {
+            round.retired.pop_front();
+        }
+        let mut all = round.kept.clone();
+        all.extend(round.retired.iter().flat_map(|(_, hashes)| hashes));
+        self.parts.depot.keep(all);
+    }
+}
+
+impl Round {
+    /// Has the next version wait, each time twice as long.
+    fn wait_longer(&mut self) {
+        let wait_ms = match self.retry {
+            Some((_, wait_ms)) => (wait_ms * 2).min(EXPORT_RETRY_MS_MAX),
+            None => EXPORT_RETRY_MS_MIN,
+        };
+        self.retry = Some((Instant::now() + Duration::from_millis(wait_ms), wait_ms));
+    }
+}
+
+/// Waits for the version that is being made.
+pub(super) async fn made(making: &mut Option<Making>) -> Made {
+    let Some(now) = making else { return std::future::pending().await };
+    let done = match now {
+        Making::Packs { task, .. } => task.await.map(Done::Packs),
+        Making::Indexes { task, .. } => task.await.map(Done::Indexes),
+    };
+    match (making.take(), done) {
+        (Some(Making::Packs { at, apexes, .. }), Ok(Done::Packs(folded))) => {
+            Made::Packs(at, apexes, folded)
+        }
+        (Some(Making::Indexes { at, plan, .. }), Ok(Done::Indexes(put))) => {
+            Made::Indexes(at, plan, put)
+        }
+        (Some(Making::Packs { apexes, .. }), Err(error)) => {
+            Made::Nothing(apexes, error.to_string())
+        }
+        (_, Err(error)) => Made::Nothing(Vec::new(), error.to_string()),
+        _ => Made::Nothing(Vec::new(), "a version came to nothing".to_owned()),
+    }
+}
+
+/// What a task of a version's making returned.
+enum Done {
+    /// Packs.
+    Packs(Folded),
+    /// Indexes.
+    Indexes(Result<Put, ExportError>),
+}
