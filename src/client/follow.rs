@@ -206,11 +206,11 @@ impl Follow {
     /// Loads what is kept on the disk, and makes it visible at once.
     async fn load(&mut self, kept: Kept, stop: &CancellationToken) {
         let Some((announcement, root)) = kept.root else { return };
-        if !self.take_segment(announcement, false) {
+        if !self.take_segment(&announcement, false) {
             return;
         }
         for segment in kept.segments {
-            self.take_segment(segment, false);
+            self.take_segment(&segment, false);
         }
         let (sender, mut answers) = mpsc::channel(FETCHES_MAX);
         let (blobs, dir) = (self.mesh.blobs().clone(), self.mesh.dir().map(Into::into));
@@ -365,7 +365,7 @@ impl Follow {
         loop {
             match next {
                 Ok(Some(ServerFrame::Segment(octets))) => {
-                    self.take_segment(octets, true);
+                    self.take_segment(&octets, true);
                 }
                 Ok(Some(_)) => {}
                 Ok(None) => break,
@@ -399,14 +399,14 @@ impl Follow {
     }
 
     /// Takes a segment, from a peer if `is_new`; says whether it was believed.
-    fn take_segment(&mut self, octets: Bytes, is_new: bool) -> bool {
+    fn take_segment(&mut self, octets: &Bytes, is_new: bool) -> bool {
         // What lies on this machine was verified when it came.
-        if is_new && !is_signed(&self.ticket.author, &octets) {
+        if is_new && !is_signed(&self.ticket.author, octets) {
             tracing::warn!("a segment that the feed's author has not signed is refused");
             self.lose_upstream();
             return false;
         }
-        let segment = match Segment::from_octets(&octets) {
+        let segment = match Segment::from_octets(octets) {
             Ok(segment) => segment,
             Err(error) => {
                 tracing::warn!(%error, "a segment does not read");
@@ -437,10 +437,10 @@ impl Follow {
         let taken = taken.unwrap_or(Taken::Refused);
         if !commits.is_empty() && matches!(taken, Taken::Follows | Taken::Waits) {
             if let Some(archive) = self.archive.as_mut().filter(|_| is_new) {
-                archive.push(&octets);
+                archive.push(octets);
             }
             if taken == Taken::Follows && self.log.history().is_some() {
-                relay(&self.log, &octets, head.before, &commits);
+                relay(&self.log, octets, head.before, &commits);
             }
             self.remember(RecentSegment { octets: octets.clone(), before: head.before, commits });
         }
@@ -449,7 +449,7 @@ impl Follow {
             && taken != Taken::Refused
             && self.log.head().revision >= head.last.revision
         {
-            self.log.set_beat(head.last, &octets);
+            self.log.set_beat(head.last, octets);
         }
         taken != Taken::Refused
     }
@@ -480,7 +480,7 @@ impl Follow {
         let Fetched { hash, is_here, content } = answer;
         if self.root_asked.remove(&hash) {
             if let Some(octets) = content {
-                self.take_segment(octets, true);
+                self.take_segment(&octets, true);
             }
             return;
         }

@@ -245,7 +245,7 @@ async fn say_where_we_are(mesh: Arc<Mesh>, peers: Arc<Peers>, stop: Cancellation
             None => return,
             Some(Ok(())) => {}
             Some(Err(error)) => {
-                tracing::debug!(%error, "a former follower was not told where we are")
+                tracing::debug!(%error, "a former follower was not told where we are");
             }
         }
     }

@@ -93,7 +93,7 @@ pub(super) struct Put {
 /// What came of a version's making.
 pub(super) enum Made {
     /// Its packs.
-    Packs(Position, Vec<Name>, Folded),
+    Packs(Position, Folded),
     /// Its indexes.
     Indexes(Position, ShelfPlan, Result<Put, ExportError>),
     /// Nothing: the task ended badly. These zones are to be built again.
@@ -176,7 +176,7 @@ impl ExportTask {
         made: Made,
     ) -> Result<(), ExportError> {
         match made {
-            Made::Packs(at, apexes, folded) => self.take_packs(round, at, apexes, folded),
+            Made::Packs(at, folded) => self.take_packs(round, at, folded),
             Made::Indexes(at, plan, put) => {
                 let put = put?;
                 for apex in &plan.gone {
@@ -198,7 +198,7 @@ impl ExportTask {
     }
 
     /// Takes the packs of a version into the book and begins to put its indexes.
-    fn take_packs(&mut self, round: &mut Round, at: Position, apexes: Vec<Name>, folded: Folded) {
+    fn take_packs(&mut self, round: &mut Round, at: Position, folded: Folded) {
         let Folded { built, failed, differing, octets } = folded;
         self.status.octets_written += octets;
         for (apex, counted, found) in differing {
@@ -217,7 +217,6 @@ impl ExportTask {
         round.book.fail(failed.into_iter().map(|(apex, _)| apex));
         // A version lacks what failed: it holds no further than the one before.
         let at = if has_failed { round.doc_at } else { at };
-        debug_assert!(!has_failed || !apexes.is_empty());
         round.has_failed = has_failed;
         if has_failed {
             round.wait_longer();
@@ -329,9 +328,7 @@ pub(super) async fn made(making: &mut Option<Making>) -> Made {
         Making::Indexes { task, .. } => task.await.map(Done::Indexes),
     };
     match (making.take(), done) {
-        (Some(Making::Packs { at, apexes, .. }), Ok(Done::Packs(folded))) => {
-            Made::Packs(at, apexes, folded)
-        }
+        (Some(Making::Packs { at, .. }), Ok(Done::Packs(folded))) => Made::Packs(at, folded),
         (Some(Making::Indexes { at, plan, .. }), Ok(Done::Indexes(put))) => {
             Made::Indexes(at, plan, put)
         }

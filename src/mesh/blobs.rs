@@ -88,7 +88,7 @@ impl Blobs {
             while !self.answers().await {
                 match self.reopen().await {
                     Ok(()) => {
-                        tracing::warn!("the store of contents had failed and was opened again")
+                        tracing::warn!("the store of contents had failed and was opened again");
                     }
                     Err(error) => {
                         tracing::warn!(%error, "the store of contents has failed, and is not to be opened yet");

@@ -88,7 +88,7 @@ impl LogServer {
         let hello = match frame {
             ClientFrame::Hello(hello) => hello,
             ClientFrame::Here(peer) => {
-                self.note_moved(id, peer);
+                self.note_moved(id, &peer);
                 return Ended::Told;
             }
             ClientFrame::Report(_) => {
@@ -171,7 +171,7 @@ impl LogServer {
     }
 
     /// Takes where a node says that it is now.
-    fn note_moved(&self, id: EndpointId, peer: TicketPeer) {
+    fn note_moved(&self, id: EndpointId, peer: &TicketPeer) {
         if peer.id != *id.as_bytes() {
             return;
         }

@@ -156,7 +156,7 @@ impl SyncReport {
             served_revision: status.served.revision,
             heard_revision: status.heard,
             records_refused: stats.records_refused,
-            feed: FeedReport::Log(Box::new(log_report(client, status, stats.mirror))),
+            feed: FeedReport::Log(Box::new(log_report(client, &status, &stats.mirror))),
         }
     }
 
@@ -178,7 +178,7 @@ pub fn status_word(status: SyncStatus) -> &'static str {
 }
 
 /// Makes the report on a feed with a log.
-fn log_report(client: &AspenDnsClient, status: MirrorStatus, stats: MirrorStats) -> LogReport {
+fn log_report(client: &AspenDnsClient, status: &MirrorStatus, stats: &MirrorStats) -> LogReport {
     let upstream = client.upstream();
     let author = status.beat_time_ms.zip(status.beat_age_ms).map(|(said_ms, age_ms)| {
         let came_ms = i128::from(now_ms()) - i128::from(age_ms);
@@ -262,7 +262,7 @@ mod tests {
             ..MirrorStatus::default()
         };
         let stats = MirrorStats { proofs: 7, ..MirrorStats::default() };
-        let feed = FeedReport::Log(Box::new(log_report(&client, status, stats)));
+        let feed = FeedReport::Log(Box::new(log_report(&client, &status, &stats)));
         let (status, counts) = (status_word(SyncStatus::Synced), (3, 4, 5));
         let (served_revision, heard_revision, records_refused) = counts;
         let report = SyncReport { status, served_revision, heard_revision, records_refused, feed };

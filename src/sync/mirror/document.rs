@@ -250,7 +250,7 @@ impl Mirror {
         while let Some(bundle) = documents.queue.front().copied() {
             let has_room = documents.held_octets + bundle.len as usize <= BUNDLES_HELD_OCTETS_MAX;
             let is_idle = documents.asked.is_empty() && wishes.is_empty();
-            if !has_room && !(is_idle && self.ready.is_empty()) {
+            if !(has_room || is_idle && self.ready.is_empty()) {
                 break;
             }
             documents.queue.pop_front();
