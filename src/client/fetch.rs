@@ -188,17 +188,25 @@ impl Fetcher {
     }
 
     /// Returns what the local store has of a content, its octets if they are wanted; none if it is not
-    /// there, or the store does not answer.
+    /// there, or the store does not answer. What it has and cannot be read twice is damaged: the store
+    /// checks what it reads, and would never fetch anew what it has.
     async fn look_up(&self, hash: Hash, is_loaded: bool) -> Option<Option<Bytes>> {
         let store = self.blobs.store();
         let looking = async {
-            if !store.has(hash).await.map_err(drop)? {
-                return Ok(None);
+            for _ in 0..2 {
+                // It may have been collected meanwhile, or the store may be gone.
+                if !store.has(hash).await.map_err(drop)? {
+                    return Ok(None);
+                }
+                if !is_loaded {
+                    return Ok(Some(None));
+                }
+                if let Ok(octets) = store.get_bytes(hash).await {
+                    return Ok(Some(Some(octets)));
+                }
             }
-            match is_loaded {
-                true => store.get_bytes(hash).await.map(|octets| Some(Some(octets))).map_err(drop),
-                false => Ok(Some(None)),
-            }
+            self.note_damage(hash);
+            Ok(None)
         };
         let limit = Duration::from_millis(BLOBS_CALL_MS_MAX);
         let looked = tokio::time::timeout(limit, looking).await.unwrap_or(Err(()));
