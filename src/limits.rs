@@ -69,6 +69,26 @@ pub const FREE_RETIRED_MS: u64 = 200;
 pub const FOLLOW_RETRY_MS: u64 = 500;
 /// Milliseconds that each part of a node may take to end. Past it, it is dropped as it is.
 pub const STOP_MS: u64 = 5_000;
+/// Milliseconds between two looks of the watchdog at what the parts of a node show.
+pub const WATCHDOG_LOOK_MS: u64 = 250;
+/// Milliseconds between an answer to the watchdog and the next question to the same part.
+pub const WATCHDOG_ASK_MS: u64 = 1_000;
+/// Milliseconds that a part may take to answer the watchdog: a disk that is asked for much makes
+/// everybody wait for seconds. Longer: the question counts as missed.
+pub const WATCHDOG_ANSWER_MS: u64 = 10_000;
+/// Questions in a row that a part may miss. Then the node ends, if the part cannot heal.
+pub const WATCHDOG_MISSES_MAX: u32 = 2;
+/// Milliseconds without a look after which the watchdog itself counts as broken.
+pub const WATCHDOG_SILENT_MS: u64 = 5_000;
+/// Milliseconds without a sign of life after which an exporter counts as broken; after twice as many
+/// the node ends. Far above what the largest step of its loop takes.
+pub const EXPORT_SILENT_MS: u64 = 10_000;
+/// Milliseconds after which an exporter that began anew and does not work yet counts as broken, and
+/// for which it must work to count as whole again. Above its longest wait for the next try.
+pub const EXPORT_DOWN_MS: u64 = 6_000;
+const _: () = assert!(EXPORT_DOWN_MS > EXPORT_RETRY_MS_MAX, "one try must fit");
+/// Milliseconds for which answers may be behind on a node that says that it is ready.
+pub const READY_LAG_MS: u64 = 10_000;
 /// Commits whose time to the answer is being measured at once. Further ones are not measured.
 pub const COMMITS_TIMED_MAX: u32 = 256;
 /// Seconds after which a commit that is not answered yet is no longer measured.

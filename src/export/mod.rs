@@ -220,6 +220,16 @@ impl DocsExporter {
         self.status.clone()
     }
 
+    /// The feed's name on this node.
+    pub fn name(&self) -> &str {
+        &self.config.name
+    }
+
+    /// Whether the task that writes has ended.
+    pub fn has_ended(&self) -> bool {
+        self.task.is_finished()
+    }
+
     /// Who follows the feed at this node.
     pub fn followers(&self) -> Vec<FollowerInfo> {
         self.mesh.hub().followers(&self.namespace)

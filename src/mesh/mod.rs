@@ -33,11 +33,11 @@ use iroh::protocol::Router;
 use iroh::{Endpoint, EndpointAddr, EndpointId, PublicKey, RelayMode, RelayUrl, Signature};
 use iroh_blobs::ALPN as BLOBS_ALPN;
 use iroh_blobs::store::GcConfig;
-use iroh_docs::ALPN as DOCS_ALPN;
 use iroh_docs::actor::SyncHandle;
 use iroh_docs::engine::{DefaultAuthorStorage, Engine, ProtectCallbackHandler};
 use iroh_docs::protocol::Docs;
 use iroh_docs::store::Store as DocsStore;
+use iroh_docs::{ALPN as DOCS_ALPN, AuthorId};
 use iroh_gossip::ALPN as GOSSIP_ALPN;
 use iroh_gossip::net::Gossip;
 use n0_future::task::AbortOnDropHandle;
@@ -282,6 +282,22 @@ impl Mesh {
         !self.router.is_shutdown()
     }
 
+    /// Whether the document engine answers a question; one that is gone or stuck does not.
+    pub async fn ask_documents(&self) -> bool {
+        self.sync.export_author(AuthorId::from(&NOBODY)).await.is_ok()
+    }
+
+    /// Whether the store of contents answers a question.
+    ///
+    /// One that does not is being opened again.
+    pub async fn ask_contents(&self) -> bool {
+        let answers = self.blobs.store().blobs().status(NOBODY).await.is_ok();
+        if !answers {
+            self.blobs.suspect();
+        }
+        answers
+    }
+
     /// The contents that replicas name by hash.
     pub fn blobs(&self) -> &Blobs {
         &self.blobs
@@ -439,3 +455,6 @@ pub(crate) fn error_chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+/// The key of no author and the hash of no content.
+const NOBODY: [u8; 32] = [0; 32];

@@ -14,7 +14,7 @@ use clap::{Parser, ValueEnum};
 use ipnet::IpNet;
 use iroh::RelayUrl;
 
-use crate::limits::{CPUS_MAX, UDP_WORKERS_MAX};
+use crate::limits::{CPUS_MAX, READY_LAG_MS, UDP_WORKERS_MAX};
 use crate::mesh::RelayChoice;
 use crate::ticket::DnsClientTicket;
 
@@ -103,6 +103,15 @@ pub struct Flags {
     /// CPU that received it (cpu; for network cards that spread queries over all those CPUs).
     #[arg(long, env = "ASPEN_UDP_STEERING", value_enum, default_value = "hash")]
     pub udp_steering: Steering,
+
+    /// Milliseconds that answers may be behind the store, or the feed, while `/readyz` says ready.
+    #[arg(
+        long,
+        env = "ASPEN_READY_LAG_MS",
+        value_name = "MS",
+        default_value_t = READY_LAG_MS
+    )]
+    pub ready_lag_ms: u64,
 
     /// Text that answers an NSID option (RFC 5001); at most 64 octets.
     #[arg(long, env = "ASPEN_NSID", value_name = "TEXT", value_parser = parse_short_text)]

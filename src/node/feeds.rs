@@ -16,6 +16,7 @@ use sha1::Digest as _;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use super::watchdog::ExporterAnswer;
 use crate::durable;
 use crate::export::{DocsExporter, ExportError, FeedConfig};
 use crate::limits::FEEDS_MAX;
@@ -146,12 +147,33 @@ impl Feeds {
         })
     }
 
+    /// What the exporters show, for the watchdog; those of partial feeds not while one is being made.
+    pub fn answers(&self) -> Vec<ExporterAnswer> {
+        let mut answers = vec![answer_of(&self.main)];
+        if let Ok(partial) = self.partial.try_lock() {
+            answers.extend(partial.values().map(answer_of));
+        }
+        answers
+    }
+
     /// Waits until all exporters have ended; they do after the token given at the start.
     pub async fn stopped(mut self) {
         self.main.ended().await;
         for mut exporter in self.partial.into_inner().into_values() {
             exporter.ended().await;
         }
+    }
+}
+
+/// Reads what an exporter shows.
+fn answer_of(exporter: &DocsExporter) -> ExporterAnswer {
+    let status = *exporter.status().borrow();
+    ExporterAnswer {
+        feed: exporter.name().to_owned(),
+        has_ended: exporter.has_ended(),
+        is_working: status.is_working,
+        alive_ms: status.alive_ms,
+        restarts: status.restarts,
     }
 }
 

@@ -26,11 +26,13 @@ use super::api::auth::ApiKey;
 use super::config::{Flags, Plan, PlanError, StoreChoice};
 use super::feeds::{Feeds, FeedsError};
 use super::follow::{FollowError, Follower};
+use super::health::{Fault, Health};
 use super::metrics::Metrics;
 use super::origin::{self, OriginError};
 use super::prepare::{bind_api, bind_dns, prepare_data_dir};
 use super::reload::{self, Reload, load_static};
 use super::state::{NodeState, Progress};
+use super::watchdog::Watchdog;
 use crate::client::{
     AspenDnsClient, ClientError, ListenerError, documents_for, spawn_dns_sync_listener,
 };
@@ -89,12 +91,15 @@ pub enum RunError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A part is broken for good.
+    #[error("{0}; ends, to be started again")]
+    Broken(Fault),
     /// The system gives no threads or signals.
     #[error("the system refuses: {0}")]
     System(#[from] std::io::Error),
 }
 
-/// Runs a node until SIGTERM or SIGINT; SIGHUP has it read zone files that have changed.
+/// Runs a node until SIGTERM or SIGINT, or until a part is broken for good; SIGHUP has it read zone files that have changed.
 ///
 /// # Errors
 /// Every [`RunError`]; each is one line.
@@ -110,16 +115,26 @@ pub async fn run(flags: &Flags) -> Result<(), RunError> {
         _ = interrupt.recv() => return Ok(()),
     };
     node.print_ready();
-    loop {
+    let mut watching = tokio::spawn(node.watchdog(flags.ready_lag_ms).run());
+    let fault = loop {
         tokio::select! {
             _ = hangup.recv() => node.spawn_reload(),
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break None,
+            _ = interrupt.recv() => break None,
+            fault = &mut watching => break Some(fault.unwrap_or(Fault::Watchdog)),
         }
-    }
-    tracing::info!("stopping");
-    node.stop().await;
-    Ok(())
+    };
+    let Some(fault) = fault else {
+        // A part that ends because it is told to is not broken.
+        watching.abort();
+        let _ = watching.await;
+        tracing::info!("stopping");
+        node.stop().await;
+        return Ok(());
+    };
+    // What still works ends in order, if it does so soon.
+    let _ = tokio::time::timeout(Duration::from_millis(STOP_MS), node.stop()).await;
+    Err(RunError::Broken(fault))
 }
 
 /// A running node.
@@ -130,8 +145,8 @@ struct Node {
     api_address: Option<SocketAddr>,
     /// Ends the tasks.
     stop: CancellationToken,
-    /// The tasks.
-    tasks: Vec<JoinHandle<()>>,
+    /// The tasks, by what they do.
+    tasks: Vec<(&'static str, JoinHandle<()>)>,
     /// The peer, on a node that replicates.
     mesh: Option<Arc<Mesh>>,
     /// What reads zone files again.
@@ -151,8 +166,8 @@ struct Parts {
     mesh: Option<Arc<Mesh>>,
     /// How far the answers are.
     progress: Progress,
-    /// The tasks.
-    tasks: Vec<JoinHandle<()>>,
+    /// The tasks, by what they do.
+    tasks: Vec<(&'static str, JoinHandle<()>)>,
 }
 
 impl Node {
@@ -183,6 +198,7 @@ impl Node {
             client: parts.client,
             progress: parts.progress,
             metrics: Metrics::default(),
+            health: Health::default(),
         });
         let (tasks, mesh) = (parts.tasks, parts.mesh);
         let reload = Arc::new(Reload::new(files, ours));
@@ -197,12 +213,20 @@ impl Node {
     fn spawn_api(&mut self, api: BoundApi, key: ApiKey) -> Result<(), RunError> {
         self.api_address = Some(api.address()?);
         let serving = api.serve(key, Arc::clone(&self.state), self.stop.clone());
-        self.tasks.push(tokio::spawn(async move {
+        let task = tokio::spawn(async move {
             if let Err(error) = serving.await {
                 tracing::error!(%error, "the API has ended");
             }
-        }));
+        });
+        self.tasks.push(("answers the API", task));
         Ok(())
+    }
+
+    /// Prepares what watches over the parts.
+    fn watchdog(&self, ready_lag_ms: u64) -> Watchdog {
+        let tasks = self.tasks.iter().map(|(what, task)| (*what, task.abort_handle())).collect();
+        let mesh = self.mesh.as_deref().cloned();
+        Watchdog::new(Arc::clone(&self.state), mesh, tasks, ready_lag_ms)
     }
 
     /// Prints the one line that says that the node answers.
@@ -235,7 +259,7 @@ impl Node {
         let _ =
             tokio::time::timeout(limit, tokio::task::spawn_blocking(move || reload.stop())).await;
         self.stop.cancel();
-        for task in self.tasks {
+        for (_, task) in self.tasks {
             let abort = task.abort_handle();
             if tokio::time::timeout(limit, task).await.is_err() {
                 abort.abort();
@@ -333,7 +357,8 @@ impl Parts {
         let source = Arc::clone(store);
         let mut follower = Follower::new(source, Arc::clone(publisher), self.progress.clone());
         let revision = follower.load().await?;
-        self.tasks.push(tokio::spawn(follower.run(revision, stop.clone())));
+        let task = tokio::spawn(follower.run(revision, stop.clone()));
+        self.tasks.push(("follows the store", task));
         Ok(())
     }
 
@@ -354,15 +379,22 @@ impl Parts {
         stop: &CancellationToken,
     ) -> Result<(), RunError> {
         let Some(mesh) = &self.mesh else { return Ok(()) };
-        let (token, listener) = spawn_dns_sync_listener(Arc::clone(&client), mesh, ticket).await?;
+        let (token, mut listener) =
+            spawn_dns_sync_listener(Arc::clone(&client), mesh, ticket).await?;
         let stop = stop.clone();
-        self.tasks.push(tokio::spawn(async move {
-            stop.cancelled().await;
-            token.cancel();
-            if let Err(error) = listener.await {
+        let task = tokio::spawn(async move {
+            let ended = tokio::select! {
+                () = stop.cancelled() => {
+                    token.cancel();
+                    listener.await
+                }
+                ended = &mut listener => ended,
+            };
+            if let Err(error) = ended {
                 tracing::error!(%error, "the listener ended badly");
             }
-        }));
+        });
+        self.tasks.push(("follows the feed", task));
         self.progress = Progress::Edge(Arc::clone(&client));
         self.client = Some(client);
         Ok(())
@@ -370,7 +402,7 @@ impl Parts {
 
     /// Starts the task that frees snapshots that are no longer read.
     fn spawn_free_retired(&mut self, publisher: Arc<Publisher>, stop: CancellationToken) {
-        self.tasks.push(tokio::spawn(async move {
+        let task = tokio::spawn(async move {
             let mut tick = tokio::time::interval(Duration::from_millis(FREE_RETIRED_MS));
             loop {
                 tokio::select! {
@@ -380,7 +412,8 @@ impl Parts {
                     () = stop.cancelled() => return,
                 }
             }
-        }));
+        });
+        self.tasks.push(("frees what is no longer read", task));
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::feeds::Feeds;
+use super::health::Health;
 use super::metrics::Metrics;
 use crate::client::AspenDnsClient;
 use crate::publish::Reader;
@@ -40,6 +41,8 @@ pub struct NodeState {
     pub progress: Progress,
     /// What is measured.
     pub metrics: Metrics,
+    /// What the watchdog found last.
+    pub health: Health,
 }
 
 impl NodeState {

@@ -5,6 +5,7 @@
 
 mod api;
 mod cli;
+mod health;
 mod private;
 mod process;
 mod signed;

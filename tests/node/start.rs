@@ -257,6 +257,7 @@ fn help_has_examples_and_every_flag_has_its_variable() {
         "udp-workers",
         "udp-cpus",
         "udp-steering",
+        "ready-lag-ms",
     ] {
         let variable = format!("ASPEN_{}", flag.replace('-', "_").to_uppercase());
         assert!(text.contains(&format!("--{flag}")) && text.contains(&variable), "{flag}");

@@ -4,7 +4,7 @@ use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use aspen_dns::node::config::{self, Flags};
-use aspen_dns::node::run;
+use aspen_dns::node::run::{self, RunError};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
@@ -20,7 +20,13 @@ fn main() -> ExitCode {
     match start(&flags) {
         Ok(()) => ExitCode::SUCCESS,
         // An error's text has its cause's in it.
-        Err(error) => fail(&error.to_string()),
+        Err(error) => match error.downcast_ref() {
+            Some(RunError::Broken(_)) => {
+                fail(&error.to_string());
+                ExitCode::from(BROKEN)
+            }
+            _ => fail(&error.to_string()),
+        },
     }
 }
 
@@ -37,6 +43,9 @@ fn start(flags: &Flags) -> anyhow::Result<()> {
     runtime.shutdown_background();
     Ok(result?)
 }
+
+/// The exit status of a node that ran and is to be started again (EX_SOFTWARE of sysexits.h).
+const BROKEN: u8 = 70;
 
 /// What libraries say of each peer that comes and goes; `--log` may ask for it.
 const QUIET: &str = "iroh=error,iroh_docs=error,iroh_gossip=error,iroh_blobs=error,noq=error";

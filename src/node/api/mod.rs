@@ -11,12 +11,13 @@
 //! reply comes when the node answers with it (`served`).
 //! `If-Match: "R"` makes a write depend on the RRset (or zone) being as revision R left it.
 //!
-//! **Invariant:** nothing but the version list and `/metrics` is answered without the key; no
-//! body is read beyond its path's limit; a node without a store refuses every write.
+//! **Invariant:** nothing but the version list, `/metrics`, `/healthz` and `/readyz` is answered
+//! without the key; no body is read beyond its path's limit; a node without a store refuses every write.
 //! **Not here:** the rules of the data (`store`), how nodes are put together (`node::run`).
 
 pub mod auth;
 mod error;
+mod health;
 mod import;
 mod listen;
 mod powerdns;
@@ -145,6 +146,8 @@ fn router(key: ApiKey, node: Arc<NodeState>, stop: CancellationToken) -> Router 
         .layer(middleware::from_fn_with_state(Arc::clone(&api), served::hold_back))
         .layer(middleware::from_fn_with_state(Arc::clone(&api), check_key));
     Router::new()
+        .route("/healthz", get(health::health))
+        .route("/readyz", get(health::ready))
         .route("/metrics", get(status::metrics))
         .route("/api", get(servers::versions))
         .nest("/api/v1", locked)

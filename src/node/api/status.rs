@@ -54,8 +54,15 @@ pub(crate) async fn status(State(api): State<Arc<Api>>) -> Result<Json<Value>, A
         "served_revision": revisions.served,
         "heard_revision": revisions.heard,
         "behind_revisions": revisions.heard.saturating_sub(revisions.served),
-        "is_healthy": node.server.is_healthy(),
     });
+    let faults: Vec<String> = node.faults().iter().map(ToString::to_string).collect();
+    let unready = node.unready();
+    value["is_healthy"] = json!(faults.is_empty());
+    value["faults"] = json!(faults);
+    value["is_ready"] = json!(unready.is_none());
+    if let Some(unready) = unready {
+        value["unready"] = json!(unready.to_string());
+    }
     if let Some(store) = &node.store {
         // A store that is down is what is asked about, so it must not fail the answer.
         let revision = match store.revision().await {

@@ -1,0 +1,182 @@
+//! What of a node does not work, and whether it answers what it should.
+//!
+//! | question | asked by | yes when |
+//! |---|---|---|
+//! | `/healthz` | who restarts the process | every part works |
+//! | `/readyz` | who sends queries | an authority answers what its store has, an edge what its feed had `--ready-lag-ms` ago |
+//!
+//! An edge that has reached nobody since its start cannot know what it lacks: it is ready with what it
+//! has on its disk, if it has anything. A node whose zones are all held is not ready; one with some
+//! that are held is.
+//!
+//! **Invariant:** asking waits for nothing: the watchdog has asked the parts before, and if it has
+//! fallen silent that is a fault of its own.
+//! **Not here:** asking the parts (`node::watchdog`).
+
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::state::NodeState;
+use crate::limits::WATCHDOG_SILENT_MS;
+use crate::store::kv::KvError;
+
+/// A part that does not work.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Fault {
+    /// A thread that answers queries is gone.
+    #[error("a front end has ended")]
+    FrontEnd,
+    /// The engine of the documents is gone or stuck.
+    #[error("the document engine does not answer")]
+    Documents,
+    /// The store of contents is gone or stuck.
+    #[error("the store of contents does not answer")]
+    Contents,
+    /// Peers are not accepted any more.
+    #[error("the mesh has closed")]
+    Mesh,
+    /// An exporter has not gone around its loop for a while.
+    #[error("the exporter of the feed {feed} gives no sign of life")]
+    ExporterSilent {
+        /// The feed.
+        feed: String,
+    },
+    /// An exporter has stopped without having been told to, or does not go on.
+    #[error("the exporter of the feed {feed} does not go on")]
+    ExporterStuck {
+        /// The feed.
+        feed: String,
+    },
+    /// An exporter fails again and again.
+    #[error("the feed {feed} cannot be written")]
+    ExporterFails {
+        /// The feed.
+        feed: String,
+    },
+    /// A task has stopped without having been told to.
+    #[error("the task that {0} has ended")]
+    Task(&'static str),
+    /// The edge cannot go on.
+    #[error("{0}")]
+    Edge(&'static str),
+    /// The store takes no commits.
+    #[error("the store takes no commits: {0}")]
+    Store(KvError),
+    /// The store does not answer.
+    #[error("the store does not answer")]
+    StoreSilent,
+    /// Nobody watches the others.
+    #[error("the watchdog has fallen silent")]
+    Watchdog,
+}
+
+impl Fault {
+    /// Whether only a new start helps; what fails for want of room heals when there is room.
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::FrontEnd
+            | Self::Documents
+            | Self::Contents
+            | Self::Mesh
+            | Self::ExporterStuck { .. }
+            | Self::Task(_)
+            | Self::Edge(_) => true,
+            Self::ExporterSilent { .. }
+            | Self::ExporterFails { .. }
+            | Self::Store(_)
+            | Self::StoreSilent
+            | Self::Watchdog => false,
+        }
+    }
+}
+
+/// Why a node does not answer what it should.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Unready {
+    /// The watchdog has not looked yet.
+    #[error("the node has just started")]
+    Starting,
+    /// Answers are older than they may be.
+    #[error("answers have been behind for {lag_ms} ms")]
+    Behind {
+        /// For how many milliseconds.
+        lag_ms: u64,
+    },
+    /// An edge has nothing of its feed.
+    #[error("nothing of the feed is here yet")]
+    Nothing,
+    /// Every zone is answered with SERVFAIL.
+    #[error("all zones are held")]
+    AllHeld,
+}
+
+/// What the watchdog found last.
+pub struct Health(Mutex<Found>);
+
+/// See [`Health`].
+struct Found {
+    /// When it looked.
+    at: Instant,
+    /// What did not work.
+    faults: Vec<Fault>,
+    /// Why the node was not ready.
+    unready: Option<Unready>,
+}
+
+impl Default for Health {
+    /// Nobody has looked yet.
+    fn default() -> Self {
+        let unready = Some(Unready::Starting);
+        Self(Mutex::new(Found { at: Instant::now(), faults: Vec::new(), unready }))
+    }
+}
+
+impl fmt::Debug for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Health").field(&self.found().faults).finish()
+    }
+}
+
+impl Health {
+    /// Takes what the watchdog has found.
+    pub fn note(&self, faults: Vec<Fault>, unready: Option<Unready>) {
+        *self.found() = Found { at: Instant::now(), faults, unready };
+    }
+
+    /// What was found.
+    fn found(&self) -> MutexGuard<'_, Found> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl NodeState {
+    /// What does not work.
+    pub fn faults(&self) -> Vec<Fault> {
+        let (mut faults, is_silent) = {
+            let found = self.health.found();
+            let limit = Duration::from_millis(WATCHDOG_SILENT_MS);
+            (found.faults.clone(), found.at.elapsed() >= limit)
+        };
+        if is_silent {
+            faults.push(Fault::Watchdog);
+        }
+        let has_front_end_fault = faults.iter().any(|fault| matches!(fault, Fault::FrontEnd));
+        if !has_front_end_fault && !self.server.is_healthy() {
+            faults.push(Fault::FrontEnd);
+        }
+        if let Some(Err(error)) = self.store.as_ref().map(|store| store.health()) {
+            faults.push(Fault::Store(error));
+        }
+        faults
+    }
+
+    /// Why the node does not answer what it should, if it does not.
+    pub fn unready(&self) -> Option<Unready> {
+        let catalog = self.reader.load();
+        if catalog.zone_count() == 0 && catalog.held_count() > 0 {
+            return Some(Unready::AllHeld);
+        }
+        self.health.found().unready
+    }
+}

@@ -1,0 +1,453 @@
+//! Asks the parts of a node whether they still work, and ends the node when one is broken for good.
+//!
+//! A supervisor starts a process anew in a moment; a node that goes on without one of its parts
+//! answers old data for ever and says that all is well.
+//!
+//! **Invariant:** one answer that is late or lost ends nothing, two in a row do; what heals by itself
+//! (a full disk) ends nothing; nothing ends the node while it stops.
+//! **Not here:** what is told of it (`node::health`), the end itself (`node::run`).
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::task::AbortHandle;
+
+use super::health::{Fault, Unready};
+use super::state::NodeState;
+use crate::limits::{
+    EXPORT_DOWN_MS, EXPORT_SILENT_MS, WATCHDOG_ANSWER_MS, WATCHDOG_ASK_MS, WATCHDOG_LOOK_MS,
+    WATCHDOG_MISSES_MAX,
+};
+use crate::mesh::Mesh;
+use crate::sync::status::SyncStatus;
+
+/// What one look at the parts shows.
+#[derive(Clone, Debug)]
+pub struct Answers {
+    /// Whether every front end runs.
+    pub has_front_ends: bool,
+    /// Questions in a row that the document engine has not answered.
+    pub documents_missed: u32,
+    /// Those of the store of contents.
+    pub contents_missed: u32,
+    /// Those of the store.
+    pub store_missed: u32,
+    /// Whether peers are accepted.
+    pub is_mesh_open: bool,
+    /// The exporters.
+    pub exporters: Vec<ExporterAnswer>,
+    /// Tasks that have ended, by what they do.
+    pub ended: Vec<&'static str>,
+    /// Why the edge cannot go on.
+    pub edge_fault: Option<&'static str>,
+}
+
+/// What an exporter shows.
+#[derive(Clone, Debug)]
+pub struct ExporterAnswer {
+    /// Its feed.
+    pub feed: String,
+    /// Whether its task has ended.
+    pub has_ended: bool,
+    /// Whether it works, and does not wait for its next try.
+    pub is_working: bool,
+    /// Changes whenever it goes around its loop.
+    pub alive_ms: u64,
+    /// How often it began anew.
+    pub restarts: u64,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug)]
+pub enum Verdict {
+    /// The node goes on, with these parts broken for now.
+    Goes(Vec<Fault>),
+    /// The node ends.
+    Ends(Fault),
+}
+
+/// Judges what it is shown.
+#[derive(Debug, Default)]
+pub struct Watch {
+    /// The exporters, by feed.
+    exporters: HashMap<String, ExporterWatch>,
+}
+
+/// What is remembered of an exporter.
+#[derive(Debug)]
+struct ExporterWatch {
+    /// Its last sign of life.
+    alive_ms: u64,
+    /// When that was new, by our clock: the exporter's may be set.
+    alive_since_ms: u64,
+    /// How often it had begun anew.
+    restarts: u64,
+    /// Since when it has worked without beginning anew.
+    works_since_ms: Option<u64>,
+    /// Since when it has failed again and again.
+    down_since_ms: Option<u64>,
+}
+
+impl Watch {
+    /// Judges one look, at `now_ms` of a clock that is never set and stands while the process does.
+    pub fn poll(&mut self, now_ms: u64, answers: &Answers) -> Verdict {
+        let is_silent = |missed: u32| missed >= WATCHDOG_MISSES_MAX;
+        let mut faults = Vec::new();
+        if !answers.has_front_ends {
+            faults.push(Fault::FrontEnd);
+        }
+        if is_silent(answers.documents_missed) {
+            faults.push(Fault::Documents);
+        }
+        if is_silent(answers.contents_missed) {
+            faults.push(Fault::Contents);
+        }
+        if !answers.is_mesh_open {
+            faults.push(Fault::Mesh);
+        }
+        faults.extend(answers.ended.iter().copied().map(Fault::Task));
+        faults.extend(answers.edge_fault.map(Fault::Edge));
+        for exporter in &answers.exporters {
+            faults.extend(self.poll_exporter(now_ms, exporter));
+        }
+        if is_silent(answers.store_missed) {
+            faults.push(Fault::StoreSilent);
+        }
+        match faults.iter().find(|fault| fault.is_final()) {
+            Some(fault) => Verdict::Ends(fault.clone()),
+            None => Verdict::Goes(faults),
+        }
+    }
+
+    /// Judges one exporter.
+    fn poll_exporter(&mut self, now_ms: u64, answer: &ExporterAnswer) -> Option<Fault> {
+        let feed = || answer.feed.clone();
+        let watch = self.exporters.entry(feed()).or_insert(ExporterWatch {
+            alive_ms: answer.alive_ms,
+            alive_since_ms: now_ms,
+            restarts: 0,
+            works_since_ms: None,
+            down_since_ms: None,
+        });
+        if !answer.is_working || watch.alive_ms != answer.alive_ms {
+            watch.alive_ms = answer.alive_ms;
+            watch.alive_since_ms = now_ms;
+        }
+        if answer.restarts != watch.restarts {
+            watch.restarts = answer.restarts;
+            watch.works_since_ms = None;
+            watch.down_since_ms.get_or_insert(now_ms);
+        }
+        if !answer.is_working {
+            watch.works_since_ms = None;
+        } else if now_ms - *watch.works_since_ms.get_or_insert(now_ms) >= EXPORT_DOWN_MS {
+            watch.down_since_ms = None;
+        }
+        let silent_ms = now_ms - watch.alive_since_ms;
+        if answer.has_ended || silent_ms >= 2 * EXPORT_SILENT_MS {
+            return Some(Fault::ExporterStuck { feed: feed() });
+        }
+        if silent_ms >= EXPORT_SILENT_MS {
+            return Some(Fault::ExporterSilent { feed: feed() });
+        }
+        let is_down = watch.down_since_ms.is_some_and(|since| now_ms - since >= EXPORT_DOWN_MS);
+        is_down.then(|| Fault::ExporterFails { feed: feed() })
+    }
+}
+
+/// Measures for how long answers have been behind what they should be.
+#[derive(Debug, Default)]
+pub struct Lag {
+    /// What is not answered yet, and since when.
+    behind: Option<(u64, u64)>,
+}
+
+impl Lag {
+    /// Takes that `served` is answered, and `wanted` exists; returns for how many milliseconds
+    /// something that existed at an earlier look has not been answered.
+    pub fn note(&mut self, now_ms: u64, served: u64, wanted: u64) -> u64 {
+        let since_ms = match self.behind {
+            _ if served >= wanted => {
+                self.behind = None;
+                return 0;
+            }
+            Some((missing, since_ms)) if served < missing => since_ms,
+            _ => {
+                self.behind = Some((wanted, now_ms));
+                now_ms
+            }
+        };
+        now_ms - since_ms
+    }
+}
+
+/// Asks the parts, again and again.
+#[derive(Debug)]
+pub(super) struct Watchdog {
+    /// The node.
+    node: Arc<NodeState>,
+    /// The peer, on a node that replicates.
+    mesh: Option<Mesh>,
+    /// The tasks, by what they do.
+    tasks: Vec<(&'static str, AbortHandle)>,
+    /// For how long answers may be behind on a node that is ready.
+    ready_lag_ms: u64,
+    /// What was not answered.
+    missed: Missed,
+}
+
+/// Questions in a row that were not answered.
+#[derive(Debug, Default)]
+struct Missed {
+    /// By the document engine.
+    documents: AtomicU32,
+    /// By the store of contents.
+    contents: AtomicU32,
+    /// By the store.
+    store: AtomicU32,
+    /// The newest revision that the store has told.
+    store_revision: AtomicU64,
+}
+
+impl Watchdog {
+    /// Prepares to ask the parts of a node.
+    pub(super) fn new(
+        node: Arc<NodeState>,
+        mesh: Option<Mesh>,
+        tasks: Vec<(&'static str, AbortHandle)>,
+        ready_lag_ms: u64,
+    ) -> Self {
+        Self { node, mesh, tasks, ready_lag_ms, missed: Missed::default() }
+    }
+
+    /// Asks until a part is broken for good, and returns which.
+    pub(super) async fn run(self) -> Fault {
+        tokio::select! {
+            fault = self.look() => fault,
+            never = self.ask_documents() => match never {},
+            never = self.ask_contents() => match never {},
+            never = self.ask_store() => match never {},
+        }
+    }
+
+    /// Looks at what the parts show, and says what it finds.
+    async fn look(&self) -> Fault {
+        let began = Instant::now();
+        let (mut watch, mut lag, mut was_connected) = (Watch::default(), Lag::default(), false);
+        // A clock that stands still while the process is stopped: nobody could answer meanwhile.
+        let mut looks_ms = 0;
+        let mut tick = tokio::time::interval(Duration::from_millis(WATCHDOG_LOOK_MS));
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            looks_ms += WATCHDOG_LOOK_MS;
+            let now_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            let faults = match watch.poll(looks_ms, &self.answers()) {
+                Verdict::Goes(faults) => faults,
+                Verdict::Ends(fault) => return fault,
+            };
+            let unready = self.unready(now_ms, &mut lag, &mut was_connected);
+            self.node.health.note(faults, unready);
+        }
+    }
+
+    /// Reads what the parts show.
+    fn answers(&self) -> Answers {
+        let is_ended = |task: &&(&'static str, AbortHandle)| task.1.is_finished();
+        let node = &self.node;
+        Answers {
+            has_front_ends: node.server.is_healthy(),
+            documents_missed: self.missed.documents.load(Ordering::Relaxed),
+            contents_missed: self.missed.contents.load(Ordering::Relaxed),
+            store_missed: self.missed.store.load(Ordering::Relaxed),
+            is_mesh_open: self.mesh.as_ref().is_none_or(Mesh::is_alive),
+            exporters: node.feeds.as_ref().map(|feeds| feeds.answers()).unwrap_or_default(),
+            ended: self.tasks.iter().filter(is_ended).map(|task| task.0).collect(),
+            edge_fault: node.client.as_ref().and_then(|client| client.fault()),
+        }
+    }
+
+    /// Says why the node is not ready, if it is not.
+    fn unready(&self, now_ms: u64, lag: &mut Lag, was_connected: &mut bool) -> Option<Unready> {
+        let lag_ms = match &self.node.client {
+            Some(client) => {
+                let status = client.mirror_status();
+                let word = status.as_ref().map_or_else(|| client.status(), |status| status.status);
+                *was_connected |= matches!(word, SyncStatus::Syncing | SyncStatus::Synced);
+                let has_some = status.is_some_and(|status| status.served.revision > 0);
+                if !has_some && !word.is_synced() && client.revision().number == 0 {
+                    return Some(Unready::Nothing);
+                }
+                // Who was never told of anything newer cannot be behind it.
+                let is_current = word.is_synced() || !*was_connected;
+                lag.note(now_ms, u64::from(is_current), 1)
+            }
+            None => {
+                let wanted = self.missed.store_revision.load(Ordering::Relaxed);
+                lag.note(now_ms, self.node.progress.now().served, wanted)
+            }
+        };
+        (lag_ms > self.ready_lag_ms).then_some(Unready::Behind { lag_ms })
+    }
+
+    /// Asks the document engine for something that it does not have.
+    async fn ask_documents(&self) -> Infallible {
+        let Some(mesh) = &self.mesh else { return std::future::pending().await };
+        ask(&self.missed.documents, || mesh.ask_documents()).await
+    }
+
+    /// Asks the store of contents for something that it does not have.
+    async fn ask_contents(&self) -> Infallible {
+        let Some(mesh) = &self.mesh else { return std::future::pending().await };
+        ask(&self.missed.contents, || mesh.ask_contents()).await
+    }
+
+    /// Asks the store for its revision.
+    async fn ask_store(&self) -> Infallible {
+        let Some(store) = &self.node.store else { return std::future::pending().await };
+        let question = || async {
+            let revision = store.revision().await;
+            if let Ok(revision) = &revision {
+                self.missed.store_revision.store(*revision, Ordering::Relaxed);
+            }
+            revision.is_ok()
+        };
+        ask(&self.missed.store, question).await
+    }
+}
+
+/// Asks a part for ever, and counts how often in a row there was no answer in time.
+async fn ask<F: Future<Output = bool>>(missed: &AtomicU32, question: impl Fn() -> F) -> Infallible {
+    let limit = Duration::from_millis(WATCHDOG_ANSWER_MS);
+    loop {
+        match tokio::time::timeout(limit, question()).await {
+            Ok(true) => missed.store(0, Ordering::Relaxed),
+            Ok(false) | Err(_) => {
+                missed.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(WATCHDOG_ASK_MS)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a node shows that works.
+    fn well() -> Answers {
+        let exporter = ExporterAnswer {
+            feed: "main".to_owned(),
+            has_ended: false,
+            is_working: true,
+            alive_ms: 1,
+            restarts: 0,
+        };
+        Answers {
+            has_front_ends: true,
+            documents_missed: 0,
+            contents_missed: 0,
+            store_missed: 0,
+            is_mesh_open: true,
+            exporters: vec![exporter],
+            ended: Vec::new(),
+            edge_fault: None,
+        }
+    }
+
+    /// Says what a verdict is, in a line.
+    fn text(verdict: &Verdict) -> String {
+        match verdict {
+            Verdict::Goes(faults) => {
+                let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+                format!("goes: {}", faults.join("; "))
+            }
+            Verdict::Ends(fault) => format!("ends: {fault}"),
+        }
+    }
+
+    #[test]
+    fn a_part_that_misses_two_questions_ends_the_node_and_the_store_does_not() {
+        let check = |change: fn(&mut Answers), wanted: &str| {
+            let mut answers = well();
+            change(&mut answers);
+            assert_eq!(text(&Watch::default().poll(0, &answers)), wanted);
+        };
+        check(|_| {}, "goes: ");
+        check(|answers| answers.documents_missed = 1, "goes: ");
+        check(|answers| answers.contents_missed = 1, "goes: ");
+        check(|answers| answers.documents_missed = 2, "ends: the document engine does not answer");
+        check(|answers| answers.contents_missed = 2, "ends: the store of contents does not answer");
+        check(|answers| answers.store_missed = 2, "goes: the store does not answer");
+        check(|answers| answers.store_missed = 1_000, "goes: the store does not answer");
+        check(|answers| answers.has_front_ends = false, "ends: a front end has ended");
+        check(|answers| answers.is_mesh_open = false, "ends: the mesh has closed");
+        check(
+            |answers| answers.ended.push("follows the feed"),
+            "ends: the task that follows the feed has ended",
+        );
+        check(
+            |answers| answers.edge_fault = Some("a content is damaged"),
+            "ends: a content is damaged",
+        );
+        check(
+            |answers| answers.exporters[0].has_ended = true,
+            "ends: the exporter of the feed main does not go on",
+        );
+    }
+
+    #[test]
+    fn an_exporter_that_stands_still_is_a_fault_and_then_the_end() {
+        let (mut watch, mut answers) = (Watch::default(), well());
+        assert_eq!(text(&watch.poll(0, &answers)), "goes: ");
+        assert_eq!(text(&watch.poll(EXPORT_SILENT_MS - 1, &answers)), "goes: ");
+        let said = text(&watch.poll(EXPORT_SILENT_MS, &answers));
+        assert_eq!(said, "goes: the exporter of the feed main gives no sign of life");
+        answers.exporters[0].alive_ms = 0;
+        let now_ms = EXPORT_SILENT_MS + 1;
+        let said = text(&watch.poll(now_ms, &answers));
+        assert_eq!(said, "goes: ", "a clock that was set back is a sign of life too");
+        let said = text(&watch.poll(now_ms + 2 * EXPORT_SILENT_MS, &answers));
+        assert_eq!(said, "ends: the exporter of the feed main does not go on");
+    }
+
+    #[test]
+    fn an_exporter_that_fails_is_a_fault_until_it_works_for_a_while_and_never_the_end() {
+        let (mut watch, mut answers) = (Watch::default(), well());
+        let mut now_ms = 0;
+        let mut poll = |answers: &Answers, after_ms: u64| {
+            now_ms += after_ms;
+            text(&watch.poll(now_ms, answers))
+        };
+        let broken = "goes: the feed main cannot be written";
+        answers.exporters[0].is_working = false;
+        assert_eq!(poll(&answers, 100 * EXPORT_DOWN_MS), "goes: ", "it may begin with a long look");
+        answers.exporters[0].restarts = 1;
+        assert_eq!(poll(&answers, 1), "goes: ", "once is nothing");
+        assert_eq!(poll(&answers, EXPORT_DOWN_MS), broken);
+        // It works for a moment, and fails again.
+        answers.exporters[0].is_working = true;
+        assert_eq!(poll(&answers, 1), broken);
+        (answers.exporters[0].is_working, answers.exporters[0].restarts) = (false, 2);
+        assert_eq!(poll(&answers, 1), broken);
+        assert_eq!(poll(&answers, 100 * EXPORT_SILENT_MS), broken, "a full disk heals");
+        (answers.exporters[0].is_working, answers.exporters[0].alive_ms) = (true, 2);
+        assert_eq!(poll(&answers, 1), broken);
+        assert_eq!(poll(&answers, EXPORT_DOWN_MS), "goes: ");
+    }
+
+    #[test]
+    fn lag_is_the_age_of_the_oldest_that_is_not_answered() {
+        let mut lag = Lag::default();
+        assert_eq!(lag.note(0, 5, 5), 0);
+        assert_eq!(lag.note(100, 5, 6), 0, "just seen");
+        assert_eq!(lag.note(300, 5, 9), 200);
+        assert_eq!(lag.note(400, 6, 9), 0, "six is answered, nine is new");
+        assert_eq!(lag.note(450, 8, 9), 50);
+        assert_eq!(lag.note(500, 9, 9), 0);
+        assert_eq!(lag.note(600, 10, 9), 0, "a revision read a moment ago");
+    }
+}
