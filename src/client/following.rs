@@ -17,7 +17,7 @@ use super::follow::Follow;
 use super::opening::{ListenerError, open, peer_addrs};
 use crate::catalog::{CatalogChange, HoldReason};
 use crate::feed::HistoryId;
-use crate::feed::digest::Digest;
+use crate::feed::digest::{Digest, DigestKey};
 use crate::feed::frame::Welcome;
 use crate::mesh::{Documents, Mesh};
 use crate::name::Name;
@@ -110,6 +110,11 @@ impl AspenDnsClient {
             zones.map(|(apex, revision, digest)| (apex.clone(), revision, digest)).collect()
         };
         self.with_mirror(read).unwrap_or_default()
+    }
+
+    /// The key of all digests of the feed.
+    pub fn digest_key(&self) -> Option<DigestKey> {
+        self.with_mirror(|mirror| mirror.digest_key())
     }
 
     /// Whom the edge follows, or followed last.

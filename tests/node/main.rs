@@ -15,4 +15,5 @@ mod signers;
 mod start;
 mod status;
 mod store;
+mod verify;
 mod whole;

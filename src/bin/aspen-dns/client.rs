@@ -24,15 +24,20 @@ pub(crate) struct Client {
 impl Client {
     /// Prepares requests to the node that the flags name.
     pub(crate) fn new(flags: &Flags) -> anyhow::Result<Self> {
-        let base = flags.api.trim_end_matches('/');
-        let base = if base.contains("://") { base.to_owned() } else { format!("http://{base}") };
-        if !base.starts_with("http://") {
-            bail!("--api {base}: the API speaks plain HTTP (put TLS in front of it with a proxy)");
-        }
         let key = match &flags.api_key {
             Some(key) => Some(key.clone()),
             None => key_in(&flags.data_dir)?,
         };
+        Self::to(&flags.api, "--api", key)
+    }
+
+    /// Prepares requests to the node at `url`, which `flag` gave.
+    pub(crate) fn to(url: &str, flag: &str, key: Option<String>) -> anyhow::Result<Self> {
+        let base = url.trim_end_matches('/');
+        let base = if base.contains("://") { base.to_owned() } else { format!("http://{base}") };
+        if !base.starts_with("http://") {
+            bail!("{flag} {base}: the API speaks plain HTTP (put TLS in front of it with a proxy)");
+        }
         // The HTTP library insists on one, although no TLS is spoken. One that is there will do.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder()
@@ -41,6 +46,16 @@ impl Client {
             .build()
             .context("no HTTP client")?;
         Ok(Self { http, base, key })
+    }
+
+    /// The key that requests carry.
+    pub(crate) fn key(&self) -> Option<&str> {
+        self.key.as_deref()
+    }
+
+    /// The node's URL.
+    pub(crate) fn base(&self) -> &str {
+        &self.base
     }
 
     /// Begins a request to `path`, which starts with a slash.
@@ -93,7 +108,7 @@ impl Client {
 }
 
 /// Returns the key that a node left in its data directory; none when there is no such file.
-fn key_in(data_dir: &Path) -> anyhow::Result<Option<String>> {
+pub(crate) fn key_in(data_dir: &Path) -> anyhow::Result<Option<String>> {
     let path = data_dir.join("api-key");
     match std::fs::read_to_string(&path) {
         Ok(text) => Ok(Some(text.trim().to_owned())),

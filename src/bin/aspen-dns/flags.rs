@@ -67,6 +67,13 @@ pub(crate) enum Command {
     Store(StoreCommand),
     /// Print what the node does: role, revisions, zones, replication.
     Status,
+    /// Compare what edges answer with their authority, zone by zone; exit 1 when they differ.
+    #[command(after_help = VERIFY_HELP)]
+    Verify {
+        /// What to compare, and how.
+        #[command(flatten)]
+        verify: VerifyFlags,
+    },
     /// Wait until the node serves a revision; exit 1 at the timeout.
     #[command(after_help = "\
 Examples:
@@ -156,6 +163,26 @@ pub(crate) struct CheckFlags {
     /// Warn of signatures that expire within so many days.
     #[arg(long, value_name = "DAYS", default_value_t = 3)]
     pub(crate) expiry_days: u32,
+}
+
+/// What to compare, and how.
+#[derive(Args, Debug)]
+pub(crate) struct VerifyFlags {
+    /// URL of an edge's API; may be repeated. The authority is the node of --api.
+    #[arg(long, value_name = "URL", required = true)]
+    pub(crate) edge: Vec<String>,
+    /// API key of the edges: one for all, or one for each in the same order.
+    #[arg(long, value_name = "KEY", conflicts_with = "edge_data_dir")]
+    pub(crate) edge_key: Vec<String>,
+    /// Data directories of edges, where their API keys lie, in the same order.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) edge_data_dir: Vec<PathBuf>,
+    /// Count all records anew instead of believing sums: at the edge those that it answers with.
+    #[arg(long)]
+    pub(crate) recount: bool,
+    /// Edges have tickets for some of the zones: what they lack is no difference.
+    #[arg(long)]
+    pub(crate) partial: bool,
 }
 
 /// Settings of a new zone.
@@ -318,6 +345,16 @@ Examples:
   aspen-dns zone check --zone example.com
 
 Exit status: 0 no errors, 1 errors, 2 wrong usage. Warnings alone are no errors.";
+/// How nodes are compared.
+const VERIFY_HELP: &str = "\
+Each zone comes to a sum of hashes of its records, and their number. Zones that change meanwhile are
+asked for again, a few times. Without --edge-key and --edge-data-dir edges get the authority's key.
+
+Examples:
+  aspen-dns verify --edge http://198.51.100.7:8053 --edge-key KEY
+  aspen-dns verify --edge 127.0.0.1:8054 --edge-data-dir edge --recount --json
+
+Exit status: 0 no differences, 1 differences or no answer, 2 wrong usage.";
 /// What a batch file may hold.
 const BATCH_HELP: &str = "\
 Lines of the form

@@ -11,6 +11,7 @@ mod record;
 mod status;
 mod store;
 mod ticket;
+mod verify;
 mod zone;
 
 use std::process::ExitCode;
@@ -60,6 +61,7 @@ async fn run(flags: Flags) -> anyhow::Result<ExitCode> {
         Command::Ticket(command) => ticket::run(&client, command, is_json).await?,
         // Answered above.
         Command::Store(_) => {}
+        Command::Verify { verify } => return verify::run(&client, &verify, is_json).await,
         Command::Status => status::run(&client, is_json).await?,
         Command::Wait { revision, timeout } => {
             status::wait(&client, revision, timeout, is_json).await?;

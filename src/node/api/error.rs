@@ -13,6 +13,7 @@ use crate::name::{Name, NameError};
 use crate::record::rdata::RdataError;
 use crate::record::rtype::ParseRecordTypeError;
 use crate::record::{RecordType, RrsetError};
+use crate::store::history::SourceError;
 use crate::store::kv::KvError;
 use crate::store::{StoreError, rules::RuleError};
 
@@ -170,6 +171,12 @@ pub(crate) enum ApiError {
     /// The exporter cannot make a feed.
     #[error("the feed cannot be made: {0}")]
     Feed(String),
+    /// This node has nothing to compare with others.
+    #[error("this node neither writes a feed nor follows one with a log")]
+    NoDigests,
+    /// The store cannot be read.
+    #[error(transparent)]
+    Source(#[from] SourceError),
     /// The store refused, or failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -189,7 +196,8 @@ impl ApiError {
             | Self::NoSuchZone { .. }
             | Self::NoSuchRrset { .. }
             | Self::NoSuchServer { .. }
-            | Self::NoFeed => StatusCode::NOT_FOUND,
+            | Self::NoFeed
+            | Self::NoDigests => StatusCode::NOT_FOUND,
             Self::NoSuchMethod => StatusCode::METHOD_NOT_ALLOWED,
             Self::ZoneExists { .. } => StatusCode::CONFLICT,
             Self::ReadOnly => StatusCode::FORBIDDEN,
@@ -208,7 +216,7 @@ impl ApiError {
             Self::BodyTooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
             Self::NotServedYet { .. } => StatusCode::GATEWAY_TIMEOUT,
-            Self::Feed(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Feed(_) | Self::Source(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Store(error) => store_status(error),
         }
     }

@@ -5,7 +5,7 @@
 //! | `servers/localhost/zones[/{zone}]` and around | PowerDNS's zones, so that its clients work |
 //! | `aspen/zones[/{zone}]`, `aspen/records[/{name}/{type}]` | zones with settings; single RRsets |
 //! | `aspen/batch`, `aspen/import` | many changes as one commit; a master file |
-//! | `aspen/tickets`, `aspen/status`, `aspen/wait` | replication |
+//! | `aspen/tickets`, `aspen/status`, `aspen/wait`, `aspen/digests` | replication |
 //!
 //! Writes say which revision they made, in the header `Aspen-Revision` and in our own bodies; the
 //! reply comes when the node answers with it (`served`).
@@ -16,6 +16,7 @@
 //! **Not here:** the rules of the data (`store`), how nodes are put together (`node::run`).
 
 pub mod auth;
+mod digests;
 mod error;
 mod health;
 mod import;
@@ -196,6 +197,7 @@ fn aspen_router() -> Router<Arc<Api>> {
         .route("/import", post(import::import))
         .route("/tickets", post(status::create_ticket))
         .route("/status", get(status::status))
+        .route("/digests", get(digests::digests))
         .route("/wait", get(status::wait))
 }
 

@@ -328,7 +328,7 @@ fn if_rrset(
 }
 
 /// Returns the length of a page.
-fn limit_of(query: &HashMap<String, String>) -> Result<u32, ApiError> {
+pub(super) fn limit_of(query: &HashMap<String, String>) -> Result<u32, ApiError> {
     let Some(text) = query.get("limit") else { return Ok(API_PAGE_MAX) };
     let bad = || ApiError::BadValue {
         field: "limit",

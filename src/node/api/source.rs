@@ -299,7 +299,7 @@ fn published(apex: &Name, rrset: Rrset) -> StoredRrset {
 }
 
 /// Keeps the `limit` + 1 lowest of what comes after `after`.
-fn keep_lowest<K: Ord, V>(
+pub(super) fn keep_lowest<K: Ord, V>(
     kept: &mut BTreeMap<K, V>,
     key: K,
     after: Option<&K>,
@@ -320,7 +320,7 @@ fn keep_lowest<K: Ord, V>(
 }
 
 /// Cuts what was kept to `limit`; returns the last key of the page if there is more.
-fn next_cursor<K: Ord + Clone, V>(kept: &mut BTreeMap<K, V>, limit: u32) -> Option<K> {
+pub(super) fn next_cursor<K: Ord + Clone, V>(kept: &mut BTreeMap<K, V>, limit: u32) -> Option<K> {
     if kept.len() <= limit as usize {
         return None;
     }
@@ -334,7 +334,7 @@ fn parse_cursor(text: &str) -> Result<PageCursor, ApiError> {
 }
 
 /// Reads a cursor that is a name.
-fn parse_name_cursor(text: &str) -> Result<Name, ApiError> {
+pub(super) fn parse_name_cursor(text: &str) -> Result<Name, ApiError> {
     text.parse().map_err(|_| bad_cursor(text))
 }
 

@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 
 use super::Mirror;
 use crate::feed::HistoryId;
-use crate::feed::digest::Digest;
+use crate::feed::digest::{Digest, DigestKey};
 use crate::feed::segment::Position;
 use crate::limits::BEAT_FRESH_MS_MAX;
 use crate::name::Name;
@@ -144,6 +144,11 @@ impl Mirror {
     /// What is counted.
     pub fn stats(&self) -> MirrorStats {
         self.stats
+    }
+
+    /// The key of all digests.
+    pub fn digest_key(&self) -> DigestKey {
+        self.key
     }
 
     /// What a zone that is served comes to, and at which revision.

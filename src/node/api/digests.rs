@@ -1,0 +1,162 @@
+//! What every zone comes to, so that nodes can be compared (`aspen-dns verify`).
+//!
+//! **Invariant:** a row is of one revision of its zone; with `recount=true` no sum that was kept is
+//! believed: records are counted anew, at an edge those that it answers with.
+//! **Not here:** the comparison (the command line).
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Query, State};
+use serde::Serialize;
+
+use super::Api;
+use super::error::ApiError;
+use super::powerdns::parse_name;
+use super::records::limit_of;
+use super::source::{keep_lowest, next_cursor, parse_name_cursor};
+use crate::client::AspenDnsClient;
+use crate::feed::HistoryId;
+use crate::feed::digest::Digest;
+use crate::name::Name;
+use crate::publish::Reader;
+use crate::store::DnsStore;
+use crate::store::history::ZoneSource as _;
+
+/// One page of zones.
+#[derive(Debug, Serialize)]
+pub(crate) struct DigestPage {
+    /// The history that revisions belong to.
+    history: String,
+    /// The newest revision; at an edge the newest that it answers as a whole.
+    revision: u64,
+    /// The zones, by name.
+    zones: Vec<DigestRow>,
+    /// Where to go on; null at the end.
+    next: Option<String>,
+}
+
+/// One zone.
+#[derive(Debug, Serialize)]
+struct DigestRow {
+    /// Its apex.
+    apex: String,
+    /// The revision of the newest commit that touched it.
+    revision: u64,
+    /// What its records come to, and how many they are.
+    digest: String,
+}
+
+/// Which zones a page is made of.
+#[derive(Debug)]
+struct Wanted {
+    /// Only this one.
+    only: Option<Name>,
+    /// Those behind it.
+    after: Option<Name>,
+    /// So many at most.
+    limit: u32,
+}
+
+/// Some zones, and where to go on.
+type Rows = (BTreeMap<Name, (u64, Digest)>, Option<Name>);
+
+/// `GET …/digests[?cursor=…&limit=…&zone=…&recount=true]`.
+pub(crate) async fn digests(
+    State(api): State<Arc<Api>>,
+    Query(query): Query<HashMap<String, String>>,
+) -> Result<Json<DigestPage>, ApiError> {
+    let wanted = Wanted {
+        only: query.get("zone").map(|name| parse_name(name)).transpose()?,
+        after: query.get("cursor").map(|text| parse_name_cursor(text)).transpose()?,
+        limit: limit_of(&query)?,
+    };
+    let is_recount = query.get("recount").is_some_and(|value| value == "true");
+    let _permit = is_recount.then(|| api.long_permit()).transpose()?;
+    let node = api.node();
+    let (history, revision, (rows, next)) = match (&node.store, &node.client) {
+        (Some(store), _) => {
+            let history = store.history().await?;
+            let history = HistoryId { epoch: history.epoch, id: history.id };
+            let revision = store.revision().await?;
+            let (mut rows, next) = wanted.cut(stored(store).await?);
+            if is_recount {
+                rows = recount_stored(store, rows).await?;
+            }
+            (history, revision, (rows, next))
+        }
+        (None, Some(client)) => {
+            let status = client.mirror_status().ok_or(ApiError::NoDigests)?;
+            let (mut rows, next) = wanted.cut(client.zone_digests());
+            if is_recount {
+                rows = recount_published(client, node.reader.clone(), rows).await?;
+            }
+            (status.history, status.served.revision, (rows, next))
+        }
+        (None, None) => return Err(ApiError::NoDigests),
+    };
+    let zones = rows.into_iter().map(|(apex, (revision, digest))| DigestRow {
+        apex: apex.to_fqdn(),
+        revision,
+        digest: digest.to_string(),
+    });
+    let (history, zones) = (history.to_string(), zones.collect());
+    Ok(Json(DigestPage { history, revision, zones, next: next.map(|apex| apex.to_fqdn()) }))
+}
+
+impl Wanted {
+    /// Cuts a page out of all zones.
+    fn cut(&self, all: Vec<(Name, u64, Digest)>) -> Rows {
+        let mut rows = BTreeMap::new();
+        for (apex, revision, digest) in all {
+            if self.only.as_ref().is_none_or(|only| *only == apex) {
+                let row = || (revision, digest);
+                keep_lowest(&mut rows, apex, self.after.as_ref(), self.limit, row);
+            }
+        }
+        let next = next_cursor(&mut rows, self.limit);
+        (rows, next)
+    }
+}
+
+/// Reads what the store has counted.
+async fn stored(store: &DnsStore) -> Result<Vec<(Name, u64, Digest)>, ApiError> {
+    let zones = store.zones().await?;
+    Ok(zones.into_iter().map(|zone| (zone.apex, zone.revision, zone.digest)).collect())
+}
+
+/// Counts the records of zones in the store; those that are gone meanwhile are left out.
+async fn recount_stored(
+    store: &DnsStore,
+    rows: BTreeMap<Name, (u64, Digest)>,
+) -> Result<BTreeMap<Name, (u64, Digest)>, ApiError> {
+    let key = store.history().await?.digest_key;
+    let mut counted = BTreeMap::new();
+    for apex in rows.into_keys() {
+        let Some(contents) = store.zone_contents(&apex).await? else { continue };
+        let (revision, rrsets) = (contents.zone.revision, contents.rrsets);
+        let counting = tokio::task::spawn_blocking(move || key.rrsets(rrsets));
+        let digest = counting.await.map_err(|_| ApiError::Busy)?;
+        counted.insert(apex, (revision, digest));
+    }
+    Ok(counted)
+}
+
+/// Counts the records that are answered; zones that are not are left out.
+async fn recount_published(
+    client: &AspenDnsClient,
+    reader: Reader,
+    rows: BTreeMap<Name, (u64, Digest)>,
+) -> Result<BTreeMap<Name, (u64, Digest)>, ApiError> {
+    let key = client.digest_key().ok_or(ApiError::NoDigests)?;
+    let counting = tokio::task::spawn_blocking(move || {
+        let catalog = reader.load();
+        let count = |(apex, (revision, _))| {
+            let digest = key.rrsets(catalog.zone(&apex)?.rrsets());
+            Some((apex, (revision, digest)))
+        };
+        rows.into_iter().filter_map(count).collect()
+    });
+    counting.await.map_err(|_| ApiError::Busy)
+}
