@@ -78,6 +78,9 @@ pub const WATCHDOG_ASK_MS: u64 = 1_000;
 pub const WATCHDOG_ANSWER_MS: u64 = 10_000;
 /// Questions in a row that a part may miss. Then the node ends, if the part cannot heal.
 pub const WATCHDOG_MISSES_MAX: u32 = 2;
+/// Questions in a row that the store of contents may miss: its engine is replaced in place, which
+/// fails until a disk writes again. Then the node ends.
+pub const WATCHDOG_CONTENTS_MISSES_MAX: u32 = 30;
 /// Milliseconds without a look after which the watchdog itself counts as broken.
 pub const WATCHDOG_SILENT_MS: u64 = 5_000;
 /// Milliseconds without a sign of life after which an exporter counts as broken; after twice as many
