@@ -17,7 +17,7 @@ use crate::name::Name;
 use crate::record::master::{self, MasterError, MasterOptions};
 use crate::store::kv::{KeyValueStore, KvError};
 use crate::store::redb::RedbStore;
-use crate::store::{DnsStore, StoreError};
+use crate::store::{DnsStore, StoreError, has_commits};
 
 /// Why there is no store.
 #[derive(Debug, thiserror::Error)]
@@ -114,7 +114,7 @@ async fn open_redb(data_dir: &Path, is_new_allowed: bool) -> Result<RedbStore, O
     let is_other = known.is_some() && !is_known;
     // One that was never written to is no danger as long as it is the same one; another one with
     // commits was put there on purpose.
-    if is_guarded && is_other && store.revision().await.map_err(failed)? == 0 {
+    if is_guarded && is_other && !has_commits(&store).await.map_err(failed)? {
         return Err(OriginError::StoreReplaced { path, feed });
     }
     if !is_known {

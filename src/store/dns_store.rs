@@ -331,6 +331,14 @@ async fn back_off(attempt: u32) {
     tokio::time::sleep(std::time::Duration::from_micros(wait_us)).await;
 }
 
+/// Whether any commit of zones or records was ever made in an engine.
+///
+/// # Errors
+/// Those of the engine.
+pub async fn has_commits(kv: &dyn KeyValueStore) -> Result<bool, KvError> {
+    Ok(kv.get(keys::JOURNAL).await?.is_some())
+}
+
 /// Returns the time in milliseconds since 1970, 0 if the clock stands before.
 pub(super) fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

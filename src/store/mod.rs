@@ -31,6 +31,6 @@ mod view;
 mod zone_object;
 
 pub use commits::CommitStream;
-pub use dns_store::DnsStore;
+pub use dns_store::{DnsStore, has_commits};
 pub use operation::{Batch, Committed, Expectation, Operation, StoreError};
 pub use read::{Listing, PageCursor, StoredRrset, StoredZone, ZoneReader};
