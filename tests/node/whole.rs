@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::process::{Node, dir};
+use crate::status::wait_status;
 
 #[test]
 fn a_node_without_arguments_answers_the_example_zone_through_the_pipeline() {
@@ -63,8 +64,8 @@ fn an_edge_answers_what_its_authority_commits() {
     let text = edge.cli_fails(&["record", "set", "www.one.example", "A", "60", "192.0.2.3"]);
     assert!(text.contains("read-only"), "{text}");
     edge.cli_fails(&["ticket", "create"]);
-    let (_, status) = edge.request("GET", "/api/v1/aspen/status", None);
-    assert_eq!(status["sync"]["status"], "Synced", "{status}");
+    // It says so once it has heard the author's heartbeat.
+    let status = wait_status(&edge, |status| status["sync"]["status"] == "Synced");
     assert_eq!(status["served_revision"].to_string(), revision);
     // It answers when its authority is gone, and after a restart from its own disk.
     assert_eq!(authority.terminate(), Some(0));
