@@ -382,7 +382,10 @@ mod tests {
         check(|answers| answers.contents_missed = 1, "goes: ");
         check(|answers| answers.documents_missed = 2, "ends: the document engine does not answer");
         check(|answers| answers.contents_missed = 29, "goes: ");
-        check(|answers| answers.contents_missed = 30, "ends: the store of contents does not answer");
+        check(
+            |answers| answers.contents_missed = 30,
+            "ends: the store of contents does not answer",
+        );
         check(|answers| answers.store_missed = 2, "goes: the store does not answer");
         check(|answers| answers.store_missed = 1_000, "goes: the store does not answer");
         check(|answers| answers.has_front_ends = false, "ends: a front end has ended");

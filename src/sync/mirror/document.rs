@@ -45,6 +45,8 @@ pub(super) struct Documents {
     taking: Option<Taking>,
     /// The last one that was adopted: history, where it holds, number.
     adopted: Option<(HistoryId, Position, u64)>,
+    /// A version that was adopted before it was told that it can be kept.
+    unkept: Option<(VersionRef, Position, Bytes)>,
     /// A version that was adopted and not yet reported.
     news: Option<Adopted>,
     /// Whether the newest is to be taken though nothing needs it.
@@ -192,6 +194,9 @@ impl Mirror {
     /// Returns the version that is being taken, once all of its contents are on this machine: kept for
     /// a restart now, before any zone of it is visible, it takes nobody back.
     pub fn poll_kept(&mut self) -> Option<(VersionRef, Position, Bytes)> {
+        if let Some(unkept) = self.documents.unkept.take() {
+            return Some(unkept);
+        }
         let taking = self.documents.taking.as_mut()?;
         let is_whole = taking.indexes.is_empty() && taking.missing.is_empty() && !taking.is_kept;
         let (root, octets) = taking.root.as_ref().filter(|_| is_whole)?;
@@ -659,7 +664,11 @@ impl Mirror {
         let Some(taking) = self.documents.taking.take() else { return };
         self.documents.adopted = Some((taking.history, taking.at, taking.version.number));
         self.documents.failed.clear();
-        let Taking { version, contents, root, .. } = taking;
+        let Taking { version, contents, root, is_kept, .. } = taking;
+        if let Some((root, octets)) = root.as_ref().filter(|_| !is_kept) {
+            // Nothing of it had to be fetched or built.
+            self.documents.unkept = Some((version, root.at, octets.clone()));
+        }
         self.documents.news =
             root.map(|(root, octets)| Adopted { version, root, octets, contents });
     }
