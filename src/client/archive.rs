@@ -19,6 +19,7 @@ use bytes::Bytes;
 use siphasher::sip::SipHasher13;
 
 use crate::durable;
+use crate::feed::Revision;
 use crate::limits::{LOG_FILE_OCTETS_MAX, ROOT_OCTETS_MAX, SEGMENT_OCTETS_MAX};
 use crate::octets::{Format, OctetReader, put_counted};
 
@@ -33,6 +34,8 @@ pub(super) struct Archive {
     turn: usize,
     /// Octets of whole segments in it.
     octets: u64,
+    /// Where the newest segment of each leads.
+    ends: [Revision; 2],
     /// Segments that are not written yet.
     buffer: Vec<u8>,
     /// Whether it was said that nothing can be written.
@@ -70,20 +73,35 @@ impl Archive {
         let logs = [0, 1].map(|turn| dir.join(format!("log.{turn}")));
         let modified = |path: &PathBuf| path.metadata().and_then(|data| data.modified()).ok();
         let newer = usize::from(modified(&logs[0]) < modified(&logs[1]));
-        let (mut segments, _) = read_log(&logs[1 - newer]);
-        let (newest, octets) = read_log(&logs[newer]);
-        segments.extend(newest);
-        let mut archive =
-            Self { dir, file: None, turn: newer, octets, buffer: Vec::new(), is_complained: false };
+        let [older, newest] = [1 - newer, newer].map(|turn| read_log(&logs[turn]));
+        let mut ends = [Revision::default(); 2];
+        (ends[1 - newer], ends[newer]) = (older.end, newest.end);
+        let mut segments = older.segments;
+        segments.extend(newest.segments);
+        let mut archive = Self {
+            dir,
+            file: None,
+            turn: newer,
+            octets: newest.octets,
+            ends,
+            buffer: Vec::new(),
+            is_complained: false,
+        };
         archive.go_on();
         Ok((archive, Kept { root, segments }))
     }
 
-    /// Takes a segment.
-    pub(super) fn push(&mut self, segment: &[u8]) {
+    /// Takes a segment that leads to a revision.
+    pub(super) fn push(&mut self, segment: &[u8], end: Revision) {
+        self.ends[self.turn] = self.ends[self.turn].max(end);
+        let start = self.buffer.len();
         self.buffer.extend_from_slice(&(segment.len() as u32).to_be_bytes());
-        self.buffer.extend_from_slice(&checksum(segment).to_be_bytes());
+        self.buffer.extend_from_slice(&[0; 8]);
+        self.buffer.extend_from_slice(&end.epoch.to_be_bytes());
+        self.buffer.extend_from_slice(&end.number.to_be_bytes());
         self.buffer.extend_from_slice(segment);
+        let sum = checksum(&self.buffer[start + SUM_END..]);
+        self.buffer[start + SUM_AT..start + SUM_END].copy_from_slice(&sum.to_be_bytes());
     }
 
     /// Writes what was taken. A disk that is full costs the archive, not the edge.
@@ -125,11 +143,12 @@ impl Archive {
         self.octets == 0
     }
 
-    /// Keeps a version that was adopted. Segments that came before the last one was are forgotten.
+    /// Keeps a version that holds at a revision. The older log is forgotten if nothing in it leads on
+    /// from there; else both are kept, since the next version is not far.
     ///
     /// # Errors
     /// What the system says; then all stays as it was.
-    pub(super) fn adopt(&mut self, announcement: &[u8], root: &[u8]) -> io::Result<()> {
+    pub(super) fn adopt(&mut self, announcement: &[u8], root: &[u8], at: Revision) -> io::Result<()> {
         self.write();
         let mut octets = Vec::with_capacity(root.len() + announcement.len() + 32);
         FORMAT.put(&mut octets);
@@ -138,7 +157,11 @@ impl Archive {
         let sum = checksum(&octets);
         octets.extend_from_slice(&sum.to_be_bytes());
         durable::write(&self.dir.join("root"), &octets)?;
+        if self.ends[1 - self.turn] > at {
+            return Ok(());
+        }
         self.turn = 1 - self.turn;
+        self.ends[self.turn] = Revision::default();
         let path = self.path();
         let opened =
             OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
@@ -175,32 +198,50 @@ fn read_root(path: &Path) -> Option<(Bytes, Bytes)> {
     Some((octets.slice_ref(announcement), octets.slice_ref(root)))
 }
 
-/// Reads a log up to its end, or to the first thing that is no segment; says where that is.
-fn read_log(path: &Path) -> (Vec<Bytes>, u64) {
+/// What a log holds.
+#[derive(Debug, Default)]
+struct ReadLog {
+    /// The segments.
+    segments: Vec<Bytes>,
+    /// Octets of those that are whole.
+    octets: u64,
+    /// Where the newest leads.
+    end: Revision,
+}
+
+/// Reads a log up to its end, or to the first thing that is no segment.
+fn read_log(path: &Path) -> ReadLog {
     let mut octets = Vec::new();
     let read =
         File::open(path).and_then(|file| file.take(READ_OCTETS_MAX).read_to_end(&mut octets));
     if read.is_err() {
-        return (Vec::new(), 0);
+        return ReadLog::default();
     }
     let octets = Bytes::from(octets);
-    let mut segments = Vec::new();
+    let mut log = ReadLog::default();
     let mut rest: &[u8] = &octets;
-    while let Some((segment, left)) = read_segment(rest) {
-        segments.push(octets.slice_ref(segment));
+    while let Some((segment, end, left)) = read_segment(rest) {
+        log.segments.push(octets.slice_ref(segment));
+        log.end = log.end.max(end);
         rest = left;
     }
-    let whole = (octets.len() - rest.len()) as u64;
-    (segments, whole)
+    log.octets = (octets.len() - rest.len()) as u64;
+    log
 }
 
-/// Reads one segment and returns what follows.
-fn read_segment(octets: &[u8]) -> Option<(&[u8], &[u8])> {
+/// Reads one segment and where it leads, and returns what follows.
+fn read_segment(octets: &[u8]) -> Option<(&[u8], Revision, &[u8])> {
     let (len, rest) = octets.split_first_chunk::<4>()?;
     let (sum, rest) = rest.split_first_chunk::<8>()?;
     let len = u32::from_be_bytes(*len) as usize;
-    let (segment, rest) = rest.split_at_checked(len).filter(|_| len <= SEGMENT_OCTETS_MAX)?;
-    (u64::from_be_bytes(*sum) == checksum(segment)).then_some((segment, rest))
+    if len > SEGMENT_OCTETS_MAX {
+        return None;
+    }
+    let (summed, rest) = rest.split_at_checked(END_LEN + len)?;
+    let (epoch, number) = summed.split_first_chunk::<8>()?;
+    let (number, segment) = number.split_first_chunk::<8>()?;
+    let end = Revision::new(u64::from_be_bytes(*epoch), u64::from_be_bytes(*number));
+    (u64::from_be_bytes(*sum) == checksum(summed)).then_some((segment, end, rest))
 }
 
 /// Returns a sum that damaged octets do not have.
@@ -210,6 +251,12 @@ fn checksum(octets: &[u8]) -> u64 {
 
 /// The first octets of the file of a root.
 const FORMAT: Format = Format { letters: *b"AV", version: 1 };
+/// Where the sum stands in front of a segment, and where it ends.
+const SUM_AT: usize = 4;
+/// See [`SUM_AT`].
+const SUM_END: usize = 12;
+/// Octets that say where a segment leads.
+const END_LEN: usize = 16;
 /// Octets of a log that are read at most: its bound, and what came before it was looked at.
 const READ_OCTETS_MAX: u64 = 8 * LOG_FILE_OCTETS_MAX;
 
@@ -221,6 +268,10 @@ mod tests {
         Archive::open(dir, &[1; 32]).unwrap()
     }
 
+    fn at(number: u64) -> Revision {
+        Revision::new(1, number)
+    }
+
     fn texts(kept: &Kept) -> Vec<String> {
         kept.segments.iter().map(|octets| String::from_utf8_lossy(octets).into_owned()).collect()
     }
@@ -230,23 +281,23 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (mut archive, kept) = open(dir.path());
         assert!(kept.root.is_none() && kept.segments.is_empty());
-        archive.push(b"a");
-        archive.push(b"b");
+        archive.push(b"a", at(1));
+        archive.push(b"b", at(2));
         archive.write();
         drop(archive);
         let (mut archive, kept) = open(dir.path());
         assert_eq!(texts(&kept), ["a", "b"]);
-        archive.push(b"c");
-        archive.adopt(b"announcement", b"root").unwrap();
-        archive.push(b"d");
+        archive.push(b"c", at(3));
+        archive.adopt(b"announcement", b"root", at(3)).unwrap();
+        archive.push(b"d", at(4));
         archive.write();
         drop(archive);
         let (mut archive, kept) = open(dir.path());
         assert_eq!(texts(&kept), ["a", "b", "c", "d"]);
         let (announcement, root) = kept.root.unwrap();
         assert_eq!((&announcement[..], &root[..]), (&b"announcement"[..], &b"root"[..]));
-        archive.adopt(b"later", b"root").unwrap();
-        archive.push(b"e");
+        archive.adopt(b"later", b"root", at(4)).unwrap();
+        archive.push(b"e", at(5));
         archive.write();
         drop(archive);
         let (archive, kept) = open(dir.path());
@@ -260,21 +311,21 @@ mod tests {
     fn a_torn_end_is_passed_over_and_a_damaged_root_is_none() {
         let dir = tempfile::tempdir().unwrap();
         let (mut archive, _) = open(dir.path());
-        archive.adopt(b"announcement", b"root").unwrap();
-        archive.push(b"first");
-        archive.push(b"second");
+        archive.adopt(b"announcement", b"root", at(3)).unwrap();
+        archive.push(b"first", at(1));
+        archive.push(b"second", at(2));
         archive.write();
         let (log, root) = (archive.path(), archive.dir.join("root"));
         drop(archive);
         let whole = std::fs::read(&log).unwrap();
         for len in 0..whole.len() {
             std::fs::write(&log, &whole[..len]).unwrap();
-            assert_eq!(read_log(&log).0.len(), usize::from(len >= 17), "cut at {len}");
+            assert_eq!(read_log(&log).segments.len(), usize::from(len >= 33), "cut at {len}");
         }
         // What comes after a torn end is not lost with it.
         std::fs::write(&log, &whole[..whole.len() - 1]).unwrap();
         let (mut archive, _) = open(dir.path());
-        archive.push(b"third");
+        archive.push(b"third", at(3));
         archive.write();
         drop(archive);
         assert_eq!(texts(&open(dir.path()).1), ["first", "third"]);
@@ -285,5 +336,29 @@ mod tests {
             std::fs::write(&root, damaged).unwrap();
             assert!(read_root(&root).is_none(), "octet {at}");
         }
+    }
+    #[test]
+    fn what_leads_on_from_a_version_outlives_the_version_after_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut archive, _) = open(dir.path());
+        archive.push(b"a", at(1));
+        archive.push(b"b", at(2));
+        archive.adopt(b"announcement", b"root", at(1)).unwrap();
+        archive.push(b"c", at(3));
+        // "b" came before the version above was kept, and leads on from this one.
+        archive.adopt(b"later", b"root", at(1)).unwrap();
+        archive.push(b"d", at(4));
+        archive.write();
+        drop(archive);
+        let (mut archive, kept) = open(dir.path());
+        assert_eq!(texts(&kept), ["a", "b", "c", "d"]);
+        archive.adopt(b"latest", b"root", at(2)).unwrap();
+        drop(archive);
+        assert_eq!(texts(&open(dir.path()).1), ["c", "d"]);
+        // Another history is further than any revision of the one before.
+        let (mut archive, _) = open(dir.path());
+        archive.adopt(b"another", b"root", Revision::new(2, 0)).unwrap();
+        drop(archive);
+        assert!(open(dir.path()).1.segments.is_empty());
     }
 }

@@ -32,9 +32,9 @@ use super::opening::ListenerError;
 use super::upstream::{ContentPeers, Dialer, Nobody, Upstream};
 use crate::clock::now_ms;
 use crate::export::own_peer;
-use crate::feed::Hash;
 use crate::feed::frame::{Hello, Report, ServerFrame};
 use crate::feed::segment::{Position, Segment, SegmentBody};
+use crate::feed::{Hash, Revision};
 use crate::limits::{
     ADOPT_MS_MAX, ANNOUNCEMENTS_MAX, BEAT_FRESH_MS_MAX, FETCHES_MAX, FIRST_LOAD_MS_MAX,
     INLINE_CHANGES_MAX, LISTENER_TICK_MS, LOG_OCTETS_MAX, REPORT_MS,
@@ -70,6 +70,8 @@ pub(super) struct Follow {
     keep: Keep,
     /// Those of the version that was adopted last.
     adopted: HashSet<Hash>,
+    /// Those of the version that lies on the disk for a restart, until it is adopted.
+    kept: HashSet<Hash>,
     /// How many are spared for the version that is being taken.
     sparing: usize,
     /// Fetches contents.
@@ -174,6 +176,7 @@ impl Follow {
             sources,
             keep: mesh.keep(),
             adopted: HashSet::new(),
+            kept: HashSet::new(),
             sparing: 0,
             fetcher,
             answers,
@@ -255,6 +258,10 @@ impl Follow {
             // Older zones beside newer ones are worse than a moment without: peers have the rest.
             tracing::warn!("some of what this edge had is gone from its disk, and is fetched anew");
         }
+        // It lies on the disk already.
+        self.client.with_mirror(Mirror::poll_kept);
+        let contents = self.client.with_mirror(|mirror| mirror.contents().cloned()).flatten();
+        self.kept = contents.unwrap_or_default();
         self.take_adopted().await;
         self.client.hold_absent();
     }
@@ -437,7 +444,8 @@ impl Follow {
         let taken = taken.unwrap_or(Taken::Refused);
         if !commits.is_empty() && matches!(taken, Taken::Follows | Taken::Waits) {
             if let Some(archive) = self.archive.as_mut().filter(|_| is_new) {
-                archive.push(octets);
+                let end = Revision::new(head.history.epoch, head.last.revision);
+                archive.push(octets, end);
             }
             if taken == Taken::Follows && self.log.history().is_some() {
                 relay(&self.log, octets, head.before, &commits);
@@ -577,7 +585,12 @@ impl Follow {
     /// Keeps the version that is being taken, once all of it is here, for a restart.
     async fn keep_version(&mut self) {
         let kept = self.client.with_mirror(Mirror::poll_kept).flatten();
-        let Some((version, _, root)) = kept else { return };
+        let Some((version, at, root)) = kept else { return };
+        let spared = self
+            .client
+            .with_mirror(|mirror| (mirror.place().0.epoch, mirror.contents().cloned()));
+        let (epoch, contents) = spared.unwrap_or_default();
+        let at = Revision::new(epoch, at.revision);
         let found = self.announcements.iter().find(|known| known.0 == version.number);
         let (Some((_, _, announcement)), Some(archive)) = (found, &mut self.archive) else {
             return;
@@ -585,9 +598,16 @@ impl Follow {
         // What is kept names nothing that a crash could take.
         let synced = self.mesh.blobs().store().sync_db().await.map_err(|error| error.to_string());
         let kept = synced
-            .and_then(|()| archive.adopt(announcement, &root).map_err(|error| error.to_string()));
-        if let Err(error) = kept {
-            tracing::warn!(%error, "a version of the document cannot be kept for a restart");
+            .and_then(|()| archive.adopt(announcement, &root, at).map_err(|error| error.to_string()));
+        match kept {
+            Ok(()) => {
+                // If it was adopted at once its contents are spared as such.
+                self.kept = contents.unwrap_or_default();
+                self.sparing = usize::MAX;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a version of the document cannot be kept for a restart");
+            }
         }
     }
 
@@ -632,6 +652,7 @@ impl Follow {
         if count != self.sparing {
             self.sparing = count;
             contents.extend(&self.adopted);
+            contents.extend(&self.kept);
             self.keep.set(contents);
         }
     }
