@@ -244,7 +244,8 @@ async fn compare(
     }
     let gone: Vec<Name> = book
         .apexes()
-        .filter(|apex| book.head(apex).is_there && !zones.contains_key(*apex))
+        .filter(|apex| book.head(apex).is_there || book.is_in_doc(apex))
+        .filter(|apex| !zones.contains_key(*apex))
         .cloned()
         .collect();
     for apex in gone {
