@@ -278,6 +278,10 @@ impl Book {
         for apex in std::mem::take(&mut self.dirty) {
             let Some(zone) = self.zones.get_mut(&apex) else { continue };
             let head = zone.head;
+            if zone.doc.is_there && zone.doc.revision >= head.revision {
+                // It was read later than its last change: the document is further than the log.
+                continue;
+            }
             let kind = match (head.is_there, zone.doc.is_there) {
                 (false, _) => WorkKind::Remove,
                 (true, false) => WorkKind::Base,
