@@ -124,9 +124,7 @@ impl Chronicle {
                     continue;
                 }
                 let whole = contents.remove(&zone.apex);
-                if let Some(zone) = write_zone(book, zone, at.revision, whole, &mut octets) {
-                    written.zones.push(zone);
-                }
+                written.zones.push(write_zone(book, zone, at.revision, whole, &mut octets));
             }
             self.push(written);
         }
@@ -190,19 +188,18 @@ fn follows(book: &Book, zone: &ZoneCommit) -> bool {
     head.is_there && zone.prev_revision == Some(head.revision)
 }
 
-/// Writes what a commit did to one zone; `octets` counts those of the commit's packs. None if the
-/// log has that already.
+/// Writes what a commit did to one zone; `octets` counts those of the commit's packs.
 fn write_zone(
     book: &mut Book,
     zone: ZoneCommit,
     at: u64,
     whole: Option<ZoneContents>,
     octets: &mut usize,
-) -> Option<LogZone> {
+) -> LogZone {
     let ZoneCommit { apex, serial, digest, .. } = &zone;
     let before = book.head(apex);
     if before.revision >= at {
-        return None;
+        return written_before(zone, before);
     }
     let follows = follows(book, &zone);
     let told = Head { revision: at, serial: *serial, digest: *digest, is_there: true };
@@ -250,7 +247,18 @@ fn write_zone(
         *octets += pack.len();
     }
     let Head { revision, serial, digest, .. } = head;
-    Some(LogZone { apex, before: before.revision, revision, serial, digest, step })
+    LogZone { apex, before: before.revision, revision, serial, digest, step }
+}
+
+/// Writes a commit to a zone that the log has already led further.
+///
+/// Whoever took the log from an exporter before this one may not know how: it goes on behind the
+/// commit with which this log has done so.
+fn written_before(zone: ZoneCommit, head: Head) -> LogZone {
+    let Head { revision, serial, digest, is_there } = head;
+    let before = zone.prev_revision.filter(|before| *before < revision).unwrap_or(0);
+    let step = if is_there { LogStep::Document } else { LogStep::Removed };
+    LogZone { apex: zone.apex, before, revision, serial, digest, step }
 }
 
 /// Writes changes as a delta pack of at most `room` octets.
