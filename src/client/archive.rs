@@ -148,7 +148,12 @@ impl Archive {
     ///
     /// # Errors
     /// What the system says; then all stays as it was.
-    pub(super) fn adopt(&mut self, announcement: &[u8], root: &[u8], at: Revision) -> io::Result<()> {
+    pub(super) fn adopt(
+        &mut self,
+        announcement: &[u8],
+        root: &[u8],
+        at: Revision,
+    ) -> io::Result<()> {
         self.write();
         let mut octets = Vec::with_capacity(root.len() + announcement.len() + 32);
         FORMAT.put(&mut octets);

@@ -586,9 +586,8 @@ impl Follow {
     async fn keep_version(&mut self) {
         let kept = self.client.with_mirror(Mirror::poll_kept).flatten();
         let Some((version, at, root)) = kept else { return };
-        let spared = self
-            .client
-            .with_mirror(|mirror| (mirror.place().0.epoch, mirror.contents().cloned()));
+        let spared =
+            self.client.with_mirror(|mirror| (mirror.place().0.epoch, mirror.contents().cloned()));
         let (epoch, contents) = spared.unwrap_or_default();
         let at = Revision::new(epoch, at.revision);
         let found = self.announcements.iter().find(|known| known.0 == version.number);
@@ -597,8 +596,9 @@ impl Follow {
         };
         // What is kept names nothing that a crash could take.
         let synced = self.mesh.blobs().store().sync_db().await.map_err(|error| error.to_string());
-        let kept = synced
-            .and_then(|()| archive.adopt(announcement, &root, at).map_err(|error| error.to_string()));
+        let kept = synced.and_then(|()| {
+            archive.adopt(announcement, &root, at).map_err(|error| error.to_string())
+        });
         match kept {
             Ok(()) => {
                 // If it was adopted at once its contents are spared as such.

@@ -127,6 +127,9 @@ pub const MESH_SEND_WINDOW: u64 = 1 << 20;
 pub const HELD_STEPS_MAX: usize = 65_536;
 /// Octets of bundles that are fetched or held at a time, beside those of one zone.
 pub const BUNDLES_HELD_OCTETS_MAX: usize = 64 << 20;
+/// Milliseconds that an edge has come to wait between two tries to fetch a content, after which it
+/// takes a newer version of the document instead: nobody may have that of the older one any more.
+pub const FETCH_STUCK_MS: u64 = 1_600;
 /// Milliseconds between two dials while an edge has just lost whom it followed, and later.
 pub const UPSTREAM_DIAL_MS: u64 = 100;
 /// See [`UPSTREAM_DIAL_MS`].

@@ -118,17 +118,24 @@ struct Differing {
     wait_ms: u64,
 }
 
-/// Commits that wait.
+/// Commits that wait: runs between which something is missing.
 #[derive(Debug, Default)]
 struct Line {
     /// Their history.
     history: HistoryId,
+    /// The runs, by rising revisions.
+    runs: VecDeque<Run>,
+    /// Steps of zones in them.
+    steps: usize,
+}
+
+/// Commits that follow on each other.
+#[derive(Debug)]
+struct Run {
     /// The position that the first follows on.
     from: Position,
     /// The commits.
     commits: VecDeque<LogCommit>,
-    /// Steps of zones in them.
-    steps: usize,
 }
 
 impl Mirror {
@@ -165,7 +172,7 @@ impl Mirror {
     /// The history that is followed, and the position from which on segments are wanted.
     pub fn place(&self) -> (HistoryId, Position) {
         let is_line_further = self.line.history == self.history
-            && self.position.is_some_and(|at| self.line.from.revision > at.revision);
+            && self.position.is_some_and(|at| self.line.last().revision > at.revision);
         match (self.position, is_line_further) {
             // What waits is here already; only what comes behind it is wanted.
             (_, true) => (self.history, self.line.last()),
@@ -265,14 +272,15 @@ impl Mirror {
         self.ready.insert(apex);
     }
 
-    /// Takes the commits that waited, if our position has come to where they begin.
+    /// Takes the commits that waited, as far as our position has come to where they begin.
     fn drain_line(&mut self) {
-        let Some(position) = self.position else { return };
-        let is_reached = self.line.history == self.history
-            && self.line.from.revision <= position.revision
-            && !self.line.commits.is_empty();
-        if is_reached {
-            for commit in std::mem::take(&mut self.line).commits {
+        if self.line.history != self.history {
+            return;
+        }
+        while let Some(position) = self.position
+            && let Some(run) = self.line.poll(position)
+        {
+            for commit in run.commits {
                 self.take_commit(commit);
             }
         }
@@ -324,27 +332,51 @@ impl Mirror {
 impl Line {
     /// The position that the commits lead to.
     fn last(&self) -> Position {
-        self.commits.back().map_or(self.from, |commit| commit.at)
+        self.runs.iter().map(Run::last).max_by_key(|last| last.revision).unwrap_or_default()
     }
 
-    /// Appends commits, or begins anew with them if they do not follow.
+    /// The position that the first commits follow on, if any wait.
+    fn from(&self) -> Option<Position> {
+        self.runs.front().map(|run| run.from)
+    }
+
+    /// Returns the first run if it begins at a position or before.
+    fn poll(&mut self, position: Position) -> Option<Run> {
+        let run = self.runs.pop_front_if(|run| run.from.revision <= position.revision)?;
+        self.steps -= run.commits.iter().map(|commit| commit.zones.len()).sum::<usize>();
+        Some(run)
+    }
+
+    /// Takes commits, in whatever order they come. Those that follow on none wait as a run of their
+    /// own: what lies before them may come yet, and a version leads over it otherwise.
     fn push(&mut self, history: HistoryId, before: Position, commits: Vec<LogCommit>) {
-        let last = self.last();
-        let follows =
-            history == self.history && !self.commits.is_empty() && before.revision <= last.revision;
-        let is_older = history.epoch < self.history.epoch;
-        if is_older {
+        if history.epoch < self.history.epoch {
             return;
         }
-        if !follows {
-            *self = Self { history, from: before, ..Self::default() };
+        if history != self.history {
+            *self = Self { history, ..Self::default() };
         }
-        let last = self.last();
+        let place = self.runs.partition_point(|run| run.from.revision <= before.revision);
+        let known = place.checked_sub(1).and_then(|known| self.runs.get_mut(known));
+        let run = match known {
+            Some(run) if before.revision <= run.last().revision => run,
+            _ => {
+                self.runs.insert(place, Run { from: before, commits: VecDeque::new() });
+                &mut self.runs[place]
+            }
+        };
         for commit in commits {
-            if commit.at.revision > last.revision || !follows {
+            if commit.at.revision > run.last().revision {
                 self.steps += commit.zones.len();
-                self.commits.push_back(commit);
+                run.commits.push_back(commit);
             }
         }
+    }
+}
+
+impl Run {
+    /// The position that the commits lead to.
+    fn last(&self) -> Position {
+        self.commits.back().map_or(self.from, |commit| commit.at)
     }
 }

@@ -6,8 +6,8 @@
 //! looked at that a later one overrides. Bundles are loaded for zones that are built, and fetched for
 //! all others, so that a restart finds everything.
 //!
-//! **Invariant:** a version is called adopted when all of its contents are here and every zone of it
-//! is served at its revision or a later one.
+//! **Invariant:** a version is called adopted when all of its contents are here, it is kept for a
+//! restart, and every zone of it is served at its revision or a later one.
 //! **Not here:** fetching (`replica`).
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -21,7 +21,9 @@ use crate::feed::index::{BundleRef, Index, IndexRow};
 use crate::feed::root::{IndexRef, Root};
 use crate::feed::segment::{LogStep, LogZone, Position, VersionRef};
 use crate::feed::{Hash, HistoryId};
-use crate::limits::{BUNDLES_HELD_OCTETS_MAX, FETCH_RETRY_MS_MAX, FETCH_RETRY_MS_MIN};
+use crate::limits::{
+    BUNDLES_HELD_OCTETS_MAX, FETCH_RETRY_MS_MAX, FETCH_RETRY_MS_MIN, FETCH_STUCK_MS,
+};
 use crate::name::Name;
 use crate::octets::DecodeError;
 
@@ -45,8 +47,6 @@ pub(super) struct Documents {
     taking: Option<Taking>,
     /// The last one that was adopted: history, where it holds, number.
     adopted: Option<(HistoryId, Position, u64)>,
-    /// A version that was adopted before it was told that it can be kept.
-    unkept: Option<(VersionRef, Position, Bytes)>,
     /// A version that was adopted and not yet reported.
     news: Option<Adopted>,
     /// Whether the newest is to be taken though nothing needs it.
@@ -97,6 +97,8 @@ struct Taking {
     contents: HashSet<Hash>,
     /// Whether it was told that it can be kept.
     is_kept: bool,
+    /// Whether it has led over a gap in the log.
+    is_bridge: bool,
 }
 
 /// A bundle that zones are built from.
@@ -144,10 +146,31 @@ impl Documents {
             .is_some_and(|taking| taking.root.is_some() && !taking.indexes.is_empty())
     }
 
-    /// Whether zones are still to be built.
-    pub(super) fn is_building(&self) -> bool {
+    /// Whether the log goes on behind a version that is not kept for a restart: a restart would find
+    /// neither.
+    pub(super) fn is_bridging(&self) -> bool {
+        self.taking.as_ref().is_some_and(|taking| taking.is_bridge && !taking.is_kept)
+    }
+
+    /// Whether contents are still to come that zones are built from.
+    fn is_awaiting(&self) -> bool {
         let is_begun = self.taking.as_ref().is_some_and(|taking| taking.root.is_none());
-        is_begun || self.is_reading() || !self.bundles.is_empty()
+        is_begun || self.is_reading() || self.bundles.values().any(|held| held.octets.is_none())
+    }
+
+    /// Whether a content could not be had for so long that nobody may have it any more.
+    fn is_stuck(&self) -> bool {
+        self.failed.values().any(|(_, _, wait_ms)| *wait_ms >= FETCH_STUCK_MS)
+    }
+
+    /// Whether a content is of use to what is being taken or built.
+    fn is_of_use(&self, hash: &Hash) -> bool {
+        let is_taken = self.taking.as_ref().is_some_and(|taking| {
+            (taking.root.is_none() && taking.version.hash == *hash)
+                || taking.indexes.last().is_some_and(|index| index.hash == *hash)
+                || taking.missing.contains(hash)
+        });
+        is_taken || self.bundles.contains_key(hash)
     }
 
     /// The revision of the version that was adopted last.
@@ -193,23 +216,20 @@ impl Mirror {
 
     /// Returns the version that is being taken, once all of its contents are on this machine: kept for
     /// a restart now, before any zone of it is visible, it takes nobody back.
+    /// Only then is it called adopted: its steps need not be known any more, wherever they came from.
     pub fn poll_kept(&mut self) -> Option<(VersionRef, Position, Bytes)> {
-        if let Some(unkept) = self.documents.unkept.take() {
-            return Some(unkept);
-        }
         let taking = self.documents.taking.as_mut()?;
         let is_whole = taking.indexes.is_empty() && taking.missing.is_empty() && !taking.is_kept;
         let (root, octets) = taking.root.as_ref().filter(|_| is_whole)?;
         taking.is_kept = true;
-        Some((taking.version, root.at, octets.clone()))
+        let kept = (taking.version, root.at, octets.clone());
+        self.finish_taking();
+        Some(kept)
     }
 
     /// Whether zones are held back until the version that they come from can be kept.
     pub fn is_keeping(&self) -> bool {
-        self.documents
-            .taking
-            .as_ref()
-            .is_some_and(|taking| taking.root.is_some() && !taking.is_kept)
+        self.documents.taking.as_ref().is_some_and(|taking| !taking.is_kept)
     }
 
     /// Returns a version that was adopted since the last call. What is kept of the log before its
@@ -225,8 +245,15 @@ impl Mirror {
 
     /// Whether zones are still to be built that must become visible together with others.
     pub fn is_gathering(&mut self) -> bool {
-        let is_over = self.position.is_some() && !self.documents.is_building();
-        self.is_gathering &= !is_over;
+        if !self.is_gathering {
+            return false;
+        }
+        // A zone of which a step waits to become visible goes on only then.
+        let is_built = |apex: &Name| {
+            self.zones.get(apex).is_some_and(|zone| zone.build.is_some() && zone.handed.is_none())
+        };
+        let is_building = self.documents.is_awaiting() || self.ready.iter().any(is_built);
+        self.is_gathering = self.position.is_none() || is_building;
         self.is_gathering
     }
 
@@ -301,13 +328,16 @@ impl Mirror {
     fn start_taking(&mut self) {
         let Some((history, at, version)) = self.documents.announced else { return };
         if let Some(taking) = &self.documents.taking {
-            let is_newer = taking.history != history || taking.version.number < version.number;
-            // One whose contents are not to be had may be over: its author has lost them.
-            let is_stuck = taking.root.is_none() || !self.documents.failed.is_empty();
-            if taking.history == history && !(is_newer && is_stuck) {
+            // What it leads to and some zone still lacks, only a later one can tell.
+            let is_of_no_help = taking.is_kept
+                && self.documents.bundles.is_empty()
+                && (self.needs_first(at.revision) || self.needs_again(at.revision));
+            let is_stuck = taking.root.is_none() || is_of_no_help || self.documents.is_stuck();
+            let is_over = taking.history != history;
+            if !(is_stuck && taking.version.number < version.number) && !is_over {
                 return;
             }
-            self.abandon();
+            self.give_up_taking();
         }
         if !self.is_version_needed(history, at, version) {
             return;
@@ -325,27 +355,24 @@ impl Mirror {
             missing: HashSet::new(),
             contents: HashSet::from([version.hash]),
             is_kept: false,
+            is_bridge: false,
         });
     }
 
-    /// Gives up the version that is being taken: what was to be built from it waits for a later one.
-    fn abandon(&mut self) {
+    /// Gives up the version that is being taken. Zones that were to be built from it wait for another
+    /// one that is as far.
+    fn give_up_taking(&mut self) {
         self.documents.taking = None;
-        self.documents.bundles.clear();
-        self.documents.held_octets = 0;
-        self.documents.queue.clear();
-        self.documents.asked.clear();
         self.documents.failed.clear();
         let mut given_up = Vec::new();
         for (apex, zone) in &mut self.zones {
             if let Some(build) = zone.build.take() {
+                self.documents.give_up(&build);
                 zone.wants = zone.wants.max(Some(build.revision));
                 given_up.push(apex.clone());
             }
         }
-        for apex in given_up {
-            self.note_lacking(&apex);
-        }
+        given_up.iter().for_each(|apex| self.note_lacking(apex));
     }
 
     /// Whether anything needs the newest version.
@@ -359,8 +386,10 @@ impl Mirror {
             // It is taken again only for what came out wrong.
             return self.needs_again(at.revision);
         }
-        let is_gap = !self.line.commits.is_empty() && self.line.from.revision > position.revision;
-        let bridges = is_gap && at.revision >= self.line.from.revision;
+        let bridges = self
+            .line
+            .from()
+            .is_some_and(|from| from.revision > position.revision && at.revision >= from.revision);
         bridges
             || self.documents.is_refresh_wanted
             || self.needs_first(at.revision)
@@ -417,6 +446,10 @@ impl Mirror {
     pub fn handle_content_failed(&mut self, hash: Hash, now_ms: u64) {
         self.stats.fetch_failures += 1;
         let Some(wish) = self.documents.asked.remove(&hash) else { return };
+        if !self.documents.is_of_use(&hash) {
+            self.documents.failed.remove(&hash);
+            return;
+        }
         let wait_ms = match self.documents.failed.get(&hash) {
             Some((_, _, wait_ms)) => (wait_ms * 2).min(FETCH_RETRY_MS_MAX),
             None => FETCH_RETRY_MS_MIN,
@@ -632,16 +665,24 @@ impl Mirror {
             .iter()
             .filter(|(apex, zone)| {
                 // One that came by the log behind the version is not in it yet.
-                !taking.seen.contains(*apex) && zone.served.is_there && zone.tail() <= at.revision
+                !taking.seen.contains(*apex)
+                    && (zone.served.is_there || zone.first_lacking().is_some())
+                    && zone.tail().max(zone.wants.unwrap_or(0)) <= at.revision
             })
             .map(|(apex, _)| apex.clone())
             .collect();
         for apex in gone {
+            if let Some(zone) = self.zones.get_mut(&apex) {
+                zone.wants = None;
+            }
             self.remove_zone(&apex, at.revision.max(1));
         }
         self.heard = self.heard.max(at.revision);
         if self.position.is_none_or(|position| position.revision < at.revision) {
             self.position = Some(at);
+            if let Some(taking) = &mut self.documents.taking {
+                taking.is_bridge = true;
+            }
         }
         self.drain_line();
         self.finish_taking();
@@ -653,6 +694,7 @@ impl Mirror {
         let is_whole = taking.root.is_some()
             && taking.indexes.is_empty()
             && taking.missing.is_empty()
+            && taking.is_kept
             && self.documents.bundles.is_empty()
             && self
                 .lacking
@@ -664,11 +706,7 @@ impl Mirror {
         let Some(taking) = self.documents.taking.take() else { return };
         self.documents.adopted = Some((taking.history, taking.at, taking.version.number));
         self.documents.failed.clear();
-        let Taking { version, contents, root, is_kept, .. } = taking;
-        if let Some((root, octets)) = root.as_ref().filter(|_| !is_kept) {
-            // Nothing of it had to be fetched or built.
-            self.documents.unkept = Some((version, root.at, octets.clone()));
-        }
+        let Taking { version, contents, root, .. } = taking;
         self.documents.news =
             root.map(|(root, octets)| Adopted { version, root, octets, contents });
     }
