@@ -12,6 +12,10 @@
 //! become visible together.
 //! **Not here:** what segments mean (`sync::mirror`), dialing (`upstream`), files (`archive`).
 
+mod load;
+mod publish;
+mod segments;
+
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,28 +28,26 @@ use tokio_util::sync::CancellationToken;
 
 use super::AspenDnsClient;
 use super::apply::Prepared;
-use super::archive::{Archive, Kept};
+use super::archive::Archive;
 use super::document::announcements;
 use super::fetch::{Ask, Fetched, Fetcher};
 use super::listener::spawn_entry_listener;
 use super::opening::ListenerError;
-use super::upstream::{ContentPeers, Dialer, Nobody, Upstream};
+use super::upstream::{ContentPeers, Dialer, Upstream};
 use crate::clock::now_ms;
 use crate::export::own_peer;
+use crate::feed::Hash;
 use crate::feed::frame::{Hello, Report, ServerFrame};
-use crate::feed::segment::{Position, Segment, SegmentBody};
-use crate::feed::{Hash, Revision};
+use crate::feed::segment::Position;
 use crate::limits::{
-    ADOPT_MS_MAX, ANNOUNCEMENTS_MAX, BEAT_FRESH_MS_MAX, FETCHES_MAX, FIRST_LOAD_MS_MAX,
-    INLINE_CHANGES_MAX, LISTENER_TICK_MS, LOG_OCTETS_MAX, REPORT_MS,
+    ADOPT_MS_MAX, BEAT_FRESH_MS_MAX, FETCHES_MAX, FIRST_LOAD_MS_MAX, LISTENER_TICK_MS, REPORT_MS,
 };
 use crate::mesh::hub::Offer;
 use crate::mesh::log::Log;
 use crate::mesh::peers::Peers;
-use crate::mesh::{Keep, Mesh, is_signed};
+use crate::mesh::{Keep, Mesh};
 use crate::publish::pace::Pace;
-use crate::sync::batch::{ZoneBatch, ZoneStep};
-use crate::sync::mirror::{Mirror, MirrorConfig, Taken};
+use crate::sync::mirror::{Mirror, MirrorConfig};
 use crate::ticket::DnsClientTicket;
 
 /// The task that follows a feed.
@@ -206,80 +208,6 @@ impl Follow {
         self.client.with_mirror(|mirror| mirror.place().1.revision > 0).unwrap_or(false)
     }
 
-    /// Loads what is kept on the disk, and makes it visible at once.
-    async fn load(&mut self, kept: Kept, stop: &CancellationToken) {
-        let Some((announcement, root)) = kept.root else { return };
-        if !self.take_segment(&announcement, false) {
-            return;
-        }
-        for segment in kept.segments {
-            self.take_segment(&segment, false);
-        }
-        let (sender, mut answers) = mpsc::channel(FETCHES_MAX);
-        let (blobs, dir) = (self.mesh.blobs().clone(), self.mesh.dir().map(Into::into));
-        let local = Fetcher::new(blobs, dir, Arc::new(Nobody), sender, stop.clone());
-        let root_hash = *iroh_blobs::Hash::new(&root).as_bytes();
-        let mut root = Some(root);
-        let (mut fetching, mut is_whole) = (0, true);
-        loop {
-            let now = self.client.now_ms();
-            let wishes = self.client.with_mirror(|mirror| mirror.poll_wishes(now));
-            let wishes = wishes.unwrap_or_default();
-            let is_over = wishes.is_empty() && fetching == 0;
-            let mut asks = Vec::new();
-            for wish in wishes {
-                // The root leads to indexes, these to bundles.
-                match root.take_if(|_| wish.hash == root_hash) {
-                    Some(octets) => {
-                        self.client.with_mirror(|mirror| {
-                            mirror.handle_content(root_hash, Some(octets));
-                        });
-                    }
-                    None => asks.push(Ask { hash: wish.hash, is_loaded: wish.is_loaded }),
-                }
-            }
-            fetching += asks.len();
-            local.fetch(&asks);
-            self.build_now().await;
-            if is_over {
-                break;
-            }
-            if fetching == 0 {
-                continue;
-            }
-            let Some(answer) = answers.recv().await else { break };
-            fetching -= 1;
-            is_whole &= answer.is_here;
-            self.take_answer(answer);
-        }
-        if is_whole {
-            self.publish_held(true);
-        } else {
-            // Older zones beside newer ones are worse than a moment without: peers have the rest.
-            tracing::warn!("some of what this edge had is gone from its disk, and is fetched anew");
-        }
-        // It lies on the disk already.
-        self.client.with_mirror(Mirror::poll_kept);
-        let contents = self.client.with_mirror(|mirror| mirror.contents().cloned()).flatten();
-        self.kept = contents.unwrap_or_default();
-        self.take_adopted().await;
-        self.client.hold_absent();
-    }
-
-    /// Computes all steps that can be done now, one batch after the other.
-    async fn build_now(&mut self) {
-        while let Some(batches) = self.client.with_mirror(Mirror::poll_batch).flatten() {
-            let client = Arc::clone(&self.client);
-            let built = tokio::task::spawn_blocking(move || {
-                batches.into_iter().map(|batch| client.prepare(batch)).collect::<Vec<_>>()
-            });
-            match built.await {
-                Ok(prepared) => self.held.extend(prepared),
-                Err(error) => tracing::error!(%error, "the thread that builds zones ended badly"),
-            }
-        }
-    }
-
     /// Works until `stop`.
     pub(super) async fn run(mut self, stop: CancellationToken) {
         self.offer();
@@ -405,83 +333,6 @@ impl Follow {
         self.client.with_mirror(|mirror| mirror.handle_streams(0, now));
     }
 
-    /// Takes a segment, from a peer if `is_new`; says whether it was believed.
-    fn take_segment(&mut self, octets: &Bytes, is_new: bool) -> bool {
-        // What lies on this machine was verified when it came.
-        if is_new && !is_signed(&self.ticket.author, octets) {
-            tracing::warn!("a segment that the feed's author has not signed is refused");
-            self.lose_upstream();
-            return false;
-        }
-        let segment = match Segment::from_octets(octets) {
-            Ok(segment) => segment,
-            Err(error) => {
-                tracing::warn!(%error, "a segment does not read");
-                return false;
-            }
-        };
-        let head = segment.head;
-        let commits: Vec<Position> = match &segment.body {
-            SegmentBody::Commits(commits) => {
-                self.proofs.commits = Some(octets.clone());
-                commits.iter().map(|commit| commit.at).collect()
-            }
-            SegmentBody::Beat(_) => {
-                self.proofs.beat = Some(octets.clone());
-                Vec::new()
-            }
-            SegmentBody::Version(version) => {
-                self.announcements.push_back((version.number, head.last, octets.clone()));
-                if self.announcements.len() > ANNOUNCEMENTS_MAX {
-                    self.announcements.pop_front();
-                }
-                Vec::new()
-            }
-        };
-        let is_beat = matches!(segment.body, SegmentBody::Beat(_));
-        let now = self.client.now_ms();
-        let taken = self.client.with_mirror(|mirror| mirror.handle_segment(segment, now));
-        let taken = taken.unwrap_or(Taken::Refused);
-        if !commits.is_empty() && matches!(taken, Taken::Follows | Taken::Waits) {
-            if let Some(archive) = self.archive.as_mut().filter(|_| is_new) {
-                let end = Revision::new(head.history.epoch, head.last.revision);
-                archive.push(octets, end);
-            }
-            if taken == Taken::Follows && self.log.history().is_some() {
-                relay(&self.log, octets, head.before, &commits);
-            }
-            self.remember(RecentSegment { octets: octets.clone(), before: head.before, commits });
-        }
-        if is_new
-            && is_beat
-            && taken != Taken::Refused
-            && self.log.head().revision >= head.last.revision
-        {
-            self.log.set_beat(head.last, octets);
-        }
-        taken != Taken::Refused
-    }
-
-    /// Remembers a segment until a version has it.
-    fn remember(&mut self, segment: RecentSegment) {
-        self.recent_octets += segment.octets.len();
-        self.recent.push_back(segment);
-        while self.recent_octets > LOG_OCTETS_MAX
-            && let Some(oldest) = self.recent.pop_front()
-        {
-            self.recent_octets -= oldest.octets.len();
-        }
-    }
-
-    /// Forgets the segments that a version has.
-    fn forget(&mut self, revision: u64) {
-        let is_over = |segment: &RecentSegment| {
-            segment.commits.last().is_none_or(|last| last.revision <= revision)
-        };
-        self.recent.retain(|segment| !is_over(segment));
-        self.recent_octets = self.recent.iter().map(|segment| segment.octets.len()).sum();
-    }
-
     /// Takes a content that was fetched, or could not be.
     fn take_answer(&mut self, answer: Fetched) {
         let now = self.client.now_ms();
@@ -503,157 +354,6 @@ impl Follow {
         if self.upstream.is_none() && self.root_asked.insert(hash) {
             self.fetching += 1;
             self.fetcher.fetch(&[Ask { hash, is_loaded: true }]);
-        }
-    }
-
-    /// Gives the mirror's wishes to those who fulfil them.
-    async fn work(&mut self) {
-        let now = self.client.now_ms();
-        let room = FETCHES_MAX.saturating_sub(self.fetching);
-        if room > 0 {
-            let wishes = self.client.with_mirror(|mirror| mirror.poll_wishes(now));
-            let ask = |wish: crate::sync::mirror::Wish| Ask {
-                hash: wish.hash,
-                is_loaded: wish.is_loaded,
-            };
-            let asks: Vec<Ask> = wishes.unwrap_or_default().into_iter().map(ask).collect();
-            self.fetching += asks.len();
-            self.fetcher.fetch(&asks);
-        }
-        while self.building.is_none() && self.pace.rest_us(self.client.now_us()) == 0 {
-            let batches = self.client.with_mirror(Mirror::poll_batch).flatten();
-            let Some(batches) = batches else { break };
-            if is_short(&batches) {
-                self.publish_short(batches);
-            } else {
-                let client = Arc::clone(&self.client);
-                self.building = Some(tokio::task::spawn_blocking(move || {
-                    batches.into_iter().map(|batch| client.prepare(batch)).collect()
-                }));
-            }
-        }
-        self.keep_version().await;
-        self.publish_held(false);
-        self.take_adopted().await;
-        self.client.hold_absent();
-        while let Some(text) = self.client.with_mirror(Mirror::poll_complaint).flatten() {
-            tracing::warn!("{text}");
-        }
-        self.client.tell_progress();
-    }
-
-    /// Computes and publishes what takes no thread of its own.
-    fn publish_short(&mut self, batches: Vec<ZoneBatch>) {
-        let began_us = self.client.now_us();
-        let prepared: Vec<Prepared> =
-            batches.into_iter().map(|batch| self.client.prepare(batch)).collect();
-        self.held.extend(prepared);
-        self.publish_held(false);
-        let ended_us = self.client.now_us();
-        self.pace.note_publish(ended_us.saturating_sub(began_us), ended_us);
-    }
-
-    /// Takes what the building thread has computed.
-    fn take_built(&mut self, built: Option<Vec<Prepared>>) {
-        self.building = None;
-        match built {
-            Some(prepared) => self.held.extend(prepared),
-            None => tracing::error!("the thread that builds zones ended badly"),
-        }
-        self.client.publisher.free_retired();
-    }
-
-    /// Publishes what was computed, unless it waits for others.
-    fn publish_held(&mut self, is_over: bool) {
-        if self.held.is_empty() {
-            return;
-        }
-        let state = self.client.with_mirror(|mirror| (mirror.is_gathering(), mirror.is_keeping()));
-        let (is_gathering, is_keeping) = state.unwrap_or_default();
-        if (is_gathering || self.building.is_some()) && !is_over {
-            return;
-        }
-        let mut ready = std::mem::take(&mut self.held);
-        if is_keeping && !is_over {
-            self.held = ready.extract_if(.., |step| step.is_of_document).collect();
-        }
-        if !ready.is_empty() {
-            self.client.settle_mirror(self.client.publish(ready));
-        }
-    }
-
-    /// Keeps the version that is being taken, once all of it is here, for a restart.
-    async fn keep_version(&mut self) {
-        let kept = self.client.with_mirror(Mirror::poll_kept).flatten();
-        let Some((version, at, root)) = kept else { return };
-        let spared =
-            self.client.with_mirror(|mirror| (mirror.place().0.epoch, mirror.contents().cloned()));
-        let (epoch, contents) = spared.unwrap_or_default();
-        let at = Revision::new(epoch, at.revision);
-        let found = self.announcements.iter().find(|known| known.0 == version.number);
-        let (Some((_, _, announcement)), Some(archive)) = (found, &mut self.archive) else {
-            return;
-        };
-        // What is kept names nothing that a crash could take.
-        let synced = self.mesh.blobs().store().sync_db().await.map_err(|error| error.to_string());
-        let kept = synced.and_then(|()| {
-            archive.adopt(announcement, &root, at).map_err(|error| error.to_string())
-        });
-        match kept {
-            Ok(()) => {
-                // If it was adopted at once its contents are spared as such.
-                self.kept = contents.unwrap_or_default();
-                self.sparing = usize::MAX;
-            }
-            Err(error) => {
-                tracing::warn!(%error, "a version of the document cannot be kept for a restart");
-            }
-        }
-    }
-
-    /// Lets others follow from a version that was adopted.
-    async fn take_adopted(&mut self) {
-        let Some(adopted) = self.client.with_mirror(Mirror::poll_adopted).flatten() else {
-            return self.spare();
-        };
-        let (number, at) = (adopted.version.number, adopted.root.at);
-        self.adopted = adopted.contents;
-        self.sparing = usize::MAX;
-        self.spare();
-        self.adopted_at = Instant::now();
-        let found = self.announcements.iter().find(|known| known.0 == number).cloned();
-        let Some((_, _, announcement)) = found else { return };
-        let place = self.client.with_mirror(|mirror| mirror.place());
-        let (history, position) = place.unwrap_or_default();
-        self.forget(at.revision);
-        let goes_on = self.log.history() == Some(history)
-            && self.log.head().revision == position.revision
-            && self.log.base().revision <= at.revision;
-        if !goes_on {
-            // Those who follow begin with this version, and go on with what came since.
-            self.log.begin(history, at);
-            for segment in &self.recent {
-                relay(&self.log, &segment.octets, segment.before, &segment.commits);
-            }
-        }
-        self.log.set_version(adopted.version, at, &announcement);
-        if self.log.head().revision < position.revision {
-            // What bridged a gap is not to be had any more: a later version is.
-            self.client.with_mirror(Mirror::refresh);
-        }
-    }
-
-    /// Spares the contents of the versions that are adopted and taken.
-    fn spare(&mut self) {
-        let sparing = self.client.with_mirror(|mirror| {
-            mirror.contents().map(|contents| (contents.len(), contents.clone()))
-        });
-        let (count, mut contents) = sparing.flatten().unwrap_or_default();
-        if count != self.sparing {
-            self.sparing = count;
-            contents.extend(&self.adopted);
-            contents.extend(&self.kept);
-            self.keep.set(contents);
         }
     }
 
@@ -728,13 +428,6 @@ impl Follow {
     }
 }
 
-/// Hands a segment on to those who follow this node, if it leads on from what they have.
-fn relay(log: &Log, octets: &[u8], before: Position, commits: &[Position]) {
-    if before.revision <= log.head().revision {
-        log.push(octets, before, commits);
-    }
-}
-
 /// Waits for the next frame; for ever when nobody is followed.
 async fn next_frame(
     upstream: &mut Option<Upstream>,
@@ -760,18 +453,3 @@ async fn built(building: &mut Option<JoinHandle<Vec<Prepared>>>) -> Option<Vec<P
         None => std::future::pending().await,
     }
 }
-
-/// Whether steps are computed so quickly that a thread of their own is not worth it.
-fn is_short(batches: &[ZoneBatch]) -> bool {
-    let is_edit = |batch: &ZoneBatch| match &batch.step {
-        ZoneStep::Rebuild { packs, .. } => {
-            packs.iter().map(Bytes::len).sum::<usize>() <= SHORT_OCTETS_MAX
-        }
-        ZoneStep::Edit(_) | ZoneStep::Remove => true,
-    };
-    let changes: usize = batches.iter().map(|batch| batch.step.change_count()).sum();
-    batches.iter().all(is_edit) && changes <= INLINE_CHANGES_MAX
-}
-
-/// Octets of packs of a zone that is built by the task that listens.
-const SHORT_OCTETS_MAX: usize = 16 << 10;

@@ -1,0 +1,92 @@
+//! The first load: what lies on the disk, visible at once and before anybody is dialed.
+//!
+//! **Invariant:** nothing older than the newest state on the disk becomes visible.
+//! **Not here:** the files (`archive`).
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::Follow;
+use crate::client::archive::Kept;
+use crate::client::fetch::{Ask, Fetcher};
+use crate::client::upstream::Nobody;
+use crate::limits::FETCHES_MAX;
+use crate::sync::mirror::Mirror;
+
+impl Follow {
+    /// Loads what is kept on the disk, and makes it visible at once.
+    pub(super) async fn load(&mut self, kept: Kept, stop: &CancellationToken) {
+        let Some((announcement, root)) = kept.root else { return };
+        if !self.take_segment(&announcement, false) {
+            return;
+        }
+        for segment in kept.segments {
+            self.take_segment(&segment, false);
+        }
+        let (sender, mut answers) = mpsc::channel(FETCHES_MAX);
+        let (blobs, dir) = (self.mesh.blobs().clone(), self.mesh.dir().map(Into::into));
+        let local = Fetcher::new(blobs, dir, Arc::new(Nobody), sender, stop.clone());
+        let root_hash = *iroh_blobs::Hash::new(&root).as_bytes();
+        let mut root = Some(root);
+        let (mut fetching, mut is_whole) = (0, true);
+        loop {
+            let now = self.client.now_ms();
+            let wishes = self.client.with_mirror(|mirror| mirror.poll_wishes(now));
+            let wishes = wishes.unwrap_or_default();
+            let is_over = wishes.is_empty() && fetching == 0;
+            let mut asks = Vec::new();
+            for wish in wishes {
+                // The root leads to indexes, these to bundles.
+                match root.take_if(|_| wish.hash == root_hash) {
+                    Some(octets) => {
+                        self.client.with_mirror(|mirror| {
+                            mirror.handle_content(root_hash, Some(octets));
+                        });
+                    }
+                    None => asks.push(Ask { hash: wish.hash, is_loaded: wish.is_loaded }),
+                }
+            }
+            fetching += asks.len();
+            local.fetch(&asks);
+            self.build_now().await;
+            if is_over {
+                break;
+            }
+            if fetching == 0 {
+                continue;
+            }
+            let Some(answer) = answers.recv().await else { break };
+            fetching -= 1;
+            is_whole &= answer.is_here;
+            self.take_answer(answer);
+        }
+        if is_whole {
+            self.publish_held(true);
+        } else {
+            // Older zones beside newer ones are worse than a moment without: peers have the rest.
+            tracing::warn!("some of what this edge had is gone from its disk, and is fetched anew");
+        }
+        // It lies on the disk already.
+        self.client.with_mirror(Mirror::poll_kept);
+        let contents = self.client.with_mirror(|mirror| mirror.contents().cloned()).flatten();
+        self.kept = contents.unwrap_or_default();
+        self.take_adopted().await;
+        self.client.hold_absent();
+    }
+
+    /// Computes all steps that can be done now, one batch after the other.
+    async fn build_now(&mut self) {
+        while let Some(batches) = self.client.with_mirror(Mirror::poll_batch).flatten() {
+            let client = Arc::clone(&self.client);
+            let built = tokio::task::spawn_blocking(move || {
+                batches.into_iter().map(|batch| client.prepare(batch)).collect::<Vec<_>>()
+            });
+            match built.await {
+                Ok(prepared) => self.held.extend(prepared),
+                Err(error) => tracing::error!(%error, "the thread that builds zones ended badly"),
+            }
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Fulfils what the mirror asks for: contents, steps, versions to be kept.
+//!
+//! **Invariant:** a version is kept for a restart before anything of it becomes visible.
+//! **Not here:** what the mirror asks for and when (`sync::mirror`).
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::Follow;
+use super::segments::relay;
+use crate::client::apply::Prepared;
+use crate::client::fetch::Ask;
+use crate::feed::Revision;
+use crate::limits::{FETCHES_MAX, INLINE_CHANGES_MAX};
+use crate::sync::batch::{ZoneBatch, ZoneStep};
+use crate::sync::mirror::{Mirror, Wish};
+
+impl Follow {
+    /// Gives the mirror's wishes to those who fulfil them.
+    pub(super) async fn work(&mut self) {
+        let now = self.client.now_ms();
+        let room = FETCHES_MAX.saturating_sub(self.fetching);
+        if room > 0 {
+            let wishes = self.client.with_mirror(|mirror| mirror.poll_wishes(now));
+            let ask = |wish: Wish| Ask { hash: wish.hash, is_loaded: wish.is_loaded };
+            let asks: Vec<Ask> = wishes.unwrap_or_default().into_iter().map(ask).collect();
+            self.fetching += asks.len();
+            self.fetcher.fetch(&asks);
+        }
+        while self.building.is_none() && self.pace.rest_us(self.client.now_us()) == 0 {
+            let batches = self.client.with_mirror(Mirror::poll_batch).flatten();
+            let Some(batches) = batches else { break };
+            if is_short(&batches) {
+                self.publish_short(batches);
+            } else {
+                let client = Arc::clone(&self.client);
+                self.building = Some(tokio::task::spawn_blocking(move || {
+                    batches.into_iter().map(|batch| client.prepare(batch)).collect()
+                }));
+            }
+        }
+        self.keep_version().await;
+        self.publish_held(false);
+        self.take_adopted().await;
+        self.client.hold_absent();
+        while let Some(text) = self.client.with_mirror(Mirror::poll_complaint).flatten() {
+            tracing::warn!("{text}");
+        }
+        self.client.tell_progress();
+    }
+
+    /// Computes and publishes what takes no thread of its own.
+    fn publish_short(&mut self, batches: Vec<ZoneBatch>) {
+        let began_us = self.client.now_us();
+        let prepared: Vec<Prepared> =
+            batches.into_iter().map(|batch| self.client.prepare(batch)).collect();
+        self.held.extend(prepared);
+        self.publish_held(false);
+        let ended_us = self.client.now_us();
+        self.pace.note_publish(ended_us.saturating_sub(began_us), ended_us);
+    }
+
+    /// Takes what the building thread has computed.
+    pub(super) fn take_built(&mut self, built: Option<Vec<Prepared>>) {
+        self.building = None;
+        match built {
+            Some(prepared) => self.held.extend(prepared),
+            None => tracing::error!("the thread that builds zones ended badly"),
+        }
+        self.client.publisher.free_retired();
+    }
+
+    /// Publishes what was computed, unless it waits for others.
+    pub(super) fn publish_held(&mut self, is_over: bool) {
+        if self.held.is_empty() {
+            return;
+        }
+        let state = self.client.with_mirror(|mirror| (mirror.is_gathering(), mirror.is_keeping()));
+        let (is_gathering, is_keeping) = state.unwrap_or_default();
+        if (is_gathering || self.building.is_some()) && !is_over {
+            return;
+        }
+        let mut ready = std::mem::take(&mut self.held);
+        if is_keeping && !is_over {
+            self.held = ready.extract_if(.., |step| step.is_of_document).collect();
+        }
+        if !ready.is_empty() {
+            self.client.settle_mirror(self.client.publish(ready));
+        }
+    }
+
+    /// Keeps the version that is being taken, once all of it is here, for a restart.
+    pub(super) async fn keep_version(&mut self) {
+        let kept = self.client.with_mirror(Mirror::poll_kept).flatten();
+        let Some((version, at, root)) = kept else { return };
+        let spared =
+            self.client.with_mirror(|mirror| (mirror.place().0.epoch, mirror.contents().cloned()));
+        let (epoch, contents) = spared.unwrap_or_default();
+        let at = Revision::new(epoch, at.revision);
+        let found = self.announcements.iter().find(|known| known.0 == version.number);
+        let (Some((_, _, announcement)), Some(archive)) = (found, &mut self.archive) else {
+            return;
+        };
+        // What is kept names nothing that a crash could take.
+        let synced = self.mesh.blobs().store().sync_db().await.map_err(|error| error.to_string());
+        let kept = synced.and_then(|()| {
+            archive.adopt(announcement, &root, at).map_err(|error| error.to_string())
+        });
+        match kept {
+            Ok(()) => {
+                // If it was adopted at once its contents are spared as such.
+                self.kept = contents.unwrap_or_default();
+                self.sparing = usize::MAX;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a version of the document cannot be kept for a restart");
+            }
+        }
+    }
+
+    /// Lets others follow from a version that was adopted.
+    pub(super) async fn take_adopted(&mut self) {
+        let Some(adopted) = self.client.with_mirror(Mirror::poll_adopted).flatten() else {
+            return self.spare();
+        };
+        let (number, at) = (adopted.version.number, adopted.root.at);
+        self.adopted = adopted.contents;
+        self.sparing = usize::MAX;
+        self.spare();
+        self.adopted_at = Instant::now();
+        let found = self.announcements.iter().find(|known| known.0 == number).cloned();
+        let Some((_, _, announcement)) = found else { return };
+        let place = self.client.with_mirror(|mirror| mirror.place());
+        let (history, position) = place.unwrap_or_default();
+        self.forget(at.revision);
+        let goes_on = self.log.history() == Some(history)
+            && self.log.head().revision == position.revision
+            && self.log.base().revision <= at.revision;
+        if !goes_on {
+            // Those who follow begin with this version, and go on with what came since.
+            self.log.begin(history, at);
+            for segment in &self.recent {
+                relay(&self.log, &segment.octets, segment.before, &segment.commits);
+            }
+        }
+        self.log.set_version(adopted.version, at, &announcement);
+        if self.log.head().revision < position.revision {
+            // What bridged a gap is not to be had any more: a later version is.
+            self.client.with_mirror(Mirror::refresh);
+        }
+    }
+
+    /// Spares the contents of the versions that are adopted and taken.
+    fn spare(&mut self) {
+        let sparing = self.client.with_mirror(|mirror| {
+            mirror.contents().map(|contents| (contents.len(), contents.clone()))
+        });
+        let (count, mut contents) = sparing.flatten().unwrap_or_default();
+        if count != self.sparing {
+            self.sparing = count;
+            contents.extend(&self.adopted);
+            contents.extend(&self.kept);
+            self.keep.set(contents);
+        }
+    }
+}
+
+/// Whether steps are computed so quickly that a thread of their own is not worth it.
+fn is_short(batches: &[ZoneBatch]) -> bool {
+    let is_edit = |batch: &ZoneBatch| match &batch.step {
+        ZoneStep::Rebuild { packs, .. } => {
+            packs.iter().map(Bytes::len).sum::<usize>() <= SHORT_OCTETS_MAX
+        }
+        ZoneStep::Edit(_) | ZoneStep::Remove => true,
+    };
+    let changes: usize = batches.iter().map(|batch| batch.step.change_count()).sum();
+    batches.iter().all(is_edit) && changes <= INLINE_CHANGES_MAX
+}
+
+/// Octets of packs of a zone that is built by the task that listens.
+const SHORT_OCTETS_MAX: usize = 16 << 10;

@@ -1,0 +1,287 @@
+//! What a version of the document makes of the zones: its root, its indexes, their rows.
+//!
+//! A row of a zone that is served at that revision or later changes nothing; one of the same content
+//! raises its revision; any other has the zone built. What no row tells of is gone, unless the log has
+//! brought it since.
+//!
+//! **Invariant:** within a history no row takes a zone back.
+//! **Not here:** which version is taken, and its contents (`mirror::document`).
+
+use std::collections::HashSet;
+
+use bytes::Bytes;
+
+use super::super::Mirror;
+use super::super::zone::{Build, Served};
+use super::{Adopted, Held, Taking};
+use crate::feed::HistoryId;
+use crate::feed::digest::{Digest, DigestKey};
+use crate::feed::index::{BundleRef, Index, IndexRow};
+use crate::feed::root::Root;
+use crate::feed::segment::{LogStep, LogZone};
+use crate::name::Name;
+use crate::octets::DecodeError;
+
+impl Mirror {
+    /// Takes the root of the version that is being taken.
+    pub(super) fn take_root(&mut self, octets: Bytes) {
+        let Some(taking) = &mut self.documents.taking else { return };
+        let root = match Root::from_octets(&octets) {
+            Ok(root) if root.namespace == self.config.namespace => root,
+            Ok(_) => {
+                self.complain("a root is of another feed".to_owned());
+                return self.drop_version();
+            }
+            Err(error) => {
+                self.complain(format!("the root of the document does not read: {error}"));
+                return self.drop_version();
+            }
+        };
+        if root.history != taking.history || root.at != taking.at {
+            self.complain("a root says something else than its announcement".to_owned());
+            return self.drop_version();
+        }
+        taking.contents.extend(root.indexes.iter().map(|index| index.hash));
+        taking.indexes = root.indexes.clone();
+        let is_other = root.history != self.history;
+        let key = root.digest_key;
+        let (history, term) = (root.history, root.term);
+        taking.root = Some((root, octets));
+        if is_other {
+            self.begin_history(history, term, key);
+        }
+        if self.documents.taking.as_ref().is_some_and(|taking| taking.indexes.is_empty()) {
+            self.end_indexes();
+        }
+    }
+
+    /// Goes to another history: what is served stays until that of the new one is here, and what was
+    /// heard of the old one is over.
+    fn begin_history(&mut self, history: HistoryId, term: u64, key: DigestKey) {
+        let is_first = self.history == HistoryId::default();
+        if !is_first {
+            self.stats.histories += 1;
+            self.complain(format!(
+                "another history of the feed begins ({history}, before it {})",
+                self.history
+            ));
+        }
+        (self.history, self.term) = (history, term);
+        let is_key_new = self.key != key;
+        self.key = key;
+        self.position = None;
+        self.is_gathering = true;
+        self.wanting.clear();
+        self.absent.clear();
+        self.heard = 0;
+        self.beat = None;
+        (self.sum, self.count, self.revision_max) = (0, 0, 0);
+        self.lacking.clear();
+        self.differing.clear();
+        self.differs_as_a_whole = None;
+        self.is_whole_due = false;
+        let documents = &mut self.documents;
+        for (apex, zone) in &mut self.zones {
+            zone.queue.clear();
+            zone.wants = None;
+            zone.lacking = None;
+            if let Some(build) = zone.build.take() {
+                documents.give_up(&build);
+            }
+            zone.served.revision = 0;
+            // With another key nothing can be said of it: it is built anew.
+            zone.is_suspect = is_key_new;
+            if zone.served.is_there {
+                self.sum = self.sum.wrapping_add(self.key.zone(apex, 0, zone.served.digest));
+                self.count += 1;
+            }
+        }
+    }
+
+    /// Takes the last index that was not read.
+    pub(super) fn take_index(&mut self, octets: &[u8]) -> Result<(), DecodeError> {
+        let index = Index::from_octets(octets)?;
+        if let Some(taking) = &mut self.documents.taking {
+            taking.indexes.pop();
+        }
+        for row in index.rows {
+            let is_seen = self
+                .documents
+                .taking
+                .as_mut()
+                .is_none_or(|taking| !taking.seen.insert(row.apex.clone()));
+            if !is_seen && self.admits(&row.apex) {
+                self.take_row(row, &index.bundles);
+            }
+        }
+        if self.documents.taking.as_ref().is_some_and(|taking| taking.indexes.is_empty()) {
+            self.end_indexes();
+        }
+        Ok(())
+    }
+
+    /// Takes the row of one zone.
+    fn take_row(&mut self, row: IndexRow, bundles: &[BundleRef]) {
+        let IndexRow { apex, revision, zone: row } = row;
+        let Some(row) = row else {
+            let is_served = self.zones.get(&apex).is_some_and(|zone| zone.tail() < revision);
+            if is_served {
+                self.remove_zone(&apex, revision);
+            }
+            return;
+        };
+        let packs: Vec<_> = row
+            .packs
+            .iter()
+            .filter_map(|place| Some((*bundles.get(place.bundle as usize)?, *place)))
+            .collect();
+        if let Some(taking) = &mut self.documents.taking {
+            for (bundle, _) in &packs {
+                if taking.contents.insert(bundle.hash) {
+                    taking.missing.insert(bundle.hash);
+                }
+            }
+        }
+        let zone = self.zones.entry(apex.clone()).or_default();
+        let handed = zone.handed.map_or(0, |handed| handed.revision);
+        let known = zone.served.revision.max(handed);
+        let is_built = zone.build.as_ref().is_some_and(|build| build.revision >= revision);
+        let is_wrong = zone.served.is_there
+            && zone.served.revision == revision
+            && zone.served.digest != row.digest;
+        let is_wanted = revision > known || (revision == known && (zone.is_suspect || is_wrong));
+        if is_built || !is_wanted {
+            return;
+        }
+        let is_same = zone.served.is_there && zone.served.digest == row.digest;
+        if is_same && !zone.is_suspect && zone.handed.is_none() {
+            // The same content at a later revision, or in another history.
+            let served = Served { revision, digest: row.digest, is_there: true };
+            self.serve(&apex, served);
+            if let Some(zone) = self.zones.get_mut(&apex) {
+                zone.pass(revision);
+            }
+            self.note_lacking(&apex);
+            self.ready.insert(apex);
+            return;
+        }
+        let (digest, names) = (row.digest, row.names);
+        let build = Build { revision, digest, names, packs, missing: 0 };
+        self.start_build(apex, build);
+    }
+
+    /// Begins to build a zone.
+    fn start_build(&mut self, apex: Name, mut build: Build) {
+        let documents = &mut self.documents;
+        let mut counted = HashSet::new();
+        for (bundle, _) in &build.packs {
+            if !counted.insert(bundle.hash) {
+                continue;
+            }
+            let held = documents.bundles.entry(bundle.hash).or_insert_with(|| {
+                documents.queue.push_back(*bundle);
+                Held::wanted(bundle.len)
+            });
+            held.users += 1;
+            if held.octets.is_none() {
+                held.waiting.push(apex.clone());
+                build.missing += 1;
+            }
+        }
+        let zone = self.zones.entry(apex.clone()).or_default();
+        if let Some(older) = zone.build.take() {
+            self.documents.give_up(&older);
+        }
+        if let Some(zone) = self.zones.get_mut(&apex) {
+            zone.build(build);
+        }
+        self.note_lacking(&apex);
+        self.ready.insert(apex);
+    }
+
+    /// Notes that a zone is gone at a revision.
+    fn remove_zone(&mut self, apex: &Name, revision: u64) {
+        let step = LogZone {
+            apex: apex.clone(),
+            before: 0,
+            revision,
+            serial: 0,
+            digest: Digest::default(),
+            step: LogStep::Removed,
+        };
+        self.push_step(apex, step);
+    }
+
+    /// Puts a step into the queue of a zone that is known.
+    fn push_step(&mut self, apex: &Name, step: LogZone) {
+        let Some(zone) = self.zones.get_mut(apex) else { return };
+        if let Some(build) = zone.push(step) {
+            self.documents.give_up(&build);
+        }
+        self.note_lacking(apex);
+        self.ready.insert(apex.clone());
+    }
+
+    /// All indexes were read: what none of them has is gone, and the log goes on from here.
+    fn end_indexes(&mut self) {
+        let Some(taking) = &self.documents.taking else { return };
+        let at = taking.at;
+        let gone: Vec<Name> = self
+            .zones
+            .iter()
+            .filter(|(apex, zone)| {
+                // One that came by the log behind the version is not in it yet.
+                !taking.seen.contains(*apex)
+                    && (zone.served.is_there || zone.first_lacking().is_some())
+                    && zone.tail().max(zone.wants.unwrap_or(0)) <= at.revision
+            })
+            .map(|(apex, _)| apex.clone())
+            .collect();
+        for apex in gone {
+            if let Some(zone) = self.zones.get_mut(&apex) {
+                zone.wants = None;
+            }
+            self.remove_zone(&apex, at.revision.max(1));
+        }
+        self.heard = self.heard.max(at.revision);
+        if self.position.is_none_or(|position| position.revision < at.revision) {
+            self.position = Some(at);
+            if let Some(taking) = &mut self.documents.taking {
+                taking.is_bridge = true;
+            }
+        }
+        self.drain_line();
+        self.finish_taking();
+    }
+
+    /// Calls the version adopted if all of it is here and served.
+    pub(in crate::sync::mirror) fn finish_taking(&mut self) {
+        let Some(taking) = &self.documents.taking else { return };
+        let is_whole = taking.root.is_some()
+            && taking.indexes.is_empty()
+            && taking.missing.is_empty()
+            && taking.is_kept
+            && self.documents.bundles.is_empty()
+            && self
+                .lacking
+                .first_key_value()
+                .is_none_or(|(lacking, _)| *lacking > taking.at.revision);
+        if !is_whole {
+            return;
+        }
+        let Some(taking) = self.documents.taking.take() else { return };
+        self.documents.adopted = Some((taking.history, taking.at, taking.version.number));
+        self.documents.failed.clear();
+        let Taking { version, contents, root, .. } = taking;
+        self.documents.news =
+            root.map(|(root, octets)| Adopted { version, root, octets, contents });
+    }
+
+    /// Gives up a version that does not read; the next one is taken.
+    pub(super) fn drop_version(&mut self) {
+        self.stats.refused += 1;
+        self.documents.taking = None;
+        // Asked for again when a later one is announced.
+        self.documents.announced = None;
+    }
+}
