@@ -121,9 +121,7 @@ struct Differing {
 /// Commits that wait: runs between which something is missing.
 #[derive(Debug, Default)]
 struct Line {
-    /// Their history.
-    history: HistoryId,
-    /// The runs, by rising revisions.
+    /// The runs, by rising epochs and revisions.
     runs: VecDeque<Run>,
     /// Steps of zones in them.
     steps: usize,
@@ -132,6 +130,8 @@ struct Line {
 /// Commits that follow on each other.
 #[derive(Debug)]
 struct Run {
+    /// Their history.
+    history: HistoryId,
     /// The position that the first follows on.
     from: Position,
     /// The commits.
@@ -171,14 +171,11 @@ impl Mirror {
 
     /// The history that is followed, and the position from which on segments are wanted.
     pub fn place(&self) -> (HistoryId, Position) {
-        let is_line_further = self.line.history == self.history
-            && self.position.is_some_and(|at| self.line.last().revision > at.revision);
-        match (self.position, is_line_further) {
-            // What waits is here already; only what comes behind it is wanted.
-            (_, true) => (self.history, self.line.last()),
-            (Some(position), false) => (self.history, position),
-            (None, false) => (self.line.history, self.line.last()),
-        }
+        let Some(position) = self.position else { return self.line.last().unwrap_or_default() };
+        // What waits is here already; only what comes behind it is wanted.
+        let waits = self.line.last_of(self.history);
+        let last = waits.filter(|last| last.revision > position.revision);
+        (self.history, last.unwrap_or(position))
     }
 
     /// Takes a segment whose signature holds.
@@ -274,11 +271,8 @@ impl Mirror {
 
     /// Takes the commits that waited, as far as our position has come to where they begin.
     fn drain_line(&mut self) {
-        if self.line.history != self.history {
-            return;
-        }
         while let Some(position) = self.position
-            && let Some(run) = self.line.poll(position)
+            && let Some(run) = self.line.poll(self.history, position)
         {
             for commit in run.commits {
                 self.take_commit(commit);
@@ -330,38 +324,50 @@ impl Mirror {
 }
 
 impl Line {
-    /// The position that the commits lead to.
-    fn last(&self) -> Position {
-        self.runs.iter().map(Run::last).max_by_key(|last| last.revision).unwrap_or_default()
+    /// The newest history of the commits, and the position that those of it lead to.
+    fn last(&self) -> Option<(HistoryId, Position)> {
+        let history = self.runs.back()?.history;
+        Some((history, self.last_of(history)?))
     }
 
-    /// The position that the first commits follow on, if any wait.
-    fn from(&self) -> Option<Position> {
-        self.runs.front().map(|run| run.from)
+    /// The position that the commits of a history lead to.
+    fn last_of(&self, history: HistoryId) -> Option<Position> {
+        let runs = self.runs.iter().filter(|run| run.history == history);
+        runs.map(Run::last).max_by_key(|last| last.revision)
     }
 
-    /// Returns the first run if it begins at a position or before.
-    fn poll(&mut self, position: Position) -> Option<Run> {
-        let run = self.runs.pop_front_if(|run| run.from.revision <= position.revision)?;
-        self.steps -= run.commits.iter().map(|commit| commit.zones.len()).sum::<usize>();
-        Some(run)
+    /// The position that the first commits of a history follow on, if any wait.
+    fn from(&self, history: HistoryId) -> Option<Position> {
+        self.runs.iter().find(|run| run.history == history).map(|run| run.from)
+    }
+
+    /// Returns the first run of a history if it begins at a position or before; forgets those of
+    /// older histories.
+    fn poll(&mut self, history: HistoryId, position: Position) -> Option<Run> {
+        loop {
+            let run = self.runs.pop_front_if(|run| {
+                let is_reached = run.from.revision <= position.revision;
+                run.history.epoch < history.epoch || (run.history == history && is_reached)
+            })?;
+            self.steps -= run.commits.iter().map(|commit| commit.zones.len()).sum::<usize>();
+            if run.history == history {
+                return Some(run);
+            }
+        }
     }
 
     /// Takes commits, in whatever order they come. Those that follow on none wait as a run of their
-    /// own: what lies before them may come yet, and a version leads over it otherwise.
+    /// own: what lies before them may come yet, and a version leads over it otherwise. Those of another
+    /// history wait behind: a restart may find the beginning of it behind what was served.
     fn push(&mut self, history: HistoryId, before: Position, commits: Vec<LogCommit>) {
-        if history.epoch < self.history.epoch {
-            return;
-        }
-        if history != self.history {
-            *self = Self { history, ..Self::default() };
-        }
-        let place = self.runs.partition_point(|run| run.from.revision <= before.revision);
+        let key = (history.epoch, before.revision);
+        let place = self.runs.partition_point(|run| (run.history.epoch, run.from.revision) <= key);
         let known = place.checked_sub(1).and_then(|known| self.runs.get_mut(known));
         let run = match known {
-            Some(run) if before.revision <= run.last().revision => run,
+            Some(run) if run.history == history && before.revision <= run.last().revision => run,
             _ => {
-                self.runs.insert(place, Run { from: before, commits: VecDeque::new() });
+                let commits = VecDeque::new();
+                self.runs.insert(place, Run { history, from: before, commits });
                 &mut self.runs[place]
             }
         };

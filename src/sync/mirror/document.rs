@@ -388,7 +388,7 @@ impl Mirror {
         }
         let bridges = self
             .line
-            .from()
+            .from(history)
             .is_some_and(|from| from.revision > position.revision && at.revision >= from.revision);
         bridges
             || self.documents.is_refresh_wanted
