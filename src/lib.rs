@@ -1,9 +1,9 @@
 //! Aspen DNS: an authoritative DNS server whose data is a replicated document.
 //!
-//! Records are written to a store, exported to an iroh-docs namespace, replicated peer to peer to any
-//! number of edges, and answered there from immutable snapshots that queries read without a
-//! lock. The binaries are `aspen-node` (a server) and `aspen-dns` (its command line); this crate is
-//! all of it as a library.
+//! Records are written to a store, exported to a signed log and a document that an iroh-docs namespace
+//! leads to, replicated peer to peer to any number of edges, and answered there from immutable
+//! snapshots that queries read without a lock. The binaries are `aspen-node` (a server) and `aspen-dns`
+//! (its command line); this crate is all of it as a library.
 //!
 //! # Architecture
 //!
@@ -12,7 +12,7 @@
 //! ```text
 //! query:   serve -> publish::Reader::load -> responder::Responder::respond
 //!                   wire::query -> catalog -> zone::find -> answer -> wire::reply
-//! change:  node (API) -> store -> export -> iroh-docs  ~~ network ~~  client -> sync -> zone::edit
+//! change:  node (API) -> store -> export -> mesh  ~~ network ~~  client -> sync::mirror -> zone::edit
 //!                   -> publish::Publisher::publish
 //! ```
 //!
