@@ -272,3 +272,7 @@ pub(super) fn pump(mut stream: Box<dyn CommitSource>) -> Commits {
     });
     receiver
 }
+
+#[cfg(test)]
+#[path = "simulation/mod.rs"]
+mod simulation;
