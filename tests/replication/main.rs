@@ -1,0 +1,10 @@
+//! Authorities and edges as processes that are killed, put back, moved and starved: whatever
+//! happens to them, what was acknowledged is answered in the end, and nothing ever goes back.
+
+#![allow(missing_docs, unreachable_pub)]
+#![allow(clippy::missing_docs_in_private_items, clippy::unwrap_used)]
+
+mod asker;
+mod kills;
+mod model;
+mod node;
