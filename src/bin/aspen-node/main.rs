@@ -36,7 +36,9 @@ fn start(flags: &Flags) -> anyhow::Result<()> {
         .map_err(|error| anyhow::anyhow!("--log {:?}: {error}", flags.log))?;
     let is_terminal = std::io::stderr().is_terminal();
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(is_terminal);
-    log.with_writer(std::io::stderr).init();
+    // A line that cannot be written is lost: telling so on the same stream would be a panic, which
+    // ends whatever part of the node had something to say when a disk was full.
+    log.log_internal_errors(false).with_writer(std::io::stderr).init();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(run::run(flags));
     // A thread that still works on a dropped request must not keep the process.
