@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use iroh_docs::api::Doc;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -227,13 +227,17 @@ impl Follow {
                 }
                 built = built(&mut self.building) => self.take_built(built),
                 Some(hash) = self.root_entries.recv() => self.ask_announcement(hash),
-                () = no_log.notified() => self.follow_entries(&stop).await,
+                () = no_log.notified() => drop(self.follow_entries(&stop).await),
                 () = tokio::time::sleep(Duration::from_micros(rest_us)), if rest_us > 0 => {}
                 _ = tick.tick() => self.tick().await,
             }
             self.work().await;
         }
         self.client.with_mirror(|mirror| mirror.handle_streams(0, now_ms()));
+        if let Some(dialing) = self.dialing.take() {
+            // It would dial for ever, and the mesh wait for its connections to end.
+            dialing.abort();
+        }
         if let Some((stop, task)) = self.entries.take() {
             stop.cancel();
             let _ = task.await;
@@ -406,25 +410,34 @@ impl Follow {
     }
 
     /// Follows the entries of a feed of the first format, which has no log.
-    async fn follow_entries(&mut self, stop: &CancellationToken) {
+    async fn follow_entries(&mut self, stop: &CancellationToken) -> Option<oneshot::Receiver<()>> {
         if self.entries.is_some() || self.has_state() || self.upstream.is_some() {
-            return;
+            return None;
         }
         let stop = stop.child_token();
         let (client, ticket) = (Arc::clone(&self.client), self.ticket.clone());
         match spawn_entry_listener(client, &self.mesh, &ticket, stop.clone()).await {
-            Ok(task) => {
+            Ok((task, loaded)) => {
                 tracing::info!("the feed has no log: its entries are followed");
                 self.client.begin_entries();
                 self.entries = Some((stop, task));
+                Some(loaded)
             }
-            Err(error) => tracing::warn!(%error, "the entries of the feed cannot be followed"),
+            Err(error) => {
+                tracing::warn!(%error, "the entries of the feed cannot be followed");
+                None
+            }
         }
     }
 
-    /// Follows the entries at once: this edge has those of an older version on its disk.
+    /// Follows the entries at once: this edge has those of an older version on its disk. Returns
+    /// when they are answered, or take so long that others should not wait for them.
     pub(super) async fn begin_with_entries(&mut self, stop: &CancellationToken) {
-        self.follow_entries(stop).await;
+        let Some(loaded) = self.follow_entries(stop).await else { return };
+        let limit = Duration::from_millis(FIRST_LOAD_MS_MAX);
+        if tokio::time::timeout(limit, loaded).await.is_err() {
+            tracing::warn!("what this edge had is not all loaded yet");
+        }
     }
 }
 

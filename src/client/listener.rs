@@ -25,7 +25,7 @@ use iroh_docs::Entry;
 use iroh_docs::api::Doc;
 use iroh_docs::store::Query;
 use n0_future::StreamExt;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -55,7 +55,7 @@ pub(super) async fn spawn_entry_listener(
     mesh: &Mesh,
     ticket: &DnsClientTicket,
     stop: CancellationToken,
-) -> Result<JoinHandle<()>, ListenerError> {
+) -> Result<(JoinHandle<()>, oneshot::Receiver<()>), ListenerError> {
     let peers = peer_addrs(ticket)?;
     let doc = open(mesh, ticket).await?;
     let mailbox = Arc::new(Mailbox::default());
@@ -71,6 +71,7 @@ pub(super) async fn spawn_entry_listener(
     let fetcher = Fetcher::new(blobs, dir, sources, answer_sender, stop.clone());
     let journal = mesh.dir().map(|dir| Journal::open(dir, &ticket.namespace));
     let (journal, remembered) = journal.unzip();
+    let (loaded_sender, loaded) = oneshot::channel();
     let worker = Worker {
         client,
         blobs: mesh.blobs().clone(),
@@ -92,9 +93,10 @@ pub(super) async fn spawn_entry_listener(
         pace: Pace::default(),
         taking_us: 0,
         first_load: FirstLoad::default(),
+        loaded: Some(loaded_sender),
     };
     let token = stop.clone();
-    Ok(tokio::spawn(async move { worker.run(token).await }))
+    Ok((tokio::spawn(async move { worker.run(token).await }), loaded))
 }
 
 /// The task that works on what arrives.
@@ -139,6 +141,8 @@ struct Worker {
     taking_us: u64,
     /// What the replica held at the start, until all of it is there.
     first_load: FirstLoad<Prepared>,
+    /// Whom to tell that the first load is over.
+    loaded: Option<oneshot::Sender<()>>,
 }
 
 impl Worker {
@@ -281,6 +285,10 @@ impl Worker {
             && self.client.core().has_nothing_to_give();
         let ready = self.first_load.poll(is_whole, self.client.now_ms());
         self.publish(ready);
+        if is_whole && let Some(loaded) = self.loaded.take() {
+            // Nobody waits where entries are followed later than from the start.
+            let _ = loaded.send(());
+        }
     }
 
     /// Publishes steps, all at once.
