@@ -36,19 +36,25 @@ fn vectors_of_the_specification_hold() {
 #[test]
 fn what_is_read_of_the_vectors_is_what_the_page_says() {
     let told = vectors(include_str!("../docs/feed.md"));
-    let octets = |name: &str| Bytes::from(HEXLOWER.decode(told[name].as_bytes()).unwrap());
+    let octets = |name: &str| {
+        Bytes::from(HEXLOWER.decode(told[name].as_bytes()).expect("as the vectors say"))
+    };
     for (name, body) in segments() {
-        assert_eq!(Segment::from_octets(&octets(name)).unwrap(), segment(body), "{name}");
+        assert_eq!(
+            Segment::from_octets(&octets(name)).expect("as the vectors say"),
+            segment(body),
+            "{name}"
+        );
     }
-    assert_eq!(Root::from_octets(&octets("root")).unwrap(), root());
-    assert_eq!(Index::from_octets(&octets("index")).unwrap(), index());
+    assert_eq!(Root::from_octets(&octets("root")).expect("as the vectors say"), root());
+    assert_eq!(Index::from_octets(&octets("index")).expect("as the vectors say"), index());
     for (name, is_delta) in [("base", false), ("delta", true)] {
         let octets = octets(name);
-        let pack = Pack::check(&octets).unwrap();
+        let pack = Pack::check(&octets).expect("as the vectors say");
         let mut items = pack.items();
         let mut changes = Vec::new();
         while let Some(item) = items.next() {
-            changes.push(item.to_change().unwrap());
+            changes.push(item.to_change().expect("as the vectors say"));
         }
         assert_eq!((pack.apex(), pack.is_delta()), (&apex(), is_delta));
         assert_eq!(changes, if is_delta { delta_changes() } else { base_changes() });
@@ -56,14 +62,22 @@ fn what_is_read_of_the_vectors_is_what_the_page_says() {
     for (name, frame) in client_frames() {
         let mut reader = FrameReader::of_client();
         reader.push(&octets(name));
-        let (kind, body) = reader.poll().unwrap().unwrap();
-        assert_eq!(ClientFrame::from_octets(kind, &body).unwrap(), frame, "{name}");
+        let (kind, body) = reader.poll().expect("as the vectors say").expect("as the vectors say");
+        assert_eq!(
+            ClientFrame::from_octets(kind, &body).expect("as the vectors say"),
+            frame,
+            "{name}"
+        );
     }
     for (name, frame) in server_frames() {
         let mut reader = FrameReader::of_server();
         reader.push(&octets(name));
-        let (kind, body) = reader.poll().unwrap().unwrap();
-        assert_eq!(ServerFrame::from_octets(kind, &body).unwrap(), frame, "{name}");
+        let (kind, body) = reader.poll().expect("as the vectors say").expect("as the vectors say");
+        assert_eq!(
+            ServerFrame::from_octets(kind, &body).expect("as the vectors say"),
+            frame,
+            "{name}"
+        );
     }
 }
 
@@ -114,16 +128,16 @@ fn made() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 fn apex() -> Name {
-    "example".parse().unwrap()
+    "example".parse().expect("as the vectors say")
 }
 
 fn host(octet: u8) -> Rrset {
-    let owner = "a.example".parse().unwrap();
-    Rrset::new(owner, RecordType::A, 300, [[192, 0, 2, octet]]).unwrap()
+    let owner = "a.example".parse().expect("as the vectors say");
+    Rrset::new(owner, RecordType::A, 300, [[192, 0, 2, octet]]).expect("as the vectors say")
 }
 
 fn text() -> Rrset {
-    Rrset::new(apex(), RecordType::TXT, 60, [b"\x02hi"]).unwrap()
+    Rrset::new(apex(), RecordType::TXT, 60, [b"\x02hi"]).expect("as the vectors say")
 }
 
 fn base_changes() -> Vec<Change> {
@@ -143,7 +157,7 @@ fn pack(is_delta: bool) -> Bytes {
         true => (PackWriter::delta(apex()), delta_changes()),
         false => (PackWriter::base(apex()), base_changes()),
     };
-    changes.iter().for_each(|change| writer.push(item_of(change)).unwrap());
+    changes.iter().for_each(|change| writer.push(item_of(change)).expect("as the vectors say"));
     writer.finish().into()
 }
 
@@ -160,7 +174,11 @@ fn index() -> Index {
         ],
         rows: vec![
             IndexRow { apex: apex(), revision: 5, zone: Some(zone) },
-            IndexRow { apex: "gone.example".parse().unwrap(), revision: 4, zone: None },
+            IndexRow {
+                apex: "gone.example".parse().expect("as the vectors say"),
+                revision: 4,
+                zone: None,
+            },
         ],
     }
 }
@@ -215,7 +233,10 @@ fn segments() -> Vec<(&'static str, SegmentBody)> {
 }
 
 fn peer() -> TicketPeer {
-    let addrs = vec!["192.0.2.1:53".parse().unwrap(), "[2001:db8::1]:53".parse().unwrap()];
+    let addrs = vec![
+        "192.0.2.1:53".parse().expect("as the vectors say"),
+        "[2001:db8::1]:53".parse().expect("as the vectors say"),
+    ];
     TicketPeer { id: [0xee; 32], addrs, relay: None }
 }
 

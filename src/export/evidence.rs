@@ -2,7 +2,9 @@
 //!
 //! Only what the author itself has signed counts: a segment of the present history that is further
 //! than the store, or that has another commit at a revision, proves that the store is an older copy
-//! that was put back; one of a later history, that there was one that this store knows nothing of.
+//! that was put back; one of a later history, that there was one that this store knows nothing of; one
+//! of a later term or version, that the last root is lost or an older copy, and edges believe neither
+//! segments nor versions of one who begins to count anew.
 //!
 //! **Invariant:** nobody but the author can make a history begin.
 //! **Not here:** what is done about it (`opening`).
@@ -13,27 +15,56 @@ use crate::mesh::hub::Evidence;
 use crate::mesh::is_signed;
 use crate::mesh::log::{Log, Standing};
 
-/// Returns the history that must be left behind, if the evidence shows that there is one.
-pub(super) fn judge(
-    shown: &Evidence,
-    namespace: &[u8; 32],
-    author: &[u8; 32],
-    own: HistoryId,
-    newest: u64,
-    log: &Log,
-) -> Option<HistoryId> {
-    shown.iter().find_map(|octets| {
-        let segment = Segment::from_octets(octets).ok()?;
+/// What the author goes by.
+pub(super) struct Own<'a> {
+    /// The feed.
+    pub(super) namespace: &'a [u8; 32],
+    /// The author's key.
+    pub(super) author: &'a [u8; 32],
+    /// The history that is written.
+    pub(super) history: HistoryId,
+    /// Which exporter of this history writes it.
+    pub(super) term: u64,
+    /// The number of the last version.
+    pub(super) number: u64,
+    /// The newest revision of the store.
+    pub(super) newest: u64,
+    /// The log.
+    pub(super) log: &'a Log,
+}
+
+/// What evidence shows.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Verdict {
+    /// Nothing that the author does not know.
+    Agrees,
+    /// A history that must be left behind.
+    Parted(HistoryId),
+    /// A version above the last one.
+    Later(u64),
+}
+
+/// Says what evidence shows.
+pub(super) fn judge(shown: &Evidence, own: &Own<'_>) -> Verdict {
+    let mut number = own.number;
+    for octets in shown {
+        let Ok(segment) = Segment::from_octets(octets) else { continue };
         let head = segment.head;
-        if head.namespace != *namespace || !is_signed(author, octets) {
-            return None;
+        let is_older = head.history.epoch < own.history.epoch;
+        if is_older || head.namespace != *own.namespace || !is_signed(own.author, octets) {
+            continue;
         }
-        let is_of_another = head.history.epoch > own.epoch
-            || (head.history.epoch == own.epoch && head.history.id != own.id);
-        let has_parted =
-            head.history == own && positions(&segment).any(|at| is_parted(log, own, at, newest));
-        (is_of_another || has_parted).then_some(head.history)
-    })
+        let is_later = head.history != own.history || head.term > own.term;
+        if is_later || positions(&segment).any(|at| is_parted(own, at)) {
+            return Verdict::Parted(head.history);
+        }
+        number = number.max(match &segment.body {
+            SegmentBody::Beat(beat) => beat.version,
+            SegmentBody::Version(version) => version.number,
+            SegmentBody::Commits(_) => 0,
+        });
+    }
+    if number > own.number { Verdict::Later(number) } else { Verdict::Agrees }
 }
 
 /// The positions that a segment speaks of.
@@ -46,10 +77,11 @@ fn positions(segment: &Segment) -> impl Iterator<Item = Position> + '_ {
 }
 
 /// Whether this history never was at a position that its own author has signed.
-fn is_parted(log: &Log, own: HistoryId, at: Position, newest: u64) -> bool {
-    if at.revision > newest {
+fn is_parted(own: &Own<'_>, at: Position) -> bool {
+    if at.revision > own.newest {
         return true;
     }
     // Within the log the tag tells; a log that is not there yet says nothing.
-    at.revision <= log.head().revision && log.standing(own, at).0 == Standing::Ahead
+    let is_within = at.revision <= own.log.head().revision;
+    is_within && own.log.standing(own.history, at).0 == Standing::Ahead
 }

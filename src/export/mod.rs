@@ -181,7 +181,7 @@ impl DocsExporter {
             mesh.dir().map(|dir| dir.join("feeds").join(format!("{}.{suffix}", config.name)))
         };
         let peers = Arc::new(Peers::load(*mesh.endpoint().id().as_bytes(), &[], file("peers")));
-        let (evidence_sender, evidence) = mpsc::channel(1);
+        let (evidence_sender, evidence) = mpsc::channel(crate::limits::EVIDENCE_WAITING_MAX);
         mesh.hub().offer(Offer {
             log: Arc::clone(&log),
             peers: Arc::clone(&peers),

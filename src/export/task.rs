@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::depot::Depot;
 use super::doc::FeedDoc;
-use super::evidence;
+use super::evidence::{self, Own, Verdict};
 use super::opening::{Opened, open};
 use super::version::{Round, made};
 use super::{ExportError, ExportStatus, FeedConfig};
@@ -135,7 +135,7 @@ impl ExportTask {
                         self.fail_version(&mut round, &error);
                     }
                 }
-                Some(shown) = self.evidence.recv() => self.judge(&round, &shown).await?,
+                Some(shown) = self.evidence.recv() => self.judge(&mut round, &shown).await?,
                 Some(number) = returned_number(&mut returned) => {
                     self.take_returned(&mut round, number).await?;
                 }
@@ -196,16 +196,30 @@ impl ExportTask {
         self.parts.log.set_beat(at, &beat);
     }
 
-    /// Looks at what a peer shows who claims to know more than this feed says.
-    async fn judge(&mut self, round: &Round, shown: &Evidence) -> Result<(), ExportError> {
-        let own = round.chronicle.signer.history;
+    /// Looks at what a peer shows who may know more than this feed says.
+    async fn judge(&mut self, round: &mut Round, shown: &Evidence) -> Result<(), ExportError> {
         let newest = self.parts.source.revision().await?;
-        let author = *self.parts.author.id().as_bytes();
-        let (namespace, log) = (self.parts.namespace, &self.parts.log);
-        let found = evidence::judge(shown, &namespace, &author, own, newest, log);
-        let Some(found) = found else { return Ok(()) };
-        self.seen = Some(found);
-        Err(ExportError::OtherHistory { epoch: found.epoch })
+        let author = self.parts.author.id();
+        let own = Own {
+            namespace: &self.parts.namespace,
+            author: author.as_bytes(),
+            history: round.chronicle.signer.history,
+            term: round.chronicle.signer.term,
+            number: round.number,
+            newest,
+            log: &self.parts.log,
+        };
+        match evidence::judge(shown, &own) {
+            Verdict::Agrees => Ok(()),
+            Verdict::Later(number) => {
+                self.pass_version(round, number);
+                Ok(())
+            }
+            Verdict::Parted(found) => {
+                self.seen = Some(found);
+                Err(ExportError::OtherHistory { epoch: found.epoch })
+            }
+        }
     }
 
     /// Writes the entry of the namespace again if what a peer brought has taken its place.
@@ -213,16 +227,24 @@ impl ExportTask {
         self.status.returned += 1;
         let Some(doc) = &self.doc else { return Ok(()) };
         let newest = doc.newest().await?.map_or(0, |(_, number)| number).max(number);
-        if newest >= round.number && round.making.is_none() {
-            tracing::warn!(
-                newest,
-                own = round.number,
-                "peers have a later version of this feed than its author"
-            );
-            round.number = newest;
-            self.start_making(round);
+        if newest >= round.number {
+            self.pass_version(round, newest);
         }
         Ok(())
+    }
+
+    /// Makes a version above one that peers have, unless one is being made.
+    fn pass_version(&self, round: &mut Round, newest: u64) {
+        if round.making.is_some() {
+            return;
+        }
+        tracing::warn!(
+            newest,
+            own = round.number,
+            "peers have a later version of this feed than its author"
+        );
+        round.number = newest;
+        self.start_making(round);
     }
 
     /// Notes how far the round is.

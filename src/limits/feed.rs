@@ -78,6 +78,9 @@ pub const HELLO_MS_MAX: u64 = 3_000;
 pub const CLIENT_FRAME_OCTETS_MAX: usize = 256 << 10;
 /// Octets of the signed segments in a hello. More: left out by the writer.
 pub const HELLO_PROOF_OCTETS_MAX: usize = 192 << 10;
+/// Hellos whose signed segments wait until the author has looked at them. Those of more are passed
+/// over until they come again.
+pub const EVIDENCE_WAITING_MAX: usize = 32;
 /// Octets of a frame that a server sends: a segment at its longest. More: the connection is closed.
 pub const SERVER_FRAME_OCTETS_MAX: usize = SEGMENT_OCTETS_MAX + 64;
 /// Octets of frames that are given to a connection at once.

@@ -152,9 +152,10 @@ impl LogServer {
                 return Err(refused(RefusedReason::Parted, peers));
             }
         };
-        // Evidence of a newer history than ours is of use, however we stand to it.
-        let is_newer = offer.log.history().is_some_and(|own| hello.history.epoch > own.epoch);
-        if let Some(evidence) = offer.evidence.as_ref().filter(|_| is_newer) {
+        // What its author has forgotten, somebody who follows it may know.
+        if let Some(evidence) = &offer.evidence
+            && !hello.proofs.is_empty()
+        {
             let _ = evidence.try_send(hello.proofs);
         }
         let Some(seat) = self.hub.seat(hello.namespace, id) else {

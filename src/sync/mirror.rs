@@ -345,10 +345,12 @@ impl Line {
     /// older histories.
     fn poll(&mut self, history: HistoryId, position: Position) -> Option<Run> {
         loop {
-            let run = self.runs.pop_front_if(|run| {
-                let is_reached = run.from.revision <= position.revision;
-                run.history.epoch < history.epoch || (run.history == history && is_reached)
-            })?;
+            let first = self.runs.front()?;
+            let is_reached = first.history == history && first.from.revision <= position.revision;
+            if first.history.epoch >= history.epoch && !is_reached {
+                return None;
+            }
+            let run = self.runs.pop_front()?;
             self.steps -= run.commits.iter().map(|commit| commit.zones.len()).sum::<usize>();
             if run.history == history {
                 return Some(run);

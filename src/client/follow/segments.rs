@@ -32,14 +32,8 @@ impl Follow {
         };
         let head = segment.head;
         let commits: Vec<Position> = match &segment.body {
-            SegmentBody::Commits(commits) => {
-                self.proofs.commits = Some(octets.clone());
-                commits.iter().map(|commit| commit.at).collect()
-            }
-            SegmentBody::Beat(_) => {
-                self.proofs.beat = Some(octets.clone());
-                Vec::new()
-            }
+            SegmentBody::Commits(commits) => commits.iter().map(|commit| commit.at).collect(),
+            SegmentBody::Beat(_) => Vec::new(),
             SegmentBody::Version(version) => {
                 self.announcements.push_back((version.number, head.last, octets.clone()));
                 if self.announcements.len() > ANNOUNCEMENTS_MAX {
@@ -52,6 +46,12 @@ impl Follow {
         let now = self.client.now_ms();
         let taken = self.client.with_mirror(|mirror| mirror.handle_segment(segment, now));
         let taken = taken.unwrap_or(Taken::Refused);
+        // What the author has forgotten is told to it by the newest that was believed.
+        if taken != Taken::Refused && is_beat {
+            self.proofs.beat = Some(octets.clone());
+        } else if taken != Taken::Refused && !commits.is_empty() {
+            self.proofs.commits = Some(octets.clone());
+        }
         if !commits.is_empty() && matches!(taken, Taken::Follows | Taken::Waits) {
             if let Some(archive) = self.archive.as_mut().filter(|_| is_new) {
                 let end = Revision::new(head.history.epoch, head.last.revision);

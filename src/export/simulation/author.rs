@@ -81,6 +81,11 @@ impl Depot for MemoryDepot {
     fn keep(&self, hashes: HashSet<Hash>) {
         self.here.lock().expect("not poisoned").retain(|hash, _| hashes.contains(hash));
     }
+
+    /// A new exporter begins after each loss, which the exporter then sees for itself.
+    fn generation(&self) -> u64 {
+        0
+    }
 }
 
 /// The exporter.
@@ -233,7 +238,7 @@ impl Exporter {
 
     /// Looks at what somebody shows.
     pub(super) fn judge(&mut self, shown: &Evidence) {
-        let Some(round) = &self.round else { return };
+        let Some(round) = &mut self.round else { return };
         if self.runtime.block_on(self.task.judge(round, shown)).is_err() {
             self.round = None;
         }

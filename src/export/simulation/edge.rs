@@ -199,25 +199,21 @@ impl Edge {
 
     /// Takes a segment as it comes from a peer.
     pub(super) fn take_new(&mut self, octets: Bytes, world: &World<'_>) {
-        self.take_segment(octets, true, world.now_ms);
+        self.take_segment(&octets, true, world.now_ms);
         self.mirror.handle_contact(world.now_ms);
     }
 
     /// Takes a segment, from a peer if `is_new`.
-    fn take_segment(&mut self, octets: Bytes, is_new: bool, now_ms: u64) -> bool {
-        let segment = Segment::from_octets(&octets).expect("written by the exporter");
+    fn take_segment(&mut self, octets: &Bytes, is_new: bool, now_ms: u64) -> bool {
+        let segment = Segment::from_octets(octets).expect("written by the exporter");
         let head = segment.head;
         let mut commits = Vec::new();
         let mut is_beat = false;
         match &segment.body {
             SegmentBody::Commits(written) => {
-                self.proofs[1] = Some(octets.clone());
                 commits = written.iter().map(|commit| commit.at).collect();
             }
-            SegmentBody::Beat(_) => {
-                is_beat = true;
-                self.proofs[0] = Some(octets.clone());
-            }
+            SegmentBody::Beat(_) => is_beat = true,
             SegmentBody::Version(version) => {
                 self.announcements.push_back((version.number, octets.clone()));
                 if self.announcements.len() > crate::limits::ANNOUNCEMENTS_MAX {
@@ -226,19 +222,24 @@ impl Edge {
             }
         }
         let taken = self.mirror.handle_segment(segment, now_ms);
+        if taken != Taken::Refused && is_beat {
+            self.proofs[0] = Some(octets.clone());
+        } else if taken != Taken::Refused && !commits.is_empty() {
+            self.proofs[1] = Some(octets.clone());
+        }
         if !commits.is_empty() && matches!(taken, Taken::Follows | Taken::Waits) {
             if is_new {
                 let at = Revision::new(head.history.epoch, head.last.revision);
                 self.disk.logs[1].push((at, octets.clone()));
             }
             if taken == Taken::Follows && self.log.history().is_some() {
-                relay(&self.log, &octets, head.before, &commits);
+                relay(&self.log, octets, head.before, &commits);
             }
             self.recent.push(Recent { octets: octets.clone(), before: head.before, commits });
         }
         let is_told = is_new && is_beat && taken != Taken::Refused;
         if is_told && self.log.head().revision >= head.last.revision {
-            self.log.set_beat(head.last, &octets);
+            self.log.set_beat(head.last, octets);
         }
         taken != Taken::Refused
     }
@@ -300,7 +301,7 @@ impl Edge {
     fn prepare_all(&mut self, batches: Vec<ZoneBatch>, world: &World<'_>) {
         for batch in batches {
             let is_faulty = self.fault != Fault::None
-                && world.now_ms % 7 == 0
+                && world.now_ms.is_multiple_of(7)
                 && world.is_judged
                 && batch.revision.number % 3 == 0;
             let prepared = self.prepare(batch, is_faulty);

@@ -131,7 +131,7 @@ impl Net {
                 let is_failing = self.random.percent(50);
                 self.store.is_failing.store(is_failing, Ordering::Relaxed);
             }
-            980..983 => self.exporter.set_failing(self.random.0 % 3 == 0),
+            980..983 => self.exporter.set_failing(self.random.0.is_multiple_of(3)),
             983..985 if self.plan.has_disasters => self.disaster(),
             _ => {
                 let now_ms = self.now_ms;
@@ -214,9 +214,8 @@ impl Net {
             None => &*self.exporter.log,
         };
         let (standing, place) = log.standing(hello.history, hello.position);
-        let is_newer = log.history().is_some_and(|own| hello.history.epoch > own.epoch);
         let is_refused = matches!(standing, Standing::NotReady | Standing::Ahead);
-        if peer.is_none() && (is_newer || standing == Standing::Ahead) {
+        if peer.is_none() && standing != Standing::NotReady {
             self.exporter.judge(&hello.proofs);
         }
         let stream = Stream { peer, place, frames: Default::default() };

@@ -128,23 +128,6 @@ impl Store {
         })
     }
 
-    /// What every zone was at a revision of a history: its own revision and its RRsets.
-    pub(super) fn zones_at(
-        &self,
-        history: HistoryId,
-        revision: u64,
-    ) -> Vec<(Name, u64, Option<Arc<Contents>>)> {
-        let truth = self.truth.lock().expect("not poisoned");
-        let Some(zones) = truth.get(&history) else { return Vec::new() };
-        zones
-            .iter()
-            .filter_map(|(apex, line)| {
-                let (at, was) = line.range(..=revision).next_back()?;
-                Some((apex.clone(), *at, was.last()?.clone()))
-            })
-            .collect()
-    }
-
     /// What is answered now.
     pub(super) fn answered(&self) -> BTreeMap<Name, (u64, Arc<Contents>)> {
         let state = self.state();

@@ -333,8 +333,9 @@ impl Mirror {
                 && self.documents.bundles.is_empty()
                 && (self.needs_first(at.revision) || self.needs_again(at.revision));
             let is_stuck = taking.root.is_none() || is_of_no_help || self.documents.is_stuck();
-            let is_over = taking.history != history;
-            if !(is_stuck && taking.version.number < version.number) && !is_over {
+            let is_over =
+                taking.history != history || (is_stuck && taking.version.number < version.number);
+            if !is_over {
                 return;
             }
             self.give_up_taking();

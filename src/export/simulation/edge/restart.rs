@@ -46,11 +46,11 @@ impl Edge {
     /// Loads what lies on the disk.
     fn load(&mut self, world: &World<'_>, random: &mut Seeded) {
         let Some((announcement, root)) = self.disk.root.clone() else { return };
-        if !self.take_segment(announcement, false, world.now_ms) {
+        if !self.take_segment(&announcement, false, world.now_ms) {
             return;
         }
         for (_, segment) in self.disk.logs.clone().concat() {
-            self.take_segment(segment, false, world.now_ms);
+            self.take_segment(&segment, false, world.now_ms);
         }
         let root_hash = *iroh_blobs::Hash::new(&root).as_bytes();
         let mut is_whole = true;
