@@ -1,0 +1,181 @@
+//! Data directories that are not what they were: older copies, files that are missing or damaged.
+
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use crate::asker::{REFUSED, SOA, ask};
+use crate::node::{Node, Start, assert_equal, wait, wait_synced};
+
+const ZONES: [&str; 2] = ["one.example", "big.example"];
+/// Names of the zone that is imported: more than go into a log.
+const IMPORTED: u32 = 3_000;
+
+/// An authority and an edge with the same zones.
+struct Pair {
+    dirs: TempDir,
+    authority: Node,
+    edge: Node,
+    ticket: String,
+}
+
+impl Pair {
+    fn start() -> Self {
+        let dirs = tempfile::tempdir().unwrap();
+        let authority = Start::authority(&dirs.path().join("authority")).run();
+        ZONES.iter().for_each(|zone| authority.create_zone(zone));
+        authority.import("big.example", IMPORTED, 1);
+        (0..10).for_each(|at| authority.set(&format!("n{at}.one.example"), 1));
+        let ticket = authority.ticket();
+        let edge = Start::edge(&dirs.path().join("edge"), &ticket).run();
+        wait_synced(&authority, &edge);
+        Self { dirs, authority, edge, ticket }
+    }
+
+    /// Sees that a change arrives, and that both nodes and one that is new have the same.
+    fn assert_well(&self, value: u32) {
+        self.authority.set("change.one.example", value);
+        self.authority.import("big.example", IMPORTED, value);
+        self.edge.wait_value("change.one.example", Some(value));
+        wait_synced(&self.authority, &self.edge);
+        assert_equal(&self.authority, &self.edge, &ZONES);
+        let new = Start::edge(&self.dirs.path().join(format!("new{value}")), &self.ticket).run();
+        wait_synced(&self.authority, &new);
+        assert_equal(&self.authority, &new, &ZONES);
+    }
+
+    /// Kills the authority, does something to its directory, and starts it again; returns what it
+    /// has warned of since.
+    fn meddle_with_authority(&mut self, meddle: impl FnOnce(&Path)) -> Vec<String> {
+        let dir = self.dirs.path().join("authority");
+        meddle_with(&mut self.authority, &dir, &Start::authority(&dir), meddle)
+    }
+
+    /// The same with the edge.
+    fn meddle_with_edge(&mut self, meddle: impl FnOnce(&Path)) -> Vec<String> {
+        let dir = self.dirs.path().join("edge");
+        meddle_with(&mut self.edge, &dir, &Start::edge(&dir, &self.ticket), meddle)
+    }
+}
+
+fn meddle_with(
+    node: &mut Node,
+    dir: &Path,
+    start: &Start,
+    meddle: impl FnOnce(&Path),
+) -> Vec<String> {
+    node.kill();
+    let logged = node.log().len();
+    meddle(dir);
+    *node = start.run();
+    node.log()[logged..].lines().map(str::to_owned).collect()
+}
+
+/// Copies a directory.
+fn copy(from: &Path, to: &Path) {
+    let status = std::process::Command::new("cp").arg("-a").arg(from).arg(to).status();
+    assert!(status.expect("cp runs").success());
+}
+
+/// Cuts a file in half.
+fn cut(path: &Path) {
+    let octets = std::fs::read(path).unwrap();
+    std::fs::write(path, &octets[..octets.len() / 2]).unwrap();
+}
+
+#[test]
+fn edges_follow_an_authority_that_was_put_back_to_an_older_copy() {
+    for only in ["", "store.redb"] {
+        let mut pair = Pair::start();
+        let kept = pair.dirs.path().join("kept");
+        pair.meddle_with_authority(|dir| copy(dir, &kept));
+        (0..10).for_each(|at| pair.authority.set(&format!("n{at}.one.example"), 2));
+        pair.authority.set("late.one.example", 2);
+        pair.edge.wait_value("late.one.example", Some(2));
+        let before = pair.authority.status()["feed"]["history"].clone();
+        let warned = pair.meddle_with_authority(|dir| {
+            if !only.is_empty() {
+                std::fs::copy(kept.join(only), dir.join(only)).unwrap();
+                return;
+            }
+            std::fs::remove_dir_all(dir).unwrap();
+            copy(&kept, dir);
+        });
+        assert_eq!(pair.authority.value("n3.one.example"), Some(1));
+        // What nobody has stored any more is gone everywhere.
+        pair.edge.wait_value("late.one.example", None);
+        wait_synced(&pair.authority, &pair.edge);
+        assert_equal(&pair.authority, &pair.edge, &ZONES);
+        let status = pair.authority.status();
+        assert_ne!(status["feed"]["history"], before, "{status} {warned:?}");
+        (5..10).for_each(|at| pair.authority.set(&format!("n{at}.one.example"), 3));
+        pair.edge.wait_value("n9.one.example", Some(3));
+        pair.assert_well(4);
+    }
+}
+
+#[test]
+fn a_store_that_is_gone_is_missed_and_a_new_one_is_followed_in_one_step() {
+    let mut pair = Pair::start();
+    let start = Start::authority(&pair.dirs.path().join("authority"));
+    pair.authority.kill();
+    std::fs::remove_file(pair.dirs.path().join("authority/store.redb")).unwrap();
+    let said = start.refusal();
+    assert!(said.contains("store.redb") && said.contains("--new-store"), "{said}");
+    assert_eq!(pair.edge.value("n3.one.example"), Some(1));
+    pair.authority = start.with(&["--new-store"]).run();
+    wait("the edge has left the old zones", || {
+        let first = ask(pair.edge.dns, "one.example", SOA).rcode;
+        let second = ask(pair.edge.dns, "big.example", SOA).rcode;
+        assert!(first != REFUSED || second == REFUSED, "one zone is gone before the other");
+        second == REFUSED
+    });
+    assert_eq!(ask(pair.edge.dns, "one.example", SOA).rcode, REFUSED);
+    pair.authority.create_zone("new.example");
+    pair.authority.set("n.new.example", 5);
+    pair.edge.wait_value("n.new.example", Some(5));
+    wait_synced(&pair.authority, &pair.edge);
+    assert_equal(&pair.authority, &pair.edge, &["new.example"]);
+}
+
+#[test]
+fn an_authority_whose_last_root_is_gone_or_damaged_writes_all_anew() {
+    let mut pair = Pair::start();
+    let root = "mesh/feeds/main.root";
+    let warned = pair.meddle_with_authority(|dir| std::fs::remove_file(dir.join(root)).unwrap());
+    assert_eq!(warned, [""; 0]);
+    pair.assert_well(2);
+    let warned = pair.meddle_with_authority(|dir| cut(&dir.join(root)));
+    assert_eq!(warned.len(), 1, "{warned:?}");
+    assert!(warned[0].contains("the last root does not read"), "{warned:?}");
+    pair.assert_well(3);
+    let warned = pair.meddle_with_authority(|dir| std::fs::write(dir.join(root), "").unwrap());
+    assert_eq!(warned.len(), 1, "{warned:?}");
+    pair.assert_well(4);
+}
+
+#[test]
+fn contents_that_are_gone_or_damaged_are_written_and_fetched_anew() {
+    let mut pair = Pair::start();
+    let (blobs, database) = ("mesh/blobs", "mesh/blobs/blobs.db");
+    let remove = |dir: &Path| std::fs::remove_dir_all(dir.join(blobs)).unwrap();
+    let damage = |dir: &Path| cut(&dir.join(database));
+    let warned = pair.meddle_with_authority(remove);
+    assert_eq!(warned.len(), 1, "{warned:?}");
+    pair.assert_well(2);
+    let warned = pair.meddle_with_authority(damage);
+    assert_put_aside(&warned);
+    pair.assert_well(3);
+    let warned = pair.meddle_with_edge(remove);
+    assert_eq!(warned.len(), 1, "{warned:?}");
+    pair.assert_well(4);
+    let warned = pair.meddle_with_edge(damage);
+    assert_put_aside(&warned);
+    pair.assert_well(5);
+}
+
+/// A damaged store is told once; what follows from that may be told, too.
+fn assert_put_aside(warned: &[String]) {
+    let told = warned.iter().filter(|line| line.contains("was put aside")).count();
+    assert!(told == 1 && warned.len() <= 2, "{warned:?}");
+}
