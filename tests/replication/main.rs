@@ -7,5 +7,6 @@
 mod asker;
 mod histories;
 mod kills;
+mod migration;
 mod model;
 mod node;
