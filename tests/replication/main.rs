@@ -5,6 +5,7 @@
 #![allow(clippy::missing_docs_in_private_items, clippy::unwrap_used)]
 
 mod asker;
+mod clocks;
 mod histories;
 mod kills;
 mod migration;
