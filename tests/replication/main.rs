@@ -6,6 +6,7 @@
 
 mod asker;
 mod clocks;
+mod edges;
 mod histories;
 mod kills;
 mod migration;

@@ -1,0 +1,124 @@
+//! Edges that join, edges behind edges, and authorities that move.
+
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use aspen_dns::ticket::{DnsClientTicket, TicketPeer};
+
+use crate::node::{Node, Start, assert_equal, wait_synced, zone_text};
+
+/// How many edges join.
+const EDGES: u32 = 10;
+/// Names of the zone that is imported.
+const IMPORTED: u32 = 5_000;
+/// How long an edge may serve nothing although its authority is there.
+const JOINED_WITHIN: Duration = Duration::from_secs(10);
+
+#[test]
+fn every_edge_that_joins_beside_imports_and_kills_serves_soon() {
+    let dirs = tempfile::tempdir().unwrap();
+    let start = Start::authority(&dirs.path().join("authority"));
+    let mut authority = start.run();
+    ["one.example", "big.example"].iter().for_each(|zone| authority.create_zone(zone));
+    (1..=100).for_each(|value| authority.set("n.one.example", value));
+    let ticket = authority.ticket();
+    let mut edges: Vec<Node> = Vec::new();
+    for at in 0..EDGES {
+        let reach = authority.reach.clone();
+        let importing = std::thread::spawn(move || {
+            let path = "/api/v1/aspen/import?origin=big.example";
+            (1..=3)
+                .take_while(|turn| {
+                    let text = zone_text(IMPORTED, at * 10 + turn);
+                    reach.send("POST", path, &text).is_ok()
+                })
+                .count()
+        });
+        let edge = Start::edge(&dirs.path().join(format!("edge{at}")), &ticket).run();
+        if at % 3 == 2 {
+            authority.kill();
+            authority = start.run();
+        }
+        let began = Instant::now();
+        edge.wait_value("n.one.example", Some(100 + at));
+        let took = began.elapsed();
+        println!("edge {at} serves after {took:?}");
+        assert!(took < JOINED_WITHIN, "edge {at} serves after {took:?}");
+        importing.join().expect("the imports end");
+        // All of them follow.
+        authority.set("n.one.example", 100 + at + 1);
+        edges.push(edge);
+    }
+    for edge in &edges {
+        wait_synced(&authority, edge);
+        assert_equal(&authority, edge, &["one.example", "big.example"]);
+    }
+}
+
+#[test]
+fn an_edge_begins_from_an_edge_alone_and_finds_the_authority_through_it() {
+    let dirs = tempfile::tempdir().unwrap();
+    let start = Start::authority(&dirs.path().join("authority"));
+    let mut authority = start.run();
+    authority.create_zone("one.example");
+    authority.import("big.example", IMPORTED, 1);
+    authority.set("n.one.example", 1);
+    let ticket = authority.ticket();
+    let first_dir = dirs.path().join("first");
+    let first = Start::edge(&first_dir, &ticket).run();
+    wait_synced(&authority, &first);
+    authority.set("n.one.example", 2);
+    first.wait_value("n.one.example", Some(2));
+    authority.kill();
+    let mut ticket: DnsClientTicket = ticket.parse().unwrap();
+    ticket.peers = vec![peer_of(&first_dir)];
+    let second = Start::edge(&dirs.path().join("second"), &ticket.to_string()).run();
+    second.wait_value("n.one.example", Some(2));
+    second.wait_value("i7.big.example", Some(1));
+    assert_equal(&first, &second, &["one.example", "big.example"]);
+    authority = start.run();
+    authority.set("n.one.example", 3);
+    for edge in [&first, &second] {
+        edge.wait_value("n.one.example", Some(3));
+        wait_synced(&authority, edge);
+        assert_equal(&authority, edge, &["one.example", "big.example"]);
+    }
+}
+
+#[test]
+fn an_authority_that_has_moved_is_found_again() {
+    let dirs = tempfile::tempdir().unwrap();
+    let start = Start::authority(&dirs.path().join("authority"));
+    let mut authority = start.run();
+    authority.create_zone("one.example");
+    let ticket = authority.ticket();
+    let edge = Start::edge(&dirs.path().join("edge"), &ticket).run();
+    wait_synced(&authority, &edge);
+    for value in 1..=3 {
+        authority.kill();
+        authority = start.clone().at(&format!("127.0.0.1:{}", free_port())).run();
+        let began = Instant::now();
+        authority.set("n.one.example", value);
+        edge.wait_value("n.one.example", Some(value));
+        println!("found again after {:?}", began.elapsed());
+        wait_synced(&authority, &edge);
+        assert_ne!(authority.ticket(), ticket, "it has moved");
+    }
+}
+
+/// What others dial to reach the node whose directory this is.
+fn peer_of(dir: &Path) -> TicketPeer {
+    let read = |name: &str| std::fs::read_to_string(dir.join("mesh").join(name)).unwrap();
+    let secret = data_encoding::HEXLOWER.decode(read("secret-key").trim().as_bytes()).unwrap();
+    let secret = iroh::SecretKey::from_bytes(&secret.try_into().unwrap());
+    let port: u16 = read("port").trim().parse().unwrap();
+    let addrs = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port))];
+    TicketPeer { id: *secret.public().as_bytes(), addrs, relay: None }
+}
+
+/// A port that nobody has now.
+fn free_port() -> u16 {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    socket.local_addr().expect("an address").port()
+}
