@@ -6,6 +6,7 @@
 
 mod asker;
 mod clocks;
+mod disks;
 mod edges;
 mod histories;
 mod kills;
