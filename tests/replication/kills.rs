@@ -124,7 +124,7 @@ impl Stage {
 
     /// Notes what must not be, if it was seen in a life that still lasts: the port of a node that
     /// was killed may be another's.
-    fn breach(&self, side: Side, life: u64, text: String) {
+    fn breach(&self, side: Side, life: u64, text: &str) {
         let reaches = Self::lock(&self.reaches);
         if reaches.get(&side).is_some_and(|(now, _)| *now == life) {
             Self::lock(&self.breaches).push(format!("{side:?}: {text}"));
@@ -167,7 +167,7 @@ impl Stage {
                         self.acknowledged.fetch_add(1, Ordering::Relaxed);
                     }
                     Ok(false) => {}
-                    Err(text) => self.breach(Side::Authority, life, text),
+                    Err(text) => self.breach(Side::Authority, life, &text),
                 }
             }
             self.writing.fetch_sub(1, Ordering::SeqCst);
@@ -197,7 +197,7 @@ impl Stage {
                 let now = if qtype == SOA { reply.serial() } else { reply.value() };
                 match (seen.get(&what), now) {
                     (Some(before), Some(now)) if now < *before => {
-                        self.breach(side, life, format!("{qname} went from {before} to {now}"));
+                        self.breach(side, life, &format!("{qname} went from {before} to {now}"));
                     }
                     (_, Some(now)) => {
                         seen.insert(what, now);
@@ -207,7 +207,7 @@ impl Stage {
                     }
                     (Some(before), None) => {
                         let rcode = reply.rcode;
-                        self.breach(side, life, format!("{qname} was {before}: RCODE {rcode}"));
+                        self.breach(side, life, &format!("{qname} was {before}: RCODE {rcode}"));
                     }
                     (None, None) => {}
                 }
@@ -231,7 +231,7 @@ impl Stage {
             let whole = if *zone == "big.example" { IMPORTED } else { BATCH };
             if values.len() > 1 || (count != 0 && count != whole) {
                 let text = format!("{zone} has half a commit: {count} names of {values:?}");
-                self.breach(side, life, text);
+                self.breach(side, life, &text);
             }
         }
     }
