@@ -55,10 +55,10 @@ pub(super) async fn open(parts: &Parts, seen: Option<HistoryId>) -> Result<Opene
     let newest = parts.source.revision().await?;
     let (history, is_same) = settle_history(parts, last.as_ref(), newest, seen).await?;
     let id = HistoryId { epoch: history.epoch, id: history.id };
-    let term = last.as_ref().map_or(0, |root| root.term) + 1;
-    // Where the last root is lost, edges would take no version with a number that they have seen. A
-    // commit makes one version at most, so numbers from here on are new to them; if not, since nodes
-    // that start write versions too, what peers return of the namespace tells (`take_returned`).
+    // Where the last root is lost, edges would believe no term and take no version that they have seen
+    // already. A commit makes one version at most, so what begins at the newest is mostly new to them;
+    // where it is not, since starts raise both too, edges show it (`evidence`).
+    let term = last.as_ref().map_or(newest, |root| root.term) + 1;
     let number = last.as_ref().map_or(newest, |root| root.number);
     let usable = last.filter(|root| root.digest_key == history.digest_key);
     let mut book = Book::new(history.digest_key);

@@ -198,8 +198,8 @@ impl Edge {
     }
 
     /// Takes a segment as it comes from a peer.
-    pub(super) fn take_new(&mut self, octets: Bytes, world: &World<'_>) {
-        self.take_segment(&octets, true, world.now_ms);
+    pub(super) fn take_new(&mut self, octets: &Bytes, world: &World<'_>) {
+        self.take_segment(octets, true, world.now_ms);
         self.mirror.handle_contact(world.now_ms);
     }
 

@@ -256,9 +256,9 @@ impl Net {
         self.with_edge(edge, |edge, world| {
             for octets in arrived {
                 if twice {
-                    edge.take_new(octets.clone(), world);
+                    edge.take_new(&octets, world);
                 }
-                edge.take_new(octets, world);
+                edge.take_new(&octets, world);
             }
             if is_over {
                 edge.stream = None;
