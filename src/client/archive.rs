@@ -71,8 +71,7 @@ impl Archive {
         durable::create_dir(&dir)?;
         let root = read_root(&dir.join("root"));
         let logs = [0, 1].map(|turn| dir.join(format!("log.{turn}")));
-        let modified = |path: &PathBuf| path.metadata().and_then(|data| data.modified()).ok();
-        let newer = usize::from(modified(&logs[0]) < modified(&logs[1]));
+        let newer = root.as_ref().map_or(0, |root| root.turn);
         let [older, newest] = [1 - newer, newer].map(|turn| read_log(&logs[turn]));
         let mut ends = [Revision::default(); 2];
         (ends[1 - newer], ends[newer]) = (older.end, newest.end);
@@ -88,6 +87,7 @@ impl Archive {
             is_complained: false,
         };
         archive.go_on();
+        let root = root.map(|root| (root.announcement, root.root));
         Ok((archive, Kept { root, segments }))
     }
 
@@ -159,13 +159,17 @@ impl Archive {
         FORMAT.put(&mut octets);
         put_counted(&mut octets, announcement);
         put_counted(&mut octets, root);
+        // What was begun last is not told by the times of files: clocks step.
+        let is_over = self.ends[1 - self.turn] <= at;
+        let turn = if is_over { 1 - self.turn } else { self.turn };
+        octets.push(turn as u8);
         let sum = checksum(&octets);
         octets.extend_from_slice(&sum.to_be_bytes());
         durable::write(&self.dir.join("root"), &octets)?;
-        if self.ends[1 - self.turn] > at {
+        if !is_over {
             return Ok(());
         }
-        self.turn = 1 - self.turn;
+        self.turn = turn;
         self.ends[self.turn] = Revision::default();
         let path = self.path();
         let opened =
@@ -173,6 +177,23 @@ impl Archive {
         self.file = Some(opened?);
         self.octets = 0;
         Ok(())
+    }
+
+    /// Forgets all segments: they lead on from nothing that is known.
+    pub(super) fn clear(&mut self) {
+        self.buffer.clear();
+        self.ends = [Revision::default(); 2];
+        self.octets = 0;
+        for turn in [0, 1] {
+            let path = self.dir.join(format!("log.{turn}"));
+            let emptied = OpenOptions::new().write(true).truncate(true).open(&path);
+            if let Err(error) = emptied.map(drop)
+                && error.kind() != io::ErrorKind::NotFound
+            {
+                tracing::warn!(path = %path.display(), %error, "what is of no use is not emptied");
+            }
+        }
+        self.go_on();
     }
 
     /// Opens the log whose turn it is, to be written on behind what is whole.
@@ -187,8 +208,18 @@ impl Archive {
     }
 }
 
+/// What the file of the version says.
+struct KeptRoot {
+    /// The announcement.
+    announcement: Bytes,
+    /// The root.
+    root: Bytes,
+    /// Which log goes on behind it.
+    turn: usize,
+}
+
 /// Reads the version that was adopted last.
-fn read_root(path: &Path) -> Option<(Bytes, Bytes)> {
+fn read_root(path: &Path) -> Option<KeptRoot> {
     let octets = Bytes::from(std::fs::read(path).ok()?);
     let (content, sum) = octets.split_last_chunk::<8>()?;
     if u64::from_be_bytes(*sum) != checksum(content) {
@@ -199,8 +230,10 @@ fn read_root(path: &Path) -> Option<(Bytes, Bytes)> {
     reader.format("replica", FORMAT).ok()?;
     let announcement = reader.counted("announcement", SEGMENT_OCTETS_MAX).ok()?;
     let root = reader.counted("root", ROOT_OCTETS_MAX).ok()?;
+    let turn = usize::from(reader.u8("turn").ok()? & 1);
     reader.end().ok()?;
-    Some((octets.slice_ref(announcement), octets.slice_ref(root)))
+    let (announcement, root) = (octets.slice_ref(announcement), octets.slice_ref(root));
+    Some(KeptRoot { announcement, root, turn })
 }
 
 /// What a log holds.

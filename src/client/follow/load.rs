@@ -18,9 +18,9 @@ use crate::sync::mirror::Mirror;
 impl Follow {
     /// Loads what is kept on the disk, and makes it visible at once.
     pub(super) async fn load(&mut self, kept: Kept, stop: &CancellationToken) {
-        let Some((announcement, root)) = kept.root else { return };
+        let Some((announcement, root)) = kept.root else { return self.forget_kept() };
         if !self.take_segment(&announcement, false) {
-            return;
+            return self.forget_kept();
         }
         for segment in kept.segments {
             self.take_segment(&segment, false);
@@ -74,6 +74,14 @@ impl Follow {
         self.kept = contents.unwrap_or_default();
         self.take_adopted().await;
         self.client.hold_absent();
+    }
+
+    /// Begins anew: segments without the version that they follow on would mix with those to come,
+    /// which may tell the same otherwise.
+    fn forget_kept(&mut self) {
+        if let Some(archive) = &mut self.archive {
+            archive.clear();
+        }
     }
 
     /// Computes all steps that can be done now, one batch after the other.

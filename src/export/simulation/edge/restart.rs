@@ -45,9 +45,11 @@ impl Edge {
 
     /// Loads what lies on the disk.
     fn load(&mut self, world: &World<'_>, random: &mut Seeded) {
-        let Some((announcement, root)) = self.disk.root.clone() else { return };
+        let Some((announcement, root)) = self.disk.root.clone() else {
+            return self.disk.logs = Default::default();
+        };
         if !self.take_segment(&announcement, false, world.now_ms) {
-            return;
+            return self.disk.logs = Default::default();
         }
         for (_, segment) in self.disk.logs.clone().concat() {
             self.take_segment(&segment, false, world.now_ms);
