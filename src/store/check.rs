@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use super::history::History;
 use super::kv::{KeyChange, KvError};
 use super::redb::check::{Visit, scan};
 use super::row::Row;
@@ -68,6 +69,8 @@ impl Checker {
     fn read(&mut self, key: &[u8], value: &[u8]) -> Result<(), KvError> {
         if key == keys::JOURNAL {
             journal::Entry::decode(value)?;
+        } else if key == keys::HISTORY {
+            History::decode(value)?;
         } else if keys::zone_range().contains(key) {
             let object = ZoneObject::decode(value)?;
             if keys::zone_key(&object.settings.apex) != key {

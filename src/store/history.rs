@@ -267,7 +267,7 @@ impl History {
     }
 
     /// Reads the stored octets.
-    fn decode(octets: &[u8]) -> Result<Self, KvError> {
+    pub(super) fn decode(octets: &[u8]) -> Result<Self, KvError> {
         let hex = |text: &str| -> Option<[u8; 16]> {
             data_encoding::HEXLOWER.decode(text.as_bytes()).ok()?.try_into().ok()
         };
