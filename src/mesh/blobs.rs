@@ -134,6 +134,13 @@ impl ProtocolHandler for BlobsServer {
             }
         }
     }
+
+    async fn shutdown(&self) {
+        // All is on the disk and its files are let go of when the mesh has closed.
+        if let Err(error) = self.0.store().shutdown().await {
+            tracing::warn!(%error, "the store of contents ended badly");
+        }
+    }
 }
 
 /// Opens the store below `dir`, or one in memory.
