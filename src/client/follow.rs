@@ -263,7 +263,8 @@ impl Follow {
         };
         let place = self.client.with_mirror(|mirror| mirror.place());
         let (history, position) = place.unwrap_or_default();
-        let proofs = [&self.proofs.beat, &self.proofs.commits];
+        let version = self.announcements.iter().max_by_key(|known| known.0).map(|known| &known.2);
+        let proofs = [self.proofs.beat.as_ref(), self.proofs.commits.as_ref(), version];
         let hello = Hello {
             namespace: self.ticket.namespace,
             history,

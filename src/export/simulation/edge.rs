@@ -193,7 +193,8 @@ impl Edge {
     /// What it says to whom it wants to follow.
     pub(super) fn hello(&self) -> Hello {
         let (history, position) = self.mirror.place();
-        let proofs = self.proofs.iter().flatten().cloned().collect();
+        let version = self.announcements.iter().max_by_key(|known| known.0).map(|known| &known.1);
+        let proofs = self.proofs.iter().flatten().chain(version).cloned().collect();
         Hello { namespace: NAMESPACE, history, position, proofs, ..Hello::default() }
     }
 
