@@ -32,7 +32,7 @@ fn nothing_that_an_authority_keeps_is_open_to_others() {
     let path = data.path().join("made").join("at-start");
     let node = Node::start(&path, &["--role", "authority"]);
     node.cli_ok(&["ticket", "create"]);
-    assert!(path.join("mesh/docs/docs.redb").exists());
+    assert!(path.join("mesh/blobs/blobs.db").exists());
     assert_eq!(open_to_others(&path), "");
     assert_eq!(node.terminate(), Some(0));
     assert_eq!(open_to_others(&path), "");

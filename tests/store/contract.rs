@@ -203,6 +203,8 @@ async fn many_ranges_give_the_first_page_of_each(store: Arc<dyn KeyValueStore>) 
         store.commit(puts(&entries)).await.unwrap();
     }
     let snapshot = store.snapshot().await.unwrap();
+    // It stands where its first read finds the store, at the latest.
+    assert!(snapshot.get_many(&[b"P0000".to_vec()]).await.unwrap()[0].is_some());
     store.commit(puts(&[("P0009", "later")])).await.unwrap();
     let pairs = (0..300).map(|index| KeyRange::prefix(format!("P{index:03}").as_bytes()));
     let ranges: Vec<KeyRange> = pairs.chain([KeyRange::prefix(b"Q")]).collect();
