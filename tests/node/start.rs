@@ -118,33 +118,31 @@ fn no_query_is_refused_before_the_first_load() {
     let mut text = ZONE.to_owned();
     (0..60_000).for_each(|i| text.push_str(&format!("host{i} A 192.0.2.1\n")));
     std::fs::write(zones.path().join("a.example.zone"), text).unwrap();
-    let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let address = taken.local_addr().unwrap();
-    drop(taken);
     let zones = zones.path().to_str().unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_aspen-node"));
-    command.args([
-        "--dns-listen",
-        &address.to_string(),
-        "--api-listen",
-        "off",
-        "--zone-dir",
-        zones,
-    ]);
-    let mut child = command.arg("--data-dir").arg(data.path()).spawn().unwrap();
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_read_timeout(Some(std::time::Duration::from_millis(5))).unwrap();
-    socket.connect(address).unwrap();
     let query = b"\x12\x34\0\0\0\x01\0\0\0\0\0\0\x02ns\x01a\x07example\0\0\x01\0\x01";
     let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
     let mut reply = [0; 512];
-    // Until the address is bound nobody is there, then the kernel keeps what comes.
-    let rcode = loop {
-        let _ = socket.send(query);
-        if socket.recv(&mut reply).is_ok() {
-            break reply[3] & 15;
+    let (mut child, rcode) = 'port: loop {
+        let address = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_aspen-node"));
+        command.args(["--dns-listen", &address.to_string(), "--api-listen", "off"]);
+        command.args(["--zone-dir", zones]);
+        let mut child = command.arg("--data-dir").arg(data.path()).spawn().unwrap();
+        socket.connect(address).unwrap();
+        // Until the address is bound nobody is there, then the kernel keeps what comes.
+        loop {
+            let _ = socket.send(query);
+            if socket.recv(&mut reply).is_ok() {
+                break 'port (child, reply[3] & 15);
+            }
+            assert!(std::time::Instant::now() < until, "no answer");
+            if child.try_wait().unwrap().is_some() {
+                // Somebody else was given the port meanwhile.
+                continue 'port;
+            }
         }
-        assert!(std::time::Instant::now() < until, "no answer");
     };
     child.kill().unwrap();
     child.wait().unwrap();
