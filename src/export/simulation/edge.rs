@@ -111,6 +111,8 @@ pub(super) struct Edge {
     pub(super) mirror: Mirror,
     /// What is visible.
     pub(super) shown: BTreeMap<Name, Shown>,
+    /// What was shown and is gone, and since when.
+    gone: BTreeMap<Name, Revision>,
     /// What others may follow.
     pub(super) log: Log,
     /// Whom it follows.
@@ -172,6 +174,7 @@ impl Edge {
             disk: Disk::default(),
             adopted: HashSet::new(),
             kept: HashSet::new(),
+            gone: BTreeMap::new(),
             fault,
             faults: 0,
             differed: (0, 0),
@@ -378,7 +381,10 @@ impl Edge {
                         let (revision, contents) = (step.revision, contents.clone());
                         self.shown.insert(step.apex.clone(), Shown { revision, contents });
                     }
-                    None => drop(self.shown.remove(&step.apex)),
+                    None => {
+                        self.gone.insert(step.apex.clone(), step.revision);
+                        self.shown.remove(&step.apex);
+                    }
                 }
             }
             settled.push((step.apex, step.digest, step.result.map(|zone| zone.is_some())));
@@ -402,7 +408,8 @@ impl Edge {
     /// Judges a step that becomes visible.
     fn judge_step(&mut self, step: &Prepared, world: &World<'_>) {
         let Prepared { apex, revision, result: Ok(contents), .. } = step else { return };
-        let before = self.shown.get(apex).map_or_else(Revision::default, |shown| shown.revision);
+        let shown = self.shown.get(apex).map(|shown| shown.revision);
+        let before = shown.or(self.gone.get(apex).copied()).unwrap_or_default();
         if *revision < before && !world.store.is_parted(self.mirror.place().0) {
             self.complain(format!("{apex} goes back from {before:?} to {revision:?}"));
         }

@@ -409,8 +409,9 @@ mod tests {
     fn seeds_that_failed_once_hold() {
         // A segment that was cut off the archive, or waited for another; bundles that waited for
         // their zones; a zone that stayed in the document; a gap that a restart found again; a zone
-        // that waited for what was removed; a delta over a later base; segments without a version.
-        for seed in [2, 11, 15, 17, 18, 24, 28, 42] {
+        // that waited for what was removed; a delta over a later base; segments without a version; zones
+        // that were gone.
+        for seed in [2, 11, 15, 17, 18, 21, 23, 24, 28, 32, 42] {
             let plan = Plan { seed, steps: STEPS, fault: Fault::None, has_disasters: false };
             assert_eq!(run(plan).map(drop), Ok(()), "{plan:?}");
         }

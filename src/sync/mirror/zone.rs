@@ -149,6 +149,14 @@ impl ZoneMirror {
         told.map(|step| step.revision).max(self.wants)
     }
 
+    /// Whether the zone is not there, and begins again behind a revision.
+    pub(super) fn begins_behind(&self, revision: u64) -> bool {
+        let is_there = self.served.is_there || self.handed.is_some() || self.build.is_some();
+        let first = self.queue.front().map(|step| &step.step);
+        let begins = matches!(first, Some(LogStep::Whole(_) | LogStep::Removed));
+        !is_there && (begins || self.wanted().is_some_and(|wanted| wanted > revision))
+    }
+
     /// The lowest revision that is known and not served; none if all is.
     pub(super) fn first_lacking(&self) -> Option<u64> {
         let queued = self.queue.front().map(|step| step.revision);

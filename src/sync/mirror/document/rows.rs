@@ -4,7 +4,7 @@
 //! raises its revision; any other has the zone built. What no row tells of is gone, unless the log has
 //! brought it since.
 //!
-//! **Invariant:** within a history no row takes a zone back.
+//! **Invariant:** within a history no row takes a zone back, nor brings one back that is gone.
 //! **Not here:** which version is taken, and its contents (`mirror::document`).
 
 use std::collections::HashSet;
@@ -142,6 +142,9 @@ impl Mirror {
                 }
             }
         }
+        if self.is_gone_since(&apex, revision) {
+            return;
+        }
         let zone = self.zones.entry(apex.clone()).or_default();
         let handed = zone.handed.map_or(0, |handed| handed.revision);
         let known = zone.served.revision.max(handed);
@@ -168,6 +171,16 @@ impl Mirror {
         let (digest, names) = (row.digest, row.names);
         let build = Build { revision, digest, names, packs, missing: 0 };
         self.start_build(apex, build);
+    }
+
+    /// Whether the log has removed a zone since the version: of a zone that is gone nothing is kept, so
+    /// it is one that nobody knows of although the log has been followed behind its row.
+    fn is_gone_since(&self, apex: &Name, revision: u64) -> bool {
+        let Some((taking, position)) = self.documents.taking.as_ref().zip(self.position) else {
+            return false;
+        };
+        let is_behind = position.revision > taking.at.revision && revision <= position.revision;
+        is_behind && self.zones.get(apex).is_none_or(|zone| zone.begins_behind(revision))
     }
 
     /// Begins to build a zone.
