@@ -1,7 +1,7 @@
 //! The one way to write a small file, and to make the directories that hold it.
 //!
 //! **Invariant:** after a crash or a loss of power at any moment, `path` holds the old content or
-//! the new one, whole; what [`write`] has returned for is the new one. Files and directories that
+//! the new one, whole; what [`write()`] has returned for is the new one. Files and directories that
 //! are made here are their owner's alone from the first moment, those of older versions become so.
 //! **Not here:** large files, which databases write.
 

@@ -5,7 +5,7 @@
 //!
 //! | from | kind | body |
 //! |---|---|---|
-//! | follower | 1 hello | version u8, namespace [32], history (epoch u64, id u128), position, peer, proofs |
+//! | follower | 1 hello | version u8, namespace \[32\], history (epoch u64, id u128), position, peer, proofs |
 //! | follower | 2 report | position served, state u8, zones that differ u32, clock u64 (ms since 1970) |
 //! | follower | 3 here | peer: a node that has moved says where it is now, and no more |
 //! | server | 1 welcome | role u8 (0 author, 1 edge), history, position where the log begins that follows, clock u64, peers |

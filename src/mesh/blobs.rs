@@ -104,7 +104,7 @@ impl Blobs {
     /// Replaces an engine that does not answer any more.
     ///
     /// # Errors
-    /// As [`Blobs::open`]; the engine is then as it was.
+    /// [`MeshError::File`] and [`MeshError::Blobs`]; the engine is then as it was.
     pub async fn reopen(&self) -> Result<(), MeshError> {
         let limit = Duration::from_millis(BLOBS_CALL_MS_MAX);
         // It lets go of its files, if it can still hear.

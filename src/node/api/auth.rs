@@ -36,7 +36,7 @@ impl ApiKey {
         }
     }
 
-    /// Makes a key of octets; none of fewer than [`KEY_LEN_MIN`].
+    /// Makes a key of octets; none of fewer than 32.
     pub fn from_octets(octets: &[u8]) -> Option<Self> {
         (octets.len() >= KEY_LEN_MIN).then(|| Self(octets.into()))
     }
