@@ -64,7 +64,7 @@ pub struct LogReport {
     pub differs_as_a_whole: bool,
     /// What is counted.
     #[serde(flatten)]
-    pub counts: LogCounts,
+    pub counts: MirrorStats,
 }
 
 /// Clocks against ours: positive is ahead.
@@ -83,35 +83,6 @@ pub struct UpstreamReport {
     pub id: String,
     /// Whether it writes the feed itself.
     pub is_author: bool,
-}
-
-/// What is counted of a feed with a log.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct LogCounts {
-    /// Segments that were taken.
-    pub segments: u64,
-    /// Commits that were taken.
-    pub commits: u64,
-    /// Steps of zones that were made visible.
-    pub steps: u64,
-    /// Segments and contents that were refused.
-    pub refused: u64,
-    /// Contents that came.
-    pub contents: u64,
-    /// Contents that could not be fetched.
-    pub fetch_failures: u64,
-    /// Versions of the document that were taken.
-    pub versions: u64,
-    /// Times a zone, or all of them together, did not come to what they must.
-    pub differed: u64,
-    /// Zones that differed and agree again.
-    pub healed: u64,
-    /// Times all zones together were found to agree with the author.
-    pub proofs: u64,
-    /// Other histories that were gone to.
-    pub histories: u64,
-    /// Times a limit was reached.
-    pub bound_hits: u64,
 }
 
 /// How a feed of the first format is followed.
@@ -199,20 +170,7 @@ fn log_report(client: &AspenDnsClient, status: &MirrorStatus, stats: &MirrorStat
         lacking: status.lacking,
         differing: status.differing.iter().map(crate::name::Name::to_fqdn).collect(),
         differs_as_a_whole: status.differs_as_a_whole,
-        counts: LogCounts {
-            segments: stats.segments,
-            commits: stats.commits,
-            steps: stats.steps,
-            refused: stats.refused,
-            contents: stats.contents,
-            fetch_failures: stats.fetch_failures,
-            versions: stats.versions,
-            differed: stats.differed,
-            healed: stats.healed,
-            proofs: stats.proofs,
-            histories: stats.histories,
-            bound_hits: stats.bound_hits,
-        },
+        counts: *stats,
     }
 }
 

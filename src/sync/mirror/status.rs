@@ -12,6 +12,8 @@
 
 use std::collections::BTreeSet;
 
+use serde::Serialize;
+
 use super::Mirror;
 use crate::feed::HistoryId;
 use crate::feed::digest::{Digest, DigestKey};
@@ -21,7 +23,7 @@ use crate::name::Name;
 use crate::sync::status::SyncStatus;
 
 /// What a mirror counts.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
 pub struct MirrorStats {
     /// Segments that were taken.
     pub segments: u64,
