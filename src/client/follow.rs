@@ -16,11 +16,10 @@ mod load;
 mod publish;
 mod segments;
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use iroh_docs::api::Doc;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -38,13 +37,13 @@ use crate::clock::now_ms;
 use crate::export::own_peer;
 use crate::feed::Hash;
 use crate::feed::frame::{Hello, Report, ServerFrame};
-use crate::feed::segment::Position;
 use crate::limits::{
     ADOPT_MS_MAX, BEAT_FRESH_MS_MAX, FETCHES_MAX, FIRST_LOAD_MS_MAX, LISTENER_TICK_MS, REPORT_MS,
 };
 use crate::mesh::hub::Offer;
 use crate::mesh::log::Log;
 use crate::mesh::peers::Peers;
+use crate::mesh::relay::Relay;
 use crate::mesh::{Keep, Mesh};
 use crate::publish::pace::Pace;
 use crate::sync::mirror::{Mirror, MirrorConfig};
@@ -62,8 +61,8 @@ pub(super) struct Follow {
     archive: Option<Archive>,
     /// Who else there is.
     peers: Arc<Peers>,
-    /// What those may follow who follow this node.
-    log: Arc<Log>,
+    /// What is handed on to those who follow this node.
+    relay: Relay,
     /// Dials.
     dialer: Dialer,
     /// Whom contents are fetched from.
@@ -92,14 +91,6 @@ pub(super) struct Follow {
     upstream: Option<Upstream>,
     /// Whom we shall follow.
     dialing: Option<JoinHandle<Upstream>>,
-    /// Announcements of versions, by number.
-    announcements: VecDeque<(u64, Position, Bytes)>,
-    /// Segments that came since the last version that was adopted.
-    recent: VecDeque<RecentSegment>,
-    /// Octets of them.
-    recent_octets: usize,
-    /// The newest segments, to prove to others where we are.
-    proofs: Proofs,
     /// Announcements that came through the namespace, by hash.
     root_entries: mpsc::Receiver<Hash>,
     /// Those that are being fetched.
@@ -112,26 +103,6 @@ pub(super) struct Follow {
     began_at: Instant,
     /// When we last said how far we are.
     reported_at: Instant,
-}
-
-/// A segment with commits.
-#[derive(Debug)]
-struct RecentSegment {
-    /// Its octets.
-    octets: Bytes,
-    /// The position that it follows on.
-    before: Position,
-    /// The commits in it.
-    commits: Vec<Position>,
-}
-
-/// The newest segments.
-#[derive(Debug, Default)]
-struct Proofs {
-    /// A heartbeat.
-    beat: Option<Bytes>,
-    /// Commits.
-    commits: Option<Bytes>,
 }
 
 impl Follow {
@@ -153,7 +124,6 @@ impl Follow {
         let own = *mesh.endpoint().id().as_bytes();
         let file = mesh.dir().map(|dir| Archive::dir_in(dir, &ticket.namespace).join("peers"));
         let peers = Arc::new(Peers::load(own, &ticket.peers, file));
-        let log = Arc::new(Log::new(ticket.namespace));
         let sources = ContentPeers::new(mesh.endpoint().clone(), Arc::clone(&peers));
         let (sender, answers) = mpsc::channel(FETCHES_MAX);
         let (blobs, dir) = (mesh.blobs().clone(), mesh.dir().map(Into::into));
@@ -173,7 +143,7 @@ impl Follow {
             ticket: ticket.clone(),
             archive,
             peers,
-            log,
+            relay: Relay::new(Arc::new(Log::new(ticket.namespace))),
             dialer,
             sources,
             keep: mesh.keep(),
@@ -188,10 +158,6 @@ impl Follow {
             pace: Pace::default(),
             upstream: None,
             dialing: None,
-            announcements: VecDeque::new(),
-            recent: VecDeque::new(),
-            recent_octets: 0,
-            proofs: Proofs::default(),
             root_entries,
             root_asked: HashSet::new(),
             entries: None,
@@ -247,7 +213,7 @@ impl Follow {
 
     /// Lets others follow this node.
     fn offer(&self) {
-        let (log, peers) = (Arc::clone(&self.log), Arc::clone(&self.peers));
+        let (log, peers) = (Arc::clone(self.relay.log()), Arc::clone(&self.peers));
         self.mesh.hub().offer(Offer { log, peers, evidence: None });
     }
 
@@ -263,14 +229,12 @@ impl Follow {
         };
         let place = self.client.with_mirror(|mirror| mirror.place());
         let (history, position) = place.unwrap_or_default();
-        let version = self.announcements.iter().max_by_key(|known| known.0).map(|known| &known.2);
-        let proofs = [self.proofs.beat.as_ref(), self.proofs.commits.as_ref(), version];
         let hello = Hello {
             namespace: self.ticket.namespace,
             history,
             position,
             peer: own_peer(&self.mesh),
-            proofs: proofs.into_iter().flatten().cloned().collect(),
+            proofs: self.relay.proofs(),
         };
         let dialer = self.dialer.clone();
         self.dialing = Some(tokio::spawn(async move { dialer.dial(hello, author_only).await }));

@@ -233,18 +233,18 @@ impl ExportTask {
         Ok(())
     }
 
-    /// Makes a version above one that peers have, unless one is being made.
+    /// Has the next version come above one that peers have. One that is being made gets its number at
+    /// its end.
     fn pass_version(&self, round: &mut Round, newest: u64) {
-        if round.making.is_some() {
-            return;
-        }
         tracing::warn!(
             newest,
             own = round.number,
             "peers have a later version of this feed than its author"
         );
         round.number = newest;
-        self.start_making(round);
+        if round.making.is_none() {
+            self.start_making(round);
+        }
     }
 
     /// Notes how far the round is.

@@ -16,6 +16,7 @@ pub(crate) mod hub;
 mod keep;
 pub(crate) mod log;
 pub(crate) mod peers;
+pub(crate) mod relay;
 mod secret;
 mod stream;
 

@@ -9,7 +9,6 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::Follow;
-use super::segments::relay;
 use crate::client::apply::Prepared;
 use crate::client::fetch::Ask;
 use crate::feed::Revision;
@@ -99,10 +98,8 @@ impl Follow {
             self.client.with_mirror(|mirror| (mirror.place().0.epoch, mirror.contents().cloned()));
         let (epoch, contents) = spared.unwrap_or_default();
         let at = Revision::new(epoch, at.revision);
-        let found = self.announcements.iter().find(|known| known.0 == version.number);
-        let (Some((_, _, announcement)), Some(archive)) = (found, &mut self.archive) else {
-            return;
-        };
+        let found = self.relay.announcement(version.number);
+        let (Some(announcement), Some(archive)) = (found, &mut self.archive) else { return };
         // What is kept names nothing that a crash could take.
         let synced = self.mesh.blobs().store().sync_db().await.map_err(|error| error.to_string());
         let kept = synced.and_then(|()| {
@@ -125,28 +122,12 @@ impl Follow {
         let Some(adopted) = self.client.with_mirror(Mirror::poll_adopted).flatten() else {
             return self.spare();
         };
-        let (number, at) = (adopted.version.number, adopted.root.at);
         self.adopted = adopted.contents;
         self.sparing = usize::MAX;
         self.spare();
         self.adopted_at = Instant::now();
-        let found = self.announcements.iter().find(|known| known.0 == number).cloned();
-        let Some((_, _, announcement)) = found else { return };
-        let place = self.client.with_mirror(|mirror| mirror.place());
-        let (history, position) = place.unwrap_or_default();
-        self.forget(at.revision);
-        let goes_on = self.log.history() == Some(history)
-            && self.log.head().revision == position.revision
-            && self.log.base().revision <= at.revision;
-        if !goes_on {
-            // Those who follow begin with this version, and go on with what came since.
-            self.log.begin(history, at);
-            for segment in &self.recent {
-                relay(&self.log, &segment.octets, segment.before, &segment.commits);
-            }
-        }
-        self.log.set_version(adopted.version, at, &announcement);
-        if self.log.head().revision < position.revision {
+        let place = self.client.with_mirror(|mirror| mirror.place()).unwrap_or_default();
+        if !self.relay.adopt(place, adopted.version, adopted.root.at) {
             // What bridged a gap is not to be had any more: a later version is.
             self.client.with_mirror(Mirror::refresh);
         }

@@ -6,6 +6,7 @@
 mod restart;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -16,9 +17,10 @@ use crate::feed::digest::{Digest, DigestKey};
 use crate::feed::frame::Hello;
 use crate::feed::live::coalesce;
 use crate::feed::merge::for_each_rrset;
-use crate::feed::segment::{Position, Segment, SegmentBody};
+use crate::feed::segment::Segment;
 use crate::feed::{Hash, Revision};
 use crate::mesh::log::{Log, Place};
+use crate::mesh::relay::{Outline, Relay};
 use crate::name::Name;
 use crate::record::{Change, RecordType};
 use crate::sync::batch::{ZoneBatch, ZoneStep};
@@ -54,14 +56,6 @@ struct Prepared {
     result: Result<Option<Contents>, ()>,
     digest: Digest,
     is_of_document: bool,
-}
-
-/// A segment with commits.
-#[derive(Clone)]
-struct Recent {
-    octets: Bytes,
-    before: Position,
-    commits: Vec<Position>,
 }
 
 /// Whom an edge follows.
@@ -113,8 +107,8 @@ pub(super) struct Edge {
     pub(super) shown: BTreeMap<Name, Shown>,
     /// What was shown and is gone, and since when.
     gone: BTreeMap<Name, Revision>,
-    /// What others may follow.
-    pub(super) log: Log,
+    /// What it hands on.
+    pub(super) relay: Relay,
     /// Whom it follows.
     pub(super) stream: Option<Stream>,
     /// What is being fetched.
@@ -123,12 +117,6 @@ pub(super) struct Edge {
     building: Option<Vec<ZoneBatch>>,
     /// What waits for others.
     held: Vec<Prepared>,
-    /// Announcements of versions.
-    announcements: VecDeque<(u64, Bytes)>,
-    /// Segments since the last version that was adopted.
-    recent: Vec<Recent>,
-    /// The newest heartbeat and commits.
-    proofs: [Option<Bytes>; 2],
     /// What outlives a crash.
     disk: Disk,
     /// Contents of the version that was adopted last.
@@ -163,14 +151,11 @@ impl Edge {
         Self {
             mirror: mirror(0),
             shown: BTreeMap::new(),
-            log: Log::new(NAMESPACE),
+            relay: Relay::new(Arc::new(Log::new(NAMESPACE))),
             stream: None,
             fetching: Vec::new(),
             building: None,
             held: Vec::new(),
-            announcements: VecDeque::new(),
-            recent: Vec::new(),
-            proofs: [None, None],
             disk: Disk::default(),
             adopted: HashSet::new(),
             kept: HashSet::new(),
@@ -196,8 +181,7 @@ impl Edge {
     /// What it says to whom it wants to follow.
     pub(super) fn hello(&self) -> Hello {
         let (history, position) = self.mirror.place();
-        let version = self.announcements.iter().max_by_key(|known| known.0).map(|known| &known.1);
-        let proofs = self.proofs.iter().flatten().chain(version).cloned().collect();
+        let proofs = self.relay.proofs();
         Hello { namespace: NAMESPACE, history, position, proofs, ..Hello::default() }
     }
 
@@ -210,41 +194,13 @@ impl Edge {
     /// Takes a segment, from a peer if `is_new`.
     fn take_segment(&mut self, octets: &Bytes, is_new: bool, now_ms: u64) -> bool {
         let segment = Segment::from_octets(octets).expect("written by the exporter");
-        let head = segment.head;
-        let mut commits = Vec::new();
-        let mut is_beat = false;
-        match &segment.body {
-            SegmentBody::Commits(written) => {
-                commits = written.iter().map(|commit| commit.at).collect();
-            }
-            SegmentBody::Beat(_) => is_beat = true,
-            SegmentBody::Version(version) => {
-                self.announcements.push_back((version.number, octets.clone()));
-                if self.announcements.len() > crate::limits::ANNOUNCEMENTS_MAX {
-                    self.announcements.pop_front();
-                }
-            }
-        }
+        let (head, outline) = (segment.head, Outline::of(&segment));
         let taken = self.mirror.handle_segment(segment, now_ms);
-        if taken != Taken::Refused && is_beat {
-            self.proofs[0] = Some(octets.clone());
-        } else if taken != Taken::Refused && !commits.is_empty() {
-            self.proofs[1] = Some(octets.clone());
+        if is_new && outline.is_to_keep(taken) {
+            let at = Revision::new(head.history.epoch, head.last.revision);
+            self.disk.logs[1].push((at, octets.clone()));
         }
-        if !commits.is_empty() && matches!(taken, Taken::Follows | Taken::Waits) {
-            if is_new {
-                let at = Revision::new(head.history.epoch, head.last.revision);
-                self.disk.logs[1].push((at, octets.clone()));
-            }
-            if taken == Taken::Follows && self.log.history().is_some() {
-                relay(&self.log, octets, head.before, &commits);
-            }
-            self.recent.push(Recent { octets: octets.clone(), before: head.before, commits });
-        }
-        let is_told = is_new && is_beat && taken != Taken::Refused;
-        if is_told && self.log.head().revision >= head.last.revision {
-            self.log.set_beat(head.last, octets);
-        }
+        self.relay.take(octets, outline, taken, is_new);
         taken != Taken::Refused
     }
 
@@ -280,14 +236,13 @@ impl Edge {
                 self.publish_held(false, world);
             }
         }
-        if let Some((version, at, root)) = self.mirror.poll_kept() {
-            let found = self.announcements.iter().find(|known| known.0 == version.number);
-            if let Some((_, announcement)) = found {
-                self.disk.root = Some((announcement.clone(), root));
-                let at = Revision::new(self.mirror.place().0.epoch, at.revision);
-                self.disk.turn(at);
-                self.kept = self.mirror.contents().cloned().unwrap_or_default();
-            }
+        if let Some((version, at, root)) = self.mirror.poll_kept()
+            && let Some(announcement) = self.relay.announcement(version.number)
+        {
+            self.disk.root = Some((announcement.clone(), root));
+            let at = Revision::new(self.mirror.place().0.epoch, at.revision);
+            self.disk.turn(at);
+            self.kept = self.mirror.contents().cloned().unwrap_or_default();
         }
         self.publish_held(false, world);
         self.take_adopted();
@@ -444,25 +399,8 @@ impl Edge {
     /// Lets others follow from a version that was adopted.
     fn take_adopted(&mut self) {
         let Some(adopted) = self.mirror.poll_adopted() else { return };
-        let (number, at) = (adopted.version.number, adopted.root.at);
         self.adopted = adopted.contents;
-        let found = self.announcements.iter().find(|known| known.0 == number).cloned();
-        let Some((_, announcement)) = found else { return };
-        let (history, position) = self.mirror.place();
-        self.recent.retain(|segment| {
-            segment.commits.last().is_some_and(|last| last.revision > at.revision)
-        });
-        let goes_on = self.log.history() == Some(history)
-            && self.log.head().revision == position.revision
-            && self.log.base().revision <= at.revision;
-        if !goes_on {
-            self.log.begin(history, at);
-            for segment in &self.recent {
-                relay(&self.log, &segment.octets, segment.before, &segment.commits);
-            }
-        }
-        self.log.set_version(adopted.version, at, &announcement);
-        if self.log.head().revision < position.revision {
+        if !self.relay.adopt(self.mirror.place(), adopted.version, adopted.root.at) {
             self.mirror.refresh();
         }
     }
@@ -488,11 +426,4 @@ fn build(
         apply(&mut contents, &change);
     });
     built.map(|()| (contents, digest)).map_err(|_| ())
-}
-
-/// Hands a segment on, if it leads on from what is there.
-fn relay(log: &Log, octets: &[u8], before: Position, commits: &[Position]) {
-    if before.revision <= log.head().revision {
-        log.push(octets, before, commits);
-    }
 }

@@ -210,8 +210,8 @@ impl Net {
         let now_ms = self.now_ms;
         let hello = self.edges[edge].hello();
         let log = match peer {
-            Some(peer) => &self.edges[peer].log,
-            None => &*self.exporter.log,
+            Some(peer) => self.edges[peer].relay.log(),
+            None => &self.exporter.log,
         };
         let (standing, place) = log.standing(hello.history, hello.position);
         let is_refused = matches!(standing, Standing::NotReady | Standing::Ahead);
@@ -226,18 +226,14 @@ impl Net {
 
     /// Segments arrive at an edge; the stream may break.
     fn deliver(&mut self, edge: usize) {
-        let Some(stream) = &mut self.edges[edge].stream else { return };
-        let log = match stream.peer {
-            Some(peer) => {
-                std::mem::replace(&mut self.edges[peer].log, crate::mesh::log::Log::new(NAMESPACE))
-            }
-            None => crate::mesh::log::Log::new(NAMESPACE),
-        };
-        let peer = self.edges[edge].stream.as_ref().and_then(|stream| stream.peer);
         let octets_max = 1 << self.random.below(16);
+        let Some(peer) = self.edges[edge].stream.as_ref().map(|stream| stream.peer) else { return };
+        let log = Arc::clone(match peer {
+            Some(peer) => self.edges[peer].relay.log(),
+            None => &self.exporter.log,
+        });
         let Some(stream) = &mut self.edges[edge].stream else { return };
-        let used = if peer.is_some() { &log } else { &*self.exporter.log };
-        let supply = used.supply(stream.place, octets_max);
+        let supply = log.supply(stream.place, octets_max);
         let is_over = supply.is_none();
         if let Some(supply) = supply {
             stream.place = supply.place;
@@ -248,9 +244,6 @@ impl Net {
         for _ in 0..if self.is_calm { usize::MAX } else { count } {
             let Some(frame) = stream.frames.pop_front() else { break };
             arrived.push(frame.slice(5..));
-        }
-        if let Some(peer) = peer {
-            self.edges[peer].log = log;
         }
         let twice = !self.is_calm && self.random.percent(5);
         self.with_edge(edge, |edge, world| {
