@@ -104,8 +104,8 @@ pub(crate) struct Place {
     revision: u64,
     /// The number of the heartbeat that it was given last.
     beat: u64,
-    /// The number of the version that it was given last.
-    version: Option<u64>,
+    /// The version that it was given last.
+    version: Option<VersionRef>,
 }
 
 impl Log {
@@ -219,10 +219,10 @@ impl Log {
         }
         let mut supply = Supply { frames: Vec::new(), place };
         if let Some((version, _, frame)) = &state.version
-            && place.version != Some(version.number)
+            && place.version != Some(*version)
         {
             supply.frames.push(frame.clone());
-            supply.place.version = Some(version.number);
+            supply.place.version = Some(*version);
         }
         let start = state.segments.partition_point(|kept| kept.last.revision <= place.revision);
         let mut octets = 0;

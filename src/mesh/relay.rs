@@ -22,8 +22,9 @@ use crate::sync::mirror::Taken;
 pub(crate) struct Relay {
     /// What others may follow.
     log: Arc<Log>,
-    /// Announcements of versions, by number.
-    announcements: VecDeque<(u64, Bytes)>,
+    /// Announcements of versions, in the order in which they were news: another history may count its
+    /// versions from a number that was there before.
+    announcements: VecDeque<(VersionRef, Bytes)>,
     /// Segments with commits since the last version that was adopted.
     recent: VecDeque<Recent>,
     /// Octets of them.
@@ -63,8 +64,8 @@ enum Kind {
     Commits(Vec<Position>),
     /// A heartbeat.
     Beat,
-    /// The announcement of the version of this number.
-    Version(u64),
+    /// The announcement of a version.
+    Version(VersionRef),
 }
 
 impl Outline {
@@ -75,7 +76,7 @@ impl Outline {
                 Kind::Commits(commits.iter().map(|commit| commit.at).collect())
             }
             SegmentBody::Beat(_) => Kind::Beat,
-            SegmentBody::Version(version) => Kind::Version(version.number),
+            SegmentBody::Version(version) => Kind::Version(*version),
         };
         Self { before: segment.head.before, last: segment.head.last, kind }
     }
@@ -128,8 +129,8 @@ impl Relay {
                 }
             }
             // One that is not news has a lower number: it would push out what its author may lack.
-            Kind::Version(number) if taken == Taken::Follows => {
-                self.announcements.push_back((number, octets.clone()));
+            Kind::Version(version) if taken == Taken::Follows => {
+                self.announcements.push_back((version, octets.clone()));
                 if self.announcements.len() > ANNOUNCEMENTS_MAX {
                     self.announcements.pop_front();
                 }
@@ -139,13 +140,13 @@ impl Relay {
     }
 
     /// The announcement of a version.
-    pub(crate) fn announcement(&self, number: u64) -> Option<&Bytes> {
-        self.announcements.iter().find(|known| known.0 == number).map(|known| &known.1)
+    pub(crate) fn announcement(&self, version: VersionRef) -> Option<&Bytes> {
+        self.announcements.iter().find(|known| known.0 == version).map(|known| &known.1)
     }
 
     /// The newest of what the author has signed and was believed: what it has forgotten, this tells it.
     pub(crate) fn proofs(&self) -> Vec<Bytes> {
-        let version = self.announcements.iter().max_by_key(|known| known.0).map(|known| &known.1);
+        let version = self.announcements.back().map(|known| &known.1);
         [self.beat.as_ref(), self.commits.as_ref(), version]
             .into_iter()
             .flatten()
@@ -161,7 +162,7 @@ impl Relay {
         version: VersionRef,
         at: Position,
     ) -> bool {
-        let Some(announcement) = self.announcement(version.number).cloned() else { return true };
+        let Some(announcement) = self.announcement(version).cloned() else { return true };
         self.forget(at.revision);
         let goes_on = self.log.history() == Some(history)
             && self.log.head().revision == position.revision

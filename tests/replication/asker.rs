@@ -11,6 +11,7 @@ pub const A: u16 = 1;
 pub const SOA: u16 = 6;
 pub const TXT: u16 = 16;
 pub const AAAA: u16 = 28;
+pub const NOERROR: u8 = 0;
 pub const REFUSED: u8 = 5;
 
 /// What came back of a question.

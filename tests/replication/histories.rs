@@ -4,7 +4,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use crate::asker::{REFUSED, SOA, ask};
+use crate::asker::{NOERROR, REFUSED, SOA, ask};
 use crate::node::{Node, Start, assert_equal, wait, wait_synced};
 
 const ZONES: [&str; 2] = ["one.example", "big.example"];
@@ -108,6 +108,14 @@ fn edges_follow_an_authority_that_was_put_back_to_an_older_copy() {
         assert_equal(&pair.authority, &pair.edge, &ZONES);
         let status = pair.authority.status();
         assert_ne!(status["feed"]["history"], before, "{status} {warned:?}");
+        // What the edge keeps is the history that it was last in, with or without somebody to ask.
+        pair.authority.kill();
+        let warned = pair.meddle_with_edge(|_| ());
+        assert_eq!(warned, [""; 0]);
+        assert_eq!(pair.edge.value("n3.one.example"), Some(1));
+        assert_eq!(ask(pair.edge.dns, "big.example", SOA).rcode, NOERROR);
+        pair.authority = Start::authority(&pair.dirs.path().join("authority")).run();
+        wait_synced(&pair.authority, &pair.edge);
         (5..10).for_each(|at| pair.authority.set(&format!("n{at}.one.example"), 3));
         pair.edge.wait_value("n9.one.example", Some(3));
         pair.assert_well(4);

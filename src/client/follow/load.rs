@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -12,6 +13,8 @@ use super::Follow;
 use crate::client::archive::Kept;
 use crate::client::fetch::{Ask, Fetcher};
 use crate::client::upstream::Nobody;
+use crate::feed::Hash;
+use crate::feed::segment::{Segment, SegmentBody};
 use crate::limits::FETCHES_MAX;
 use crate::sync::mirror::Mirror;
 
@@ -19,6 +22,11 @@ impl Follow {
     /// Loads what is kept on the disk, and makes it visible at once.
     pub(super) async fn load(&mut self, kept: Kept, stop: &CancellationToken) {
         let Some((announcement, root)) = kept.root else { return self.forget_kept() };
+        let root_hash = *iroh_blobs::Hash::new(&root).as_bytes();
+        if !names(&announcement, &root_hash) {
+            tracing::warn!("the announcement that this edge has kept is of another root");
+            return self.forget_kept();
+        }
         if !self.take_segment(&announcement, false) {
             return self.forget_kept();
         }
@@ -28,7 +36,6 @@ impl Follow {
         let (sender, mut answers) = mpsc::channel(FETCHES_MAX);
         let (blobs, dir) = (self.mesh.blobs().clone(), self.mesh.dir().map(Into::into));
         let local = Fetcher::new(blobs, dir, Arc::new(Nobody), sender, stop.clone());
-        let root_hash = *iroh_blobs::Hash::new(&root).as_bytes();
         let mut root = Some(root);
         let (mut fetching, mut is_whole) = (0, true);
         loop {
@@ -97,4 +104,11 @@ impl Follow {
             }
         }
     }
+}
+
+/// Whether a segment announces the version with a root.
+fn names(announcement: &Bytes, root: &Hash) -> bool {
+    Segment::from_octets(announcement).is_ok_and(|segment| {
+        matches!(segment.body, SegmentBody::Version(version) if version.hash == *root)
+    })
 }

@@ -98,7 +98,7 @@ impl Follow {
             self.client.with_mirror(|mirror| (mirror.place().0.epoch, mirror.contents().cloned()));
         let (epoch, contents) = spared.unwrap_or_default();
         let at = Revision::new(epoch, at.revision);
-        let found = self.relay.announcement(version.number);
+        let found = self.relay.announcement(version);
         let (Some(announcement), Some(archive)) = (found, &mut self.archive) else { return };
         // What is kept names nothing that a crash could take.
         let synced = self.mesh.blobs().store().sync_db().await.map_err(|error| error.to_string());

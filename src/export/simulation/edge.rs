@@ -237,7 +237,7 @@ impl Edge {
             }
         }
         if let Some((version, at, root)) = self.mirror.poll_kept()
-            && let Some(announcement) = self.relay.announcement(version.number)
+            && let Some(announcement) = self.relay.announcement(version)
         {
             self.disk.root = Some((announcement.clone(), root));
             let at = Revision::new(self.mirror.place().0.epoch, at.revision);
