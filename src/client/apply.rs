@@ -65,7 +65,7 @@ pub(super) struct Prepared {
     /// The zone.
     apex: Name,
     /// The revision that the step leads to.
-    revision: Revision,
+    pub(super) revision: Revision,
     /// The new zone; none removes it.
     zone: Result<Option<Arc<Zone>>, ApplyError>,
     /// What subscribers hear.

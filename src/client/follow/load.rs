@@ -108,7 +108,7 @@ impl Follow {
 
 /// Whether a segment announces the version with a root.
 fn names(announcement: &Bytes, root: &Hash) -> bool {
-    Segment::from_octets(announcement).is_ok_and(|segment| {
-        matches!(segment.body, SegmentBody::Version(version) if version.hash == *root)
-    })
+    Segment::from_octets(announcement).is_ok_and(
+        |segment| matches!(segment.body, SegmentBody::Version(version) if version.hash == *root),
+    )
 }

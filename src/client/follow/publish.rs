@@ -73,6 +73,9 @@ impl Follow {
 
     /// Publishes what was computed, unless it waits for others.
     pub(super) fn publish_held(&mut self, is_over: bool) {
+        // Zones of two histories are never visible together.
+        let held = &mut self.held;
+        self.client.with_mirror(|mirror| held.retain(|step| mirror.is_current(step.revision)));
         if self.held.is_empty() {
             return;
         }

@@ -312,6 +312,7 @@ impl Edge {
 
     /// Publishes what was computed, unless it waits for others.
     fn publish_held(&mut self, is_over: bool, world: &World<'_>) {
+        self.held.retain(|step| self.mirror.is_current(step.revision));
         if self.held.is_empty() {
             return;
         }

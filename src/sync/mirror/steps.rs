@@ -88,11 +88,16 @@ impl Mirror {
         revision = revision.max(1);
         let is_rebuild = matches!(step, ZoneStep::Rebuild { .. });
         let epoch = self.history.epoch;
-        zone.handed = Some(Handed { revision, digest, is_rebuild, epoch });
+        zone.handed = Some(Handed { revision, digest, is_rebuild });
         let proof = Some(Proof { key: self.key, before: zone.served.digest, is_of_document });
         self.note_lacking(apex);
         let revision = Revision::new(epoch, revision);
         Some(ZoneBatch { apex: apex.clone(), revision, step, proof })
+    }
+
+    /// Whether a step may become visible: one of a history that is over may not, and is forgotten.
+    pub fn is_current(&self, revision: Revision) -> bool {
+        revision.epoch == self.history.epoch
     }
 
     /// Takes that a step is visible, and what the zone comes to then.
@@ -100,13 +105,9 @@ impl Mirror {
         let Some(zone) = self.zones.get_mut(apex) else { return };
         let Some(handed) = zone.handed.take() else { return };
         self.stats.steps += 1;
-        let is_over = handed.epoch != self.history.epoch;
-        let revision = if is_over { 0 } else { handed.revision };
-        self.serve(apex, Served { revision, digest, is_there });
-        if !is_over {
-            self.compare(apex, handed, digest, is_there, now_ms);
-        }
-        self.go_on(apex, revision);
+        self.serve(apex, Served { revision: handed.revision, digest, is_there });
+        self.compare(apex, handed, digest, is_there, now_ms);
+        self.go_on(apex, handed.revision);
         self.finish_taking();
         self.compare_whole(now_ms);
     }
@@ -115,10 +116,8 @@ impl Mirror {
     pub fn handle_refused(&mut self, apex: &Name, now_ms: u64) {
         let Some(zone) = self.zones.get_mut(apex) else { return };
         let Some(handed) = zone.handed.take() else { return };
-        if handed.epoch == self.history.epoch {
-            zone.wants = zone.wants.max(Some(handed.revision));
-            self.differ(apex, now_ms);
-        }
+        zone.wants = zone.wants.max(Some(handed.revision));
+        self.differ(apex, now_ms);
         self.note_lacking(apex);
         self.finish_taking();
     }

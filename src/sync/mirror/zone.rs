@@ -50,8 +50,6 @@ pub(super) struct Handed {
     pub(super) digest: Digest,
     /// Whether the zone is built anew.
     pub(super) is_rebuild: bool,
-    /// The epoch of the history in which that is so.
-    pub(super) epoch: u64,
 }
 
 /// A zone that is being built from the document.

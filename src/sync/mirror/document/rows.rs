@@ -84,6 +84,7 @@ impl Mirror {
         for (apex, zone) in &mut self.zones {
             zone.queue.clear();
             zone.wants = None;
+            zone.handed = None;
             zone.lacking = None;
             if let Some(build) = zone.build.take() {
                 documents.give_up(&build);
