@@ -6,6 +6,7 @@
 //! **Invariant:** what is returned for a zone lies in bundles that are put.
 //! **Not here:** which zones (`book`), indexes and root (`shelf`, `task`).
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -26,7 +27,7 @@ use crate::limits::{
 };
 use crate::name::Name;
 use crate::record::{Change, Rrset};
-use crate::store::history::{ZoneContents, ZoneSource};
+use crate::store::history::{SourceError, ZoneContents, ZoneSource};
 
 /// What came of the works of a version.
 #[derive(Debug, Default)]
@@ -88,30 +89,28 @@ impl Folder {
 
     /// Does all works.
     pub(super) async fn fold(mut self, works: Vec<Work>) -> Folded {
-        let mut together: Vec<Name> = Vec::new();
+        let mut together: Vec<(Name, Head)> = Vec::new();
         let mut records = 0;
         for work in works {
             let apex = work.apex.clone();
             let done = match work.kind {
                 WorkKind::Remove => {
-                    let doc = Head { is_there: false, serial: 0, ..work.head };
-                    let built = Built { apex: work.apex, doc, names: Some(0), places: Vec::new() };
-                    self.folded.built.push(built);
+                    self.take_out(work.apex, work.head);
                     Ok(())
                 }
                 WorkKind::Delta { changes, places } => {
                     match self.add_delta(work.apex, work.head, changes, places).await {
                         Ok(true) => Ok(()),
-                        Ok(false) => self.add_base(&apex).await,
+                        Ok(false) => self.add_base(&apex, work.head).await,
                         Err(error) => Err(error),
                     }
                 }
                 WorkKind::Base if work.head.digest.records > READ_TOGETHER_RECORDS_MAX => {
-                    self.add_base(&apex).await
+                    self.add_base(&apex, work.head).await
                 }
                 WorkKind::Base => {
                     records += work.head.digest.records;
-                    together.push(work.apex);
+                    together.push((work.apex, work.head));
                     let is_full = together.len() >= READ_TOGETHER_ZONES_MAX
                         || records >= READ_TOGETHER_RECORDS_MAX * 8;
                     if is_full {
@@ -129,36 +128,64 @@ impl Folder {
         self.finish().await
     }
 
-    /// Reads small zones together and lays their bases.
-    async fn add_together(&mut self, apexes: Vec<Name>) {
-        if apexes.is_empty() {
+    /// Reads small zones together and lays their bases; one by one if that fails, since one of them may
+    /// not be readable.
+    async fn add_together(&mut self, zones: Vec<(Name, Head)>) {
+        if zones.is_empty() {
             return;
         }
+        let apexes: Vec<Name> = zones.iter().map(|(apex, _)| apex.clone()).collect();
         let contents = match self.source.zones_contents(&apexes).await {
             Ok(contents) => contents,
-            Err(error) => {
-                let reason = error.to_string();
-                let failed = apexes
-                    .into_iter()
-                    .map(|apex| (apex, ExportError::Blobs { reason: reason.clone() }));
-                self.folded.failed.extend(failed);
-                return;
-            }
+            Err(error) => return self.add_one_by_one(zones, &error.into()).await,
         };
+        let mut gone: HashMap<Name, Head> = zones.into_iter().collect();
         for contents in contents {
             let apex = contents.zone.apex.clone();
+            gone.remove(&apex);
             if let Err(error) = self.lay_base(contents).await {
                 self.folded.failed.push((apex, error));
             }
         }
+        for (apex, head) in gone {
+            self.take_out(apex, head);
+        }
     }
 
-    /// Reads one zone and lays its base. A zone that is gone is left to the commit that says so.
-    async fn add_base(&mut self, apex: &Name) -> Result<(), ExportError> {
+    /// Reads zones one by one, until it is plain that none is to be had.
+    async fn add_one_by_one(&mut self, zones: Vec<(Name, Head)>, error: &ExportError) {
+        let mut failures = 0;
+        for (apex, head) in zones {
+            let done = match failures {
+                FAILURES_IN_A_ROW => Err(SourceError::Failed { reason: error.to_string() }.into()),
+                _ => self.add_base(&apex, head).await,
+            };
+            match done {
+                Ok(()) => failures = 0,
+                Err(error) => {
+                    failures = (failures + 1).min(FAILURES_IN_A_ROW);
+                    self.folded.failed.push((apex, error));
+                }
+            }
+        }
+    }
+
+    /// Reads one zone and lays its base.
+    async fn add_base(&mut self, apex: &Name, head: Head) -> Result<(), ExportError> {
         match self.source.zone_contents(apex).await? {
             Some(contents) => self.lay_base(contents).await,
-            None => Ok(()),
+            None => {
+                self.take_out(apex.clone(), head);
+                Ok(())
+            }
         }
+    }
+
+    /// Takes a zone out of the document. One that is gone though the log still has it is told of by a
+    /// commit to come; what the document had of it may be of another history.
+    fn take_out(&mut self, apex: Name, head: Head) {
+        let doc = Head { is_there: false, serial: 0, ..head };
+        self.folded.built.push(Built { apex, doc, names: Some(0), places: Vec::new() });
     }
 
     /// Lays the base of a zone that was read.
@@ -317,3 +344,6 @@ fn digest_of(key: DigestKey, rrsets: &[Rrset]) -> Digest {
     let add = |sum: Digest, rrset: &Rrset| sum.plus(key.rrset(&rrset.as_ref()));
     rrsets.iter().fold(Digest::default(), add)
 }
+
+/// Zones that cannot be read one after another before none is tried any more.
+const FAILURES_IN_A_ROW: usize = 8;

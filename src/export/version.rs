@@ -220,6 +220,10 @@ impl ExportTask {
         round.has_failed = has_failed;
         if has_failed {
             round.wait_longer();
+            if round.doc_at == Position::default() {
+                // There is no earlier version of this history, and rows of another would be in it.
+                return;
+            }
         }
         let plan = round.shelf.plan(&round.book, round.changed.clone());
         let depot = Arc::clone(&self.parts.depot);
