@@ -119,6 +119,8 @@ impl Mirror {
         zone.wants = zone.wants.max(Some(handed.revision));
         self.differ(apex, now_ms);
         self.note_lacking(apex);
+        // What it is built from next may be here already.
+        self.ready.insert(apex.clone());
         self.finish_taking();
     }
 
