@@ -21,6 +21,7 @@ use iroh_blobs::api::remote::GetProgressItem;
 use iroh_blobs::protocol::GetManyRequest;
 use n0_future::StreamExt;
 use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::limits::{BLOBS_CALL_MS_MAX, FETCH_GROUP_MAX, FETCH_STALL_MS, FETCH_STREAMS_MAX};
@@ -53,8 +54,31 @@ pub(super) trait Sources: std::fmt::Debug + Send + Sync {
     /// Connections to those who likely have what is wanted.
     async fn near(&self) -> Vec<Connection>;
 
-    /// Connections to others.
-    async fn far(&self) -> Vec<Connection>;
+    /// Connections to others, as they come: who does not answer keeps nobody else waiting.
+    fn far(self: Arc<Self>) -> mpsc::Receiver<Connection>;
+}
+
+/// Dials all at once, and returns the connections as they come. Nothing is dialed any more when the
+/// receiver is gone.
+pub(super) fn dial_all<T: Send + 'static>(
+    dials: impl Iterator<Item = impl Future<Output = Option<T>> + Send + 'static>,
+) -> mpsc::Receiver<T> {
+    let mut dials: JoinSet<_> = dials.collect();
+    let (sender, connections) = mpsc::channel(dials.len().max(1));
+    tokio::spawn(async move {
+        loop {
+            let dialed = tokio::select! {
+                dialed = dials.join_next() => dialed,
+                () = sender.closed() => return,
+            };
+            let Some(dialed) = dialed else { return };
+            if let Ok(Some(connection)) = dialed {
+                // Nobody listens: all that was wanted is here.
+                let _ = sender.send(connection).await;
+            }
+        }
+    });
+    connections
 }
 
 /// Fetches contents; clones share the limits.
@@ -116,7 +140,10 @@ impl Fetcher {
             }
         }
         if !missing.is_empty() {
-            for connection in self.sources.far().await {
+            let mut far = Arc::clone(&self.sources).far();
+            while !missing.is_empty()
+                && let Some(connection) = far.recv().await
+            {
                 missing = self.fetch_from(connection, missing).await;
             }
         }
@@ -229,5 +256,25 @@ impl Fetcher {
     /// Sends one answer. Nobody listening means that the edge is ending.
     async fn answer(&self, answer: Fetched) {
         let _ = self.answers.send(answer).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_does_not_answer_keeps_nobody_waiting() {
+        let dial = |at: u32| async move {
+            match at {
+                0..16 => std::future::pending().await,
+                16 => None,
+                _ => Some(at),
+            }
+        };
+        let mut dialed = dial_all((0..18).map(dial));
+        assert_eq!(dialed.recv().await, Some(17));
+        let mut none = dial_all((16..17).map(dial));
+        assert_eq!(none.recv().await, None);
     }
 }

@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::fetch::Sources;
+use super::fetch::{Sources, dial_all};
 use crate::limits::{
     FETCH_NEIGHBORS_MAX, LINK_DIAL_MS, LINK_IDLE_MS, LINK_KEEP_ALIVE_MS, LINK_REDIAL_MS,
 };
@@ -53,22 +53,20 @@ impl Sources for Links {
         self.connections.iter().map(|entry| entry.value().clone()).collect()
     }
 
-    async fn far(&self) -> Vec<Connection> {
+    fn far(self: Arc<Self>) -> mpsc::Receiver<Connection> {
         let peers: Vec<EndpointId> = self.neighbors.iter().map(|entry| *entry.key()).collect();
-        let mut connections = Vec::new();
-        for peer in peers {
-            let known = self.neighbors.get(&peer).and_then(|entry| entry.value().clone());
-            let known = known.filter(|connection| connection.close_reason().is_none());
-            let connection = match known {
-                Some(connection) => Some(connection),
-                None => dial_contents(&self.endpoint, EndpointAddr::new(peer)).await,
-            };
-            if let Some(connection) = connection {
-                self.neighbors.insert(peer, Some(connection.clone()));
-                connections.push(connection);
+        dial_all(peers.into_iter().map(|peer| {
+            let links = Arc::clone(&self);
+            async move {
+                let known = links.neighbors.get(&peer).and_then(|entry| entry.value().clone());
+                if let Some(known) = known.filter(|known| known.close_reason().is_none()) {
+                    return Some(known);
+                }
+                let dialed = dial_contents(&links.endpoint, EndpointAddr::new(peer)).await?;
+                links.neighbors.insert(peer, Some(dialed.clone()));
+                Some(dialed)
             }
-        }
-        connections
+        }))
     }
 }
 

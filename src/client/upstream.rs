@@ -14,10 +14,10 @@ use async_trait::async_trait;
 use dashmap::DashMap;
 use iroh::endpoint::Connection;
 use iroh::{Endpoint, EndpointAddr, EndpointId};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
-use super::fetch::Sources;
+use super::fetch::{Sources, dial_all};
 use super::link::dial_contents;
 use crate::feed::frame::{Hello, RefusedReason, Welcome};
 use crate::limits::{
@@ -174,14 +174,13 @@ impl Sources for ContentPeers {
         }
     }
 
-    async fn far(&self) -> Vec<Connection> {
-        let mut connections = Vec::new();
-        for peer in self.peers.all().into_iter().take(FETCH_NEIGHBORS_MAX as usize) {
-            if let Ok(id) = EndpointId::from_bytes(&peer.id) {
-                connections.extend(self.connection(id).await);
-            }
-        }
-        connections
+    fn far(self: Arc<Self>) -> mpsc::Receiver<Connection> {
+        let peers = self.peers.all().into_iter().take(FETCH_NEIGHBORS_MAX as usize);
+        let ids = peers.filter_map(|peer| EndpointId::from_bytes(&peer.id).ok());
+        dial_all(ids.map(|id| {
+            let peers = Arc::clone(&self);
+            async move { peers.connection(id).await }
+        }))
     }
 }
 
@@ -195,7 +194,7 @@ impl Sources for Nobody {
         Vec::new()
     }
 
-    async fn far(&self) -> Vec<Connection> {
-        Vec::new()
+    fn far(self: Arc<Self>) -> mpsc::Receiver<Connection> {
+        mpsc::channel(1).1
     }
 }

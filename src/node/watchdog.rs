@@ -278,7 +278,10 @@ impl Watchdog {
                 let status = client.mirror_status();
                 let word = status.as_ref().map_or_else(|| client.status(), |status| status.status);
                 *was_connected |= matches!(word, SyncStatus::Syncing | SyncStatus::Synced);
-                let has_some = status.is_some_and(|status| status.served.revision > 0);
+                // Where all zones are gone there is none that lacks anything.
+                let has_some = status.is_some_and(|status| {
+                    status.served.revision > 0 && (status.zones > 0 || status.lacking == 0)
+                });
                 if !has_some && !word.is_synced() && client.revision().number == 0 {
                     return Some(Unready::Nothing);
                 }
