@@ -223,7 +223,7 @@ fn segments() -> Vec<(&'static str, SegmentBody)> {
         let zone = LogZone { apex: apex(), before, revision, serial, digest, step };
         LogCommit { at: position(revision), zones: vec![zone] }
     });
-    let beat = LogBeat { time_ms: 1_000, sum: 0, zones: 0, version: 9 };
+    let beat = LogBeat { count: 5, time_ms: 1_000, sum: 0, zones: 0, version: 9 };
     let version = VersionRef { number: 9, hash: [0xaa; 32], len: 250 };
     vec![
         ("commits", SegmentBody::Commits(commits.to_vec())),

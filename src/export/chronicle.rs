@@ -53,10 +53,10 @@ impl Signer {
         segment.to_octets(|octets| self.author.sign(octets).to_bytes()).into()
     }
 
-    /// Writes and signs a heartbeat.
-    pub(super) fn beat(&self, at: Position, book: &Book, version: u64) -> Bytes {
+    /// Writes and signs the heartbeat of a number.
+    pub(super) fn beat(&self, count: u64, at: Position, book: &Book, version: u64) -> Bytes {
         let (sum, zones) = book.log_sum();
-        let beat = LogBeat { time_ms: now_ms(), sum, zones, version };
+        let beat = LogBeat { count, time_ms: now_ms(), sum, zones, version };
         self.sign(at, at, SegmentBody::Beat(beat))
     }
 

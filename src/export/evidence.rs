@@ -25,6 +25,8 @@ pub(super) struct Own<'a> {
     pub(super) history: HistoryId,
     /// Which exporter of this history writes it.
     pub(super) term: u64,
+    /// How many heartbeats it has written.
+    pub(super) beats: u64,
     /// The number of the last version.
     pub(super) number: u64,
     /// The newest revision of the store.
@@ -55,7 +57,8 @@ pub(super) fn judge(shown: &Evidence, own: &Own<'_>) -> Verdict {
             continue;
         }
         let is_later = head.history != own.history || head.term > own.term;
-        if is_later || positions(&segment).any(|at| is_parted(own, at)) {
+        if is_later || is_another(own, &segment) || positions(&segment).any(|at| is_parted(own, at))
+        {
             return Verdict::Parted(head.history);
         }
         number = number.max(match &segment.body {
@@ -74,6 +77,12 @@ fn positions(segment: &Segment) -> impl Iterator<Item = Position> + '_ {
         SegmentBody::Beat(_) | SegmentBody::Version(_) => &[],
     };
     std::iter::once(segment.head.last).chain(commits.iter().map(|commit| commit.at))
+}
+
+/// Whether another exporter has written a heartbeat of our term: ours began from an older copy.
+fn is_another(own: &Own<'_>, segment: &Segment) -> bool {
+    let SegmentBody::Beat(beat) = &segment.body else { return false };
+    segment.head.term == own.term && beat.count > own.beats
 }
 
 /// Whether this history never was at a position that its own author has signed.

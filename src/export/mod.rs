@@ -22,6 +22,7 @@ mod opening;
 mod pack;
 mod shelf;
 mod task;
+mod term;
 mod version;
 
 use std::path::PathBuf;

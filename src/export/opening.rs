@@ -21,6 +21,7 @@ use super::chronicle::{Chronicle, Signer};
 use super::depot::Depot;
 use super::shelf::Shelf;
 use super::task::{Commits, Parts, pump};
+use super::term;
 use crate::feed::index::{BundleRef, Index, IndexRow};
 use crate::feed::root::Root;
 use crate::feed::segment::Position;
@@ -58,7 +59,8 @@ pub(super) async fn open(parts: &Parts, seen: Option<HistoryId>) -> Result<Opene
     // Where the last root is lost, edges would believe no term and take no version that they have seen
     // already. A commit makes one version at most, so what begins at the newest is mostly new to them;
     // where it is not, since starts raise both too, edges show it (`evidence`).
-    let term = last.as_ref().map_or(newest, |root| root.term) + 1;
+    let term_file = parts.root_file.as_deref().map(term::file_of);
+    let term = term::begin(term_file.as_deref(), last.as_ref().map_or(newest, |root| root.term));
     let number = last.as_ref().map_or(newest, |root| root.number);
     let usable = last.filter(|root| root.digest_key == history.digest_key);
     let mut book = Book::new(history.digest_key);

@@ -175,6 +175,7 @@ impl ExportTask {
             retired: VecDeque::new(),
             kept: HashSet::new(),
             beat_at: now,
+            beats: 0,
         };
         match root.filter(|_| !round.book.is_behind()) {
             Some(root) => {
@@ -192,7 +193,8 @@ impl ExportTask {
     fn write_beat(&self, round: &mut Round) {
         round.beat_at = Instant::now();
         let at = round.chronicle.at();
-        let beat = round.chronicle.signer.beat(at, &round.book, round.number);
+        round.beats += 1;
+        let beat = round.chronicle.signer.beat(round.beats, at, &round.book, round.number);
         self.parts.log.set_beat(at, &beat);
     }
 
@@ -205,6 +207,7 @@ impl ExportTask {
             author: author.as_bytes(),
             history: round.chronicle.signer.history,
             term: round.chronicle.signer.term,
+            beats: round.beats,
             number: round.number,
             newest,
             log: &self.parts.log,

@@ -60,6 +60,8 @@ pub(super) struct Round {
     pub(super) kept: HashSet<Hash>,
     /// When the last heartbeat was written.
     pub(super) beat_at: Instant,
+    /// How many there were.
+    pub(super) beats: u64,
 }
 
 /// A version that is being made.

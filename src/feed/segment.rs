@@ -121,6 +121,8 @@ pub enum LogStep {
 /// A heartbeat.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct LogBeat {
+    /// Rises with each heartbeat of a term: one that came before, by whatever peer, is no sign of life.
+    pub count: u64,
     /// The author's clock, in milliseconds since 1970; shown to people, decides nothing.
     pub time_ms: u64,
     /// The wrapping sum of [`super::digest::DigestKey::zone`] over all zones.
@@ -166,6 +168,7 @@ impl Segment {
                 commits.iter().for_each(|commit| commit.put(&mut out));
             }
             SegmentBody::Beat(beat) => {
+                out.extend_from_slice(&beat.count.to_be_bytes());
                 out.extend_from_slice(&beat.time_ms.to_be_bytes());
                 out.extend_from_slice(&beat.sum.to_be_bytes());
                 out.extend_from_slice(&beat.zones.to_be_bytes());
@@ -207,6 +210,7 @@ impl Segment {
         let body = match kind {
             COMMITS => SegmentBody::Commits(read_commits(&mut reader, octets, &head)?),
             BEAT => SegmentBody::Beat(LogBeat {
+                count: reader.u64("count of a heartbeat")?,
                 time_ms: reader.u64("time")?,
                 sum: u128::from_be_bytes(reader.array("sum of all zones")?),
                 zones: reader.u64("count of zones")?,
@@ -418,7 +422,7 @@ mod tests {
             at: position(revision),
             zones: vec![zone(revision, step)],
         });
-        let beat = LogBeat { time_ms: 1, sum: u128::MAX, zones: 2, version: 3 };
+        let beat = LogBeat { count: 4, time_ms: 1, sum: u128::MAX, zones: 2, version: 3 };
         let version = VersionRef { number: 1, hash: [7; 32], len: 99 };
         vec![
             segment(SegmentBody::Commits(commits.to_vec())),

@@ -122,6 +122,8 @@ impl Relay {
                     self.remember(Recent { octets: octets.clone(), before, commits });
                 }
             }
+            // An old one is nobody's sign of life.
+            Kind::Beat if taken != Taken::Follows => {}
             Kind::Beat => {
                 self.beat = Some(octets.clone());
                 if is_new && self.log.head().revision >= last.revision {

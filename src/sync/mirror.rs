@@ -95,6 +95,8 @@ pub struct Mirror {
     revision_max: u64,
     /// The newest heartbeat, where it holds, and when it came.
     beat: Option<(LogBeat, Position, u64)>,
+    /// The epoch, term and count of the newest heartbeat ever.
+    beat_mark: Option<(u64, u64, u64)>,
     /// Whether the sum of all zones differs from a heartbeat's, and when to look again.
     differs_as_a_whole: Option<Differing>,
     /// Whether a version is to be taken for that now.
@@ -160,6 +162,7 @@ impl Mirror {
             count: 0,
             revision_max: 0,
             beat: None,
+            beat_mark: None,
             differs_as_a_whole: None,
             is_whole_due: false,
             heard: 0,
@@ -201,10 +204,15 @@ impl Mirror {
         match segment.body {
             SegmentBody::Commits(commits) => self.take_commits(head.history, head.before, commits),
             SegmentBody::Beat(beat) => {
-                if is_own || self.position.is_none() {
-                    self.take_beat(beat, head.last, now_ms);
+                let mark = (head.history.epoch, head.term, beat.count);
+                // One that was heard before may go round among edges that have lost their author.
+                let is_news = self.beat_mark.is_none_or(|known| known < mark);
+                if !is_news || !(is_own || self.position.is_none()) {
+                    return Taken::Known;
                 }
-                Taken::Known
+                self.beat_mark = Some(mark);
+                self.take_beat(beat, head.last, now_ms);
+                Taken::Follows
             }
             SegmentBody::Version(version) => self.take_version(head.history, head.last, version),
         }

@@ -77,6 +77,13 @@ fn an_edge_begins_from_an_edge_alone_and_finds_the_authority_through_it() {
     second.wait_value("n.one.example", Some(2));
     second.wait_value("i7.big.example", Some(1));
     assert_equal(&first, &second, &["one.example", "big.example"]);
+    // Neither takes what the other has heard once for a sign of the author's life.
+    let is_synced = |edge: &Node| edge.status()["sync"]["status"] == "Synced";
+    std::thread::sleep(Duration::from_secs(3));
+    for _ in 0..60 {
+        assert!(!is_synced(&first) && !is_synced(&second));
+        std::thread::sleep(Duration::from_millis(50));
+    }
     authority = start.run();
     authority.set("n.one.example", 3);
     for edge in [&first, &second] {
