@@ -90,6 +90,11 @@ pub const EXPORT_SILENT_MS: u64 = 10_000;
 /// for which it must work to count as whole again. Above its longest wait for the next try.
 pub const EXPORT_DOWN_MS: u64 = 6_000;
 const _: () = assert!(EXPORT_DOWN_MS > EXPORT_RETRY_MS_MAX, "one try must fit");
+/// Milliseconds for which no version of the document could be written after which that is a fault.
+pub const DOCUMENT_FAILING_MS: u64 = 3_000;
+/// Milliseconds that the making of one version may take before it counts as failing. A first version of
+/// millions of records takes tens of seconds.
+pub const VERSION_SLOW_MS: u64 = 120_000;
 /// Milliseconds for which answers may be behind on a node that says that it is ready.
 pub const READY_LAG_MS: u64 = 10_000;
 /// Commits whose time to the answer is being measured at once. Further ones are not measured.

@@ -118,8 +118,8 @@ impl Depot for BlobDepot {
     }
 
     fn keep(&self, hashes: HashSet<Hash>) {
-        let mut tags = self.tags.lock().unwrap_or_else(PoisonError::into_inner);
-        tags.retain(|hash, _| !hashes.contains(hash));
         self.keep.set(hashes);
+        // What was put and is in no set belongs to a version that came to nothing.
+        self.tags.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }

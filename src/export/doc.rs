@@ -8,6 +8,9 @@
 //! **Invariant:** the entry's number rises.
 //! **Not here:** contents (`depot`), following the log (`mesh::stream`).
 
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
 use bytes::Bytes;
 use iroh_blobs::Hash as BlobHash;
 use iroh_blobs::api::TempTag;
@@ -23,6 +26,7 @@ use tokio::sync::mpsc;
 use super::ExportError;
 use super::identity::Identity;
 use crate::feed::key;
+use crate::limits::BLOBS_CALL_MS_MAX;
 use crate::mesh::{Blobs, Mesh};
 
 /// The namespace of a feed.
@@ -41,7 +45,7 @@ pub(super) struct FeedDoc {
     /// Where values are kept.
     blobs: Blobs,
     /// Holds the newest value.
-    value: Option<TempTag>,
+    value: Mutex<Option<TempTag>>,
 }
 
 impl FeedDoc {
@@ -63,7 +67,7 @@ impl FeedDoc {
             author: identity.author.clone(),
             own_id: *mesh.endpoint().id().as_bytes(),
             blobs: mesh.blobs().clone(),
-            value: None,
+            value: Mutex::default(),
         })
     }
 
@@ -71,7 +75,14 @@ impl FeedDoc {
     ///
     /// # Errors
     /// [`ExportError::Docs`] and [`ExportError::Blobs`].
-    pub(super) async fn put(&mut self, number: u64, value: Bytes) -> Result<(), ExportError> {
+    pub(super) async fn put(&self, number: u64, value: Bytes) -> Result<(), ExportError> {
+        let limit = Duration::from_millis(BLOBS_CALL_MS_MAX);
+        let put = tokio::time::timeout(limit, self.write(number, value)).await;
+        put.unwrap_or_else(|_| Err(ExportError::Docs { reason: "no answer in time".to_owned() }))
+    }
+
+    /// Writes the entry.
+    async fn write(&self, number: u64, value: Bytes) -> Result<(), ExportError> {
         let len = value.len() as u64;
         let tag = self.blobs.store().add_bytes(value).temp_tag().await;
         let tag = tag.map_err(|error| ExportError::Blobs { reason: error.to_string() })?;
@@ -82,7 +93,7 @@ impl FeedDoc {
         let status = ContentStatus::Complete;
         let inserting = self.sync.insert_remote(self.namespace.id(), signed, self.own_id, status);
         docs_result(inserting.await)?;
-        self.value = Some(tag);
+        *self.value.lock().unwrap_or_else(PoisonError::into_inner) = Some(tag);
         Ok(())
     }
 

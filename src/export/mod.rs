@@ -20,6 +20,7 @@ mod fold;
 mod identity;
 mod opening;
 mod pack;
+mod root;
 mod shelf;
 mod task;
 mod term;
@@ -132,6 +133,8 @@ pub struct ExportStatus {
     pub octets_written: u64,
     /// Times a version of the document could not be written.
     pub document_faults: u64,
+    /// For how many milliseconds no version of the document could be written; 0 if all is well.
+    pub document_failing_ms: u64,
     /// Zones whose records did not come to what the store counted.
     pub digest_faults: u64,
     /// Entries of the namespace that peers brought back.

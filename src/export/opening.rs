@@ -26,7 +26,6 @@ use crate::feed::index::{BundleRef, Index, IndexRow};
 use crate::feed::root::Root;
 use crate::feed::segment::Position;
 use crate::feed::{Hash, HistoryId};
-use crate::limits::ROOT_OCTETS_MAX;
 use crate::name::Name;
 use crate::store::history::{Commit, History, SourceError, ZoneState};
 
@@ -44,6 +43,9 @@ pub(super) struct Opened {
     pub(super) number: u64,
     /// The commits from here on.
     pub(super) commits: Commits,
+    /// The depot's generation in which the contents of the last version were found; one that never was,
+    /// if it was not to be asked about all of them.
+    pub(super) generation: u64,
 }
 
 /// Begins an export. `seen` is the newest history that peers have shown.
@@ -51,7 +53,7 @@ pub(super) struct Opened {
 /// # Errors
 /// [`ExportError`]; nothing was promised to anybody.
 pub(super) async fn open(parts: &Parts, seen: Option<HistoryId>) -> Result<Opened, ExportError> {
-    let last = read_root(parts.root_file.as_deref())?;
+    let last = parts.root_file.as_deref().and_then(read_root);
     let last = last.filter(|root| root.namespace == parts.namespace);
     let newest = parts.source.revision().await?;
     let (history, is_same) = settle_history(parts, last.as_ref(), newest, seen).await?;
@@ -65,9 +67,12 @@ pub(super) async fn open(parts: &Parts, seen: Option<HistoryId>) -> Result<Opene
     let usable = last.filter(|root| root.digest_key == history.digest_key);
     let mut book = Book::new(history.digest_key);
     let mut shelf = Shelf::default();
+    let mut generation = parts.depot.generation();
     if let Some(root) = &usable {
         shelf = Shelf::adopted(&root.indexes);
-        adopt(&mut book, &*parts.depot, root).await;
+        if adopt(&mut book, &*parts.depot, root).await.is_err() {
+            generation = u64::MAX;
+        }
     }
     let from = usable.as_ref().filter(|_| is_same).map(|root| root.at);
     let (from, commits) = follow(parts, from, newest).await?;
@@ -80,25 +85,20 @@ pub(super) async fn open(parts: &Parts, seen: Option<HistoryId>) -> Result<Opene
     compare(parts, &mut book, &chronicle, is_same).await?;
     // Another history needs a root of its own, though all its zones may be as they were.
     let root = usable.filter(|_| is_same);
-    Ok(Opened { book, shelf, chronicle, root, number, commits })
+    Ok(Opened { book, shelf, chronicle, root, number, commits, generation })
 }
 
-/// Reads the last root; none if there is none, or if it does not read.
-fn read_root(file: Option<&Path>) -> Result<Option<Root>, ExportError> {
-    let Some(file) = file else { return Ok(None) };
-    let octets = match std::fs::read(file) {
-        Ok(octets) => octets,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(ExportError::File { path: file.into(), source }),
+/// Reads the last root; none if there is none, or if it does not read: then all is written anew.
+fn read_root(file: &Path) -> Option<Root> {
+    let read = match std::fs::read(file) {
+        Ok(octets) => Root::from_octets(&octets).map_err(|error| error.to_string()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
+        Err(error) => Err(error.to_string()),
     };
-    debug_assert!(octets.len() <= ROOT_OCTETS_MAX);
-    match Root::from_octets(&octets) {
-        Ok(root) => Ok(Some(root)),
-        Err(error) => {
-            tracing::warn!(file = %file.display(), %error, "the last root does not read: all is written anew");
-            Ok(None)
-        }
-    }
+    read.inspect_err(|error| {
+        tracing::warn!(file = %file.display(), error, "the last root does not read: all is written anew");
+    })
+    .ok()
 }
 
 /// Returns the history that is exported, and whether it is that of the last root; begins a new one
@@ -133,7 +133,10 @@ async fn settle_history(
 }
 
 /// Takes what the last root says into the book. Zones whose packs are not all there are asked for.
-async fn adopt(book: &mut Book, depot: &dyn Depot, root: &Root) {
+///
+/// # Errors
+/// [`ExportError::Blobs`]; then packs may be missing that were not asked for.
+async fn adopt(book: &mut Book, depot: &dyn Depot, root: &Root) -> Result<(), ExportError> {
     let mut rows: HashMap<Name, (IndexRow, usize)> = HashMap::new();
     let mut indexes: Vec<Vec<BundleRef>> = Vec::new();
     for named in &root.indexes {
@@ -142,7 +145,7 @@ async fn adopt(book: &mut Book, depot: &dyn Depot, root: &Root) {
         let Some(index) = octets.and_then(|octets| Index::from_octets(&octets).ok()) else {
             // An older row may stand before it: none counts.
             tracing::warn!("an index of the last version is gone: all zones are written anew");
-            return;
+            return Ok(());
         };
         for row in index.rows {
             rows.insert(row.apex.clone(), (row, indexes.len()));
@@ -157,7 +160,7 @@ async fn adopt(book: &mut Book, depot: &dyn Depot, root: &Root) {
     }
     let mut missing = HashSet::new();
     for hash in bundles {
-        if !depot.has(hash).await.unwrap_or(false) {
+        if !depot.has(hash).await? {
             missing.insert(hash);
         }
     }
@@ -169,6 +172,7 @@ async fn adopt(book: &mut Book, depot: &dyn Depot, root: &Root) {
         );
         zones.iter().for_each(|apex| book.want(apex));
     }
+    Ok(())
 }
 
 /// Opens the stream of commits after a position, or, where they are not known, after the newest.

@@ -37,7 +37,7 @@ struct Run {
 }
 
 /// What is to be written for a version.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct ShelfPlan {
     /// The places and what is to stand there.
     pub(super) indexes: Vec<(Slot, Vec<u8>, u32)>,

@@ -20,13 +20,14 @@ use super::depot::Depot;
 use super::doc::FeedDoc;
 use super::evidence::{self, Own, Verdict};
 use super::opening::{Opened, open};
-use super::version::{Round, made};
+use super::version::{Round, looked, made};
 use super::{ExportError, ExportStatus, FeedConfig};
 use crate::clock::now_ms;
 use crate::feed::HistoryId;
 use crate::feed::segment::Position;
 use crate::limits::{
     EXPORT_COMMITS_MAX, EXPORT_RETRY_MS_MAX, EXPORT_RETRY_MS_MIN, EXPORT_TICK_MS, FEED_BEAT_MS,
+    VERSION_SLOW_MS,
 };
 use crate::mesh::hub::Evidence;
 use crate::mesh::log::Log;
@@ -58,7 +59,7 @@ pub(super) struct ExportTask {
     /// What it works with.
     pub(super) parts: Parts,
     /// The namespace; `None` without a mesh.
-    pub(super) doc: Option<FeedDoc>,
+    pub(super) doc: Option<Arc<FeedDoc>>,
     /// What peers show who know more than we do.
     evidence: mpsc::Receiver<Evidence>,
     /// Tells others how far we are.
@@ -67,6 +68,8 @@ pub(super) struct ExportTask {
     pub(super) status: ExportStatus,
     /// The newest history that peers have shown, until one above it has begun.
     seen: Option<HistoryId>,
+    /// Since when no version of the document could be written as a whole.
+    pub(super) failing_since: Option<Instant>,
 }
 
 impl ExportTask {
@@ -78,7 +81,8 @@ impl ExportTask {
         status_sender: watch::Sender<ExportStatus>,
     ) -> Self {
         let status = ExportStatus::default();
-        Self { parts, doc, evidence, status_sender, status, seen: None }
+        let doc = doc.map(Arc::new);
+        Self { parts, doc, evidence, status_sender, status, seen: None, failing_since: None }
     }
 
     /// Works until `stop`, whatever happens.
@@ -131,19 +135,18 @@ impl ExportTask {
                 }
                 made = made(&mut round.making) => {
                     // What the document lacks, the log has: it goes on whatever becomes of that.
-                    if let Err(error) = self.take_made(&mut round, made).await {
+                    if let Err(error) = self.take_made(&mut round, made) {
                         self.fail_version(&mut round, &error);
                     }
                 }
+                lost = looked(&mut round.looking) => self.take_lost(&mut round, lost),
                 Some(shown) = self.evidence.recv() => self.judge(&mut round, &shown).await?,
                 Some(number) = returned_number(&mut returned) => {
                     self.take_returned(&mut round, number).await?;
                 }
                 _ = tick.tick() => {}
             }
-            if self.parts.depot.generation() != round.generation {
-                self.look_for_lost(&mut round).await;
-            }
+            self.start_looking(&mut round);
             self.start_due(&mut round);
             if round.beat_at.elapsed() >= Duration::from_millis(FEED_BEAT_MS) {
                 self.write_beat(&mut round);
@@ -155,7 +158,7 @@ impl ExportTask {
 
     /// Compares, and announces what was written before if all of it holds, or starts a new version.
     async fn begin(&mut self) -> Result<(Round, Commits), ExportError> {
-        let Opened { book, shelf, chronicle, root, number, commits } =
+        let Opened { book, shelf, chronicle, root, number, commits, generation } =
             open(&self.parts, self.seen).await?;
         self.seen = None;
         let now = Instant::now();
@@ -168,7 +171,8 @@ impl ExportTask {
             making: None,
             made_at: now,
             urgent_since: None,
-            generation: self.parts.depot.generation(),
+            generation,
+            looking: None,
             changed: BTreeSet::new(),
             retry: None,
             has_failed: false,
@@ -178,11 +182,7 @@ impl ExportTask {
             beats: 0,
         };
         match root.filter(|_| !round.book.is_behind()) {
-            Some(root) => {
-                if let Err(error) = self.put_root(&mut round, &root).await {
-                    self.fail_version(&mut round, &error);
-                }
-            }
+            Some(root) => self.start_root(&mut round, root),
             None => self.start_making(&mut round),
         }
         self.write_beat(&mut round);
@@ -260,6 +260,11 @@ impl ExportTask {
         self.status.zone_count = zones;
         self.status.is_working = true;
         self.status.alive_ms = now_ms();
+        let is_slow = round.making.is_some()
+            && round.made_at.elapsed() >= Duration::from_millis(VERSION_SLOW_MS);
+        let since = self.failing_since.or(is_slow.then_some(round.made_at));
+        self.status.document_failing_ms =
+            since.map_or(0, |since| u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX));
     }
 
     /// Tells others how far we are.

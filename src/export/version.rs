@@ -1,18 +1,19 @@
 //! Versions of the document: when one is made, and the steps in which that is done.
 //!
 //! First the packs of all zones that changed are laid, in a task beside the loop; then the indexes
-//! that tell of them are put, in another; then the root, which is announced. A step that fails leaves
-//! the log as it is: the version is made again, a little later each time.
+//! that tell of them are put, in another; then the root, which is announced; at last the namespace
+//! names it. A step that fails leaves the log as it is: the version is made again, a little later each
+//! time.
 //!
-//! **Invariant:** a root is announced when everything that it names outlives the process.
-//! **Not here:** the loop and the log (`task`), packs (`fold`), indexes (`shelf`).
+//! **Invariant:** one version is made at a time; what fails of it is known until one was whole.
+//! **Not here:** the loop and the log (`task`), packs (`fold`), indexes (`shelf`), roots (`root`).
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 
 use super::ExportError;
 use super::book::{Book, Work};
@@ -20,12 +21,10 @@ use super::chronicle::Chronicle;
 use super::fold::{Folded, Folder};
 use super::shelf::{Shelf, ShelfPlan};
 use super::task::ExportTask;
-use crate::clock::now_ms;
-use crate::durable;
 use crate::feed::Hash;
 use crate::feed::root::{IndexRef, Root};
 use crate::feed::segment::{Position, VersionRef};
-use crate::limits::{EXPORT_RETRY_MS_MAX, EXPORT_RETRY_MS_MIN, FOLD_MS, FOLD_URGENT_MS, RETIRED_S};
+use crate::limits::{EXPORT_RETRY_MS_MAX, EXPORT_RETRY_MS_MIN, FOLD_MS, FOLD_URGENT_MS};
 use crate::name::Name;
 
 /// A round of the task: the state of one export.
@@ -48,6 +47,8 @@ pub(super) struct Round {
     pub(super) urgent_since: Option<Instant>,
     /// The depot's generation when its contents were last known to be there.
     pub(super) generation: u64,
+    /// The task that looks which of them are there.
+    pub(super) looking: Option<JoinHandle<Looked>>,
     /// Zones with rows that no version has yet.
     pub(super) changed: BTreeSet<Name>,
     /// When a version may be made again after one came to nothing, and how long to wait after that.
@@ -81,23 +82,36 @@ pub(super) enum Making {
         at: Position,
         /// What becomes of the shelf.
         plan: ShelfPlan,
-        /// The task: the names of the indexes, and those of the root.
-        task: JoinHandle<Result<Put, ExportError>>,
+        /// The task: the names of the indexes, in order.
+        task: JoinHandle<Result<Vec<IndexRef>, ExportError>>,
+    },
+    /// Its root is being put.
+    Root {
+        /// The root.
+        root: Root,
+        /// The task: what the version is called.
+        task: JoinHandle<Result<VersionRef, ExportError>>,
+    },
+    /// The namespace is being told of it.
+    Entry {
+        /// The task.
+        task: JoinHandle<Result<(), ExportError>>,
     },
 }
 
-/// Indexes and root that were put.
-pub(super) struct Put {
-    /// The indexes, in order.
-    indexes: Vec<IndexRef>,
-}
+/// What of the contents of a version is not there, in which generation of the depot.
+pub(super) type Looked = Result<(u64, HashSet<Hash>), ExportError>;
 
 /// What came of a version's making.
 pub(super) enum Made {
     /// Its packs.
     Packs(Position, Folded),
     /// Its indexes.
-    Indexes(Position, ShelfPlan, Result<Put, ExportError>),
+    Indexes(Position, ShelfPlan, Result<Vec<IndexRef>, ExportError>),
+    /// Its root.
+    Root(Root, Result<VersionRef, ExportError>),
+    /// The entry of the namespace.
+    Entry(Result<(), ExportError>),
     /// Nothing: the task ended badly. These zones are to be built again.
     Nothing(Vec<Name>, String),
 }
@@ -125,23 +139,38 @@ impl ExportTask {
         }
     }
 
-    /// Asks for all anew that the depot has lost.
-    pub(super) async fn look_for_lost(&self, round: &mut Round) {
-        round.generation = self.parts.depot.generation();
-        let depot = &self.parts.depot;
-        let mut lost = HashSet::new();
-        for hash in round.book.bundles() {
-            if !depot.has(*hash).await.unwrap_or(false) {
-                lost.insert(*hash);
-            }
+    /// Begins to look for what the depot has lost, if it may have lost anything.
+    pub(super) fn start_looking(&self, round: &mut Round) {
+        let generation = self.parts.depot.generation();
+        if generation == round.generation || round.looking.is_some() {
+            return;
         }
+        let hashes: Vec<Hash> = round
+            .book
+            .bundles()
+            .copied()
+            .chain(round.shelf.indexes().iter().map(|index| index.hash))
+            .collect();
+        let depot = Arc::clone(&self.parts.depot);
+        round.looking = Some(tokio::spawn(async move {
+            let mut lost = HashSet::new();
+            for hash in hashes {
+                if !depot.has(hash).await? {
+                    lost.insert(hash);
+                }
+            }
+            Ok((generation, lost))
+        }));
+    }
+
+    /// Asks for all anew that the depot has lost. One that did not answer is asked again.
+    pub(super) fn take_lost(&self, round: &mut Round, looked: Looked) {
+        let Ok((generation, lost)) = looked else { return };
+        round.generation = generation;
         let zones = round.book.zones_in(&lost);
         zones.iter().for_each(|apex| round.book.want(apex));
-        for index in round.shelf.indexes() {
-            if !depot.has(index.hash).await.unwrap_or(false) {
-                round.shelf = Shelf::default();
-                break;
-            }
+        if round.shelf.indexes().iter().any(|index| lost.contains(&index.hash)) {
+            round.shelf = Shelf::default();
         }
         // Even where nothing is lost, the root may be.
         round.wait_longer();
@@ -154,6 +183,7 @@ impl ExportTask {
                 "the document cannot be written: the log goes on, and it is tried again");
         }
         self.status.document_faults += 1;
+        self.failing_since.get_or_insert_with(Instant::now);
         round.making = None;
         round.wait_longer();
     }
@@ -171,25 +201,23 @@ impl ExportTask {
         round.making = Some(Making::Packs { at, apexes, task: tokio::spawn(folder.fold(works)) });
     }
 
-    /// Goes on with a version whose packs or indexes are there.
-    pub(super) async fn take_made(
-        &mut self,
-        round: &mut Round,
-        made: Made,
-    ) -> Result<(), ExportError> {
+    /// Goes on with a version of which one step is done.
+    pub(super) fn take_made(&mut self, round: &mut Round, made: Made) -> Result<(), ExportError> {
         match made {
             Made::Packs(at, folded) => self.take_packs(round, at, folded),
             Made::Indexes(at, plan, put) => {
-                let put = put?;
+                let indexes = put?;
                 for apex in &plan.gone {
                     round.book.forget(apex);
                 }
-                round.shelf.take(plan, put.indexes);
+                round.shelf.take(plan, indexes);
                 round.changed.clear();
-                self.announce(round, at).await?;
-                if !round.has_failed {
-                    round.retry = None;
-                }
+                self.start_new_root(round, at);
+            }
+            Made::Root(root, put) => self.take_root(round, &root, put)?,
+            Made::Entry(put) => {
+                put?;
+                self.end_version(round);
             }
             Made::Nothing(apexes, reason) => {
                 round.book.fail(apexes);
@@ -221,6 +249,7 @@ impl ExportTask {
         let at = if has_failed { round.doc_at } else { at };
         round.has_failed = has_failed;
         if has_failed {
+            self.failing_since.get_or_insert_with(Instant::now);
             round.wait_longer();
             if round.doc_at == Position::default() {
                 // There is no earlier version of this history, and rows of another would be in it.
@@ -240,78 +269,9 @@ impl ExportTask {
                 let len = octets.len() as u32;
                 put.push(IndexRef { hash: depot.put(octets).await?, len, rows });
             }
-            Ok(Put { indexes: put })
+            Ok(put)
         });
         round.making = Some(Making::Indexes { at, plan, task });
-    }
-
-    /// Puts the root of a version and announces it.
-    async fn announce(&mut self, round: &mut Round, at: Position) -> Result<(), ExportError> {
-        let (sum, zones) = round.book.doc_sum();
-        round.number += 1;
-        let signer = &round.chronicle.signer;
-        let root = Root {
-            namespace: self.parts.namespace,
-            cluster_id: self.parts.config.cluster_id.clone(),
-            history: signer.history,
-            term: signer.term,
-            number: round.number,
-            at,
-            digest_key: round.book.key(),
-            time_ms: now_ms(),
-            zones,
-            sum,
-            indexes: round.shelf.indexes(),
-        };
-        self.status.versions_written += 1;
-        self.put_root(round, &root).await
-    }
-
-    /// Puts a root, says what is kept, and tells everybody.
-    pub(super) async fn put_root(
-        &mut self,
-        round: &mut Round,
-        root: &Root,
-    ) -> Result<(), ExportError> {
-        let octets = root.to_octets();
-        let len = octets.len() as u32;
-        let hash = self.parts.depot.put(octets.clone().into()).await?;
-        // A root that is kept names nothing that a crash could take.
-        self.parts.depot.sync().await?;
-        if let Some(file) = &self.parts.root_file {
-            durable::write(file, &octets)
-                .map_err(|source| ExportError::File { path: file.clone(), source })?;
-        }
-        let version = VersionRef { number: root.number, hash, len };
-        let segment = round.chronicle.signer.version(root.at, version);
-        let mut kept: HashSet<Hash> = round.book.bundles().copied().collect();
-        kept.extend(root.indexes.iter().map(|index| index.hash));
-        kept.insert(hash);
-        self.keep(round, kept);
-        round.doc_at = root.at;
-        self.parts.log.set_version(version, root.at, &segment);
-        if let Some(doc) = &mut self.doc {
-            doc.put(root.number, segment).await?;
-        }
-        Ok(())
-    }
-
-    /// Spares the contents of the newest version, and for a while those of older ones.
-    fn keep(&self, round: &mut Round, kept: HashSet<Hash>) {
-        let now = Instant::now();
-        let before = std::mem::replace(&mut round.kept, kept);
-        let gone: HashSet<Hash> =
-            before.into_iter().filter(|hash| !round.kept.contains(hash)).collect();
-        if !gone.is_empty() {
-            round.retired.push_back((now, gone));
-        }
-        let limit = Duration::from_secs(RETIRED_S);
-        while round.retired.front().is_some_and(|(since, _)| now - *since > limit) {
-            round.retired.pop_front();
-        }
-        let mut all = round.kept.clone();
-        all.extend(round.retired.iter().flat_map(|(_, hashes)| hashes));
-        self.parts.depot.keep(all);
     }
 }
 
@@ -326,30 +286,33 @@ impl Round {
     }
 }
 
+/// Waits for the task that looks what was lost.
+pub(super) async fn looked(looking: &mut Option<JoinHandle<Looked>>) -> Looked {
+    let Some(task) = looking else { return std::future::pending().await };
+    let looked = task.await;
+    *looking = None;
+    looked.unwrap_or_else(|error| Err(ExportError::Blobs { reason: error.to_string() }))
+}
+
 /// Waits for the version that is being made.
 pub(super) async fn made(making: &mut Option<Making>) -> Made {
     let Some(now) = making else { return std::future::pending().await };
-    let done = match now {
-        Making::Packs { task, .. } => task.await.map(Done::Packs),
-        Making::Indexes { task, .. } => task.await.map(Done::Indexes),
+    let nothing = |error: JoinError| Made::Nothing(Vec::new(), error.to_string());
+    let made = match now {
+        Making::Packs { at, apexes, task } => match task.await {
+            Ok(folded) => Made::Packs(*at, folded),
+            Err(error) => Made::Nothing(std::mem::take(apexes), error.to_string()),
+        },
+        Making::Indexes { at, plan, task } => match task.await {
+            Ok(put) => Made::Indexes(*at, std::mem::take(plan), put),
+            Err(error) => nothing(error),
+        },
+        Making::Root { root, task } => match task.await {
+            Ok(put) => Made::Root(std::mem::take(root), put),
+            Err(error) => nothing(error),
+        },
+        Making::Entry { task } => task.await.map_or_else(nothing, Made::Entry),
     };
-    match (making.take(), done) {
-        (Some(Making::Packs { at, .. }), Ok(Done::Packs(folded))) => Made::Packs(at, folded),
-        (Some(Making::Indexes { at, plan, .. }), Ok(Done::Indexes(put))) => {
-            Made::Indexes(at, plan, put)
-        }
-        (Some(Making::Packs { apexes, .. }), Err(error)) => {
-            Made::Nothing(apexes, error.to_string())
-        }
-        (_, Err(error)) => Made::Nothing(Vec::new(), error.to_string()),
-        _ => Made::Nothing(Vec::new(), "a version came to nothing".to_owned()),
-    }
-}
-
-/// What a task of a version's making returned.
-enum Done {
-    /// Packs.
-    Packs(Folded),
-    /// Indexes.
-    Indexes(Result<Put, ExportError>),
+    *making = None;
+    made
 }

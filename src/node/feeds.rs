@@ -137,6 +137,8 @@ impl Feeds {
             "zones": status.zone_count,
             "versions_written": status.versions_written,
             "octets_written": status.octets_written,
+            "document_faults": status.document_faults,
+            "document_failing_ms": status.document_failing_ms,
             "digest_faults": status.digest_faults,
             "restarts": status.restarts,
             // Names of older versions: nothing waits for a clock any more.
@@ -174,6 +176,7 @@ fn answer_of(exporter: &DocsExporter) -> ExporterAnswer {
         is_working: status.is_working,
         alive_ms: status.alive_ms,
         restarts: status.restarts,
+        document_failing_ms: status.document_failing_ms,
     }
 }
 

@@ -54,6 +54,17 @@ pub enum Fault {
         /// The feed.
         feed: String,
     },
+    /// The document of a feed cannot be written, though the log can.
+    #[error(
+        "the document of the feed {feed} could not be written for {seconds} s: changes arrive, and \
+         edges that start get an older state; the log says what fails"
+    )]
+    DocumentFails {
+        /// The feed.
+        feed: String,
+        /// For how many seconds.
+        seconds: u64,
+    },
     /// A task has stopped without having been told to.
     #[error("the task that {0} has ended")]
     Task(&'static str),
@@ -84,6 +95,7 @@ impl Fault {
             | Self::Edge(_) => true,
             Self::ExporterSilent { .. }
             | Self::ExporterFails { .. }
+            | Self::DocumentFails { .. }
             | Self::Store(_)
             | Self::StoreSilent
             | Self::Watchdog => false,

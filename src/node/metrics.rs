@@ -144,6 +144,15 @@ impl Collector for Scrape {
             gauge(&mut encoder, "document_revision", help, status.document.revision)?;
             let help = "Number of the newest version of the document";
             gauge(&mut encoder, "document_version", help, status.version)?;
+            let help = "Times a version of the document could not be written";
+            counter(&mut encoder, "document_faults", help, status.document_faults)?;
+            let help = "Seconds for which no version of the document could be written";
+            gauge(
+                &mut encoder,
+                "document_failing_seconds",
+                help,
+                status.document_failing_ms / 1_000,
+            )?;
             let help = "Zones whose records did not come to what the store counted";
             counter(&mut encoder, "digest_faults", help, status.digest_faults)?;
             let help = "Who follows the feed at this node";

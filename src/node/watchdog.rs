@@ -18,7 +18,7 @@ use tokio::task::AbortHandle;
 use super::health::{Fault, Unready};
 use super::state::NodeState;
 use crate::limits::{
-    EXPORT_DOWN_MS, EXPORT_SILENT_MS, WATCHDOG_ANSWER_MS, WATCHDOG_ASK_MS,
+    DOCUMENT_FAILING_MS, EXPORT_DOWN_MS, EXPORT_SILENT_MS, WATCHDOG_ANSWER_MS, WATCHDOG_ASK_MS,
     WATCHDOG_CONTENTS_MISSES_MAX, WATCHDOG_LOOK_MS, WATCHDOG_MISSES_MAX,
 };
 use crate::mesh::Mesh;
@@ -58,6 +58,8 @@ pub struct ExporterAnswer {
     pub alive_ms: u64,
     /// How often it began anew.
     pub restarts: u64,
+    /// For how many milliseconds no version of its document could be written.
+    pub document_failing_ms: u64,
 }
 
 /// What is to be done.
@@ -113,6 +115,10 @@ impl Watch {
         faults.extend(answers.edge_fault.map(Fault::Edge));
         for exporter in &answers.exporters {
             faults.extend(self.poll_exporter(now_ms, exporter));
+            if exporter.document_failing_ms >= DOCUMENT_FAILING_MS {
+                let (feed, seconds) = (exporter.feed.clone(), exporter.document_failing_ms / 1_000);
+                faults.push(Fault::DocumentFails { feed, seconds });
+            }
         }
         if is_silent(answers.store_missed) {
             faults.push(Fault::StoreSilent);
@@ -349,6 +355,7 @@ mod tests {
             is_working: true,
             alive_ms: 1,
             restarts: 0,
+            document_failing_ms: 0,
         };
         Answers {
             has_front_ends: true,
@@ -400,6 +407,11 @@ mod tests {
         check(
             |answers| answers.edge_fault = Some("a content is damaged"),
             "ends: a content is damaged",
+        );
+        check(
+            |answers| answers.exporters[0].document_failing_ms = 3_500,
+            "goes: the document of the feed main could not be written for 3 s: changes arrive, and edges \
+             that start get an older state; the log says what fails",
         );
         check(
             |answers| answers.exporters[0].has_ended = true,

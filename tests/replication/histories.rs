@@ -163,6 +163,34 @@ fn an_authority_whose_last_root_is_gone_or_damaged_writes_all_anew() {
 }
 
 #[test]
+fn a_document_that_cannot_be_written_is_a_fault_and_changes_go_on() {
+    let mut pair = Pair::start();
+    let root = pair.dirs.path().join("authority/mesh/feeds/main.root");
+    let block = || {
+        std::fs::remove_file(&root).unwrap();
+        std::fs::create_dir(&root).unwrap();
+    };
+    block();
+    let tells = |authority: &Node| authority.status()["faults"].to_string().contains("document");
+    pair.authority.set("n1.one.example", 2);
+    pair.edge.wait_value("n1.one.example", Some(2));
+    wait("the fault is told", || tells(&pair.authority));
+    let (status, text) = pair.authority.send("GET", "/healthz", "").unwrap();
+    assert!(status == 503 && text.contains("document of the feed main"), "{status} {text}");
+    pair.authority.set("n1.one.example", 3);
+    pair.edge.wait_value("n1.one.example", Some(3));
+    std::fs::remove_dir(&root).unwrap();
+    wait("the fault is over", || !tells(&pair.authority));
+    pair.assert_well(4);
+    // Nor does a root that cannot be read keep an exporter from beginning.
+    pair.meddle_with_authority(|_| block());
+    pair.authority.set("n1.one.example", 5);
+    pair.edge.wait_value("n1.one.example", Some(5));
+    std::fs::remove_dir(&root).unwrap();
+    wait_synced(&pair.authority, &pair.edge);
+}
+
+#[test]
 fn contents_that_are_gone_or_damaged_are_written_and_fetched_anew() {
     let mut pair = Pair::start();
     let (blobs, database) = ("mesh/blobs", "mesh/blobs/blobs.db");

@@ -210,7 +210,7 @@ impl Exporter {
                 return Ok(());
             }
             let made = made(&mut round.making).await;
-            task.take_made(round, made).await
+            task.take_made(round, made)
         });
         if made.is_err() {
             self.round = None;
