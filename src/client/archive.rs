@@ -38,8 +38,31 @@ pub(super) struct Archive {
     ends: [Revision; 2],
     /// Segments that are not written yet.
     buffer: Vec<u8>,
-    /// Whether it was said that nothing can be written.
-    is_complained: bool,
+    /// Where the newest segment leads that could not be written.
+    lost: Option<Revision>,
+}
+
+/// The file of a version that is to be kept.
+#[derive(Clone, Debug)]
+pub(super) struct Adoption {
+    /// The file.
+    path: PathBuf,
+    /// What it says.
+    octets: Vec<u8>,
+    /// Where the version holds.
+    at: Revision,
+    /// The log that goes on behind it.
+    turn: usize,
+}
+
+impl Adoption {
+    /// Writes the file: takes as long as the disk does.
+    ///
+    /// # Errors
+    /// What the system says; the version before is then still kept.
+    pub(super) fn write(&self) -> io::Result<()> {
+        durable::write(&self.path, &self.octets)
+    }
 }
 
 /// What was kept.
@@ -84,7 +107,7 @@ impl Archive {
             octets: newest.octets,
             ends,
             buffer: Vec::new(),
-            is_complained: false,
+            lost: None,
         };
         archive.go_on();
         let root = root.map(|root| (root.announcement, root.root));
@@ -117,15 +140,13 @@ impl Archive {
             None => Err(io::Error::other("it cannot be opened")),
         };
         match written {
-            Ok(()) => {
-                self.octets += self.buffer.len() as u64;
-                self.is_complained = false;
-            }
+            Ok(()) => self.octets += self.buffer.len() as u64,
             Err(error) => {
-                if !std::mem::replace(&mut self.is_complained, true) {
+                if self.lost.is_none() {
                     tracing::warn!(dir = %self.dir.display(), %error,
                         "what arrives cannot be kept for a restart");
                 }
+                self.lost = self.lost.max(Some(self.ends[self.turn]));
                 // What is torn is cut off before anything is written behind it.
                 self.file = None;
             }
@@ -138,22 +159,19 @@ impl Archive {
         self.octets > LOG_FILE_OCTETS_MAX
     }
 
+    /// Whether segments could not be written that no version which is kept has.
+    pub(super) fn is_torn(&self) -> bool {
+        self.lost.is_some()
+    }
+
     /// Whether nothing came since the last version.
     pub(super) fn is_empty(&self) -> bool {
         self.octets == 0
     }
 
-    /// Keeps a version that holds at a revision. The older log is forgotten if nothing in it leads on
-    /// from there; else both are kept, since the next version is not far.
-    ///
-    /// # Errors
-    /// What the system says; then all stays as it was.
-    pub(super) fn adopt(
-        &mut self,
-        announcement: &[u8],
-        root: &[u8],
-        at: Revision,
-    ) -> io::Result<()> {
+    /// Prepares to keep a version that holds at a revision. The older log is to be forgotten if nothing
+    /// in it leads on from there; else both are kept, since the next version is not far.
+    pub(super) fn prepare(&mut self, announcement: &[u8], root: &[u8], at: Revision) -> Adoption {
         self.write();
         let mut octets = Vec::with_capacity(root.len() + announcement.len() + 32);
         FORMAT.put(&mut octets);
@@ -165,18 +183,20 @@ impl Archive {
         octets.push(turn as u8);
         let sum = checksum(&octets);
         octets.extend_from_slice(&sum.to_be_bytes());
-        durable::write(&self.dir.join("root"), &octets)?;
-        if !is_over {
-            return Ok(());
+        Adoption { path: self.dir.join("root"), octets, at, turn }
+    }
+
+    /// Goes on behind a version whose file is written.
+    pub(super) fn finish(&mut self, adoption: &Adoption) {
+        self.lost = self.lost.filter(|lost| *lost > adoption.at);
+        if adoption.turn == self.turn {
+            return;
         }
-        self.turn = turn;
+        self.write();
+        self.turn = adoption.turn;
         self.ends[self.turn] = Revision::default();
-        let path = self.path();
-        let opened =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
-        self.file = Some(opened?);
         self.octets = 0;
-        Ok(())
+        self.go_on();
     }
 
     /// Forgets all segments: they lead on from nothing that is known.
@@ -218,12 +238,24 @@ struct KeptRoot {
     turn: usize,
 }
 
-/// Reads the version that was adopted last.
+/// Reads the version that was adopted last; none if there is none, or if it does not read.
 fn read_root(path: &Path) -> Option<KeptRoot> {
-    let octets = Bytes::from(std::fs::read(path).ok()?);
+    let read = match std::fs::read(path) {
+        Ok(octets) => parse_root(&Bytes::from(octets)).ok_or("it is damaged".to_owned()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        Err(error) => Err(error.to_string()),
+    };
+    read.inspect_err(|error| {
+        tracing::warn!(path = %path.display(), error,
+            "what this edge had of the feed does not read: all is fetched anew");
+    })
+    .ok()
+}
+
+/// Reads the octets of the file of a version.
+fn parse_root(octets: &Bytes) -> Option<KeptRoot> {
     let (content, sum) = octets.split_last_chunk::<8>()?;
     if u64::from_be_bytes(*sum) != checksum(content) {
-        tracing::warn!(path = %path.display(), "the file is damaged: all is fetched anew");
         return None;
     }
     let mut reader = OctetReader::new(content);
@@ -252,7 +284,10 @@ fn read_log(path: &Path) -> ReadLog {
     let mut octets = Vec::new();
     let read =
         File::open(path).and_then(|file| file.take(READ_OCTETS_MAX).read_to_end(&mut octets));
-    if read.is_err() {
+    if let Err(error) = read {
+        if error.kind() != io::ErrorKind::NotFound {
+            tracing::warn!(path = %path.display(), %error, "segments that were kept do not read");
+        }
         return ReadLog::default();
     }
     let octets = Bytes::from(octets);
@@ -264,6 +299,10 @@ fn read_log(path: &Path) -> ReadLog {
         rest = left;
     }
     log.octets = (octets.len() - rest.len()) as u64;
+    if !rest.is_empty() {
+        tracing::warn!(path = %path.display(), whole = log.octets, octets = octets.len(),
+            "the end of what was kept is torn or damaged: it is passed over");
+    }
     log
 }
 
@@ -304,6 +343,16 @@ mod tests {
 
     fn open(dir: &Path) -> (Archive, Kept) {
         Archive::open(dir, &[1; 32]).unwrap()
+    }
+
+    impl Archive {
+        /// Keeps a version, all at once.
+        fn adopt(&mut self, announcement: &[u8], root: &[u8], at: Revision) -> io::Result<()> {
+            let adoption = self.prepare(announcement, root, at);
+            adoption.write()?;
+            self.finish(&adoption);
+            Ok(())
+        }
     }
 
     fn at(number: u64) -> Revision {

@@ -12,6 +12,7 @@
 //! become visible together.
 //! **Not here:** what segments mean (`sync::mirror`), dialing (`upstream`), files (`archive`).
 
+mod keeping;
 mod load;
 mod publish;
 mod segments;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use iroh_docs::api::Doc;
+use keeping::{Keeping, kept};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -73,8 +75,16 @@ pub(super) struct Follow {
     adopted: HashSet<Hash>,
     /// Those of the version that lies on the disk for a restart, until it is adopted.
     kept: HashSet<Hash>,
-    /// How many are spared for the version that is being taken.
-    sparing: usize,
+    /// The version that is being kept, or waits to be.
+    keeping: Option<Keeping>,
+    /// Since when one cannot be kept.
+    unkept_since: Option<Instant>,
+    /// Since when segments are missing among those that are kept.
+    torn_since: Option<Instant>,
+    /// The engine of contents whose contents were last known to be there.
+    generation: u64,
+    /// The edition of contents to be spared that was told last.
+    spared: Option<u64>,
     /// Fetches contents.
     fetcher: Fetcher,
     /// Contents that were fetched.
@@ -149,7 +159,11 @@ impl Follow {
             keep: mesh.keep(),
             adopted: HashSet::new(),
             kept: HashSet::new(),
-            sparing: 0,
+            keeping: None,
+            unkept_since: None,
+            torn_since: None,
+            spared: None,
+            generation: mesh.blobs().generation(),
             fetcher,
             answers,
             fetching: 0,
@@ -192,6 +206,7 @@ impl Follow {
                     self.take_answer(answer);
                 }
                 built = built(&mut self.building) => self.take_built(built),
+                kept = kept(&mut self.keeping) => self.take_kept(kept),
                 Some(hash) = self.root_entries.recv() => self.ask_announcement(hash),
                 () = no_log.notified() => drop(self.follow_entries(&stop).await),
                 () = tokio::time::sleep(Duration::from_micros(rest_us)), if rest_us > 0 => {}
@@ -339,6 +354,8 @@ impl Follow {
             self.adopted_at = Instant::now();
             self.client.with_mirror(Mirror::refresh);
         }
+        self.keep_again();
+        self.note_keeping();
         let status = self.client.with_mirror(|mirror| mirror.status(now));
         let Some(status) = status else { return };
         let is_alone = self.upstream.is_none()

@@ -6,6 +6,7 @@
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -130,6 +131,16 @@ impl AspenDnsClient {
     /// Says that the edge cannot go on.
     pub(super) fn fail(&self, reason: &'static str) {
         self.fault.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(reason);
+    }
+
+    /// Since when what arrives cannot be kept for a restart, if it cannot.
+    pub fn unkept_since(&self) -> Option<Instant> {
+        *self.unkept_since.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes since when what arrives cannot be kept.
+    pub(super) fn note_unkept(&self, since: Option<Instant>) {
+        *self.unkept_since.lock().unwrap_or_else(PoisonError::into_inner) = since;
     }
 
     /// Notes whom the edge follows.

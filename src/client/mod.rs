@@ -79,6 +79,8 @@ pub struct AspenDnsClient {
     upstream: Mutex<Option<UpstreamInfo>>,
     /// Why the edge cannot go on, if it cannot.
     fault: Mutex<Option<&'static str>>,
+    /// Since when what arrives cannot be kept for a restart, if it cannot.
+    unkept_since: Mutex<Option<Instant>>,
     /// Held while steps are taken from the core and published.
     driving: Mutex<()>,
     /// Whether a listener drives the core.

@@ -63,6 +63,12 @@ pub const LOG_OCTETS_MAX: usize = 32 << 20;
 pub const LOG_FILE_OCTETS_MAX: u64 = 8 << 20;
 /// Milliseconds after which an edge takes a newer document, however short its log.
 pub const ADOPT_MS_MAX: u64 = 30_000;
+/// Milliseconds after which an edge tries again to keep a version that it could not keep.
+pub const KEEP_RETRY_MS: u64 = 1_000;
+/// Milliseconds after which the keeping of a version is given up: an engine that has died may not say so.
+pub const KEEP_MS_MAX: u64 = 10_000;
+/// Milliseconds for which an edge may keep nothing before that is a fault.
+pub const UNKEPT_MS: u64 = 3_000;
 /// Milliseconds between two signed heartbeats of a feed.
 pub const FEED_BEAT_MS: u64 = 500;
 /// Milliseconds after which an edge that heard no signed heartbeat does not claim to be synced.

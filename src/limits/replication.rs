@@ -127,6 +127,8 @@ pub const FETCH_GROUP_MAX: u32 = 8;
 pub const FETCH_STREAMS_MAX: u32 = 4;
 /// Milliseconds without an octet after which a stream of contents is given up.
 pub const FETCH_STALL_MS: u64 = 3_000;
+/// Indexes of a version that are fetched before it is their turn to be read.
+pub const INDEXES_AHEAD_MAX: usize = 16;
 /// Neighbors outside the ticket that are remembered as sources. More are not asked.
 pub const FETCH_NEIGHBORS_MAX: u32 = 16;
 

@@ -71,6 +71,15 @@ pub enum Fault {
     /// The edge cannot go on.
     #[error("{0}")]
     Edge(&'static str),
+    /// An edge cannot keep what arrives.
+    #[error(
+        "what arrives could not be kept on the disk for {seconds} s: a restart would answer an older \
+         state; the log says what fails"
+    )]
+    Unkept {
+        /// For how many seconds.
+        seconds: u64,
+    },
     /// The store takes no commits.
     #[error("the store takes no commits: {0}")]
     Store(KvError),
@@ -96,6 +105,7 @@ impl Fault {
             Self::ExporterSilent { .. }
             | Self::ExporterFails { .. }
             | Self::DocumentFails { .. }
+            | Self::Unkept { .. }
             | Self::Store(_)
             | Self::StoreSilent
             | Self::Watchdog => false,

@@ -18,8 +18,8 @@ use tokio::task::AbortHandle;
 use super::health::{Fault, Unready};
 use super::state::NodeState;
 use crate::limits::{
-    DOCUMENT_FAILING_MS, EXPORT_DOWN_MS, EXPORT_SILENT_MS, WATCHDOG_ANSWER_MS, WATCHDOG_ASK_MS,
-    WATCHDOG_CONTENTS_MISSES_MAX, WATCHDOG_LOOK_MS, WATCHDOG_MISSES_MAX,
+    DOCUMENT_FAILING_MS, EXPORT_DOWN_MS, EXPORT_SILENT_MS, UNKEPT_MS, WATCHDOG_ANSWER_MS,
+    WATCHDOG_ASK_MS, WATCHDOG_CONTENTS_MISSES_MAX, WATCHDOG_LOOK_MS, WATCHDOG_MISSES_MAX,
 };
 use crate::mesh::Mesh;
 use crate::sync::status::SyncStatus;
@@ -43,6 +43,8 @@ pub struct Answers {
     pub ended: Vec<&'static str>,
     /// Why the edge cannot go on.
     pub edge_fault: Option<&'static str>,
+    /// For how many milliseconds the edge could not keep what arrives.
+    pub edge_unkept_ms: u64,
 }
 
 /// What an exporter shows.
@@ -113,6 +115,9 @@ impl Watch {
         }
         faults.extend(answers.ended.iter().copied().map(Fault::Task));
         faults.extend(answers.edge_fault.map(Fault::Edge));
+        if answers.edge_unkept_ms >= UNKEPT_MS {
+            faults.push(Fault::Unkept { seconds: answers.edge_unkept_ms / 1_000 });
+        }
         for exporter in &answers.exporters {
             faults.extend(self.poll_exporter(now_ms, exporter));
             if exporter.document_failing_ms >= DOCUMENT_FAILING_MS {
@@ -265,6 +270,7 @@ impl Watchdog {
     fn answers(&self) -> Answers {
         let is_ended = |task: &&(&'static str, AbortHandle)| task.1.is_finished();
         let node = &self.node;
+        let unkept_since = node.client.as_ref().and_then(|client| client.unkept_since());
         Answers {
             has_front_ends: node.server.is_healthy(),
             documents_missed: self.missed.documents.load(Ordering::Relaxed),
@@ -274,6 +280,8 @@ impl Watchdog {
             exporters: node.feeds.as_ref().map(|feeds| feeds.answers()).unwrap_or_default(),
             ended: self.tasks.iter().filter(is_ended).map(|task| task.0).collect(),
             edge_fault: node.client.as_ref().and_then(|client| client.fault()),
+            edge_unkept_ms: unkept_since
+                .map_or(0, |since| u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)),
         }
     }
 
@@ -366,6 +374,7 @@ mod tests {
             exporters: vec![exporter],
             ended: Vec::new(),
             edge_fault: None,
+            edge_unkept_ms: 0,
         }
     }
 
@@ -412,6 +421,11 @@ mod tests {
             |answers| answers.exporters[0].document_failing_ms = 3_500,
             "goes: the document of the feed main could not be written for 3 s: changes arrive, and edges \
              that start get an older state; the log says what fails",
+        );
+        check(
+            |answers| answers.edge_unkept_ms = 3_000,
+            "goes: what arrives could not be kept on the disk for 3 s: a restart would answer an older \
+             state; the log says what fails",
         );
         check(
             |answers| answers.exporters[0].has_ended = true,

@@ -76,10 +76,15 @@ impl Follow {
             tracing::warn!("some of what this edge had is gone from its disk, and is fetched anew");
         }
         // It lies on the disk already.
-        self.client.with_mirror(Mirror::poll_kept);
-        let contents = self.client.with_mirror(|mirror| mirror.contents().cloned()).flatten();
-        self.kept = contents.unwrap_or_default();
-        self.take_adopted().await;
+        let contents = self.client.with_mirror(|mirror| {
+            let contents = mirror.contents().cloned();
+            if let Some((version, ..)) = mirror.whole_version() {
+                mirror.handle_kept(version);
+            }
+            contents
+        });
+        self.kept = contents.flatten().unwrap_or_default();
+        self.take_adopted();
         self.client.hold_absent();
     }
 

@@ -1,7 +1,7 @@
-//! Fulfils what the mirror asks for: contents, steps, versions to be kept.
+//! Fulfils what the mirror asks for: contents and steps.
 //!
-//! **Invariant:** a version is kept for a restart before anything of it becomes visible.
-//! **Not here:** what the mirror asks for and when (`sync::mirror`).
+//! **Invariant:** what is published leads on from what was published before.
+//! **Not here:** what the mirror asks for and when (`sync::mirror`), what is kept (`keeping`).
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,7 +11,6 @@ use bytes::Bytes;
 use super::Follow;
 use crate::client::apply::Prepared;
 use crate::client::fetch::Ask;
-use crate::feed::Revision;
 use crate::limits::{FETCHES_MAX, INLINE_CHANGES_MAX};
 use crate::sync::batch::{ZoneBatch, ZoneStep};
 use crate::sync::mirror::{Mirror, Wish};
@@ -40,9 +39,9 @@ impl Follow {
                 }));
             }
         }
-        self.keep_version().await;
+        self.keep_version();
         self.publish_held(false);
-        self.take_adopted().await;
+        self.take_adopted();
         self.client.hold_absent();
         while let Some(text) = self.client.with_mirror(Mirror::poll_complaint).flatten() {
             tracing::warn!("{text}");
@@ -93,60 +92,19 @@ impl Follow {
         }
     }
 
-    /// Keeps the version that is being taken, once all of it is here, for a restart.
-    pub(super) async fn keep_version(&mut self) {
-        let kept = self.client.with_mirror(Mirror::poll_kept).flatten();
-        let Some((version, at, root)) = kept else { return };
-        let spared =
-            self.client.with_mirror(|mirror| (mirror.place().0.epoch, mirror.contents().cloned()));
-        let (epoch, contents) = spared.unwrap_or_default();
-        let at = Revision::new(epoch, at.revision);
-        let found = self.relay.announcement(version);
-        let (Some(announcement), Some(archive)) = (found, &mut self.archive) else { return };
-        // What is kept names nothing that a crash could take.
-        let synced = self.mesh.blobs().store().sync_db().await.map_err(|error| error.to_string());
-        let kept = synced.and_then(|()| {
-            archive.adopt(announcement, &root, at).map_err(|error| error.to_string())
-        });
-        match kept {
-            Ok(()) => {
-                // If it was adopted at once its contents are spared as such.
-                self.kept = contents.unwrap_or_default();
-                self.sparing = usize::MAX;
-            }
-            Err(error) => {
-                tracing::warn!(%error, "a version of the document cannot be kept for a restart");
-            }
-        }
-    }
-
     /// Lets others follow from a version that was adopted.
-    pub(super) async fn take_adopted(&mut self) {
+    pub(super) fn take_adopted(&mut self) {
         let Some(adopted) = self.client.with_mirror(Mirror::poll_adopted).flatten() else {
             return self.spare();
         };
         self.adopted = adopted.contents;
-        self.sparing = usize::MAX;
+        self.spared = None;
         self.spare();
         self.adopted_at = Instant::now();
         let place = self.client.with_mirror(|mirror| mirror.place()).unwrap_or_default();
         if !self.relay.adopt(place, adopted.version, adopted.root.at) {
             // What bridged a gap is not to be had any more: a later version is.
             self.client.with_mirror(Mirror::refresh);
-        }
-    }
-
-    /// Spares the contents of the versions that are adopted and taken.
-    fn spare(&mut self) {
-        let sparing = self.client.with_mirror(|mirror| {
-            mirror.contents().map(|contents| (contents.len(), contents.clone()))
-        });
-        let (count, mut contents) = sparing.flatten().unwrap_or_default();
-        if count != self.sparing {
-            self.sparing = count;
-            contents.extend(&self.adopted);
-            contents.extend(&self.kept);
-            self.keep.set(contents);
         }
     }
 }

@@ -236,13 +236,13 @@ impl Edge {
                 self.publish_held(false, world);
             }
         }
-        if let Some((version, at, root)) = self.mirror.poll_kept()
+        if let Some((version, at, root)) = self.mirror.whole_version()
             && let Some(announcement) = self.relay.announcement(version)
         {
             self.disk.root = Some((announcement.clone(), root));
-            let at = Revision::new(self.mirror.place().0.epoch, at.revision);
             self.disk.turn(at);
             self.kept = self.mirror.contents().cloned().unwrap_or_default();
+            self.mirror.handle_kept(version);
         }
         self.publish_held(false, world);
         self.take_adopted();

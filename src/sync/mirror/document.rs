@@ -11,21 +11,21 @@
 //! **Not here:** fetching (`replica`).
 
 mod rows;
+mod state;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 
 use super::Mirror;
-use super::zone::Build;
-use crate::feed::index::BundleRef;
-use crate::feed::root::{IndexRef, Root};
+use crate::feed::root::Root;
 use crate::feed::segment::{Position, VersionRef};
-use crate::feed::{Hash, HistoryId};
-use crate::limits::{
-    BUNDLES_HELD_OCTETS_MAX, FETCH_RETRY_MS_MAX, FETCH_RETRY_MS_MIN, FETCH_STUCK_MS,
-};
+use crate::feed::{Hash, HistoryId, Revision};
+use crate::limits::{BUNDLES_HELD_OCTETS_MAX, FETCH_RETRY_MS_MAX, FETCH_RETRY_MS_MIN};
 use crate::name::Name;
+use state::Taking;
+
+pub(super) use state::Documents;
 
 /// A content that is wanted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Hash)]
@@ -36,31 +36,6 @@ pub struct Wish {
     pub len: u32,
     /// Whether its octets are wanted; else it need only lie on this machine.
     pub is_loaded: bool,
-}
-
-/// Versions of the document.
-#[derive(Debug, Default)]
-pub(super) struct Documents {
-    /// The newest that was announced: history, where it holds, name.
-    announced: Option<(HistoryId, Position, VersionRef)>,
-    /// The one that is being taken.
-    taking: Option<Taking>,
-    /// The last one that was adopted: history, where it holds, number.
-    adopted: Option<(HistoryId, Position, u64)>,
-    /// A version that was adopted and not yet reported.
-    news: Option<Adopted>,
-    /// Whether the newest is to be taken though nothing needs it.
-    is_refresh_wanted: bool,
-    /// Bundles that zones are built from.
-    bundles: HashMap<Hash, Held>,
-    /// Octets of those that are asked for or here.
-    held_octets: usize,
-    /// Bundles that are to be asked for, in order.
-    queue: VecDeque<BundleRef>,
-    /// What was asked for and has not come.
-    asked: HashMap<Hash, Wish>,
-    /// What could not be fetched: when to ask again, and how long to wait after that.
-    failed: HashMap<Hash, (Wish, u64, u64)>,
 }
 
 /// A version that was adopted.
@@ -76,155 +51,49 @@ pub struct Adopted {
     pub contents: HashSet<Hash>,
 }
 
-/// A version that is being taken.
-#[derive(Debug)]
-struct Taking {
-    /// Its history.
-    history: HistoryId,
-    /// Where it holds.
-    at: Position,
-    /// Its name.
-    version: VersionRef,
-    /// Its root, once it is here.
-    root: Option<(Root, Bytes)>,
-    /// Its indexes that were not read, in order.
-    indexes: Vec<IndexRef>,
-    /// The zones of those that were.
-    seen: HashSet<Name>,
-    /// Contents of it that must be here before it is adopted.
-    missing: HashSet<Hash>,
-    /// All contents of it.
-    contents: HashSet<Hash>,
-    /// Whether it was told that it can be kept.
-    is_kept: bool,
-    /// Whether it has led over a gap in the log.
-    is_bridge: bool,
-}
-
-/// A bundle that zones are built from.
-#[derive(Debug)]
-struct Held {
-    /// Its octets, once they are here.
-    octets: Option<Bytes>,
-    /// The zones that wait for it.
-    waiting: Vec<Name>,
-    /// How many zones are yet to be built from it.
-    users: usize,
-    /// Its length.
-    len: u32,
-    /// Whether it is asked for or here.
-    is_counted: bool,
-}
-
-impl Held {
-    /// A bundle that is wanted.
-    fn wanted(len: u32) -> Self {
-        Self { octets: None, waiting: Vec::new(), users: 0, len, is_counted: false }
-    }
-}
-
-impl Documents {
-    /// Takes the news of a version; says whether it is news.
-    pub(super) fn announce(
-        &mut self,
-        history: HistoryId,
-        at: Position,
-        version: VersionRef,
-    ) -> bool {
-        let known = self.announced.map(|(history, _, version)| (history.epoch, version.number));
-        if known.is_some_and(|known| known >= (history.epoch, version.number)) {
-            return false;
-        }
-        self.announced = Some((history, at, version));
-        true
-    }
-
-    /// Whether rows of a version are still to be read.
-    pub(super) fn is_reading(&self) -> bool {
-        self.taking
-            .as_ref()
-            .is_some_and(|taking| taking.root.is_some() && !taking.indexes.is_empty())
-    }
-
-    /// Whether the log goes on behind a version that is not kept for a restart: a restart would find
-    /// neither.
-    pub(super) fn is_bridging(&self) -> bool {
-        self.taking.as_ref().is_some_and(|taking| taking.is_bridge && !taking.is_kept)
-    }
-
-    /// Whether contents are still to come that zones are built from.
-    fn is_awaiting(&self) -> bool {
-        let is_begun = self.taking.as_ref().is_some_and(|taking| taking.root.is_none());
-        is_begun || self.is_reading() || self.bundles.values().any(|held| held.octets.is_none())
-    }
-
-    /// Whether a content could not be had for so long that nobody may have it any more.
-    fn is_stuck(&self) -> bool {
-        self.failed.values().any(|(_, _, wait_ms)| *wait_ms >= FETCH_STUCK_MS)
-    }
-
-    /// Whether a content is of use to what is being taken or built.
-    fn is_of_use(&self, hash: &Hash) -> bool {
-        let is_taken = self.taking.as_ref().is_some_and(|taking| {
-            (taking.root.is_none() && taking.version.hash == *hash)
-                || taking.indexes.last().is_some_and(|index| index.hash == *hash)
-                || taking.missing.contains(hash)
-        });
-        is_taken || self.bundles.contains_key(hash)
-    }
-
-    /// The revision of the version that was adopted last.
-    pub(super) fn adopted(&self) -> Option<(Position, u64)> {
-        self.adopted.map(|(_, at, number)| (at, number))
-    }
-
-    /// Returns the octets of a bundle for a zone that is built, and forgets its claim.
-    pub(super) fn claim(&mut self, bundle: &Hash) -> Option<Bytes> {
-        let held = self.bundles.get_mut(bundle)?;
-        let octets = held.octets.clone();
-        held.users = held.users.saturating_sub(1);
-        if held.users == 0 {
-            self.drop_bundle(bundle);
-        }
-        octets
-    }
-
-    /// Forgets a bundle.
-    fn drop_bundle(&mut self, bundle: &Hash) {
-        if let Some(held) = self.bundles.remove(bundle)
-            && held.is_counted
-        {
-            self.held_octets -= held.len as usize;
-        }
-        // What was asked for may still come; then nobody wants it.
-    }
-
-    /// Notes that a zone is no longer built from the document.
-    pub(super) fn give_up(&mut self, build: &Build) {
-        let bundles: HashSet<Hash> = build.packs.iter().map(|(bundle, _)| bundle.hash).collect();
-        for bundle in bundles {
-            self.claim(&bundle);
-        }
-    }
-}
-
 impl Mirror {
     /// Asks that the newest version be taken, so that what lies on the disk is not older.
     pub fn refresh(&mut self) {
         self.documents.is_refresh_wanted = true;
     }
 
+    /// Asks that the newest version be taken even if it was adopted: some of it may be lost.
+    pub fn retake(&mut self) {
+        self.documents.is_retake_wanted = true;
+    }
+
+    /// Takes that contents of the version that is being taken are not on this machine after all; says
+    /// whether it is.
+    pub fn handle_lost(&mut self, version: VersionRef, lost: HashSet<Hash>) -> bool {
+        let taking = self.documents.taking.as_mut();
+        let Some(taking) = taking.filter(|taking| taking.version == version && !taking.is_kept)
+        else {
+            return false;
+        };
+        taking.missing.extend(lost);
+        true
+    }
+
     /// Returns the version that is being taken, once all of its contents are on this machine: kept for
-    /// a restart now, before any zone of it is visible, it takes nobody back.
-    /// Only then is it called adopted: its steps need not be known any more, wherever they came from.
-    pub fn poll_kept(&mut self) -> Option<(VersionRef, Position, Bytes)> {
-        let taking = self.documents.taking.as_mut()?;
+    /// a restart now, before any zone of it is visible, it takes nobody back. The caller says when it
+    /// is, with [`Mirror::handle_kept`].
+    pub fn whole_version(&self) -> Option<(VersionRef, Revision, Bytes)> {
+        let taking = self.documents.taking.as_ref()?;
         let is_whole = taking.indexes.is_empty() && taking.missing.is_empty() && !taking.is_kept;
         let (root, octets) = taking.root.as_ref().filter(|_| is_whole)?;
-        taking.is_kept = true;
-        let kept = (taking.version, root.at, octets.clone());
-        self.finish_taking();
-        Some(kept)
+        let at = Revision::new(taking.history.epoch, root.at.revision);
+        Some((taking.version, at, octets.clone()))
+    }
+
+    /// Takes that a version is kept for a restart, or cannot be. Only then is it called adopted: its
+    /// steps need not be known any more, wherever they came from.
+    pub fn handle_kept(&mut self, version: VersionRef) {
+        if let Some(taking) = &mut self.documents.taking
+            && taking.version == version
+        {
+            taking.is_kept = true;
+            self.finish_taking();
+        }
     }
 
     /// Whether zones are held back until the version that they come from can be kept.
@@ -236,6 +105,11 @@ impl Mirror {
     /// position is of no use any more.
     pub fn poll_adopted(&mut self) -> Option<Adopted> {
         self.documents.news.take()
+    }
+
+    /// Changes whenever [`Mirror::contents`] does.
+    pub fn edition(&self) -> u64 {
+        self.documents.edition
     }
 
     /// All contents that must not be lost: those of the version that is being taken.
@@ -313,8 +187,10 @@ impl Mirror {
             wish(taking.version.hash, taking.version.len, true);
             return;
         }
-        if let Some(index) = taking.indexes.last() {
-            wish(index.hash, index.len, true);
+        if !taking.indexes.is_empty() {
+            let early = &taking.early;
+            let next = taking.next_indexes().filter(|index| !early.contains_key(&index.hash));
+            next.for_each(|index| wish(index.hash, index.len, true));
             return;
         }
         for hash in &taking.missing {
@@ -344,14 +220,17 @@ impl Mirror {
             return;
         }
         self.documents.is_refresh_wanted = false;
+        self.documents.is_retake_wanted = false;
         self.is_whole_due = false;
         self.stats.versions += 1;
+        self.documents.edition += 1;
         self.documents.taking = Some(Taking {
             history,
             at,
             version,
             root: None,
             indexes: Vec::new(),
+            early: HashMap::new(),
             seen: HashSet::new(),
             missing: HashSet::new(),
             contents: HashSet::from([version.hash]),
@@ -364,6 +243,7 @@ impl Mirror {
     /// one that is as far.
     fn give_up_taking(&mut self) {
         self.documents.taking = None;
+        self.documents.edition += 1;
         self.documents.failed.clear();
         let mut given_up = Vec::new();
         for (apex, zone) in &mut self.zones {
@@ -384,8 +264,8 @@ impl Mirror {
             .adopted
             .is_some_and(|(known, _, number)| known == history && number >= version.number);
         if is_adopted {
-            // It is taken again only for what came out wrong.
-            return self.needs_again(at.revision);
+            // It is taken again only for what came out wrong, or is lost.
+            return self.documents.is_retake_wanted || self.needs_again(at.revision);
         }
         let bridges = self
             .line
@@ -418,17 +298,13 @@ impl Mirror {
             .taking
             .as_ref()
             .is_some_and(|taking| taking.root.is_none() && taking.version.hash == hash);
-        let is_index =
-            self.documents.taking.as_ref().is_some_and(|taking| {
-                taking.indexes.last().is_some_and(|index| index.hash == hash)
-            });
         if is_root {
             self.take_root(octets);
-        } else if is_index {
-            if let Err(error) = self.take_index(&octets) {
-                self.complain(format!("an index of the document does not read: {error}"));
-                self.drop_version();
-            }
+        } else if let Some(taking) = &mut self.documents.taking
+            && taking.is_next(&hash)
+        {
+            taking.early.insert(hash, octets);
+            self.take_indexes();
         } else if let Some(held) = self.documents.bundles.get_mut(&hash) {
             held.octets = Some(octets);
             for apex in std::mem::take(&mut held.waiting) {

@@ -23,7 +23,7 @@ use crate::sync::batch::{Proof, ZoneBatch, ZoneStep};
 impl Mirror {
     /// Returns steps that can be done now, of each zone one; none if there is none.
     pub fn poll_batch(&mut self) -> Option<Vec<ZoneBatch>> {
-        if self.documents.is_reading() {
+        if self.documents.is_reading_ahead(self.position) {
             // A zone that is handed out before the log has caught up would show an older state first.
             return None;
         }

@@ -83,8 +83,10 @@ impl Edge {
             self.complain("what was kept is not whole".to_owned());
         }
         // It lies on the disk already.
-        self.mirror.poll_kept();
         self.kept = self.mirror.contents().cloned().unwrap_or_default();
+        if let Some((version, ..)) = self.mirror.whole_version() {
+            self.mirror.handle_kept(version);
+        }
         self.take_adopted();
     }
 }

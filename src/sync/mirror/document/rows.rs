@@ -13,7 +13,8 @@ use bytes::Bytes;
 
 use super::super::Mirror;
 use super::super::zone::{Build, Served};
-use super::{Adopted, Held, Taking};
+use super::Adopted;
+use super::state::{Held, Taking};
 use crate::feed::HistoryId;
 use crate::feed::digest::{Digest, DigestKey};
 use crate::feed::index::{BundleRef, Index, IndexRow};
@@ -43,6 +44,7 @@ impl Mirror {
         }
         taking.contents.extend(root.indexes.iter().map(|index| index.hash));
         taking.indexes = root.indexes.clone();
+        self.documents.edition += 1;
         let is_other = root.history != self.history;
         let key = root.digest_key;
         let (history, term) = (root.history, root.term);
@@ -99,12 +101,24 @@ impl Mirror {
         }
     }
 
-    /// Takes the last index that was not read.
-    pub(super) fn take_index(&mut self, octets: &[u8]) -> Result<(), DecodeError> {
-        let index = Index::from_octets(octets)?;
-        if let Some(taking) = &mut self.documents.taking {
+    /// Reads the indexes that have come, as far as it is their turn.
+    pub(super) fn take_indexes(&mut self) {
+        while let Some(taking) = &mut self.documents.taking
+            && let Some(last) = taking.indexes.last()
+            && let Some(octets) = taking.early.remove(&last.hash)
+        {
             taking.indexes.pop();
+            if let Err(error) = self.take_index(&octets) {
+                self.complain(format!("an index of the document does not read: {error}"));
+                return self.drop_version();
+            }
         }
+    }
+
+    /// Takes the last index that was not read.
+    fn take_index(&mut self, octets: &[u8]) -> Result<(), DecodeError> {
+        let index = Index::from_octets(octets)?;
+        self.documents.edition += 1;
         for row in index.rows {
             let is_seen = self
                 .documents
@@ -284,6 +298,7 @@ impl Mirror {
             return;
         }
         let Some(taking) = self.documents.taking.take() else { return };
+        self.documents.edition += 1;
         self.documents.adopted = Some((taking.history, taking.at, taking.version.number));
         self.documents.failed.clear();
         let Taking { version, contents, root, .. } = taking;
@@ -295,6 +310,7 @@ impl Mirror {
     pub(super) fn drop_version(&mut self) {
         self.stats.refused += 1;
         self.documents.taking = None;
+        self.documents.edition += 1;
         // Asked for again when a later one is announced.
         self.documents.announced = None;
     }
