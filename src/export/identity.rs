@@ -44,7 +44,8 @@ impl Identity {
     ///
     /// # Errors
     /// [`ExportError::File`] when the file cannot be read or written, [`ExportError::Identity`]
-    /// when it holds something else. A damaged file is never replaced: tickets name its keys.
+    /// when it holds something else, [`ExportError::IdentityGone`] where there is none beside what the
+    /// feed has written. Such a file is never replaced: tickets name its keys.
     pub(super) fn load_or_create(dir: Option<&Path>, name: &str) -> Result<Self, ExportError> {
         let Some(dir) = dir else { return Ok(Self::generate()) };
         let path = path_in(dir, name);
@@ -52,6 +53,10 @@ impl Identity {
         match std::fs::read(&path) {
             Ok(text) => Self::parse(&text).ok_or(ExportError::Identity { path }),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let rest = ["root", "term"].map(|suffix| path.with_extension(suffix));
+                if let Some(rest) = rest.into_iter().find(|rest| rest.exists()) {
+                    return Err(ExportError::IdentityGone { path, rest });
+                }
                 let identity = Self::generate();
                 durable::create_dir(&dir.join("feeds")).map_err(file)?;
                 durable::write(&path, identity.to_text().as_bytes()).map_err(file)?;
@@ -115,5 +120,12 @@ mod tests {
         let error = Identity::load_or_create(Some(dir.path()), "main").err().unwrap();
         assert!(matches!(error, ExportError::Identity { .. }));
         assert_eq!(std::fs::read_to_string(path_in(dir.path(), "main")).unwrap(), "{}");
+        std::fs::remove_file(path_in(dir.path(), "main")).unwrap();
+        let root = path_in(dir.path(), "main").with_extension("root");
+        std::fs::write(&root, "").unwrap();
+        let error = Identity::load_or_create(Some(dir.path()), "main").err().unwrap();
+        assert!(matches!(error, ExportError::IdentityGone { rest, .. } if rest == root));
+        std::fs::remove_file(root).unwrap();
+        Identity::load_or_create(Some(dir.path()), "main").unwrap();
     }
 }

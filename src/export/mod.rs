@@ -89,6 +89,19 @@ pub enum ExportError {
         /// The file.
         path: PathBuf,
     },
+    /// The file with the feed's keys is gone, though the feed was written before.
+    #[error(
+        "{} is gone, and every ticket of the feed names the keys in it: put it back; or, to begin \
+         another feed that no ticket of before leads to, remove {}",
+        path.display(),
+        rest.display()
+    )]
+    IdentityGone {
+        /// The file.
+        path: PathBuf,
+        /// What the feed has written.
+        rest: PathBuf,
+    },
     /// The document engine refused.
     #[error("the namespace cannot be written: {reason}")]
     Docs {
@@ -168,8 +181,8 @@ impl DocsExporter {
     /// Opens the feed's namespace and starts the task that writes it, until `stop`.
     ///
     /// # Errors
-    /// [`ExportError::File`], [`ExportError::Identity`], [`ExportError::Docs`],
-    /// [`ExportError::Blobs`]. Later errors are logged and retried by the task.
+    /// [`ExportError::File`], [`ExportError::Identity`], [`ExportError::IdentityGone`],
+    /// [`ExportError::Docs`], [`ExportError::Blobs`]. Later errors are logged and retried by the task.
     pub async fn spawn(
         mesh: Arc<Mesh>,
         source: Arc<dyn ZoneSource>,

@@ -138,6 +138,19 @@ pub enum MeshError {
         /// The file.
         path: PathBuf,
     },
+    /// The file of the secret key is gone, though peers know the node by it.
+    #[error(
+        "{} is gone, and edges know this authority by the key in it: put it back; or, to begin as another \
+         peer whom no ticket of before leads to, remove {} too",
+        path.display(),
+        feeds.display()
+    )]
+    SecretKeyGone {
+        /// The file.
+        path: PathBuf,
+        /// The directory of the feeds that the node has written.
+        feeds: PathBuf,
+    },
     /// The listen address is not one of this machine, or is in use.
     #[error("cannot listen on {address}: {reason}")]
     Bind {
@@ -353,8 +366,8 @@ fn create_dir(dir: &Path) -> Result<(), MeshError> {
 /// restarted node where their tickets say.
 async fn bind(config: &MeshConfig, secret_key: iroh::SecretKey) -> Result<Endpoint, MeshError> {
     let port_file = config.dir.as_deref().map(|dir| dir.join("port"));
-    let last = port_file.as_deref().filter(|_| config.listen.port() == 0).and_then(last_port);
-    if let Some(port) = last {
+    let last = port_file.as_deref().and_then(last_port);
+    if let Some(port) = last.filter(|_| config.listen.port() == 0) {
         let listen = SocketAddr::new(config.listen.ip(), port);
         if let Ok(endpoint) = bind_to(config, listen, secret_key.clone()).await {
             return Ok(endpoint);
@@ -362,10 +375,14 @@ async fn bind(config: &MeshConfig, secret_key: iroh::SecretKey) -> Result<Endpoi
         tracing::warn!(%listen, "the port of the last run is taken: tickets made then lead nowhere");
     }
     let endpoint = bind_to(config, config.listen, secret_key).await?;
-    if let (Some(path), Some(socket)) = (port_file, endpoint.bound_sockets().first()) {
-        let text = format!("{}\n", socket.port());
-        crate::durable::write(&path, text.as_bytes())
-            .map_err(|source| MeshError::File { path, source })?;
+    let port = endpoint.bound_sockets().first().map(SocketAddr::port);
+    if let (Some(path), Some(port)) = (port_file, port)
+        && last != Some(port)
+        && let Err(error) = crate::durable::write(&path, format!("{port}\n").as_bytes())
+    {
+        // A disk that is full keeps nobody from answering.
+        tracing::warn!(file = %path.display(), %error,
+            "the port of this run cannot be kept: tickets made now may lead nowhere after a restart");
     }
     Ok(endpoint)
 }

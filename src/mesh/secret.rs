@@ -16,11 +16,16 @@ use crate::durable;
 ///
 /// # Errors
 /// [`MeshError::File`] when the file cannot be read or written, [`MeshError::SecretKey`] when it
-/// holds something else. A damaged key is never replaced: peers know the node by it.
+/// holds something else, [`MeshError::SecretKeyGone`] where there is none beside feeds that were
+/// written. Such a key is never replaced: peers know the node by it.
 pub(super) fn load_or_create(path: &Path) -> Result<SecretKey, MeshError> {
     match std::fs::read_to_string(path) {
         Ok(text) => parse(&text).ok_or_else(|| MeshError::SecretKey { path: path.into() }),
         Err(error) if error.kind() == ErrorKind::NotFound => {
+            let feeds = path.with_file_name("feeds");
+            if feeds.exists() {
+                return Err(MeshError::SecretKeyGone { path: path.into(), feeds });
+            }
             let key = SecretKey::generate();
             let text = format!("{}\n", HEXLOWER_PERMISSIVE.encode(&key.to_bytes()));
             durable::write(path, text.as_bytes())
@@ -63,5 +68,10 @@ mod tests {
         let error = load_or_create(&path).err().unwrap();
         assert!(matches!(error, MeshError::SecretKey { .. }));
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "not a key");
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(dir.path().join("feeds")).unwrap();
+        let error = load_or_create(&path).err().unwrap();
+        assert!(matches!(error, MeshError::SecretKeyGone { .. }));
+        assert!(!path.exists());
     }
 }

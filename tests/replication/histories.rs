@@ -163,6 +163,24 @@ fn an_authority_whose_last_root_is_gone_or_damaged_writes_all_anew() {
 }
 
 #[test]
+fn keys_that_are_gone_are_missed_and_nothing_takes_their_place() {
+    let mut pair = Pair::start();
+    let mesh = pair.dirs.path().join("authority/mesh");
+    let start = Start::authority(&pair.dirs.path().join("authority"));
+    pair.authority.kill();
+    for name in ["secret-key", "feeds/main.json"] {
+        let (path, aside) = (mesh.join(name), pair.dirs.path().join("aside"));
+        std::fs::rename(&path, &aside).unwrap();
+        let said = start.refusal();
+        assert!(said.contains(name) && said.contains("put it back"), "{said}");
+        assert!(!path.exists(), "{name}");
+        std::fs::rename(&aside, &path).unwrap();
+    }
+    pair.authority = start.run();
+    pair.assert_well(2);
+}
+
+#[test]
 fn a_document_that_cannot_be_written_is_a_fault_and_changes_go_on() {
     let mut pair = Pair::start();
     let root = pair.dirs.path().join("authority/mesh/feeds/main.root");
