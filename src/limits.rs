@@ -101,8 +101,6 @@ pub const READY_LAG_MS: u64 = 10_000;
 pub const COMMITS_TIMED_MAX: u32 = 256;
 /// Seconds after which a commit that is not answered yet is no longer measured.
 pub const COMMIT_WAIT_S_MAX: u64 = 60;
-/// Seconds that a node waits before it says that it is ready, for its own edge to have caught up.
-pub const READY_WAIT_S_MAX: u64 = 120;
 /// RRsets that are read from a published zone at once.
 pub const API_PAGE_RRSETS: usize = 500;
 /// Feeds with sets of zones of their own. Each is a namespace that every commit is written to.

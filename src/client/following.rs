@@ -113,6 +113,11 @@ impl AspenDnsClient {
         self.with_mirror(read).unwrap_or_default()
     }
 
+    /// What a zone of the feed that is served comes to, and at which revision.
+    pub fn zone_digest(&self, apex: &Name) -> Option<(u64, Digest)> {
+        self.with_mirror(|mirror| mirror.zone_digest(apex)).flatten()
+    }
+
     /// The key of all digests of the feed.
     pub fn digest_key(&self) -> Option<DigestKey> {
         self.with_mirror(|mirror| mirror.digest_key())

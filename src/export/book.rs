@@ -370,7 +370,7 @@ impl Book {
         }
     }
 
-    /// Whether a bundle is in use.
+    /// The bundles that are in use.
     pub(super) fn bundles(&self) -> impl Iterator<Item = &Hash> {
         self.bundles.keys()
     }

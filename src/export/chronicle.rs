@@ -12,9 +12,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use iroh_docs::Author;
 
+use super::FeedConfig;
 use super::book::{Book, Head};
 use super::pack::cut;
-use super::{ExportError, FeedConfig};
 use crate::clock::now_ms;
 use crate::feed::HistoryId;
 use crate::feed::items::item_of;
@@ -103,15 +103,8 @@ impl Chronicle {
     }
 
     /// Writes commits into log and book.
-    ///
-    /// # Errors
-    /// [`ExportError::Source`]; then the log must begin anew.
-    pub(super) async fn take(
-        &mut self,
-        book: &mut Book,
-        commits: Vec<Commit>,
-    ) -> Result<(), ExportError> {
-        let mut contents = self.read_small(book, &commits).await?;
+    pub(super) async fn take(&mut self, book: &mut Book, commits: Vec<Commit>) {
+        let mut contents = self.read_small(book, &commits).await;
         for commit in commits {
             let at = Position { revision: commit.revision, tag: commit.tag };
             if at.revision <= self.at.revision {
@@ -129,15 +122,10 @@ impl Chronicle {
             self.push(written);
         }
         self.flush();
-        Ok(())
     }
 
     /// Reads the small zones that travel as a whole.
-    async fn read_small(
-        &self,
-        book: &Book,
-        commits: &[Commit],
-    ) -> Result<HashMap<Name, ZoneContents>, ExportError> {
+    async fn read_small(&self, book: &Book, commits: &[Commit]) -> HashMap<Name, ZoneContents> {
         let mut small: Vec<Name> = Vec::new();
         for zone in commits.iter().flat_map(|commit| &commit.zones) {
             let is_whole = match zone.change {
@@ -153,10 +141,17 @@ impl Chronicle {
         small.sort_unstable();
         small.dedup();
         if small.is_empty() {
-            return Ok(HashMap::new());
+            return HashMap::new();
         }
-        let contents = self.source.zones_contents(&small).await?;
-        Ok(contents.into_iter().map(|found| (found.zone.apex.clone(), found)).collect())
+        let contents = match self.source.zones_contents(&small).await {
+            Ok(contents) => contents,
+            Err(error) => {
+                // The document has them as soon as they can be read.
+                tracing::warn!(zones = small.len(), %error, "zones that were replaced cannot be read yet");
+                Vec::new()
+            }
+        };
+        contents.into_iter().map(|found| (found.zone.apex.clone(), found)).collect()
     }
 
     /// Appends a commit to the segment that is being written.

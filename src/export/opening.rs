@@ -207,7 +207,7 @@ async fn catch_up(
         at = commit.revision;
         together.push(commit);
         if together.len() >= crate::limits::EXPORT_COMMITS_MAX || at >= newest {
-            chronicle.take(book, std::mem::take(&mut together)).await?;
+            chronicle.take(book, std::mem::take(&mut together)).await;
         }
     }
     Ok(())

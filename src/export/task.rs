@@ -131,7 +131,7 @@ impl ExportTask {
                     {
                         together.push(commit?);
                     }
-                    round.chronicle.take(&mut round.book, together).await?;
+                    round.chronicle.take(&mut round.book, together).await;
                 }
                 made = made(&mut round.making) => {
                     // What the document lacks, the log has: it goes on whatever becomes of that.

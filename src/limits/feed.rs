@@ -31,8 +31,8 @@ pub const FOLD_MS: u64 = 1_000;
 pub const FOLD_URGENT_MS: u64 = 20;
 /// Deltas of a zone; then they become one.
 pub const ZONE_DELTAS_MAX: usize = 8;
-/// Octets of one RRset's changes that the exporter keeps for a zone until the next version. Past
-/// it the zone is read as a whole instead.
+/// RRsets of a zone whose changes the exporter keeps until the next version. Past it the zone is read
+/// as a whole instead.
 pub const ZONE_RECENT_MAX: usize = 65_536;
 /// Seconds that a content which no version names any more is kept for edges that are fetching it.
 pub const RETIRED_S: u64 = 60;

@@ -132,11 +132,8 @@ pub const INDEXES_AHEAD_MAX: usize = 16;
 /// Neighbors outside the ticket that are remembered as sources. More are not asked.
 pub const FETCH_NEIGHBORS_MAX: u32 = 16;
 
-/// Milliseconds between two heartbeats of a feed.
+/// Milliseconds between two heartbeats of a feed of the first format.
 pub const BEAT_MS: u64 = 2_000;
-/// Milliseconds without a change after which the heartbeat names the last one. While changes come
-/// in they speak for themselves, and a heartbeat would hold them up.
-pub const BEAT_AFTER_CHANGE_MS: u64 = 200;
 /// Milliseconds between two looks at what is due in a feed.
 pub const EXPORT_TICK_MS: u64 = 100;
 /// Commits that wait for the exporter, and are written together. More wait in the store.
@@ -145,22 +142,8 @@ pub const EXPORT_COMMITS_MAX: usize = 256;
 pub const EXPORT_RETRY_MS_MIN: u64 = 100;
 /// See [`EXPORT_RETRY_MS_MIN`].
 pub const EXPORT_RETRY_MS_MAX: u64 = 5_000;
-/// Zones that are read as a whole at a time: reading takes a core.
-pub const BUILDS_MAX: u32 = 2;
-/// Milliseconds between two tries to write while the clock lags behind the last entry, at first.
-pub const CLOCK_RETRY_MS_MIN: u64 = 1;
-/// Milliseconds between two tries to write while the clock lags behind the last entry, at most.
-pub const CLOCK_RETRY_MS_MAX: u64 = 500;
-/// Live entries of a zone at which they are folded into a pack.
-pub const LIVE_ENTRIES_FOLD: u32 = 4_096;
-/// Seconds after which live entries are folded into a pack, however few.
-pub const LIVE_AGE_S_MAX: u64 = 60;
-/// Delta packs of a zone at which it gets a new base.
-pub const DELTA_PACKS_MAX: u32 = 32;
 /// Octets of delta packs that are no reason for a new base, however small the zone.
 pub const DELTA_OCTETS_MIN: u64 = 64 << 10;
-/// Seconds that a pack which no manifest names any more is kept for edges that are fetching it.
-pub const PACK_RETIRED_S: u64 = 60;
 
 /// Events that wait for a slow subscriber of a client; it is told how many more it lost.
 pub const CLIENT_EVENTS_MAX: usize = 4_096;

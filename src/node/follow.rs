@@ -251,10 +251,6 @@ impl<S: ZoneSource> Follower<S> {
             return Ok(());
         };
         self.revisions.insert(apex.clone(), contents.revision);
-        if !contents.zone.is_enabled {
-            self.publisher.publish(vec![CatalogChange::Remove(apex.clone())]);
-            return Ok(());
-        }
         match self.build(contents).await {
             Ok(zone) => self.publisher.publish(vec![CatalogChange::Put(Arc::new(zone))]),
             // One zone that does not build must not keep the others back.
@@ -374,15 +370,7 @@ mod tests {
 
     fn zone() -> ZoneState {
         let apex = Name::from_text("example").unwrap();
-        ZoneState {
-            apex,
-            revision: 1,
-            serial: 1,
-            digest: Digest::default(),
-            is_enabled: true,
-            rrset_count: 2,
-            settings: Vec::new(),
-        }
+        ZoneState { apex, revision: 1, serial: 1, digest: Digest::default() }
     }
 
     fn a(owner: &str, last: u8) -> Rrset {

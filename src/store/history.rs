@@ -49,12 +49,6 @@ pub struct ZoneState {
     pub serial: u32,
     /// What all its RRsets come to, SOA and NS of the apex included.
     pub digest: Digest,
-    /// Whether it is answered.
-    pub is_enabled: bool,
-    /// How many RRsets it has, SOA and NS of the apex included.
-    pub rrset_count: u64,
-    /// Its settings, as an edge may show them (JSON).
-    pub settings: Vec<u8>,
 }
 
 /// A zone at one revision.

@@ -138,10 +138,6 @@ fn read_served(found: Vec<Versioned>, key: &DigestKey) -> Result<Vec<Found>, KvE
             revision: zone.revision,
             serial: zone.serial,
             digest: object.served_digest(key).unwrap_or_default(),
-            is_enabled: true,
-            rrset_count: zone.rrset_count,
-            settings: serde_json::to_vec(&zone.settings)
-                .expect("settings have string keys and no failing field"),
             apex: zone.settings.apex,
         };
         served.push(Found { object, state });

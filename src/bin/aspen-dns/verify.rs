@@ -195,8 +195,9 @@ impl Listing {
     }
 }
 
-/// Returns what differs; with `is_partial` the edge may lack zones.
+/// Returns what differs; with `is_partial` the edge may lack zones, but not all of them.
 fn compare(authority: &Listing, edge: &Listing, is_partial: bool) -> Vec<Difference> {
+    let is_partial = is_partial && !edge.zones.is_empty();
     let mut differences = Vec::new();
     let difference = |apex: &String| Difference {
         apex: apex.clone(),

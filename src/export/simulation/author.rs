@@ -189,10 +189,7 @@ impl Exporter {
         if commits.is_empty() {
             return;
         }
-        let taken = self.runtime.block_on(round.chronicle.take(&mut round.book, commits));
-        if taken.is_err() {
-            self.round = None;
-        }
+        self.runtime.block_on(round.chronicle.take(&mut round.book, commits));
     }
 
     /// Whether the document lacks something, or a version is being made.

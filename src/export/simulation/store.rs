@@ -395,9 +395,6 @@ impl Zone {
             revision: self.revision,
             serial: self.serial,
             digest: self.digest,
-            is_enabled: self.is_enabled,
-            rrset_count: self.contents.len() as u64,
-            settings: Vec::new(),
         }
     }
 }

@@ -143,20 +143,31 @@ async fn recount_stored(
     Ok(counted)
 }
 
-/// Counts the records that are answered; zones that are not are left out.
+/// Counts the records that are answered; zones that are not, or that change again and again while they
+/// are counted, are left out.
 async fn recount_published(
-    client: &AspenDnsClient,
+    client: &Arc<AspenDnsClient>,
     reader: Reader,
     rows: BTreeMap<Name, (u64, Digest)>,
 ) -> Result<BTreeMap<Name, (u64, Digest)>, ApiError> {
     let key = client.digest_key().ok_or(ApiError::NoDigests)?;
+    let client = Arc::clone(client);
     let counting = tokio::task::spawn_blocking(move || {
-        let catalog = reader.load();
-        let count = |(apex, (revision, _))| {
-            let digest = key.rrsets(catalog.zone(&apex)?.rrsets());
-            Some((apex, (revision, digest)))
+        let count = |apex: &Name| {
+            // What is published and at which revision is read one after the other.
+            for _ in 0..RECOUNTS_MAX {
+                let (revision, _) = client.zone_digest(apex)?;
+                let digest = key.rrsets(reader.load().zone(apex)?.rrsets());
+                if client.zone_digest(apex)?.0 == revision {
+                    return Some((revision, digest));
+                }
+            }
+            None
         };
-        rows.into_iter().filter_map(count).collect()
+        rows.into_keys().filter_map(|apex| count(&apex).map(|row| (apex, row))).collect()
     });
     counting.await.map_err(|_| ApiError::Busy)
 }
+
+/// Times that a zone is counted which changes meanwhile.
+const RECOUNTS_MAX: usize = 8;
