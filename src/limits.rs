@@ -90,6 +90,9 @@ pub const EXPORT_SILENT_MS: u64 = 10_000;
 /// for which it must work to count as whole again. Above its longest wait for the next try.
 pub const EXPORT_DOWN_MS: u64 = 6_000;
 const _: () = assert!(EXPORT_DOWN_MS > EXPORT_RETRY_MS_MAX, "one try must fit");
+/// Times that peers may show an authority what it has not written before that is a fault: a store that
+/// was put back explains one, and another at most that was on its way.
+pub const EXPORT_PARTINGS_MAX: u64 = 3;
 /// Milliseconds for which no version of the document could be written after which that is a fault.
 pub const DOCUMENT_FAILING_MS: u64 = 3_000;
 /// Milliseconds that the making of one version may take before it counts as failing. A first version of

@@ -109,8 +109,8 @@ pub(super) struct Follow {
     entries: Option<(CancellationToken, JoinHandle<()>)>,
     /// When the newest version was adopted.
     adopted_at: Instant,
-    /// When we began.
-    began_at: Instant,
+    /// Since when nobody is followed.
+    alone_since: Option<Instant>,
     /// When we last said how far we are.
     reported_at: Instant,
 }
@@ -176,7 +176,7 @@ impl Follow {
             root_asked: HashSet::new(),
             entries: None,
             adopted_at: now,
-            began_at: now,
+            alone_since: Some(now),
             reported_at: now,
         };
         follow.load(kept.unwrap_or_default(), stop).await;
@@ -276,6 +276,7 @@ impl Follow {
         let now = self.client.now_ms();
         self.client.with_mirror(|mirror| mirror.handle_streams(1, now));
         self.upstream = Some(upstream);
+        self.alone_since = None;
     }
 
     /// Takes a frame and all that have arrived behind it, or that the stream has ended.
@@ -309,6 +310,7 @@ impl Follow {
     /// Follows nobody any more.
     fn lose_upstream(&mut self) {
         self.upstream = None;
+        self.alone_since.get_or_insert_with(Instant::now);
         // One that waits for the author alone is too choosy now.
         if let Some(dialing) = self.dialing.take() {
             dialing.abort();
@@ -358,9 +360,10 @@ impl Follow {
         self.note_keeping();
         let status = self.client.with_mirror(|mirror| mirror.status(now));
         let Some(status) = status else { return };
-        let is_alone = self.upstream.is_none()
-            && self.began_at.elapsed() >= Duration::from_millis(FIRST_LOAD_MS_MAX);
-        if is_alone && self.building.is_none() {
+        let limit = Duration::from_millis(FIRST_LOAD_MS_MAX);
+        let is_alone = self.alone_since.is_some_and(|since| since.elapsed() >= limit);
+        let is_first_load = self.client.with_mirror(Mirror::is_first_load) == Some(true);
+        if is_alone && is_first_load && self.building.is_none() {
             // Nobody has the rest now: what there is is better than nothing.
             self.publish_held(true);
         }

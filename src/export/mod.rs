@@ -150,6 +150,8 @@ pub struct ExportStatus {
     pub document_failing_ms: u64,
     /// Zones whose records did not come to what the store counted.
     pub digest_faults: u64,
+    /// Times that peers have shown a history or an exporter of this feed that is not ours.
+    pub partings: u64,
     /// Entries of the namespace that peers brought back.
     pub returned: u64,
     /// How often the exporter began anew after an error or a lost commit stream.

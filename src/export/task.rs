@@ -220,6 +220,7 @@ impl ExportTask {
             }
             Verdict::Parted(found) => {
                 self.seen = Some(found);
+                self.status.partings += 1;
                 Err(ExportError::OtherHistory { epoch: found.epoch })
             }
         }

@@ -139,6 +139,7 @@ impl Feeds {
             "octets_written": status.octets_written,
             "document_faults": status.document_faults,
             "document_failing_ms": status.document_failing_ms,
+            "partings": status.partings,
             "digest_faults": status.digest_faults,
             "restarts": status.restarts,
             // Names of older versions: nothing waits for a clock any more.
@@ -177,6 +178,7 @@ fn answer_of(exporter: &DocsExporter) -> ExporterAnswer {
         alive_ms: status.alive_ms,
         restarts: status.restarts,
         document_failing_ms: status.document_failing_ms,
+        partings: status.partings,
     }
 }
 

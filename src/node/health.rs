@@ -65,6 +65,15 @@ pub enum Fault {
         /// For how many seconds.
         seconds: u64,
     },
+    /// Another authority writes the same feed.
+    #[error(
+        "the feed {feed} is written elsewhere too: peers keep showing what this authority has not \
+         written; end the other one, which runs on a copy of this data directory"
+    )]
+    WrittenTwice {
+        /// The feed.
+        feed: String,
+    },
     /// A task has stopped without having been told to.
     #[error("the task that {0} has ended")]
     Task(&'static str),
@@ -105,6 +114,7 @@ impl Fault {
             Self::ExporterSilent { .. }
             | Self::ExporterFails { .. }
             | Self::DocumentFails { .. }
+            | Self::WrittenTwice { .. }
             | Self::Unkept { .. }
             | Self::Store(_)
             | Self::StoreSilent

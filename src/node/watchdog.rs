@@ -18,8 +18,9 @@ use tokio::task::AbortHandle;
 use super::health::{Fault, Unready};
 use super::state::NodeState;
 use crate::limits::{
-    DOCUMENT_FAILING_MS, EXPORT_DOWN_MS, EXPORT_SILENT_MS, UNKEPT_MS, WATCHDOG_ANSWER_MS,
-    WATCHDOG_ASK_MS, WATCHDOG_CONTENTS_MISSES_MAX, WATCHDOG_LOOK_MS, WATCHDOG_MISSES_MAX,
+    DOCUMENT_FAILING_MS, EXPORT_DOWN_MS, EXPORT_PARTINGS_MAX, EXPORT_SILENT_MS, UNKEPT_MS,
+    WATCHDOG_ANSWER_MS, WATCHDOG_ASK_MS, WATCHDOG_CONTENTS_MISSES_MAX, WATCHDOG_LOOK_MS,
+    WATCHDOG_MISSES_MAX,
 };
 use crate::mesh::Mesh;
 use crate::sync::status::SyncStatus;
@@ -62,6 +63,8 @@ pub struct ExporterAnswer {
     pub restarts: u64,
     /// For how many milliseconds no version of its document could be written.
     pub document_failing_ms: u64,
+    /// How often peers have shown that the feed is written elsewhere.
+    pub partings: u64,
 }
 
 /// What is to be done.
@@ -120,6 +123,9 @@ impl Watch {
         }
         for exporter in &answers.exporters {
             faults.extend(self.poll_exporter(now_ms, exporter));
+            if exporter.partings >= EXPORT_PARTINGS_MAX {
+                faults.push(Fault::WrittenTwice { feed: exporter.feed.clone() });
+            }
             if exporter.document_failing_ms >= DOCUMENT_FAILING_MS {
                 let (feed, seconds) = (exporter.feed.clone(), exporter.document_failing_ms / 1_000);
                 faults.push(Fault::DocumentFails { feed, seconds });
@@ -364,6 +370,7 @@ mod tests {
             alive_ms: 1,
             restarts: 0,
             document_failing_ms: 0,
+            partings: 0,
         };
         Answers {
             has_front_ends: true,
@@ -421,6 +428,12 @@ mod tests {
             |answers| answers.exporters[0].document_failing_ms = 3_500,
             "goes: the document of the feed main could not be written for 3 s: changes arrive, and edges \
              that start get an older state; the log says what fails",
+        );
+        check(|answers| answers.exporters[0].partings = 2, "goes: ");
+        check(
+            |answers| answers.exporters[0].partings = 3,
+            "goes: the feed main is written elsewhere too: peers keep showing what this authority has \
+             not written; end the other one, which runs on a copy of this data directory",
         );
         check(
             |answers| answers.edge_unkept_ms = 3_000,

@@ -85,6 +85,8 @@ pub struct Mirror {
     absent: BTreeSet<Name>,
     /// Whether zones wait for each other, to become visible together.
     is_gathering: bool,
+    /// Whether no zone was served before those.
+    is_first_load: bool,
     /// Zones whose digest differs, and when to take them from the document again.
     differing: HashMap<Name, Differing>,
     /// The sum of all zones that are served.
@@ -157,6 +159,7 @@ impl Mirror {
             wanting: HashSet::new(),
             absent: BTreeSet::new(),
             is_gathering: false,
+            is_first_load: false,
             differing: HashMap::new(),
             sum: 0,
             count: 0,

@@ -131,6 +131,11 @@ impl Mirror {
         self.is_gathering
     }
 
+    /// Whether those are the first zones at all: some of them are better than none.
+    pub fn is_first_load(&mut self) -> bool {
+        self.is_first_load && self.is_gathering()
+    }
+
     /// Returns what is to be fetched now.
     pub fn poll_wishes(&mut self, now_ms: u64) -> Vec<Wish> {
         self.start_taking();

@@ -73,6 +73,7 @@ impl Mirror {
         self.key = key;
         self.position = None;
         self.is_gathering = true;
+        self.is_first_load = is_first;
         self.wanting.clear();
         self.absent.clear();
         self.heard = 0;
