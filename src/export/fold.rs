@@ -95,7 +95,7 @@ impl Folder {
             let apex = work.apex.clone();
             let done = match work.kind {
                 WorkKind::Remove => {
-                    self.take_out(work.apex, work.head);
+                    self.take_out(work.apex, work.head.revision);
                     Ok(())
                 }
                 WorkKind::Delta { changes, places } => {
@@ -148,7 +148,7 @@ impl Folder {
             }
         }
         for (apex, head) in gone {
-            self.take_out(apex, head);
+            self.take_out(apex, head.revision + 1);
         }
     }
 
@@ -175,16 +175,17 @@ impl Folder {
         match self.source.zone_contents(apex).await? {
             Some(contents) => self.lay_base(contents).await,
             None => {
-                self.take_out(apex.clone(), head);
+                self.take_out(apex.clone(), head.revision + 1);
                 Ok(())
             }
         }
     }
 
-    /// Takes a zone out of the document. One that is gone though the log still has it is told of by a
-    /// commit to come; what the document had of it may be of another history.
-    fn take_out(&mut self, apex: Name, head: Head) {
-        let doc = Head { is_there: false, serial: 0, ..head };
+    /// Takes a zone out of the document at a revision. One that is gone though the log still has it goes
+    /// with a commit to come, behind what the log has: what the document had of it may be of another
+    /// history.
+    fn take_out(&mut self, apex: Name, revision: u64) {
+        let doc = Head { revision, ..Head::default() };
         self.folded.built.push(Built { apex, doc, names: Some(0), places: Vec::new() });
     }
 

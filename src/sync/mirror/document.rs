@@ -79,8 +79,8 @@ impl Mirror {
     /// is, with [`Mirror::handle_kept`].
     pub fn whole_version(&self) -> Option<(VersionRef, Revision, Bytes)> {
         let taking = self.documents.taking.as_ref()?;
-        let is_whole = taking.indexes.is_empty() && taking.missing.is_empty() && !taking.is_kept;
-        let (root, octets) = taking.root.as_ref().filter(|_| is_whole)?;
+        let is_ready = taking.is_whole() && !taking.is_kept;
+        let (root, octets) = taking.root.as_ref().filter(|_| is_ready)?;
         let at = Revision::new(taking.history.epoch, root.at.revision);
         Some((taking.version, at, octets.clone()))
     }
@@ -92,6 +92,7 @@ impl Mirror {
             && taking.version == version
         {
             taking.is_kept = true;
+            self.documents.kept = Some((taking.history, taking.at.revision));
             self.finish_taking();
         }
     }
@@ -211,6 +212,7 @@ impl Mirror {
         if let Some(taking) = &self.documents.taking {
             // What it leads to and some zone still lacks, only a later one can tell.
             let is_of_no_help = taking.is_kept
+                && taking.is_whole()
                 && self.documents.bundles.is_empty()
                 && (self.needs_first(at.revision) || self.needs_again(at.revision));
             let is_stuck = taking.root.is_none() || is_of_no_help || self.documents.is_stuck();
@@ -227,6 +229,12 @@ impl Mirror {
         self.documents.is_refresh_wanted = false;
         self.documents.is_retake_wanted = false;
         self.is_whole_due = false;
+        // The segments on the disk lead on from where the last one holds, not from before: one that holds
+        // there, of an author who has lost his last, is of use for its zones alone.
+        let is_kept = self
+            .documents
+            .kept
+            .is_some_and(|(kept, revision)| kept == history && revision > at.revision);
         self.stats.versions += 1;
         self.documents.edition += 1;
         self.documents.taking = Some(Taking {
@@ -239,7 +247,7 @@ impl Mirror {
             seen: HashSet::new(),
             missing: HashSet::new(),
             contents: HashSet::from([version.hash]),
-            is_kept: false,
+            is_kept,
             is_bridge: false,
         });
     }

@@ -140,8 +140,11 @@ impl Mirror {
     fn take_row(&mut self, row: IndexRow, bundles: &[BundleRef]) {
         let IndexRow { apex, revision, zone: row } = row;
         let Some(row) = row else {
+            // What is further than the version comes by the log: of a zone that is gone nothing is kept
+            // that would tell what comes before that.
+            let at = self.documents.taking.as_ref().map_or(0, |taking| taking.at.revision);
             let is_served = self.zones.get(&apex).is_some_and(|zone| zone.tail() < revision);
-            if is_served {
+            if is_served && revision <= at {
                 self.remove_zone(&apex, revision);
             }
             return;
@@ -286,9 +289,7 @@ impl Mirror {
     /// Calls the version adopted if all of it is here and served.
     pub(in crate::sync::mirror) fn finish_taking(&mut self) {
         let Some(taking) = &self.documents.taking else { return };
-        let is_whole = taking.root.is_some()
-            && taking.indexes.is_empty()
-            && taking.missing.is_empty()
+        let is_whole = taking.is_whole()
             && taking.is_kept
             && self.documents.bundles.is_empty()
             && self

@@ -27,6 +27,8 @@ pub(in crate::sync::mirror) struct Documents {
     pub(super) adopted: Option<(HistoryId, Position, u64)>,
     /// Counts changes of the contents of the version that is being taken.
     pub(super) edition: u64,
+    /// Where the last one holds that was kept for a restart, or was found not to be.
+    pub(super) kept: Option<(HistoryId, u64)>,
     /// A version that was adopted and not yet reported.
     pub(super) news: Option<Adopted>,
     /// Whether the newest is to be taken though nothing needs it.
@@ -76,6 +78,11 @@ impl Taking {
     /// The indexes that are read next, the next one first.
     pub(super) fn next_indexes(&self) -> impl Iterator<Item = &IndexRef> {
         self.indexes.iter().rev().take(INDEXES_AHEAD_MAX)
+    }
+
+    /// Whether all of it is on this machine and was read.
+    pub(super) fn is_whole(&self) -> bool {
+        self.root.is_some() && self.indexes.is_empty() && self.missing.is_empty()
     }
 
     /// Whether an index is one of those.
