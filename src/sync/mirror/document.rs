@@ -245,6 +245,7 @@ impl Mirror {
             indexes: Vec::new(),
             early: HashMap::new(),
             seen: HashSet::new(),
+            gone: HashSet::new(),
             missing: HashSet::new(),
             contents: HashSet::from([version.hash]),
             is_kept,

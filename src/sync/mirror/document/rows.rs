@@ -142,10 +142,10 @@ impl Mirror {
         let Some(row) = row else {
             // What is further than the version comes by the log: of a zone that is gone nothing is kept
             // that would tell what comes before that.
-            let at = self.documents.taking.as_ref().map_or(0, |taking| taking.at.revision);
-            let is_served = self.zones.get(&apex).is_some_and(|zone| zone.tail() < revision);
-            if is_served && revision <= at {
-                self.remove_zone(&apex, revision);
+            if let Some(taking) = &mut self.documents.taking
+                && revision <= taking.at.revision
+            {
+                taking.gone.insert(apex);
             }
             return;
         };
@@ -263,7 +263,7 @@ impl Mirror {
             .iter()
             .filter(|(apex, zone)| {
                 // One that came by the log behind the version is not in it yet.
-                !taking.seen.contains(*apex)
+                (!taking.seen.contains(*apex) || taking.gone.contains(*apex))
                     && (zone.served.is_there || zone.first_lacking().is_some())
                     && zone.tail().max(zone.wants.unwrap_or(0)) <= at.revision
             })

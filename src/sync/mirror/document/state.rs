@@ -64,6 +64,8 @@ pub(super) struct Taking {
     pub(super) early: HashMap<Hash, Bytes>,
     /// The zones of those that were.
     pub(super) seen: HashSet<Name>,
+    /// Those of them that are gone.
+    pub(super) gone: HashSet<Name>,
     /// Contents of it that must be here before it is adopted.
     pub(super) missing: HashSet<Hash>,
     /// All contents of it.
