@@ -403,8 +403,8 @@ mod tests {
         // A segment that was cut off the archive, or waited for another; bundles that waited for
         // their zones; a zone that stayed in the document; a gap that a restart found again; a zone
         // that waited for what was removed; a delta over a later base; segments without a version; zones
-        // that were gone.
-        for seed in [2, 11, 15, 17, 18, 21, 23, 24, 28, 32, 42] {
+        // that were gone; a bridge that was given up.
+        for seed in [2, 11, 15, 17, 18, 21, 23, 24, 28, 32, 42, 108] {
             let plan = Plan { seed, steps: STEPS, fault: Fault::None, has_disasters: false };
             assert_eq!(run(plan).map(drop), Ok(()), "{plan:?}");
         }
@@ -439,6 +439,11 @@ mod tests {
         runs(3, 2, Fault::None, true);
         runs(6, 2, Fault::None, true);
         runs(9, 2, Fault::None, true);
+        // Announcements of two histories with one number; steps of a history that was over; rows of the
+        // one before; zones gone behind their version, and rows of them that are long over.
+        for seed in [35, 50, 56, 236] {
+            runs(seed, 1, Fault::None, true);
+        }
     }
 
     /// Things that happen in one run.

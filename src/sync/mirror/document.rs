@@ -92,14 +92,18 @@ impl Mirror {
             && taking.version == version
         {
             taking.is_kept = true;
-            self.documents.kept = Some((taking.history, taking.at.revision));
+            let revision = taking.at.revision;
+            self.documents.kept = Some((taking.history, revision));
+            self.documents.unkept = self.documents.unkept.filter(|unkept| *unkept > revision);
             self.finish_taking();
         }
     }
 
     /// Whether zones are held back until the version that they come from can be kept.
     pub fn is_keeping(&self) -> bool {
-        self.documents.taking.as_ref().is_some_and(|taking| !taking.is_kept)
+        let documents = &self.documents;
+        documents.unkept.is_some()
+            || documents.taking.as_ref().is_some_and(|taking| !taking.is_kept)
     }
 
     /// Returns a version that was adopted since the last call. What is kept of the log before its
@@ -256,8 +260,7 @@ impl Mirror {
     /// Gives up the version that is being taken. Zones that were to be built from it wait for another
     /// one that is as far.
     fn give_up_taking(&mut self) {
-        self.documents.taking = None;
-        self.documents.edition += 1;
+        self.documents.give_up_version();
         self.documents.failed.clear();
         let mut given_up = Vec::new();
         for (apex, zone) in &mut self.zones {
@@ -287,6 +290,7 @@ impl Mirror {
             .is_some_and(|from| from.revision > position.revision && at.revision >= from.revision);
         bridges
             || self.documents.is_refresh_wanted
+            || self.documents.unkept.is_some()
             || self.needs_first(at.revision)
             || self.needs_again(at.revision)
     }

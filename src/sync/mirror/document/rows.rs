@@ -84,6 +84,7 @@ impl Mirror {
         self.differs_as_a_whole = None;
         self.is_whole_due = false;
         let documents = &mut self.documents;
+        documents.unkept = None;
         for (apex, zone) in &mut self.zones {
             zone.queue.clear();
             zone.wants = None;
@@ -311,8 +312,7 @@ impl Mirror {
     /// Gives up a version that does not read; the next one is taken.
     pub(super) fn drop_version(&mut self) {
         self.stats.refused += 1;
-        self.documents.taking = None;
-        self.documents.edition += 1;
+        self.documents.give_up_version();
         // Asked for again when a later one is announced.
         self.documents.announced = None;
     }

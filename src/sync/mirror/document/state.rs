@@ -29,6 +29,8 @@ pub(in crate::sync::mirror) struct Documents {
     pub(super) edition: u64,
     /// Where the last one holds that was kept for a restart, or was found not to be.
     pub(super) kept: Option<(HistoryId, u64)>,
+    /// Where a version must hold that is kept next, since one was given up to which it has led.
+    pub(super) unkept: Option<u64>,
     /// A version that was adopted and not yet reported.
     pub(super) news: Option<Adopted>,
     /// Whether the newest is to be taken though nothing needs it.
@@ -149,7 +151,19 @@ impl Documents {
     /// Whether the log goes on behind a version that is not kept for a restart: a restart would find
     /// neither.
     pub(in crate::sync::mirror) fn is_bridging(&self) -> bool {
-        self.taking.as_ref().is_some_and(|taking| taking.is_bridge && !taking.is_kept)
+        let is_given_up = self.unkept.is_some_and(|revision| revision > 0);
+        is_given_up
+            || self.taking.as_ref().is_some_and(|taking| taking.is_bridge && !taking.is_kept)
+    }
+
+    /// Gives up the version that is being taken. What it has led to waits for one that can be kept.
+    pub(super) fn give_up_version(&mut self) {
+        let Some(taking) = self.taking.take() else { return };
+        self.edition += 1;
+        if taking.root.is_some() && !taking.is_kept {
+            let revision = if taking.is_bridge { taking.at.revision } else { 0 };
+            self.unkept = self.unkept.max(Some(revision));
+        }
     }
 
     /// Whether contents are still to come that zones are built from.
