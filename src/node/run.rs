@@ -341,8 +341,14 @@ impl Parts {
     ) -> Result<(), RunError> {
         let store = origin::open_store(choice, &flags.data_dir, flags.new_store).await?;
         let mesh = self.start_mesh(flags, Documents::InMemory).await?;
-        let feeds = Feeds::start(mesh, Arc::clone(&store), &flags.data_dir, stop.clone()).await?;
-        self.feeds = Some(Arc::new(feeds));
+        let (source, dir) = (Arc::clone(&store), &flags.data_dir);
+        match Feeds::start(Arc::clone(&mesh), source, dir, stop.clone()).await {
+            Ok(feeds) => self.feeds = Some(Arc::new(feeds)),
+            Err(error) => {
+                mesh.shutdown().await;
+                return Err(error.into());
+            }
+        }
         self.store = Some(store);
         Ok(())
     }
