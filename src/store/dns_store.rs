@@ -232,7 +232,7 @@ impl DnsStore {
         drop(locks);
         match pending.wait().await {
             Ok(revision) => {
-                flight.land();
+                drop(flight);
                 if has_swept {
                     self.spawn_sweep();
                 }

@@ -4,11 +4,11 @@
 //! have written, and its own commit expects just those values. If one of them fails, so does every
 //! commit that was built on it, and their writers start over.
 //!
-//! **Invariant:** a commit that becomes durable is never missing from both parts of a view that is
-//! opened afterwards.
+//! **Invariant:** a commit that was in flight when a view was opened, or was durable then, is never missing
+//! from both parts of that view, however long it is read.
 //! **Not here:** whether a commit may be made (`store::draft`, and the engine).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -27,15 +27,48 @@ pub(super) struct InFlight {
 /// What commits in flight write.
 #[derive(Debug, Default)]
 struct State {
-    /// Key to the number of the newest commit that writes it, and its value.
-    writes: BTreeMap<Vec<u8>, (u64, Option<Vec<u8>>)>,
-    /// Numbers and keys of commits that are durable and may be forgotten.
-    durable: Vec<(u64, Vec<Vec<u8>>)>,
+    /// What the newest commit writes that writes a key.
+    writes: BTreeMap<Vec<u8>, Write>,
+    /// Commits that have ended and may be forgotten when no older view is open.
+    ended: Vec<Ended>,
     /// The number of the newest commit.
     newest: u64,
+    /// The number of the next view.
+    next_view: u64,
+    /// The views that are open.
+    views: BTreeSet<u64>,
 }
 
-/// A commit in flight; when dropped it counts as failed.
+/// A value on its way.
+#[derive(Debug)]
+struct Write {
+    /// The number of the commit.
+    commit: u64,
+    /// The value; none deletes it.
+    value: Option<Vec<u8>>,
+    /// The snapshots of views from this number on have what became of it, if it has ended.
+    seen_from: Option<u64>,
+}
+
+impl Write {
+    /// Whether a view must look here, and not in its snapshot.
+    fn is_flying_for(&self, view: u64) -> bool {
+        self.seen_from.is_none_or(|from| from > view)
+    }
+}
+
+/// A commit that has ended.
+#[derive(Debug)]
+struct Ended {
+    /// Its number.
+    number: u64,
+    /// The keys that it wrote.
+    keys: Vec<Vec<u8>>,
+    /// The snapshots of views from this number on have what became of it.
+    seen_from: u64,
+}
+
+/// A commit in flight, until what became of it is known or of no interest.
 #[derive(Debug)]
 pub(super) struct Flight {
     /// Where it is registered.
@@ -60,7 +93,15 @@ pub(super) struct View {
     /// The durable part.
     snapshot: Box<dyn Snapshot>,
     /// The rest.
+    flying: Flying,
+}
+
+/// What is in flight, as one view sees it: nothing of it is forgotten while this lives.
+struct Flying {
+    /// What it is.
     in_flight: Arc<InFlight>,
+    /// The number of the view.
+    number: u64,
 }
 
 impl InFlight {
@@ -73,7 +114,8 @@ impl InFlight {
         let puts = commit.puts.iter().map(|(key, value)| (key, Some(value)));
         for (key, value) in puts.chain(commit.deletes.iter().map(|key| (key, None))) {
             if key.as_slice() != super::keys::JOURNAL {
-                state.writes.insert(key.clone(), (number, value.cloned()));
+                let write = Write { commit: number, value: value.cloned(), seen_from: None };
+                state.writes.insert(key.clone(), write);
                 keys.push(key.clone());
             }
         }
@@ -86,13 +128,15 @@ impl InFlight {
         self.ended.notified()
     }
 
-    /// Forgets what is durable.
-    fn forget_durable(&self) {
+    /// Counts a view that is about to be opened: its snapshot is taken afterwards.
+    fn open_view(self: &Arc<Self>) -> Flying {
         let mut state = self.lock();
-        let durable = std::mem::take(&mut state.durable);
-        for (number, keys) in durable {
-            forget(&mut state.writes, number, &keys);
-        }
+        let number = state.next_view;
+        state.next_view += 1;
+        state.views.insert(number);
+        state.forget_ended();
+        drop(state);
+        Flying { in_flight: self.clone(), number }
     }
 
     /// Locks the state; it is whole even if a holder panicked.
@@ -101,30 +145,53 @@ impl InFlight {
     }
 }
 
-/// Removes the writes of one commit that no later commit has replaced.
-fn forget(writes: &mut BTreeMap<Vec<u8>, (u64, Option<Vec<u8>>)>, number: u64, keys: &[Vec<u8>]) {
-    for key in keys {
-        if writes.get(key).is_some_and(|(newest, _)| *newest == number) {
-            writes.remove(key);
-        }
-    }
-}
-
-impl Flight {
-    /// Says that the commit is durable. Views that are open may still need its writes here, so
-    /// they are forgotten when the next one is opened.
-    pub(super) fn land(mut self) {
-        let keys = std::mem::take(&mut self.keys);
-        self.in_flight.lock().durable.push((self.number, keys));
+impl State {
+    /// Forgets the commits that have ended before the snapshot of every open view was taken. An older
+    /// view has read some of what they wrote here, and would read the rest as it was before.
+    fn forget_ended(&mut self) {
+        let oldest = self.views.first().copied().unwrap_or(self.next_view);
+        let writes = &mut self.writes;
+        self.ended.retain(|ended| {
+            let is_over = ended.seen_from <= oldest;
+            if is_over {
+                for key in &ended.keys {
+                    // A later commit may have taken its place.
+                    if writes.get(key).is_some_and(|write| write.commit == ended.number) {
+                        writes.remove(key);
+                    }
+                }
+            }
+            !is_over
+        });
     }
 }
 
 impl Drop for Flight {
+    /// The commit is durable, or has failed, or nobody waits for it any more: then nobody knows, and
+    /// those who have built on it find out when they commit.
     fn drop(&mut self) {
-        if !self.keys.is_empty() {
-            forget(&mut self.in_flight.lock().writes, self.number, &self.keys);
+        let mut state = self.in_flight.lock();
+        let (number, keys) = (self.number, std::mem::take(&mut self.keys));
+        let seen_from = state.next_view;
+        for key in &keys {
+            if let Some(write) = state.writes.get_mut(key)
+                && write.commit == number
+            {
+                write.seen_from = Some(seen_from);
+            }
         }
+        state.ended.push(Ended { number, keys, seen_from });
+        state.forget_ended();
+        drop(state);
         self.in_flight.ended.notify_waiters();
+    }
+}
+
+impl Drop for Flying {
+    fn drop(&mut self) {
+        let mut state = self.in_flight.lock();
+        state.views.remove(&self.number);
+        state.forget_ended();
     }
 }
 
@@ -137,10 +204,10 @@ impl View {
         store: &dyn KeyValueStore,
         in_flight: &Arc<InFlight>,
     ) -> Result<Self, KvError> {
-        // In this order: what is forgotten here is durable, so the snapshot has it.
-        in_flight.forget_durable();
+        // In this order: what has ended before is in the snapshot.
+        let flying = in_flight.open_view();
         let snapshot = store.snapshot().await?;
-        Ok(Self { snapshot, in_flight: in_flight.clone() })
+        Ok(Self { snapshot, flying })
     }
 
     /// Returns the values of `keys`, in their order.
@@ -150,10 +217,11 @@ impl View {
     pub(super) async fn read(&self, keys: &[Vec<u8>]) -> Result<Vec<Option<Seen>>, KvError> {
         let mut seen: Vec<Option<Option<Seen>>> = Vec::with_capacity(keys.len());
         {
-            let state = self.in_flight.lock();
+            let state = self.flying.in_flight.lock();
             let find = |key: &Vec<u8>| {
-                let (_, value) = state.writes.get(key)?;
-                Some(value.clone().map(|value| Seen { value, revision: None }))
+                let write = state.writes.get(key)?;
+                let write = Some(write).filter(|write| write.is_flying_for(self.flying.number))?;
+                Some(write.value.clone().map(|value| Seen { value, revision: None }))
             };
             seen.extend(keys.iter().map(find));
         }
@@ -187,9 +255,10 @@ impl View {
         range: &KeyRange,
     ) -> Result<BTreeMap<Vec<u8>, Seen>, KvError> {
         let flying: Vec<_> = {
-            let state = self.in_flight.lock();
+            let state = self.flying.in_flight.lock();
             let found = state.writes.range(range.start.clone()..range.end.clone());
-            found.map(|(key, (_, value))| (key.clone(), value.clone())).collect()
+            let flying = found.filter(|(_, write)| write.is_flying_for(self.flying.number));
+            flying.map(|(key, write)| (key.clone(), write.value.clone())).collect()
         };
         let mut entries = BTreeMap::new();
         let mut cursor = None;
@@ -223,10 +292,14 @@ impl View {
         cursor: Option<&Cursor>,
     ) -> Result<(Vec<Vec<u8>>, Option<Cursor>), KvError> {
         let page = self.snapshot.range(range, cursor, PAGE_ENTRIES).await?;
-        let state = self.in_flight.lock();
-        let is_deleted = |key: &[u8]| state.writes.get(key).is_some_and(|(_, v)| v.is_none());
-        let flying = state.writes.range(range.start.clone()..range.end.clone());
-        let put = flying.filter(|(_, (_, value))| value.is_some()).map(|(key, _)| key.clone());
+        let state = self.flying.in_flight.lock();
+        let is_flying = |write: &Write| write.is_flying_for(self.flying.number);
+        let is_deleted = |key: &[u8]| {
+            state.writes.get(key).is_some_and(|write| is_flying(write) && write.value.is_none())
+        };
+        let writes = state.writes.range(range.start.clone()..range.end.clone());
+        let flying = writes.filter(|(_, write)| is_flying(write));
+        let put = flying.filter(|(_, write)| write.value.is_some()).map(|(key, _)| key.clone());
         let durable = page.entries.into_iter().map(|(key, _)| key).filter(|key| !is_deleted(key));
         Ok((put.chain(durable).collect(), page.next))
     }
@@ -234,3 +307,70 @@ impl View {
 
 /// Entries of one page of a short range.
 const PAGE_ENTRIES: u32 = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::redb::RedbStore;
+
+    const OBJECT: &[u8] = b"object";
+    const ROW: &[u8] = b"row";
+
+    /// A commit that writes both keys.
+    fn commit(value: &[u8]) -> Commit {
+        let puts = [OBJECT, ROW].map(|key| (key.to_vec(), value.to_vec())).to_vec();
+        Commit { puts, ..Commit::default() }
+    }
+
+    async fn read(view: &View, key: &[u8]) -> Option<Vec<u8>> {
+        view.read(&[key.to_vec()]).await.unwrap().remove(0).map(|seen| seen.value)
+    }
+
+    async fn make(store: &RedbStore, in_flight: &Arc<InFlight>, value: &[u8]) -> Flight {
+        let commit = commit(value);
+        let flight = in_flight.register(&commit);
+        store.submit(commit).await.unwrap().wait().await.unwrap();
+        flight
+    }
+
+    #[tokio::test]
+    async fn a_view_has_all_of_a_commit_that_lands_while_it_is_read_and_others_are_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = RedbStore::open(&dir.path().join("store.redb")).unwrap();
+        let in_flight = Arc::<InFlight>::default();
+        drop(make(&store, &in_flight, b"old").await);
+        // In flight when the view is opened, durable when it has read half of what it wants.
+        let new = commit(b"new");
+        let flight = in_flight.register(&new);
+        let view = View::open(&store, &in_flight).await.unwrap();
+        assert_eq!(read(&view, OBJECT).await.as_deref(), Some(&b"new"[..]));
+        store.submit(new).await.unwrap().wait().await.unwrap();
+        drop(flight);
+        let later = View::open(&store, &in_flight).await.unwrap();
+        assert_eq!(read(&view, ROW).await.as_deref(), Some(&b"new"[..]));
+        let range = KeyRange { start: OBJECT.to_vec(), end: b"s".to_vec() };
+        let entries = view.read_range(&range).await.unwrap();
+        assert!(entries.len() == 2 && entries.values().all(|seen| seen.value == b"new"));
+        // What is durable has its revision in a view that is opened afterwards.
+        let seen = later.read(&[ROW.to_vec()]).await.unwrap().remove(0).unwrap();
+        assert!(seen.value == b"new" && seen.revision.is_some());
+        drop((view, later));
+        assert!(in_flight.lock().writes.is_empty() && in_flight.lock().ended.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_commit_that_failed_is_seen_by_no_view_that_is_opened_afterwards() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = RedbStore::open(&dir.path().join("store.redb")).unwrap();
+        let in_flight = Arc::<InFlight>::default();
+        drop(make(&store, &in_flight, b"old").await);
+        let flight = in_flight.register(&commit(b"failed"));
+        let view = View::open(&store, &in_flight).await.unwrap();
+        drop(flight);
+        let later = View::open(&store, &in_flight).await.unwrap();
+        assert_eq!(read(&view, OBJECT).await.as_deref(), Some(&b"failed"[..]));
+        assert_eq!(read(&later, OBJECT).await.as_deref(), Some(&b"old"[..]));
+        drop(view);
+        assert!(in_flight.lock().writes.is_empty());
+    }
+}
