@@ -93,6 +93,12 @@ const _: () = assert!(EXPORT_DOWN_MS > EXPORT_RETRY_MS_MAX, "one try must fit");
 /// Times that peers may show an authority what it has not written before that is a fault: a store that
 /// was put back explains one, and another at most that was on its way.
 pub const EXPORT_PARTINGS_MAX: u64 = 3;
+/// Zones of the store that are counted anew between two pauses.
+pub const RECOUNT_PAGE_ZONES: u32 = 64;
+/// The pause after that, in times of what it took: a hundredth of a core is used.
+pub const RECOUNT_PAUSE_FACTOR: u32 = 99;
+/// Milliseconds that the pause takes at least.
+pub const RECOUNT_PAUSE_MS_MIN: u64 = 1_000;
 /// Milliseconds for which no version of the document could be written after which that is a fault.
 pub const DOCUMENT_FAILING_MS: u64 = 3_000;
 /// Milliseconds that the making of one version may take before it counts as failing. A first version of

@@ -134,6 +134,19 @@ impl Collector for Scrape {
         if let Some(revision) = self.store_revision {
             gauge(&mut encoder, "store_revision", "Newest revision of the store", revision)?;
         }
+        if let Some(store) = &node.store {
+            let found = store.recounts();
+            let help = "Zones of the store that were counted anew, again and again";
+            counter(&mut encoder, "store_recounts", help, found.counted.load(Ordering::Relaxed))?;
+            let help =
+                "Zones of which the store did not say what their records come to, and does now";
+            counter(
+                &mut encoder,
+                "store_recounts_mended",
+                help,
+                found.mended.load(Ordering::Relaxed),
+            )?;
+        }
         if let Some(feeds) = &node.feeds {
             let status = *feeds.main().status().borrow();
             let help = "Newest revision of which the feed has everything";

@@ -10,6 +10,7 @@ pub mod health;
 pub mod metrics;
 pub mod origin;
 mod prepare;
+mod recount;
 pub mod reload;
 pub mod run;
 pub mod state;

@@ -365,6 +365,8 @@ impl Parts {
         let revision = follower.load().await?;
         let task = tokio::spawn(follower.run(revision, stop.clone()));
         self.tasks.push(("follows the store", task));
+        let task = tokio::spawn(super::recount::run(Arc::clone(store), stop.clone()));
+        self.tasks.push(("counts zones anew", task));
         Ok(())
     }
 

@@ -12,6 +12,7 @@ use super::redb::check::{Visit, scan};
 use super::row::Row;
 use super::zone_object::ZoneObject;
 use super::{journal, keys};
+use crate::feed::digest::{Digest, DigestKey};
 use crate::name::Name;
 
 /// What stands in a store, and what is wrong with it.
@@ -44,11 +45,12 @@ pub const FINDINGS_KEPT_MAX: usize = 20;
 /// [`KvError::InUse`] if a node has it open, [`KvError::Unreadable`] if a later version wrote it or
 /// it is no store. That nothing can be read because the file is damaged is a finding.
 pub fn check_file(path: &Path) -> Result<StoreReport, KvError> {
-    let mut checker = Checker { report: StoreReport::default(), apexes: HashMap::new() };
+    let mut checker = Checker::default();
     match scan(path, &mut checker) {
         Ok(counters) => {
             checker.report.format = counters.format;
             checker.report.revision = counters.revision;
+            checker.compare_counts();
         }
         Err(error @ KvError::Engine(_)) => checker.visit_fault(&error),
         Err(error) => return Err(error),
@@ -57,11 +59,24 @@ pub fn check_file(path: &Path) -> Result<StoreReport, KvError> {
 }
 
 /// Checks what it is shown.
+#[derive(Default)]
 struct Checker {
     /// What was found so far.
     report: StoreReport,
-    /// The apexes of zones by the generation of their rows; zones come before rows.
-    apexes: HashMap<u64, Name>,
+    /// The key of digests; it comes before zones and rows.
+    key: Option<DigestKey>,
+    /// The zones by the generation of their rows; zones come before rows.
+    zones: HashMap<u64, CheckedZone>,
+}
+
+/// A zone whose rows are counted.
+struct CheckedZone {
+    /// What its object says.
+    object: ZoneObject,
+    /// What its rows come to so far.
+    digest: Digest,
+    /// How many RRsets they are.
+    rrsets: u64,
 }
 
 impl Checker {
@@ -70,13 +85,14 @@ impl Checker {
         if key == keys::JOURNAL {
             journal::Entry::decode(value)?;
         } else if key == keys::HISTORY {
-            History::decode(value)?;
+            self.key = Some(History::decode(value)?.digest_key);
         } else if keys::zone_range().contains(key) {
             let object = ZoneObject::decode(value)?;
             if keys::zone_key(&object.settings.apex) != key {
                 return Err(KvError::Unreadable { what: "a zone object of another zone" });
             }
-            self.apexes.insert(object.generation, object.settings.apex);
+            let zone = CheckedZone { digest: Digest::default(), rrsets: 0, object };
+            self.zones.insert(zone.object.generation, zone);
             self.report.zones += 1;
         } else if keys::generation_range().contains(key) {
             keys::parse_generation_key(key)?;
@@ -87,12 +103,35 @@ impl Checker {
             let generation = generation.map(u64::from_be_bytes);
             let root = Name::root();
             // Rows that no zone shows: an import fills them, or they are being removed.
-            let apex = generation.and_then(|found| self.apexes.get(&found)).unwrap_or(&root);
-            keys::parse_row_key(key, apex)?;
-            Row::decode(value)?;
+            let mut zone = generation.and_then(|found| self.zones.get_mut(&found));
+            let apex = zone.as_ref().map_or(&root, |zone| &zone.object.settings.apex);
+            let (owner, rtype) = keys::parse_row_key(key, apex)?;
+            let rrset = Row::decode(value)?.into_rrset(owner, rtype);
             self.report.rrsets += 1;
+            if let (Some(zone), Some(key)) = (&mut zone, &self.key) {
+                zone.digest = zone.digest.plus(key.rrset(&rrset.as_ref()));
+                zone.rrsets += 1;
+            }
         }
         Ok(())
+    }
+
+    /// Compares what zones say of their rows with what these come to.
+    fn compare_counts(&mut self) {
+        let mut wrong: Vec<String> = Vec::new();
+        for CheckedZone { object, digest, rrsets } in self.zones.values() {
+            let is_digest_right =
+                self.key.is_none() || object.digest.is_none_or(|said| said == *digest);
+            if !is_digest_right || object.rrset_count != *rrsets {
+                wrong.push(format!(
+                    "the zone {}: its object does not say what its rows come to ({} RRsets of {rrsets}); \
+                     a running node counts anew and mends that",
+                    object.settings.apex, object.rrset_count
+                ));
+            }
+        }
+        wrong.sort_unstable();
+        wrong.iter().for_each(|fault| self.visit_fault(fault));
     }
 }
 

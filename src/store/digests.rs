@@ -1,4 +1,5 @@
-//! Digests for zones that a version made that knew none.
+//! Digests that are counted from all rows of a zone: for zones that a version made that knew none, and
+//! to see that those which are kept up to date commit by commit are right.
 //!
 //! A commit keeps the digest of its zones up to date from what it changes; this is the one place
 //! where all rows of a zone are read for it. An older version that shares the store drops the
@@ -7,6 +8,8 @@
 //! **Invariant:** a zone that gets its digest keeps records, serial and settings; followers are
 //! told of a commit without changes, so that revisions of the zone still follow on each other.
 //! **Not here:** the digest of a commit (`store::draft`), of an import (`store::import`).
+
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::dns_store::DnsStore;
 use super::history::ZoneChange;
@@ -20,7 +23,21 @@ use crate::feed::digest::{Digest, DigestKey};
 use crate::limits::{BATCH_ATTEMPTS_MAX, LISTING_ITEMS_MAX, ZONE_PAGE_RRSETS};
 use crate::name::Name;
 
+/// What counting zones anew has found since the start.
+#[derive(Debug, Default)]
+pub struct Recounts {
+    /// Zones that were counted, again and again.
+    pub counted: AtomicU64,
+    /// Those that were wrong, and are right now.
+    pub mended: AtomicU64,
+}
+
 impl DnsStore {
+    /// What counting zones anew has found.
+    pub fn recounts(&self) -> &Recounts {
+        &self.recounts
+    }
+
     /// Gives every zone without a digest its own.
     pub(super) async fn add_digests(&self) -> Result<(), StoreError> {
         // Each zone takes a precondition and a put, all of them one journal entry.
@@ -59,7 +76,7 @@ impl DnsStore {
                 if object.digest.is_some() {
                     continue;
                 }
-                object.digest = Some(digest_rows(&*view, &object, &self.digest_key).await?);
+                object.digest = Some(count_rows(&*view, &object, &self.digest_key).await?.digest);
                 object.version += 1;
                 let expected = Precondition::HasValue { key: key.clone(), value: found.value };
                 commit.preconditions.push(expected);
@@ -80,6 +97,55 @@ impl DnsStore {
         }
         Err(StoreError::Contended { attempts: BATCH_ATTEMPTS_MAX })
     }
+
+    /// Counts the rows of a zone anew; says whether what its object said of them was wrong, and is right
+    /// now.
+    ///
+    /// # Errors
+    /// [`StoreError::Contended`] if the zone changes all the while, and those of the engine.
+    pub async fn recount(&self, apex: &Name) -> Result<bool, StoreError> {
+        let key = keys::zone_key(apex);
+        for _ in 0..BATCH_ATTEMPTS_MAX {
+            let view = self.kv.snapshot().await?;
+            self.recounts.counted.fetch_add(1, Ordering::Relaxed);
+            let found = view.get_many(std::slice::from_ref(&key)).await?.pop().flatten();
+            let Some(found) = found else { return Ok(false) };
+            let mut object = ZoneObject::decode(&found.value)?;
+            let counted = count_rows(&*view, &object, &self.digest_key).await?;
+            let is_right = object.digest.is_none_or(|digest| digest == counted.digest)
+                && (object.rrset_count, object.record_count)
+                    == (counted.rrsets, counted.digest.records);
+            if is_right {
+                return Ok(false);
+            }
+            object.digest = Some(counted.digest);
+            (object.rrset_count, object.record_count) = (counted.rrsets, counted.digest.records);
+            object.version += 1;
+            let mut commit = Commit::default();
+            let expected = Precondition::HasValue { key: key.clone(), value: found.value };
+            commit.preconditions.push(expected);
+            commit.puts.push((key.clone(), object.encode()));
+            let zones = journal_zone(object, &self.digest_key).into_iter().collect();
+            commit.puts.push((keys::JOURNAL.to_vec(), Entry::new(zones).encode()));
+            match self.kv.commit(commit).await {
+                Ok(_) => {
+                    self.recounts.mended.fetch_add(1, Ordering::Relaxed);
+                    return Ok(true);
+                }
+                Err(KvError::Conflict { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(StoreError::Contended { attempts: BATCH_ATTEMPTS_MAX })
+    }
+}
+
+/// What the rows of a zone come to.
+struct Counted {
+    /// Their digest.
+    digest: Digest,
+    /// How many RRsets they are.
+    rrsets: u64,
 }
 
 /// Returns the zones whose objects have no digest. An object that does not read is left to those
@@ -97,21 +163,26 @@ fn journal_zone(object: ZoneObject, key: &DigestKey) -> Option<JournalZone> {
 }
 
 /// Reads all rows of a zone and returns what they come to.
-async fn digest_rows(
+async fn count_rows(
     view: &dyn Snapshot,
     object: &ZoneObject,
     key: &DigestKey,
-) -> Result<Digest, KvError> {
+) -> Result<Counted, KvError> {
     let range = keys::rows_of_generation(object.generation);
-    let (mut digest, mut cursor): (_, Option<Cursor>) = (Digest::default(), None);
+    let mut counted = Counted { digest: Digest::default(), rrsets: 0 };
+    let mut cursor: Option<Cursor> = None;
     loop {
         let page = view.range(&range, cursor.as_ref(), ZONE_PAGE_RRSETS).await?;
         let mut rrsets = Vec::new();
         read_rows(&page.entries, &object.settings.apex, &mut rrsets)?;
-        digest = digest.plus(key.rrsets(rrsets));
+        counted.rrsets += rrsets.len() as u64;
+        let key = *key;
+        let counting = tokio::task::spawn_blocking(move || key.rrsets(rrsets));
+        let digest = counting.await.map_err(KvError::engine)?;
+        counted.digest = counted.digest.plus(digest);
         cursor = page.next;
         if cursor.is_none() {
-            return Ok(digest);
+            return Ok(counted);
         }
     }
 }

@@ -15,6 +15,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::OwnedMutexGuard;
 
+use super::digests::Recounts;
 use super::draft::{Built, Draft, DraftError, Staged};
 use super::history::History;
 use super::keys;
@@ -41,6 +42,8 @@ pub struct DnsStore {
     hasher: std::hash::RandomState,
     /// Apexes that batches were about: a guess of which locks the next one needs.
     hints: Mutex<HashSet<Name>>,
+    /// What counting zones anew has found.
+    pub(super) recounts: Recounts,
     /// The store itself, for the sweep, which must not keep it open.
     pub(super) this: Weak<Self>,
 }
@@ -78,6 +81,7 @@ impl DnsStore {
             locks: (0..ZONE_LOCKS).map(|_| Arc::default()).collect(),
             hasher: std::hash::RandomState::new(),
             hints: Mutex::default(),
+            recounts: Recounts::default(),
         });
         store.add_digests().await?;
         store.spawn_sweep();

@@ -31,6 +31,7 @@ mod view;
 mod zone_object;
 
 pub use commits::CommitStream;
+pub use digests::Recounts;
 pub use dns_store::{DnsStore, has_commits};
 pub use operation::{Batch, Committed, Expectation, Operation, StoreError};
 pub use read::{Listing, PageCursor, StoredRrset, StoredZone, ZoneReader};

@@ -259,3 +259,38 @@ async fn a_history_begins_with_the_store_and_anew_when_it_is_asked_to() {
     assert_eq!(open().await.unwrap().history().await.unwrap(), last);
     assert_eq!(one.revision().await.unwrap(), 0, "a history is no commit");
 }
+
+#[tokio::test]
+async fn a_digest_that_is_wrong_is_found_and_mended_by_a_commit_that_changes_no_record() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("store.redb");
+    let engine = Arc::new(RedbStore::open(&file).unwrap());
+    let s = DnsStore::open(engine.clone()).await.unwrap();
+    s.set_zone(ZoneSettings::new(name("example"))).await.unwrap();
+    for at in 0..3 {
+        apply(&s, &format!("+ n{at}.example A 192.0.2.{at}")).await.unwrap();
+    }
+    let right = s.zones().await.unwrap().remove(0);
+    assert!(!s.recount(&right.apex).await.unwrap() && !s.recount(&name("none")).await.unwrap());
+    let mut page = engine.range(&KeyRange::prefix(b"Z"), None, 10).await.unwrap().entries;
+    let (key, found) = page.remove(0);
+    let mut object: serde_json::Value = serde_json::from_slice(&found.value).unwrap();
+    let said = object["digest"].as_str().unwrap().to_owned();
+    let other = if said.starts_with('0') { "1" } else { "0" };
+    object["digest"] = serde_json::json!(other.to_owned() + &said[1..]);
+    object["rrset_count"] = serde_json::json!(9);
+    let puts = vec![(key, serde_json::to_vec(&object).unwrap())];
+    engine.commit(kv::Commit { puts, ..kv::Commit::default() }).await.unwrap();
+    let wrong = s.zones().await.unwrap().remove(0);
+    assert_ne!(wrong.digest, right.digest);
+    let mut commits = s.commits(wrong.revision).await.unwrap();
+    assert!(s.recount(&right.apex).await.unwrap());
+    let mended = s.zones().await.unwrap().remove(0);
+    assert_eq!(mended.digest, right.digest);
+    let commit = next(&mut commits).await;
+    assert_eq!(commit.zones.len(), 1);
+    let zone = &commit.zones[0];
+    assert!(zone.digest == right.digest && zone.change == ZoneChange::Changes(Vec::new()));
+    assert!(!s.recount(&right.apex).await.unwrap());
+    assert_eq!(s.recounts().mended.load(std::sync::atomic::Ordering::Relaxed), 1);
+}
