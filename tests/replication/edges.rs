@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use aspen_dns::ticket::{DnsClientTicket, TicketPeer};
 
-use crate::node::{Node, Start, assert_equal, wait_synced, zone_text};
+use crate::node::{Node, Start, assert_equal, wait, wait_synced, zone_text};
 
 /// How many edges join.
 const EDGES: u32 = 10;
@@ -112,6 +112,34 @@ fn an_authority_that_has_moved_is_found_again() {
         wait_synced(&authority, &edge);
         assert_ne!(authority.ticket(), ticket, "it has moved");
     }
+}
+
+#[test]
+fn an_edge_that_was_away_catches_up_though_nobody_writes() {
+    let dirs = tempfile::tempdir().unwrap();
+    let start = Start::authority(&dirs.path().join("authority"));
+    let mut authority = start.run();
+    authority.create_zone("one.example");
+    authority.set("n.one.example", 1);
+    let edge_start = Start::edge(&dirs.path().join("edge"), &authority.ticket());
+    let mut edge = edge_start.run();
+    for value in 2..=4 {
+        wait_synced(&authority, &edge);
+        edge.kill();
+        authority.set("n.one.example", value);
+        authority.import("big.example", IMPORTED, value);
+        wait("the document has it", || {
+            let feed = &authority.status()["feed"];
+            feed["document_revision"] == feed["exported_revision"]
+        });
+        // Its log begins anew behind what the edge has not heard.
+        authority.kill();
+        authority = start.run();
+        edge = edge_start.run();
+    }
+    println!("caught up after {:?}", wait_synced(&authority, &edge));
+    assert_eq!(edge.value("n.one.example"), Some(4));
+    assert_equal(&authority, &edge, &["one.example", "big.example"]);
 }
 
 /// What others dial to reach the node whose directory this is.

@@ -288,7 +288,11 @@ impl Mirror {
             .line
             .from(history)
             .is_some_and(|from| from.revision > position.revision && at.revision >= from.revision);
+        // A heartbeat comes behind the commits that it speaks of: what has not come by then is missing.
+        let is_missing = self.beat.is_some_and(|(_, beat, _)| beat.revision > position.revision)
+            && at.revision > position.revision;
         bridges
+            || is_missing
             || self.documents.is_refresh_wanted
             || self.documents.unkept.is_some()
             || self.needs_first(at.revision)
