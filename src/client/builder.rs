@@ -146,7 +146,6 @@ impl AspenDnsClientBuilder {
             has_entries: AtomicBool::new(true),
             held: Mutex::default(),
             upstream: Mutex::default(),
-            fault: Mutex::default(),
             unkept_since: Mutex::default(),
             driving: Mutex::new(()),
             is_followed: AtomicBool::new(false),

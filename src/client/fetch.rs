@@ -8,7 +8,6 @@
 //! a failure; a failure is reported within [`FETCH_STALL_MS`] of the last octet from a peer.
 //! **Not here:** when to ask again (`sync`), who has contents (`link`, `upstream`).
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -26,7 +25,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::limits::{BLOBS_CALL_MS_MAX, FETCH_GROUP_MAX, FETCH_STALL_MS, FETCH_STREAMS_MAX};
 use crate::mesh::Blobs;
-use crate::mesh::blobs::mark_damaged;
 
 /// A content that is asked for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -86,8 +84,6 @@ pub(super) fn dial_all<T: Send + 'static>(
 pub(super) struct Fetcher {
     /// Where contents are kept.
     blobs: Blobs,
-    /// The directory of the mesh, where damage is noted.
-    dir: Option<PathBuf>,
     /// Who may have contents.
     sources: Arc<dyn Sources>,
     /// Bounds the streams that are open at once.
@@ -104,19 +100,19 @@ impl Fetcher {
     /// Makes a fetcher that answers to `answers`.
     pub(super) fn new(
         blobs: Blobs,
-        dir: Option<PathBuf>,
         sources: Arc<dyn Sources>,
         answers: mpsc::Sender<Fetched>,
         stop: CancellationToken,
     ) -> Self {
         let streams = Arc::new(Semaphore::new(FETCH_STREAMS_MAX as usize));
         let is_damaged = Arc::default();
-        Self { blobs, dir, sources, streams, answers, is_damaged, stop }
+        Self { blobs, sources, streams, answers, is_damaged, stop }
     }
 
-    /// Whether a content on this machine is not what its hash says: the store must begin anew.
-    pub(super) fn is_damaged(&self) -> bool {
-        self.is_damaged.load(Ordering::Relaxed)
+    /// Whether a content on this machine was found not to be what its hash says, since the last call:
+    /// the store must begin anew.
+    pub(super) fn take_damage(&self) -> bool {
+        self.is_damaged.swap(false, Ordering::Relaxed)
     }
 
     /// Asks for contents; the answers come in any order.
@@ -242,14 +238,8 @@ impl Fetcher {
 
     /// Notes that a content on this machine is not what its hash says.
     fn note_damage(&self, hash: Hash) {
-        if self.is_damaged.swap(true, Ordering::Relaxed) {
-            return;
-        }
-        tracing::error!(%hash, "a content on this machine is not what its hash says");
-        if let Some(dir) = &self.dir
-            && let Err(error) = mark_damaged(dir)
-        {
-            tracing::warn!(%error, "that cannot be noted");
+        if !self.is_damaged.swap(true, Ordering::Relaxed) {
+            tracing::error!(%hash, "a content on this machine is not what its hash says");
         }
     }
 

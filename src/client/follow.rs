@@ -14,6 +14,7 @@
 
 mod keeping;
 mod load;
+mod look;
 mod publish;
 mod segments;
 
@@ -23,6 +24,7 @@ use std::time::{Duration, Instant};
 
 use iroh_docs::api::Doc;
 use keeping::{Keeping, kept};
+use look::looked;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -41,6 +43,7 @@ use crate::feed::Hash;
 use crate::feed::frame::{Hello, Report, ServerFrame};
 use crate::limits::{
     ADOPT_MS_MAX, BEAT_FRESH_MS_MAX, FETCHES_MAX, FIRST_LOAD_MS_MAX, LISTENER_TICK_MS, REPORT_MS,
+    UPSTREAM_HELD_MS, UPSTREAM_LOSSES_MAX, UPSTREAM_WAIT_MS,
 };
 use crate::mesh::hub::Offer;
 use crate::mesh::log::Log;
@@ -83,6 +86,12 @@ pub(super) struct Follow {
     torn_since: Option<Instant>,
     /// The engine of contents whose contents were last known to be there.
     generation: u64,
+    /// Whether a content on this machine is not what its hash says.
+    has_damage: bool,
+    /// The task that looks at what is kept, or begins anew where it is damaged.
+    looking: Option<JoinHandle<bool>>,
+    /// When that began last.
+    looked_at: Option<Instant>,
     /// The edition of contents to be spared that was told last.
     spared: Option<u64>,
     /// Fetches contents.
@@ -111,6 +120,10 @@ pub(super) struct Follow {
     adopted_at: Instant,
     /// Since when nobody is followed.
     alone_since: Option<Instant>,
+    /// Since when somebody is.
+    followed_since: Instant,
+    /// How often in a row whoever was followed was lost soon after.
+    quick_losses: u32,
     /// When we last said how far we are.
     reported_at: Instant,
 }
@@ -136,8 +149,8 @@ impl Follow {
         let peers = Arc::new(Peers::load(own, &ticket.peers, file));
         let sources = ContentPeers::new(mesh.endpoint().clone(), Arc::clone(&peers));
         let (sender, answers) = mpsc::channel(FETCHES_MAX);
-        let (blobs, dir) = (mesh.blobs().clone(), mesh.dir().map(Into::into));
-        let fetcher = Fetcher::new(blobs, dir, Arc::clone(&sources) as _, sender, stop.clone());
+        let blobs = mesh.blobs().clone();
+        let fetcher = Fetcher::new(blobs, Arc::clone(&sources) as _, sender, stop.clone());
         let config = MirrorConfig {
             namespace: ticket.namespace,
             zone_filter: ticket.zone_filter.clone(),
@@ -163,6 +176,9 @@ impl Follow {
             unkept_since: None,
             torn_since: None,
             spared: None,
+            has_damage: false,
+            looking: None,
+            looked_at: None,
             generation: mesh.blobs().generation(),
             fetcher,
             answers,
@@ -177,6 +193,8 @@ impl Follow {
             entries: None,
             adopted_at: now,
             alone_since: Some(now),
+            followed_since: now,
+            quick_losses: 0,
             reported_at: now,
         };
         follow.load(kept.unwrap_or_default(), stop).await;
@@ -207,6 +225,7 @@ impl Follow {
                 }
                 built = built(&mut self.building) => self.take_built(built),
                 kept = kept(&mut self.keeping) => self.take_kept(kept),
+                damaged = looked(&mut self.looking) => self.has_damage |= damaged,
                 Some(hash) = self.root_entries.recv() => self.ask_announcement(hash),
                 () = no_log.notified() => drop(self.follow_entries(&stop).await),
                 () = tokio::time::sleep(Duration::from_micros(rest_us)), if rest_us > 0 => {}
@@ -234,7 +253,7 @@ impl Follow {
 
     /// Dials, if nobody is followed, or somebody who is not the author.
     fn dial(&mut self) {
-        if self.dialing.is_some() {
+        if self.dialing.is_some() || self.is_to_wait() {
             return;
         }
         let author_only = match &self.upstream {
@@ -253,6 +272,16 @@ impl Follow {
         };
         let dialer = self.dialer.clone();
         self.dialing = Some(tokio::spawn(async move { dialer.dial(hello, author_only).await }));
+    }
+
+    /// Whether nobody is to be dialed yet: whoever was followed was lost too often.
+    fn is_to_wait(&self) -> bool {
+        let Some(since) = self.alone_since.filter(|_| self.quick_losses >= UPSTREAM_LOSSES_MAX)
+        else {
+            return false;
+        };
+        let doublings = (self.quick_losses - UPSTREAM_LOSSES_MAX).min(5);
+        since.elapsed() < Duration::from_millis(UPSTREAM_WAIT_MS << doublings)
     }
 
     /// Follows whoever has welcomed us.
@@ -277,6 +306,7 @@ impl Follow {
         self.client.with_mirror(|mirror| mirror.handle_streams(1, now));
         self.upstream = Some(upstream);
         self.alone_since = None;
+        self.followed_since = Instant::now();
     }
 
     /// Takes a frame and all that have arrived behind it, or that the stream has ended.
@@ -309,6 +339,15 @@ impl Follow {
 
     /// Follows nobody any more.
     fn lose_upstream(&mut self) {
+        let held = Duration::from_millis(UPSTREAM_HELD_MS);
+        let is_quick = self.upstream.is_some() && self.followed_since.elapsed() < held;
+        self.quick_losses = if is_quick { self.quick_losses + 1 } else { 0 };
+        if self.quick_losses == UPSTREAM_LOSSES_MAX {
+            tracing::warn!(
+                "whoever is followed ends the stream again and again: does another edge run on a copy \
+                 of this data directory?"
+            );
+        }
         self.upstream = None;
         self.alone_since.get_or_insert_with(Instant::now);
         // One that waits for the author alone is too choosy now.
@@ -366,6 +405,7 @@ impl Follow {
         if is_alone && is_first_load && self.building.is_none() {
             // Nobody has the rest now: what there is is better than nothing.
             self.publish_held(true);
+            self.client.hold_absent(true);
         }
         let is_deaf = status.beat_age_ms.is_some_and(|age_ms| age_ms > 2 * BEAT_FRESH_MS_MAX);
         if is_deaf && self.upstream.as_ref().is_some_and(|upstream| !upstream.welcome.is_author) {
@@ -388,10 +428,7 @@ impl Follow {
                 tracing::debug!(%error, "a report was not taken");
             }
         }
-        if self.fetcher.is_damaged() {
-            self.client
-                .fail("a content on this machine is not what its hash says: a restart begins anew");
-        }
+        self.look();
     }
 
     /// Follows the entries of a feed of the first format, which has no log.

@@ -128,16 +128,6 @@ impl AspenDnsClient {
         *self.upstream.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Why the edge cannot go on, if it cannot: the process must end and be started again.
-    pub fn fault(&self) -> Option<&'static str> {
-        *self.fault.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Says that the edge cannot go on.
-    pub(super) fn fail(&self, reason: &'static str) {
-        self.fault.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(reason);
-    }
-
     /// Since when what arrives cannot be kept for a restart, if it cannot.
     pub fn unkept_since(&self) -> Option<Instant> {
         *self.unkept_since.lock().unwrap_or_else(PoisonError::into_inner)
@@ -172,10 +162,12 @@ impl AspenDnsClient {
     }
 
     /// Holds the zones that ought to be served and are not, so that no zone above denies their names:
-    /// SERVFAIL until they are here.
-    pub(super) fn hold_absent(&self) {
-        let absent = self
-            .with_mirror(|mirror| (!mirror.is_gathering()).then(|| mirror.absent_zones().clone()));
+    /// SERVFAIL until they are here. Not while zones are still to become visible together, unless that
+    /// is over, as some of them are visible now.
+    pub(super) fn hold_absent(&self, is_over: bool) {
+        let absent = self.with_mirror(|mirror| {
+            (is_over || !mirror.is_gathering()).then(|| mirror.absent_zones().clone())
+        });
         let Some(absent) = absent.flatten() else { return };
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         if *held == absent {

@@ -67,8 +67,7 @@ pub(super) async fn spawn_entry_listener(
     let links = Links::spawn(endpoint, peers, &link_sender, &stop);
     let (answer_sender, answers) = mpsc::channel(FETCHES_MAX);
     let (blobs, sources) = (mesh.blobs().clone(), Arc::new(links.clone()));
-    let dir = mesh.dir().map(Into::into);
-    let fetcher = Fetcher::new(blobs, dir, sources, answer_sender, stop.clone());
+    let fetcher = Fetcher::new(blobs, sources, answer_sender, stop.clone());
     let journal = mesh.dir().map(|dir| Journal::open(dir, &ticket.namespace));
     let (journal, remembered) = journal.unzip();
     let (loaded_sender, loaded) = oneshot::channel();

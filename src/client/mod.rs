@@ -77,8 +77,6 @@ pub struct AspenDnsClient {
     held: Mutex<BTreeSet<Name>>,
     /// Whom we follow, as it said of itself.
     upstream: Mutex<Option<UpstreamInfo>>,
-    /// Why the edge cannot go on, if it cannot.
-    fault: Mutex<Option<&'static str>>,
     /// Since when what arrives cannot be kept for a restart, if it cannot.
     unkept_since: Mutex<Option<Instant>>,
     /// Held while steps are taken from the core and published.

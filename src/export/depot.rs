@@ -14,6 +14,7 @@ use iroh_blobs::api::TempTag;
 use super::ExportError;
 use crate::feed::Hash;
 use crate::limits::BLOBS_CALL_MS_MAX;
+use crate::mesh::blobs::Looked;
 use crate::mesh::{Blobs, Keep};
 
 /// Contents by hash.
@@ -36,6 +37,13 @@ pub(super) trait Depot: Send + Sync {
     /// # Errors
     /// [`ExportError::Blobs`].
     async fn has(&self, hash: Hash) -> Result<bool, ExportError>;
+
+    /// Reads contents, as nobody does who is only told that they are there, and returns which are gone.
+    /// Where one is damaged all are begun anew: they are gone in the next generation.
+    ///
+    /// # Errors
+    /// [`ExportError::Blobs`].
+    async fn look_at(&self, hashes: Vec<Hash>) -> Result<HashSet<Hash>, ExportError>;
 
     /// Returns when all that was put outlives the process.
     ///
@@ -106,6 +114,19 @@ impl Depot for BlobDepot {
     async fn has(&self, hash: Hash) -> Result<bool, ExportError> {
         let store = self.blobs.store();
         self.within(async { store.has(hash).await }).await
+    }
+
+    async fn look_at(&self, hashes: Vec<Hash>) -> Result<HashSet<Hash>, ExportError> {
+        let reason = match self.blobs.look_at_all(hashes).await {
+            Ok(gone) => return Ok(gone),
+            Err(Looked::Damaged) => {
+                tracing::warn!("contents of the feed are damaged: all of them are written anew");
+                let renewed = self.blobs.renew().await;
+                renewed.err().map_or("they were damaged".to_owned(), |error| error.to_string())
+            }
+            Err(_) => "the store does not answer".to_owned(),
+        };
+        Err(ExportError::Blobs { reason })
     }
 
     async fn sync(&self) -> Result<(), ExportError> {

@@ -43,9 +43,6 @@ pub(super) struct Opened {
     pub(super) number: u64,
     /// The commits from here on.
     pub(super) commits: Commits,
-    /// The depot's generation in which the contents of the last version were found; one that never was,
-    /// if it was not to be asked about all of them.
-    pub(super) generation: u64,
 }
 
 /// Begins an export. `seen` is the newest history that peers have shown.
@@ -67,12 +64,9 @@ pub(super) async fn open(parts: &Parts, seen: Option<HistoryId>) -> Result<Opene
     let usable = last.filter(|root| root.digest_key == history.digest_key);
     let mut book = Book::new(history.digest_key);
     let mut shelf = Shelf::default();
-    let mut generation = parts.depot.generation();
     if let Some(root) = &usable {
         shelf = Shelf::adopted(&root.indexes);
-        if adopt(&mut book, &*parts.depot, root).await.is_err() {
-            generation = u64::MAX;
-        }
+        adopt(&mut book, &*parts.depot, root).await;
     }
     let from = usable.as_ref().filter(|_| is_same).map(|root| root.at);
     let (from, commits) = follow(parts, from, newest).await?;
@@ -85,7 +79,7 @@ pub(super) async fn open(parts: &Parts, seen: Option<HistoryId>) -> Result<Opene
     compare(parts, &mut book, &chronicle, is_same).await?;
     // Another history needs a root of its own, though all its zones may be as they were.
     let root = usable.filter(|_| is_same);
-    Ok(Opened { book, shelf, chronicle, root, number, commits, generation })
+    Ok(Opened { book, shelf, chronicle, root, number, commits })
 }
 
 /// Reads the last root; none if there is none, or if it does not read: then all is written anew.
@@ -132,11 +126,9 @@ async fn settle_history(
     Ok((new, false))
 }
 
-/// Takes what the last root says into the book. Zones whose packs are not all there are asked for.
-///
-/// # Errors
-/// [`ExportError::Blobs`]; then packs may be missing that were not asked for.
-async fn adopt(book: &mut Book, depot: &dyn Depot, root: &Root) -> Result<(), ExportError> {
+/// Takes what the last root says into the book. Zones whose packs are not all there are asked for; that
+/// those which count as there can be read is looked at afterwards.
+async fn adopt(book: &mut Book, depot: &dyn Depot, root: &Root) {
     let mut rows: HashMap<Name, (IndexRow, usize)> = HashMap::new();
     let mut indexes: Vec<Vec<BundleRef>> = Vec::new();
     for named in &root.indexes {
@@ -145,7 +137,7 @@ async fn adopt(book: &mut Book, depot: &dyn Depot, root: &Root) -> Result<(), Ex
         let Some(index) = octets.and_then(|octets| Index::from_octets(&octets).ok()) else {
             // An older row may stand before it: none counts.
             tracing::warn!("an index of the last version is gone: all zones are written anew");
-            return Ok(());
+            return;
         };
         for row in index.rows {
             rows.insert(row.apex.clone(), (row, indexes.len()));
@@ -160,7 +152,7 @@ async fn adopt(book: &mut Book, depot: &dyn Depot, root: &Root) -> Result<(), Ex
     }
     let mut missing = HashSet::new();
     for hash in bundles {
-        if !depot.has(hash).await? {
+        if depot.has(hash).await.is_ok_and(|is_here| !is_here) {
             missing.insert(hash);
         }
     }
@@ -172,7 +164,6 @@ async fn adopt(book: &mut Book, depot: &dyn Depot, root: &Root) -> Result<(), Ex
         );
         zones.iter().for_each(|apex| book.want(apex));
     }
-    Ok(())
 }
 
 /// Opens the stream of commits after a position, or, where they are not known, after the newest.

@@ -20,7 +20,7 @@ use super::depot::Depot;
 use super::doc::FeedDoc;
 use super::evidence::{self, Own, Verdict};
 use super::opening::{Opened, open};
-use super::version::{Round, looked, made};
+use super::version::{NEVER_LOOKED, Round, looked, made};
 use super::{ExportError, ExportStatus, FeedConfig};
 use crate::clock::now_ms;
 use crate::feed::HistoryId;
@@ -158,7 +158,7 @@ impl ExportTask {
 
     /// Compares, and announces what was written before if all of it holds, or starts a new version.
     async fn begin(&mut self) -> Result<(Round, Commits), ExportError> {
-        let Opened { book, shelf, chronicle, root, number, commits, generation } =
+        let Opened { book, shelf, chronicle, root, number, commits } =
             open(&self.parts, self.seen).await?;
         self.seen = None;
         let now = Instant::now();
@@ -171,7 +171,9 @@ impl ExportTask {
             making: None,
             made_at: now,
             urgent_since: None,
-            generation,
+            // What the last version names is looked at once, though it counts as there.
+            generation: NEVER_LOOKED,
+            looked_at: now,
             looking: None,
             changed: BTreeSet::new(),
             retry: None,

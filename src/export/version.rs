@@ -24,7 +24,9 @@ use super::task::ExportTask;
 use crate::feed::Hash;
 use crate::feed::root::{IndexRef, Root};
 use crate::feed::segment::{Position, VersionRef};
-use crate::limits::{EXPORT_RETRY_MS_MAX, EXPORT_RETRY_MS_MIN, FOLD_MS, FOLD_URGENT_MS};
+use crate::limits::{
+    CONTENTS_LOOK_MS, EXPORT_RETRY_MS_MAX, EXPORT_RETRY_MS_MIN, FOLD_MS, FOLD_URGENT_MS,
+};
 use crate::name::Name;
 
 /// A round of the task: the state of one export.
@@ -47,6 +49,8 @@ pub(super) struct Round {
     pub(super) urgent_since: Option<Instant>,
     /// The depot's generation when its contents were last known to be there.
     pub(super) generation: u64,
+    /// When they were looked at last.
+    pub(super) looked_at: Instant,
     /// The task that looks which of them are there.
     pub(super) looking: Option<JoinHandle<Looked>>,
     /// Zones with rows that no version has yet.
@@ -139,12 +143,15 @@ impl ExportTask {
         }
     }
 
-    /// Begins to look for what the depot has lost, if it may have lost anything.
+    /// Begins to look for what the depot has lost, if it may have lost anything, and from time to time.
     pub(super) fn start_looking(&self, round: &mut Round) {
         let generation = self.parts.depot.generation();
-        if generation == round.generation || round.looking.is_some() {
+        let is_due = generation != round.generation
+            || round.looked_at.elapsed() >= Duration::from_millis(CONTENTS_LOOK_MS);
+        if !is_due || round.looking.is_some() {
             return;
         }
+        round.looked_at = Instant::now();
         let hashes: Vec<Hash> = round
             .book
             .bundles()
@@ -152,21 +159,26 @@ impl ExportTask {
             .chain(round.shelf.indexes().iter().map(|index| index.hash))
             .collect();
         let depot = Arc::clone(&self.parts.depot);
-        round.looking = Some(tokio::spawn(async move {
-            let mut lost = HashSet::new();
-            for hash in hashes {
-                if !depot.has(hash).await? {
-                    lost.insert(hash);
-                }
-            }
-            Ok((generation, lost))
-        }));
+        round.looking =
+            Some(tokio::spawn(async move { Ok((generation, depot.look_at(hashes).await?)) }));
     }
 
     /// Asks for all anew that the depot has lost. One that did not answer is asked again.
     pub(super) fn take_lost(&self, round: &mut Round, looked: Looked) {
         let Ok((generation, lost)) = looked else { return };
-        round.generation = generation;
+        let before = std::mem::replace(&mut round.generation, generation);
+        let is_renewed = before != generation && before != NEVER_LOOKED;
+        if lost.is_empty() && !is_renewed {
+            return;
+        }
+        // What was collected meanwhile is of no use any more.
+        let used: HashSet<Hash> = round.book.bundles().copied().collect();
+        let lost: HashSet<Hash> = lost
+            .into_iter()
+            .filter(|hash| {
+                used.contains(hash) || round.shelf.indexes().iter().any(|index| index.hash == *hash)
+            })
+            .collect();
         let zones = round.book.zones_in(&lost);
         zones.iter().for_each(|apex| round.book.want(apex));
         if round.shelf.indexes().iter().any(|index| lost.contains(&index.hash)) {
@@ -316,3 +328,6 @@ pub(super) async fn made(making: &mut Option<Making>) -> Made {
     *making = None;
     made
 }
+
+/// The generation of a depot that was not looked at yet.
+pub(super) const NEVER_LOOKED: u64 = u64::MAX;

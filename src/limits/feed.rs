@@ -63,6 +63,16 @@ pub const LOG_OCTETS_MAX: usize = 32 << 20;
 pub const LOG_FILE_OCTETS_MAX: u64 = 8 << 20;
 /// Milliseconds after which an edge takes a newer document, however short its log.
 pub const ADOPT_MS_MAX: u64 = 30_000;
+/// Milliseconds for which somebody must be followed for that to be no quick loss.
+pub const UPSTREAM_HELD_MS: u64 = 1_000;
+/// Quick losses in a row after which an edge waits before it dials again.
+pub const UPSTREAM_LOSSES_MAX: u32 = 5;
+/// Milliseconds that it waits then, twice as many after each further loss, 32 times at most.
+pub const UPSTREAM_WAIT_MS: u64 = 100;
+/// Milliseconds after which a node looks again at the contents that it keeps.
+pub const CONTENTS_LOOK_MS: u64 = 10_000;
+/// Milliseconds after which a store of contents that is damaged may be begun anew once more.
+pub const CONTENTS_RENEW_MS: u64 = 5_000;
 /// Milliseconds after which an edge tries again to keep a version that it could not keep.
 pub const KEEP_RETRY_MS: u64 = 1_000;
 /// Milliseconds after which the keeping of a version is given up: an engine that has died may not say so.

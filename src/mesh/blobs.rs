@@ -4,13 +4,15 @@
 //! **Invariant:** opening ends within [`BLOBS_OPEN_MS_MAX`], whatever stands in the files.
 //! **Not here:** what is kept in it (`mesh::keep`).
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use iroh::endpoint::{Connection, VarInt};
 use iroh::protocol::{AcceptError, ProtocolHandler};
 use iroh_blobs::BlobsProtocol;
+use iroh_blobs::Hash as BlobHash;
 use iroh_blobs::api::Store as BlobStore;
 use iroh_blobs::store::GcConfig;
 use iroh_blobs::store::fs::FsStore;
@@ -21,6 +23,7 @@ use super::MeshError;
 use tokio::sync::{Notify, watch};
 
 use crate::durable;
+use crate::feed::Hash;
 use crate::limits::{BLOBS_CALL_MS_MAX, BLOBS_HEAL_MS_MAX, BLOBS_HEAL_MS_MIN, BLOBS_OPEN_MS_MAX};
 
 /// The store of contents; clones are the same one. Its engine can be replaced while others use it.
@@ -69,8 +72,72 @@ impl Blobs {
         self.0.suspected.notify_one();
     }
 
-    /// Whether the engine answers, and writes.
+    /// Whether the engine's files are where they should be: one that has them open does not notice.
+    pub(crate) fn has_files(&self) -> bool {
+        self.0.dir.as_ref().is_none_or(|dir| {
+            let root = dir.join("blobs");
+            root.join("blobs.db").exists() && root.join("data").exists()
+        })
+    }
+
+    /// Reads a content from the disk, as nobody does who is only told that it is there.
+    pub(crate) async fn look_at(&self, hash: Hash) -> Looked {
+        let (store, hash) = (self.store(), BlobHash::from_bytes(hash));
+        let looking = async {
+            // It may have been collected meanwhile.
+            for _ in 0..2 {
+                if !store.has(hash).await.map_err(drop)? {
+                    return Ok(Looked::Gone);
+                }
+                if store.get_bytes(hash).await.is_ok_and(|octets| BlobHash::new(&octets) == hash) {
+                    return Ok(Looked::Here);
+                }
+            }
+            Ok::<_, ()>(Looked::Damaged)
+        };
+        let limit = Duration::from_millis(BLOBS_CALL_MS_MAX);
+        let looked = tokio::time::timeout(limit, looking).await.unwrap_or(Err(()));
+        looked.inspect_err(|()| self.suspect()).unwrap_or(Looked::Silent)
+    }
+
+    /// Looks at many contents, with rests in between; ends with the first that is damaged, or when the
+    /// engine does not answer. Returns which are gone.
+    pub(crate) async fn look_at_all(
+        &self,
+        hashes: impl IntoIterator<Item = Hash>,
+    ) -> Result<HashSet<Hash>, Looked> {
+        let mut gone = HashSet::new();
+        for hash in hashes {
+            let began = Instant::now();
+            match self.look_at(hash).await {
+                Looked::Here => {}
+                Looked::Gone => drop(gone.insert(hash)),
+                looked @ (Looked::Damaged | Looked::Silent) => return Err(looked),
+            }
+            tokio::time::sleep(began.elapsed() * BLOBS_LOOK_REST_FACTOR).await;
+        }
+        Ok(gone)
+    }
+
+    /// Puts the store aside in which a content is damaged, and begins a new one: it would never take
+    /// anew what it believes to have.
+    ///
+    /// # Errors
+    /// [`MeshError::File`] and [`MeshError::Blobs`].
+    pub(crate) async fn renew(&self) -> Result<(), MeshError> {
+        if let Some(dir) = &self.0.dir {
+            let root = dir.join("blobs");
+            let marked = durable::create_dir(&root).and_then(|()| mark_damaged(dir));
+            marked.map_err(|source| MeshError::File { path: root, source })?;
+        }
+        self.reopen().await
+    }
+
+    /// Whether the engine answers, and writes, and has its files.
     pub async fn answers(&self) -> bool {
+        if !self.has_files() {
+            return false;
+        }
         let limit = Duration::from_millis(BLOBS_CALL_MS_MAX);
         let store = self.store();
         let asking = async {
@@ -114,6 +181,19 @@ impl Blobs {
         self.0.generation.send_modify(|generation| *generation += 1);
         Ok(())
     }
+}
+
+/// What was found of a content.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Looked {
+    /// It is here and is what its hash says.
+    Here,
+    /// It is not here.
+    Gone,
+    /// It counts as here, and cannot be read or is something else.
+    Damaged,
+    /// The engine does not answer.
+    Silent,
 }
 
 /// Hands out contents, of whatever engine there is.
@@ -174,7 +254,7 @@ async fn open(dir: Option<&Path>, gc: GcConfig) -> Result<BlobStore, MeshError> 
 }
 
 /// Notes that the store holds what is not what its hash says, so that the next start begins anew.
-pub(crate) fn mark_damaged(dir: &Path) -> std::io::Result<()> {
+fn mark_damaged(dir: &Path) -> std::io::Result<()> {
     durable::write(&mark_in(&dir.join("blobs")), b"a content is not what its hash says\n")
 }
 
@@ -219,6 +299,8 @@ fn mark_in(root: &Path) -> PathBuf {
     root.join("damaged")
 }
 
+/// How long to rest after a content was looked at, in times of what that took.
+const BLOBS_LOOK_REST_FACTOR: u32 = 99;
 /// Why connections are closed when the engine is replaced.
 const CLOSE_ANEW: u32 = 3;
 /// Octets of cache for a check.

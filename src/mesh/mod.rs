@@ -306,7 +306,7 @@ impl Mesh {
     /// One that does not is being opened again.
     pub async fn ask_contents(&self) -> bool {
         let answers = self.blobs.store().blobs().status(NOBODY).await.is_ok();
-        if !answers {
+        if !answers || !self.blobs.has_files() {
             self.blobs.suspect();
         }
         answers

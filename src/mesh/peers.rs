@@ -74,8 +74,12 @@ impl Peers {
         }
         let octets = write(&state.others);
         drop(state);
+        let keep = |file: &PathBuf| {
+            file.parent().map_or(Ok(()), durable::create_dir)?;
+            durable::write(file, &octets)
+        };
         if let Some(file) = &self.file
-            && let Err(error) = durable::write(file, &octets)
+            && let Err(error) = keep(file)
         {
             tracing::warn!(file = %file.display(), %error, "the peers that are known cannot be kept");
         }

@@ -77,9 +77,6 @@ pub enum Fault {
     /// A task has stopped without having been told to.
     #[error("the task that {0} has ended")]
     Task(&'static str),
-    /// The edge cannot go on.
-    #[error("{0}")]
-    Edge(&'static str),
     /// An edge cannot keep what arrives.
     #[error(
         "what arrives could not be kept on the disk for {seconds} s: a restart would answer an older \
@@ -109,8 +106,7 @@ impl Fault {
             | Self::Contents
             | Self::Mesh
             | Self::ExporterStuck { .. }
-            | Self::Task(_)
-            | Self::Edge(_) => true,
+            | Self::Task(_) => true,
             Self::ExporterSilent { .. }
             | Self::ExporterFails { .. }
             | Self::DocumentFails { .. }

@@ -42,8 +42,6 @@ pub struct Answers {
     pub exporters: Vec<ExporterAnswer>,
     /// Tasks that have ended, by what they do.
     pub ended: Vec<&'static str>,
-    /// Why the edge cannot go on.
-    pub edge_fault: Option<&'static str>,
     /// For how many milliseconds the edge could not keep what arrives.
     pub edge_unkept_ms: u64,
 }
@@ -117,7 +115,6 @@ impl Watch {
             faults.push(Fault::Mesh);
         }
         faults.extend(answers.ended.iter().copied().map(Fault::Task));
-        faults.extend(answers.edge_fault.map(Fault::Edge));
         if answers.edge_unkept_ms >= UNKEPT_MS {
             faults.push(Fault::Unkept { seconds: answers.edge_unkept_ms / 1_000 });
         }
@@ -285,7 +282,6 @@ impl Watchdog {
             is_mesh_open: self.mesh.as_ref().is_none_or(Mesh::is_alive),
             exporters: node.feeds.as_ref().map(|feeds| feeds.answers()).unwrap_or_default(),
             ended: self.tasks.iter().filter(is_ended).map(|task| task.0).collect(),
-            edge_fault: node.client.as_ref().and_then(|client| client.fault()),
             edge_unkept_ms: unkept_since
                 .map_or(0, |since| u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)),
         }
@@ -380,7 +376,6 @@ mod tests {
             is_mesh_open: true,
             exporters: vec![exporter],
             ended: Vec::new(),
-            edge_fault: None,
             edge_unkept_ms: 0,
         }
     }
@@ -419,10 +414,6 @@ mod tests {
         check(
             |answers| answers.ended.push("follows the feed"),
             "ends: the task that follows the feed has ended",
-        );
-        check(
-            |answers| answers.edge_fault = Some("a content is damaged"),
-            "ends: a content is damaged",
         );
         check(
             |answers| answers.exporters[0].document_failing_ms = 3_500,

@@ -12,6 +12,7 @@ pub const SOA: u16 = 6;
 pub const TXT: u16 = 16;
 pub const AAAA: u16 = 28;
 pub const NOERROR: u8 = 0;
+pub const SERVFAIL: u8 = 2;
 pub const REFUSED: u8 = 5;
 
 /// What came back of a question.

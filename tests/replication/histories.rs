@@ -4,7 +4,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use crate::asker::{NOERROR, REFUSED, SOA, ask};
+use crate::asker::{NOERROR, REFUSED, SERVFAIL, SOA, ask};
 use crate::node::{Node, Start, assert_equal, wait, wait_synced};
 
 const ZONES: [&str; 2] = ["one.example", "big.example"];
@@ -226,6 +226,39 @@ fn contents_that_are_gone_or_damaged_are_written_and_fetched_anew() {
     let warned = pair.meddle_with_edge(damage);
     assert_put_aside(&warned);
     pair.assert_well(5);
+}
+
+#[test]
+fn one_content_that_is_damaged_costs_nobody_all_the_others() {
+    let mut pair = Pair::start();
+    // At the authority: whoever joins is answered all the same.
+    pair.meddle_with_authority(|dir| assert!(cut_contents(dir) > 0));
+    pair.assert_well(2);
+    assert!(pair.authority.log().contains("contents of the feed are damaged"));
+    // At an edge without anybody to ask: what is whole is answered, the rest held.
+    pair.authority.create_zone("other.example");
+    pair.authority.set("n.other.example", 2);
+    pair.edge.wait_value("n.other.example", Some(2));
+    pair.authority.kill();
+    let warned = pair.meddle_with_edge(|dir| assert!(cut_contents(dir) > 0));
+    assert!(warned.iter().any(|line| line.contains("not what its hash says")), "{warned:?}");
+    assert_eq!(pair.edge.value("n.other.example"), Some(2), "{warned:?}");
+    assert_eq!(ask(pair.edge.dns, "big.example", SOA).rcode, SERVFAIL);
+    pair.authority = Start::authority(&pair.dirs.path().join("authority")).run();
+    wait_synced(&pair.authority, &pair.edge);
+    assert_equal(&pair.authority, &pair.edge, &ZONES);
+    pair.assert_well(3);
+}
+
+/// Cuts the files of all contents that lie in files of their own; returns how many.
+fn cut_contents(dir: &Path) -> usize {
+    let files = std::fs::read_dir(dir.join("mesh/blobs/data")).unwrap().map(|file| file.unwrap());
+    let contents: Vec<_> = files
+        .map(|file| file.path())
+        .filter(|path| path.extension() == Some("data".as_ref()))
+        .collect();
+    contents.iter().for_each(|path| cut(path));
+    contents.len()
 }
 
 /// A damaged store is told once; what follows from that may be told, too.

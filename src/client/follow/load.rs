@@ -34,8 +34,8 @@ impl Follow {
             self.take_segment(&segment, false);
         }
         let (sender, mut answers) = mpsc::channel(FETCHES_MAX);
-        let (blobs, dir) = (self.mesh.blobs().clone(), self.mesh.dir().map(Into::into));
-        let local = Fetcher::new(blobs, dir, Arc::new(Nobody), sender, stop.clone());
+        let blobs = self.mesh.blobs().clone();
+        let local = Fetcher::new(blobs, Arc::new(Nobody), sender, stop.clone());
         let mut root = Some(root);
         let (mut fetching, mut is_whole) = (0, true);
         loop {
@@ -69,12 +69,12 @@ impl Follow {
             is_whole &= answer.is_here;
             self.take_answer(answer);
         }
-        if is_whole {
-            self.publish_held(true);
-        } else {
-            // Older zones beside newer ones are worse than a moment without: peers have the rest.
+        if !is_whole {
+            // Zones of which something is gone are held until a peer has it.
             tracing::warn!("some of what this edge had is gone from its disk, and is fetched anew");
         }
+        self.has_damage = local.take_damage();
+        self.publish_held(true);
         // It lies on the disk already.
         let contents = self.client.with_mirror(|mirror| {
             let contents = mirror.contents().cloned();
@@ -85,7 +85,7 @@ impl Follow {
         });
         self.kept = contents.flatten().unwrap_or_default();
         self.take_adopted();
-        self.client.hold_absent();
+        self.client.hold_absent(true);
     }
 
     /// Begins anew: segments without the version that they follow on would mix with those to come,

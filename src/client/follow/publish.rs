@@ -42,7 +42,7 @@ impl Follow {
         self.keep_version();
         self.publish_held(false);
         self.take_adopted();
-        self.client.hold_absent();
+        self.client.hold_absent(false);
         while let Some(text) = self.client.with_mirror(Mirror::poll_complaint).flatten() {
             tracing::warn!("{text}");
         }

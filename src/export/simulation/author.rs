@@ -69,6 +69,10 @@ impl Depot for MemoryDepot {
         Ok(self.is_here(&hash))
     }
 
+    async fn look_at(&self, hashes: Vec<Hash>) -> Result<HashSet<Hash>, ExportError> {
+        Ok(hashes.into_iter().filter(|hash| !self.is_here(hash)).collect())
+    }
+
     async fn sync(&self) -> Result<(), ExportError> {
         self.here.lock().expect("not poisoned").values_mut().for_each(|is_safe| *is_safe = true);
         let last = self.last.lock().expect("not poisoned").clone();

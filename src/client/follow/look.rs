@@ -1,0 +1,60 @@
+//! Looks at what is kept for a restart, from time to time: the store of contents believes its own index.
+//!
+//! Where a content is damaged the whole store is put aside and begun anew, since it takes nothing anew
+//! that it believes to have; but only while a peer is there who has all of it. What is served stays.
+//!
+//! **Not here:** fetching what is gone (`sync::mirror`), the store (`mesh::blobs`).
+
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinHandle;
+
+use super::Follow;
+use crate::limits::{CONTENTS_LOOK_MS, CONTENTS_RENEW_MS};
+use crate::mesh::blobs::Looked;
+use crate::sync::mirror::Mirror;
+
+impl Follow {
+    /// Does what is due.
+    pub(super) fn look(&mut self) {
+        self.has_damage |= self.fetcher.take_damage();
+        if self.looking.is_some() {
+            return;
+        }
+        let pause_ms = if self.has_damage { CONTENTS_RENEW_MS } else { CONTENTS_LOOK_MS };
+        let pause = Duration::from_millis(pause_ms);
+        if self.looked_at.is_some_and(|at| at.elapsed() < pause) {
+            return;
+        }
+        let blobs = self.mesh.blobs().clone();
+        if !self.has_damage {
+            self.looked_at = Some(Instant::now());
+            let kept = self.kept.clone();
+            self.looking = Some(tokio::spawn(async move {
+                match blobs.look_at_all(kept).await {
+                    Ok(gone) => !gone.is_empty(),
+                    Err(looked) => looked == Looked::Damaged,
+                }
+            }));
+        } else if self.upstream.is_some() {
+            self.looked_at = Some(Instant::now());
+            self.has_damage = false;
+            tracing::warn!("contents on this machine are damaged: all of them are fetched anew");
+            self.looking = Some(tokio::spawn(async move {
+                let renewed = blobs.renew().await;
+                renewed
+                    .inspect_err(|error| tracing::warn!(%error, "that cannot be done yet"))
+                    .is_err()
+            }));
+            self.client.with_mirror(Mirror::retake);
+        }
+    }
+}
+
+/// Waits for the task that looks, which says whether anything is damaged; for ever when there is none.
+pub(super) async fn looked(looking: &mut Option<JoinHandle<bool>>) -> bool {
+    let Some(task) = looking else { return std::future::pending().await };
+    let looked = task.await;
+    *looking = None;
+    looked.unwrap_or(false)
+}
