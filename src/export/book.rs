@@ -364,7 +364,15 @@ impl Book {
             return;
         }
         for (apex, zone) in &self.zones {
-            if zone.places.iter().any(|place| wasted.contains_key(&place.bundle.hash)) {
+            // A new base of a large zone costs more than what is left of a delta: its next change replaces
+            // that.
+            let bases = zone.places.iter().filter(|place| !place.is_delta);
+            let is_large =
+                bases.map(|place| u64::from(place.len)).sum::<u64>() > COMPACT_OCTETS_MAX;
+            let is_wasted = |place: &Place| {
+                wasted.contains_key(&place.bundle.hash) && !(place.is_delta && is_large)
+            };
+            if zone.places.iter().any(is_wasted) {
                 self.urgent.insert(apex.clone());
             }
         }

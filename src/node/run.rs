@@ -69,7 +69,7 @@ pub enum RunError {
     #[error(transparent)]
     Origin(#[from] OriginError),
     /// The peer-to-peer side does not start.
-    #[error("--iroh-listen: {0}")]
+    #[error("{}", text_of(.0))]
     Mesh(#[from] MeshError),
     /// A feed cannot be written.
     #[error(transparent)]
@@ -422,6 +422,14 @@ impl Parts {
             }
         });
         self.tasks.push(("frees what is no longer read", task));
+    }
+}
+
+/// Says why a mesh does not start, and which flag that is about.
+fn text_of(error: &MeshError) -> String {
+    match error {
+        MeshError::Bind { .. } => format!("--iroh-listen: {error}"),
+        _ => error.to_string(),
     }
 }
 

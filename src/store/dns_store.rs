@@ -182,21 +182,27 @@ impl DnsStore {
     /// Builds and makes one commit, anew as often as others get ahead.
     async fn work(&self, work: &Work<'_>) -> Result<Committed, StoreError> {
         let mut zones = self.guess_zones(work);
-        for attempt in 0..BATCH_ATTEMPTS_MAX {
+        let (mut attempt, mut waits, mut held) = (0, 0, None);
+        while attempt < BATCH_ATTEMPTS_MAX && waits < UNSETTLED_WAITS_MAX {
             let ended = self.in_flight.ended();
-            let locks = self.lock(&zones).await;
+            let locks = match held.take() {
+                Some(locks) => locks,
+                None => self.lock(&zones).await,
+            };
             let view = View::open(&*self.kv, &self.in_flight).await?;
             let mut draft = Draft::new(&view, now_ms(), self.digest_key);
             match fill(&mut draft, work).await {
                 Ok(()) => {}
                 Err(DraftError::Refused(error)) => return Err(error),
                 Err(DraftError::Unsettled) => {
-                    drop(locks);
-                    // Bounded, should the commit have ended between the view and here.
+                    // Bounded, should the commit have ended between the view and here. With the locks:
+                    // else the next writer's commit would be on its way when this one has landed.
                     let _ = tokio::time::timeout(UNSETTLED_WAIT, ended).await;
+                    (held, waits) = (Some(locks), waits + 1);
                     continue;
                 }
             }
+            attempt += 1;
             let touched = draft.touched();
             if !touched.iter().all(|apex| zones.contains(apex)) {
                 self.remember(&touched);
@@ -351,3 +357,5 @@ pub(super) fn now_ms() -> u64 {
 
 /// How long a batch waits for a commit in flight before it looks again.
 const UNSETTLED_WAIT: std::time::Duration = std::time::Duration::from_millis(20);
+/// Ends of commits that a precondition waits for, those of other zones among them.
+const UNSETTLED_WAITS_MAX: u32 = 4_096;

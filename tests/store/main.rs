@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::missing_docs_in_private_items, missing_docs, unreachable_pub)]
 
+mod contention;
 mod contract;
 mod crash;
 mod damage;
