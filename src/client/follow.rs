@@ -45,6 +45,7 @@ use crate::limits::{
     ADOPT_MS_MAX, BEAT_FRESH_MS_MAX, FETCHES_MAX, FIRST_LOAD_MS_MAX, LISTENER_TICK_MS, REPORT_MS,
     UPSTREAM_HELD_MS, UPSTREAM_LOSSES_MAX, UPSTREAM_WAIT_MS,
 };
+use crate::mesh::blobs::Looked;
 use crate::mesh::hub::Offer;
 use crate::mesh::log::Log;
 use crate::mesh::peers::Peers;
@@ -89,7 +90,7 @@ pub(super) struct Follow {
     /// Whether a content on this machine is not what its hash says.
     has_damage: bool,
     /// The task that looks at what is kept, or begins anew where it is damaged.
-    looking: Option<JoinHandle<bool>>,
+    looking: Option<JoinHandle<Looked>>,
     /// When that began last.
     looked_at: Option<Instant>,
     /// The edition of contents to be spared that was told last.
@@ -225,7 +226,7 @@ impl Follow {
                 }
                 built = built(&mut self.building) => self.take_built(built),
                 kept = kept(&mut self.keeping) => self.take_kept(kept),
-                damaged = looked(&mut self.looking) => self.has_damage |= damaged,
+                found = looked(&mut self.looking) => self.take_looked(found),
                 Some(hash) = self.root_entries.recv() => self.ask_announcement(hash),
                 () = no_log.notified() => drop(self.follow_entries(&stop).await),
                 () = tokio::time::sleep(Duration::from_micros(rest_us)), if rest_us > 0 => {}

@@ -1,9 +1,10 @@
 //! Looks at what is kept for a restart, from time to time: the store of contents believes its own index.
 //!
 //! Where a content is damaged the whole store is put aside and begun anew, since it takes nothing anew
-//! that it believes to have; but only while a peer is there who has all of it. What is served stays.
+//! that it believes to have; but only while a peer is there who has all of it. What is served stays. What
+//! is merely gone is fetched again.
 //!
-//! **Not here:** fetching what is gone (`sync::mirror`), the store (`mesh::blobs`).
+//! **Not here:** fetching (`sync::mirror`), the store (`mesh::blobs`).
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,7 @@ use crate::mesh::blobs::Looked;
 use crate::sync::mirror::Mirror;
 
 impl Follow {
-    /// Does what is due.
+    /// Begins to look, or to begin anew, if that is due.
     pub(super) fn look(&mut self) {
         self.has_damage |= self.fetcher.take_damage();
         if self.looking.is_some() {
@@ -32,8 +33,9 @@ impl Follow {
             let kept = self.kept.clone();
             self.looking = Some(tokio::spawn(async move {
                 match blobs.look_at_all(kept).await {
-                    Ok(gone) => !gone.is_empty(),
-                    Err(looked) => looked == Looked::Damaged,
+                    Ok(gone) if gone.is_empty() => Looked::Here,
+                    Ok(_) => Looked::Gone,
+                    Err(looked) => looked,
                 }
             }));
         } else if self.upstream.is_some() {
@@ -41,20 +43,34 @@ impl Follow {
             self.has_damage = false;
             tracing::warn!("contents on this machine are damaged: all of them are fetched anew");
             self.looking = Some(tokio::spawn(async move {
-                let renewed = blobs.renew().await;
-                renewed
-                    .inspect_err(|error| tracing::warn!(%error, "that cannot be done yet"))
-                    .is_err()
+                match blobs.renew().await {
+                    // The next generation of the store has nothing: it is noticed (`keeping`).
+                    Ok(()) => Looked::Here,
+                    Err(error) => {
+                        tracing::warn!(%error, "that cannot be done yet");
+                        Looked::Damaged
+                    }
+                }
             }));
-            self.client.with_mirror(Mirror::retake);
+        }
+    }
+
+    /// Takes what was found.
+    pub(super) fn take_looked(&mut self, looked: Looked) {
+        match looked {
+            Looked::Here | Looked::Silent => {}
+            Looked::Gone => {
+                self.client.with_mirror(Mirror::retake);
+            }
+            Looked::Damaged => self.has_damage = true,
         }
     }
 }
 
-/// Waits for the task that looks, which says whether anything is damaged; for ever when there is none.
-pub(super) async fn looked(looking: &mut Option<JoinHandle<bool>>) -> bool {
+/// Waits for the task that looks; for ever when there is none.
+pub(super) async fn looked(looking: &mut Option<JoinHandle<Looked>>) -> Looked {
     let Some(task) = looking else { return std::future::pending().await };
     let looked = task.await;
     *looking = None;
-    looked.unwrap_or(false)
+    looked.unwrap_or(Looked::Silent)
 }
