@@ -150,20 +150,6 @@ impl Node {
         Command::new("kill").args([signal, &id]).status().expect("kill runs");
     }
 
-    /// Waits until the node has ended by itself, for some seconds, and returns its exit status.
-    pub fn wait_end(&mut self) -> Option<i32> {
-        let until = Instant::now() + Duration::from_secs(20);
-        loop {
-            if let Some(status) = self.child.try_wait().expect("a status") {
-                return status.code();
-            }
-            if Instant::now() > until {
-                panic!("it goes on: {}", self.request("GET", "/api/v1/aspen/status", None).1);
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-
     /// Ends the node with SIGTERM and returns its exit status.
     pub fn terminate(mut self) -> Option<i32> {
         self.signal("-TERM");
