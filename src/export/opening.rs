@@ -60,7 +60,7 @@ pub(super) async fn open(parts: &Parts, seen: Option<HistoryId>) -> Result<Opene
     // where it is not, since starts raise both too, edges show it (`evidence`).
     let term_file = parts.root_file.as_deref().map(term::file_of);
     let term = term::begin(term_file.as_deref(), last.as_ref().map_or(newest, |root| root.term));
-    let number = last.as_ref().map_or(0, |root| root.number).max(newest);
+    let number = last.as_ref().map_or(newest, |root| root.number);
     let usable = last.filter(|root| root.digest_key == history.digest_key);
     let mut book = Book::new(history.digest_key);
     let mut shelf = Shelf::default();

@@ -26,9 +26,12 @@ use crate::limits::RETIRED_S;
 
 impl ExportTask {
     /// Writes the root of a version, which holds at a position, and begins to put it.
-    pub(super) fn start_new_root(&self, round: &mut Round, at: Position) {
+    pub(super) fn start_new_root(&mut self, round: &mut Round, at: Position) {
         let (sum, zones) = round.book.doc_sum();
-        round.number += 1;
+        // Never below the commits, most of which make no version: where the last root was an older copy,
+        // what was announced since has a lower number.
+        round.number = (round.number + 1).max(round.chronicle.at().revision);
+        self.status.versions_written += 1;
         let signer = &round.chronicle.signer;
         let root = Root {
             namespace: self.parts.namespace,
@@ -68,7 +71,6 @@ impl ExportTask {
         kept.insert(version.hash);
         self.keep(round, kept);
         round.doc_at = root.at;
-        self.status.versions_written += 1;
         self.parts.log.set_version(version, root.at, &segment);
         if version.number < round.number {
             // Peers have shown a later one meanwhile: this one is not news to them.
