@@ -23,8 +23,9 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::limits::{BLOBS_CALL_MS_MAX, FETCH_GROUP_MAX, FETCH_STALL_MS, FETCH_STREAMS_MAX};
+use crate::limits::{FETCH_GROUP_MAX, FETCH_STALL_MS, FETCH_STREAMS_MAX};
 use crate::mesh::Blobs;
+use crate::mesh::blobs::Looked;
 
 /// A content that is asked for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -192,48 +193,30 @@ impl Fetcher {
     async fn answer_local(&self, asks: Vec<Ask>) -> Vec<Ask> {
         let mut missing = Vec::new();
         for ask in asks {
-            let hash = Hash::from_bytes(ask.hash);
-            let Some(content) = self.look_up(hash, ask.is_loaded).await else {
-                missing.push(ask);
-                continue;
-            };
-            let is_right = content.as_ref().is_none_or(|content| Hash::new(content) == hash);
-            if !is_right {
-                self.note_damage(hash);
-            }
-            if is_right && content.is_some() == ask.is_loaded {
-                self.answer(Fetched { hash: ask.hash, is_here: true, content }).await;
-            } else {
-                missing.push(ask);
+            match self.look_up(ask).await {
+                Some(content) => {
+                    self.answer(Fetched { hash: ask.hash, is_here: true, content }).await;
+                }
+                None => missing.push(ask),
             }
         }
         missing
     }
 
     /// Returns what the local store has of a content, its octets if they are wanted; none if it is not
-    /// there, or the store does not answer. What it has and cannot be read twice is damaged: the store
-    /// checks what it reads, and would never fetch anew what it has.
-    async fn look_up(&self, hash: Hash, is_loaded: bool) -> Option<Option<Bytes>> {
-        let store = self.blobs.store();
-        let looking = async {
-            for _ in 0..2 {
-                // It may have been collected meanwhile, or the store may be gone.
-                if !store.has(hash).await.map_err(drop)? {
-                    return Ok(None);
-                }
-                if !is_loaded {
-                    return Ok(Some(None));
-                }
-                if let Ok(octets) = store.get_bytes(hash).await {
-                    return Ok(Some(Some(octets)));
-                }
+    /// there, is damaged, or the store does not answer.
+    async fn look_up(&self, ask: Ask) -> Option<Option<Bytes>> {
+        if !ask.is_loaded {
+            return self.blobs.has(ask.hash).await.then_some(None);
+        }
+        match self.blobs.look_at(ask.hash).await {
+            Looked::Here(octets) => Some(Some(octets)),
+            Looked::Damaged => {
+                self.note_damage(Hash::from_bytes(ask.hash));
+                None
             }
-            self.note_damage(hash);
-            Ok(None)
-        };
-        let limit = Duration::from_millis(BLOBS_CALL_MS_MAX);
-        let looked = tokio::time::timeout(limit, looking).await.unwrap_or(Err(()));
-        looked.inspect_err(|()| self.blobs.suspect()).unwrap_or(None)
+            Looked::Gone | Looked::Silent => None,
+        }
     }
 
     /// Notes that a content on this machine is not what its hash says.

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use iroh_docs::api::Doc;
 use keeping::{Keeping, kept};
-use look::looked;
+use look::{Found, looked};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -45,7 +45,6 @@ use crate::limits::{
     ADOPT_MS_MAX, BEAT_FRESH_MS_MAX, FETCHES_MAX, FIRST_LOAD_MS_MAX, LISTENER_TICK_MS, REPORT_MS,
     UPSTREAM_HELD_MS, UPSTREAM_LOSSES_MAX, UPSTREAM_WAIT_MS,
 };
-use crate::mesh::blobs::Looked;
 use crate::mesh::hub::Offer;
 use crate::mesh::log::Log;
 use crate::mesh::peers::Peers;
@@ -90,7 +89,7 @@ pub(super) struct Follow {
     /// Whether a content on this machine is not what its hash says.
     has_damage: bool,
     /// The task that looks at what is kept, or begins anew where it is damaged.
-    looking: Option<JoinHandle<Looked>>,
+    looking: Option<JoinHandle<Found>>,
     /// When that began last.
     looked_at: Option<Instant>,
     /// The edition of contents to be spared that was told last.

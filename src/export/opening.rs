@@ -55,9 +55,9 @@ pub(super) async fn open(parts: &Parts, seen: Option<HistoryId>) -> Result<Opene
     let newest = parts.source.revision().await?;
     let (history, is_same) = settle_history(parts, last.as_ref(), newest, seen).await?;
     let id = HistoryId { epoch: history.epoch, id: history.id };
-    // Where the last root is lost, edges would believe no term and take no version that they have seen
-    // already. A commit makes one version at most, so what begins at the newest is mostly new to them;
-    // where it is not, since starts raise both too, edges show it (`evidence`).
+    // Edges believe no term and take no version that they have seen already. Where the last root is lost,
+    // terms go on in a file of their own, and versions at the newest commit: a commit makes one at most.
+    // Where both are not enough, edges show it (`evidence`).
     let term_file = parts.root_file.as_deref().map(term::file_of);
     let term = term::begin(term_file.as_deref(), last.as_ref().map_or(newest, |root| root.term));
     let number = last.as_ref().map_or(newest, |root| root.number);

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use iroh::endpoint::{Connection, VarInt};
 use iroh::protocol::{AcceptError, ProtocolHandler};
 use iroh_blobs::BlobsProtocol;
@@ -80,7 +81,21 @@ impl Blobs {
         })
     }
 
-    /// Reads a content from the disk, as nobody does who is only told that it is there.
+    /// Whether the engine answers that it has a content.
+    pub(crate) async fn has(&self, hash: Hash) -> bool {
+        let limit = Duration::from_millis(BLOBS_CALL_MS_MAX);
+        let asked = tokio::time::timeout(limit, self.store().has(hash)).await;
+        match asked {
+            Ok(Ok(is_here)) => is_here,
+            Ok(Err(_)) | Err(_) => {
+                self.suspect();
+                false
+            }
+        }
+    }
+
+    /// Reads a content from the disk, as nobody does who is only told that it is there. What the engine has
+    /// and cannot be read twice is damaged: it would never take it anew.
     pub(crate) async fn look_at(&self, hash: Hash) -> Looked {
         let (store, hash) = (self.store(), BlobHash::from_bytes(hash));
         let looking = async {
@@ -89,8 +104,10 @@ impl Blobs {
                 if !store.has(hash).await.map_err(drop)? {
                     return Ok(Looked::Gone);
                 }
-                if store.get_bytes(hash).await.is_ok_and(|octets| BlobHash::new(&octets) == hash) {
-                    return Ok(Looked::Here);
+                if let Ok(octets) = store.get_bytes(hash).await
+                    && BlobHash::new(&octets) == hash
+                {
+                    return Ok(Looked::Here(octets));
                 }
             }
             Ok::<_, ()>(Looked::Damaged)
@@ -110,7 +127,7 @@ impl Blobs {
         for hash in hashes {
             let began = Instant::now();
             match self.look_at(hash).await {
-                Looked::Here => {}
+                Looked::Here(_) => {}
                 Looked::Gone => drop(gone.insert(hash)),
                 looked @ (Looked::Damaged | Looked::Silent) => return Err(looked),
             }
@@ -184,10 +201,10 @@ impl Blobs {
 }
 
 /// What was found of a content.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Looked {
     /// It is here and is what its hash says.
-    Here,
+    Here(Bytes),
     /// It is not here.
     Gone,
     /// It counts as here, and cannot be read or is something else.

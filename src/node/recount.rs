@@ -21,7 +21,7 @@ pub(super) async fn run(store: Arc<DnsStore>, stop: CancellationToken) {
         let began = Instant::now();
         match count_page(&store, after.take()).await {
             Ok(next) => after = next,
-            Err(error) => tracing::debug!(%error, "zones are not counted now"),
+            Err(error) => tracing::warn!(%error, "zones cannot be counted anew now"),
         }
         let pause = (began.elapsed() * RECOUNT_PAUSE_FACTOR)
             .max(Duration::from_millis(RECOUNT_PAUSE_MS_MIN));
@@ -39,8 +39,13 @@ async fn count_page(
     let page = store.list_zones(after.as_ref(), RECOUNT_PAGE_ZONES).await?;
     for zone in page.items {
         let apex = zone.settings.apex;
-        if store.recount(&apex).await? {
-            tracing::error!(%apex, "the store did not say what the records of a zone come to: mended");
+        match store.recount(&apex).await {
+            Ok(false) => {}
+            Ok(true) => {
+                tracing::error!(%apex, "the store did not say what the records of a zone come to: mended");
+            }
+            // It keeps none of the others from being counted.
+            Err(error) => tracing::warn!(%apex, %error, "a zone cannot be counted anew"),
         }
     }
     Ok(page.next)

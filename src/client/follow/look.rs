@@ -15,6 +15,17 @@ use crate::limits::{CONTENTS_LOOK_MS, CONTENTS_RENEW_MS};
 use crate::mesh::blobs::Looked;
 use crate::sync::mirror::Mirror;
 
+/// What was found of all that is kept.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Found {
+    /// Nothing that must be done.
+    Well,
+    /// Some of it is gone.
+    Gone,
+    /// Some of it is damaged.
+    Damaged,
+}
+
 impl Follow {
     /// Begins to look, or to begin anew, if that is due.
     pub(super) fn look(&mut self) {
@@ -33,9 +44,10 @@ impl Follow {
             let kept = self.kept.clone();
             self.looking = Some(tokio::spawn(async move {
                 match blobs.look_at_all(kept).await {
-                    Ok(gone) if gone.is_empty() => Looked::Here,
-                    Ok(_) => Looked::Gone,
-                    Err(looked) => looked,
+                    Ok(gone) if !gone.is_empty() => Found::Gone,
+                    Err(Looked::Damaged) => Found::Damaged,
+                    // One that does not answer is opened again by others.
+                    Ok(_) | Err(_) => Found::Well,
                 }
             }));
         } else if self.upstream.is_some() {
@@ -45,10 +57,10 @@ impl Follow {
             self.looking = Some(tokio::spawn(async move {
                 match blobs.renew().await {
                     // The next generation of the store has nothing: it is noticed (`keeping`).
-                    Ok(()) => Looked::Here,
+                    Ok(()) => Found::Well,
                     Err(error) => {
                         tracing::warn!(%error, "that cannot be done yet");
-                        Looked::Damaged
+                        Found::Damaged
                     }
                 }
             }));
@@ -56,21 +68,21 @@ impl Follow {
     }
 
     /// Takes what was found.
-    pub(super) fn take_looked(&mut self, looked: Looked) {
-        match looked {
-            Looked::Here | Looked::Silent => {}
-            Looked::Gone => {
+    pub(super) fn take_looked(&mut self, found: Found) {
+        match found {
+            Found::Well => {}
+            Found::Gone => {
                 self.client.with_mirror(Mirror::retake);
             }
-            Looked::Damaged => self.has_damage = true,
+            Found::Damaged => self.has_damage = true,
         }
     }
 }
 
 /// Waits for the task that looks; for ever when there is none.
-pub(super) async fn looked(looking: &mut Option<JoinHandle<Looked>>) -> Looked {
+pub(super) async fn looked(looking: &mut Option<JoinHandle<Found>>) -> Found {
     let Some(task) = looking else { return std::future::pending().await };
     let looked = task.await;
     *looking = None;
-    looked.unwrap_or(Looked::Silent)
+    looked.unwrap_or(Found::Well)
 }
