@@ -45,8 +45,6 @@ pub struct Adopted {
     pub version: VersionRef,
     /// Its root.
     pub root: Root,
-    /// The root's octets.
-    pub octets: Bytes,
     /// All contents of it.
     pub contents: HashSet<Hash>,
 }

@@ -305,8 +305,7 @@ impl Mirror {
         self.documents.adopted = Some((taking.history, taking.at, taking.version.number));
         self.documents.failed.clear();
         let Taking { version, contents, root, .. } = taking;
-        self.documents.news =
-            root.map(|(root, octets)| Adopted { version, root, octets, contents });
+        self.documents.news = root.map(|(root, _)| Adopted { version, root, contents });
     }
 
     /// Gives up a version that does not read; the next one is taken.
