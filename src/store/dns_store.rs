@@ -195,10 +195,19 @@ impl DnsStore {
                 Ok(()) => {}
                 Err(DraftError::Refused(error)) => return Err(error),
                 Err(DraftError::Unsettled) => {
+                    waits += 1;
+                    let touched = draft.touched();
+                    drop(draft);
+                    drop(view);
+                    if !touched.iter().all(|apex| zones.contains(apex)) {
+                        self.remember(&touched);
+                        zones.extend(touched);
+                        continue;
+                    }
                     // Bounded, should the commit have ended between the view and here. With the locks:
                     // else the next writer's commit would be on its way when this one has landed.
                     let _ = tokio::time::timeout(UNSETTLED_WAIT, ended).await;
-                    (held, waits) = (Some(locks), waits + 1);
+                    held = Some(locks);
                     continue;
                 }
             }
@@ -211,7 +220,8 @@ impl DnsStore {
             }
             let undigested = draft.undigested();
             if !undigested.is_empty() {
-                drop(locks);
+                drop((locks, draft));
+                drop(view);
                 self.add_digests_of(&undigested).await?;
                 continue;
             }
@@ -237,12 +247,19 @@ impl DnsStore {
     ) -> Result<Option<Committed>, StoreError> {
         let Built { commit, zones, changed, has_swept } = built;
         let flight = self.in_flight.register(&commit);
-        let pending = self.kv.submit(commit).await?;
-        // The next writer of these zones builds on this commit while it is in flight.
-        drop(locks);
-        match pending.wait().await {
+        let kv = Arc::clone(&self.kv);
+        // In a task of its own: who waits for it may go away, as a client that hangs up, and what is in
+        // flight must be seen by those who build on it until what became of it is known.
+        let making = tokio::spawn(async move {
+            let pending = kv.submit(commit).await?;
+            // The next writer of these zones builds on this commit while it is in flight.
+            drop(locks);
+            let made = pending.wait().await;
+            drop(flight);
+            made
+        });
+        match making.await.map_err(KvError::engine)? {
             Ok(revision) => {
-                drop(flight);
                 if has_swept {
                     self.spawn_sweep();
                 }
@@ -263,7 +280,7 @@ impl DnsStore {
     }
 
     /// Locks the zones, in an order that is the same for everyone.
-    async fn lock(&self, zones: &[Name]) -> Vec<OwnedMutexGuard<()>> {
+    pub(super) async fn lock(&self, zones: &[Name]) -> Vec<OwnedMutexGuard<()>> {
         let mut indexes: Vec<usize> = zones.iter().map(|apex| self.lock_index(apex)).collect();
         indexes.sort_unstable();
         indexes.dedup();

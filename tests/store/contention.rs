@@ -1,9 +1,16 @@
 //! Several writers of one zone beside writers of others: nothing that is acknowledged may be undone.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use aspen_dns::record::RecordType;
+use aspen_dns::store::kv::{
+    ChangeStream, Commit, KeyValueStore, KvError, KvLimits, PendingCommit, Snapshot,
+};
+use aspen_dns::store::redb::RedbStore;
 use aspen_dns::store::{Batch, DnsStore, Expectation, StoreError, StoredRrset};
+use async_trait::async_trait;
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::fixture::{apply, fixture, name, operation};
 
@@ -71,4 +78,92 @@ async fn counters_under_preconditions_lose_nothing_beside_writers_of_other_zones
     assert!(acknowledged > 0);
     assert_eq!(value_of(&found.unwrap()), acknowledged);
     assert!(!f.store.recount(&name("one.example")).await.unwrap(), "a digest is wrong");
+}
+
+/// A commit in the queue, and who waits for it.
+type Queued = (Commit, oneshot::Sender<Result<u64, KvError>>);
+
+/// The embedded engine behind a disk that stands still while it is told to.
+struct Slow {
+    engine: Arc<RedbStore>,
+    queue: mpsc::UnboundedSender<Queued>,
+    queued: watch::Sender<usize>,
+}
+
+impl Slow {
+    /// Opens the engine; commits are made while `is_open`.
+    fn open(dir: &tempfile::TempDir, mut is_open: watch::Receiver<bool>) -> Arc<Self> {
+        let engine = Arc::new(RedbStore::open(&dir.path().join("store.redb")).unwrap());
+        let (queue, mut commits) = mpsc::unbounded_channel::<Queued>();
+        let below = engine.clone();
+        tokio::spawn(async move {
+            while let Some((commit, outcome)) = commits.recv().await {
+                is_open.wait_for(|is_open| *is_open).await.unwrap();
+                let _ = outcome.send(below.commit(commit).await);
+            }
+        });
+        Arc::new(Self { engine, queue, queued: watch::Sender::new(0) })
+    }
+}
+
+#[async_trait]
+impl KeyValueStore for Slow {
+    fn limits(&self) -> KvLimits {
+        self.engine.limits()
+    }
+
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, KvError> {
+        self.engine.snapshot().await
+    }
+
+    async fn submit(&self, commit: Commit) -> Result<PendingCommit, KvError> {
+        let (outcome, pending) = PendingCommit::channel();
+        self.queue.send((commit, outcome)).map_err(|_| KvError::Closed)?;
+        self.queued.send_modify(|count| *count += 1);
+        Ok(pending)
+    }
+
+    async fn changes(&self, after: u64) -> Result<ChangeStream, KvError> {
+        self.engine.changes(after).await
+    }
+
+    async fn revision(&self) -> Result<u64, KvError> {
+        self.engine.revision().await
+    }
+}
+
+/// What is written by a client that hangs up is seen by those who build on it, all of it.
+#[tokio::test]
+async fn rules_are_judged_by_commits_on_their_way_whose_client_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let (gate, is_open) = watch::channel(true);
+    let engine = Slow::open(&dir, is_open);
+    let store = DnsStore::open(engine.clone()).await.unwrap();
+    apply(&store, "+zone one.example\n+ b.one.example A 192.0.2.1").await.unwrap();
+    let mut queued = engine.queued.subscribe();
+    let before = *queued.borrow();
+    gate.send(false).unwrap();
+    let begin = |text: &'static str| {
+        let store = store.clone();
+        tokio::spawn(async move { apply(&store, text).await })
+    };
+    let gone = begin("+ a.one.example CNAME b.one.example");
+    queued.wait_for(|count| *count == before + 1).await.unwrap();
+    let built_on_it = begin("+ c.one.example A 192.0.2.2");
+    queued.wait_for(|count| *count == before + 2).await.unwrap();
+    gone.abort();
+    assert!(gone.await.unwrap_err().is_cancelled());
+    let refused = begin("+ a.one.example A 192.0.2.3");
+    tokio::select! {
+        _ = queued.wait_for(|count| *count == before + 3) => {}
+        () = tokio::time::sleep(Duration::from_secs(1)), if !refused.is_finished() => {}
+    }
+    gate.send(true).unwrap();
+    built_on_it.await.unwrap().unwrap();
+    let refused = refused.await.unwrap();
+    assert!(matches!(refused, Err(StoreError::Rule(_))), "{refused:?}");
+    let owner = name("a.one.example");
+    assert!(store.get_record(&owner, RecordType::CNAME).await.unwrap().is_some());
+    assert!(store.get_record(&owner, RecordType::A).await.unwrap().is_none());
+    assert!(!store.recount(&name("one.example")).await.unwrap(), "a digest is wrong");
 }
