@@ -7,6 +7,7 @@
 //! **Invariant:** a dial every [`UPSTREAM_DIAL_MS`] at most; each ends within [`LINK_DIAL_MS`].
 //! **Not here:** what comes over the stream (`follow`).
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -59,10 +60,13 @@ impl Dialer {
     pub(super) async fn dial(&self, hello: Hello, author_only: bool) -> Upstream {
         let began = Instant::now();
         let mut dials = JoinSet::new();
+        let mut turns: HashMap<EndpointId, Arc<tokio::sync::Mutex<()>>> = HashMap::new();
         for round in 0_usize.. {
             if let Some(addr) = self.next_peer(round) {
                 let (endpoint, hello, id) = (self.endpoint.clone(), hello.clone(), addr.id);
-                dials.spawn(async move { (id, LogStream::open(&endpoint, addr, hello).await) });
+                let turn = Arc::clone(turns.entry(id).or_default());
+                let dial = async move { LogStream::open(&endpoint, addr, hello, &turn).await };
+                dials.spawn(async move { (id, dial.await) });
             }
             let is_eager = began.elapsed() < Duration::from_millis(UPSTREAM_EAGER_MS);
             let pause_ms =
@@ -94,7 +98,7 @@ impl Dialer {
     ) -> Option<Upstream> {
         match dialed {
             Ok((stream, welcome)) => {
-                self.peers.note_all(welcome.peers.clone());
+                self.peers.hear(welcome.peers.clone());
                 let is_wanted = welcome.is_author || !author_only;
                 is_wanted.then_some(Upstream { stream, welcome, id })
             }
@@ -105,7 +109,7 @@ impl Dialer {
                         if refused.reason == RefusedReason::UnknownFeed {
                             self.no_log.notify_one();
                         }
-                        self.peers.note_all(refused.peers);
+                        self.peers.hear(refused.peers);
                     }
                     DialError::NoLog => self.no_log.notify_one(),
                     _ => {}

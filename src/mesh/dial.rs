@@ -1,8 +1,8 @@
 //! Follows the log of a feed at another node.
 //!
 //! **Invariant:** a stream that is silent for [`STREAM_SILENCE_MS_MAX`] is given up; one that is
-//! being opened, within [`LINK_DIAL_MS`].
-//! **Not here:** whom to dial and when (`replica`), what segments are worth (`sync`).
+//! being opened, within [`LINK_DIAL_MS`] for each of connection, turn, greeting and reply.
+//! **Not here:** whom to dial and when (`client`), what segments are worth (`sync`).
 
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,7 @@ use iroh::endpoint::{
     ConnectOptions, Connection, QuicTransportConfig, RecvStream, SendStream, VarInt,
 };
 use iroh::{Endpoint, EndpointAddr};
+use tokio::sync::Mutex;
 
 use super::stream::LOG_ALPN;
 use crate::feed::frame::{ClientFrame, FrameReader, Hello, Refused, Report, ServerFrame, Welcome};
@@ -56,7 +57,8 @@ pub(crate) enum DialError {
 }
 
 impl LogStream {
-    /// Dials a peer and says hello.
+    /// Dials a peer and says hello when it is this dial's turn: the peer ends the stream to one who says
+    /// hello again, so that of several dials of one peer only one may have said it.
     ///
     /// # Errors
     /// Every [`DialError`].
@@ -64,12 +66,16 @@ impl LogStream {
         endpoint: &Endpoint,
         peer: EndpointAddr,
         hello: Hello,
+        turn: &Mutex<()>,
     ) -> Result<(Self, Welcome), DialError> {
-        let opening = Self::open_unbounded(endpoint, peer, ClientFrame::Hello(hello));
         let limit = Duration::from_millis(LINK_DIAL_MS);
-        let mut stream = tokio::time::timeout(limit, opening)
-            .await
-            .unwrap_or_else(|_| Err(DialError::Unreachable("not in time".to_owned())))?;
+        let late = || DialError::Unreachable("not in time".to_owned());
+        let connection = tokio::time::timeout(limit, connect(endpoint, peer));
+        let connection = connection.await.unwrap_or_else(|_| Err(late()))?;
+        let _turn = tokio::time::timeout(limit, turn.lock()).await.map_err(|_| late())?;
+        let greeting = Self::greet(connection, ClientFrame::Hello(hello));
+        let greeted = tokio::time::timeout(limit, greeting).await;
+        let mut stream = greeted.unwrap_or_else(|_| Err(late()))?;
         match stream.next_within(limit).await? {
             ServerFrame::Welcome(welcome) => Ok((stream, welcome)),
             ServerFrame::Refused(refused) => Err(DialError::Refused(refused)),
@@ -88,7 +94,8 @@ impl LogStream {
     ) -> Result<(), DialError> {
         let limit = Duration::from_millis(LINK_DIAL_MS);
         let saying = async {
-            let stream = Self::open_unbounded(endpoint, peer, ClientFrame::Here(here)).await?;
+            let connection = connect(endpoint, peer).await?;
+            let stream = Self::greet(connection, ClientFrame::Here(here)).await?;
             // It closes when it has heard.
             stream.connection.closed().await;
             Ok(())
@@ -98,23 +105,8 @@ impl LogStream {
             .unwrap_or_else(|_| Err(DialError::Unreachable("not in time".to_owned())))
     }
 
-    /// Dials a peer and sends a first frame.
-    async fn open_unbounded(
-        endpoint: &Endpoint,
-        peer: EndpointAddr,
-        first: ClientFrame,
-    ) -> Result<Self, DialError> {
-        let unreachable = |error: String| DialError::Unreachable(error);
-        let options = ConnectOptions::new().with_transport_config(transport());
-        let connecting = endpoint
-            .connect_with_opts(peer, LOG_ALPN, options)
-            .await
-            .map_err(|error| unreachable(error.to_string()))?;
-        let connection = connecting.await.map_err(|error| {
-            let text = super::error_chain(&error);
-            // TLS alert 120, no_application_protocol (RFC 7301 section 3.2).
-            if text.contains(NO_ALPN) { DialError::NoLog } else { unreachable(text) }
-        })?;
+    /// Opens the stream and sends a first frame.
+    async fn greet(connection: Connection, first: ClientFrame) -> Result<Self, DialError> {
         let (mut send, recv) =
             connection.open_bi().await.map_err(|error| DialError::Ended(error.to_string()))?;
         let mut octets = Vec::new();
@@ -176,6 +168,21 @@ impl Drop for LogStream {
     fn drop(&mut self) {
         self.connection.close(VarInt::from_u32(0), b"");
     }
+}
+
+/// Connects to a peer that has a log.
+async fn connect(endpoint: &Endpoint, peer: EndpointAddr) -> Result<Connection, DialError> {
+    let unreachable = |error: String| DialError::Unreachable(error);
+    let options = ConnectOptions::new().with_transport_config(transport());
+    let connecting = endpoint
+        .connect_with_opts(peer, LOG_ALPN, options)
+        .await
+        .map_err(|error| unreachable(error.to_string()))?;
+    connecting.await.map_err(|error| {
+        let text = super::error_chain(&error);
+        // TLS alert 120, no_application_protocol (RFC 7301 section 3.2).
+        if text.contains(NO_ALPN) { DialError::NoLog } else { unreachable(text) }
+    })
 }
 
 /// The QUIC settings of a connection over which a log is followed.

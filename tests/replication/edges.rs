@@ -12,6 +12,8 @@ use crate::node::{Node, Start, assert_equal, wait, wait_synced, zone_text};
 const EDGES: u32 = 10;
 /// Names of the zone that is imported.
 const IMPORTED: u32 = 5_000;
+/// How long a packet takes to an edge that is far away; dials begin more often than it can be answered.
+const FAR: Duration = Duration::from_millis(150);
 /// How long an edge may serve nothing although its authority is there.
 const JOINED_WITHIN: Duration = Duration::from_secs(10);
 
@@ -142,6 +144,31 @@ fn an_edge_that_was_away_catches_up_though_nobody_writes() {
     assert_equal(&authority, &edge, &["one.example", "big.example"]);
 }
 
+#[test]
+fn an_edge_far_away_keeps_the_stream_that_welcomed_it() {
+    let dirs = tempfile::tempdir().unwrap();
+    let authority = Start::authority(&dirs.path().join("authority")).run();
+    authority.create_zone("one.example");
+    authority.set("n.one.example", 1);
+    let mut ticket: DnsClientTicket = authority.ticket().parse().unwrap();
+    let peer = &mut ticket.peers[0];
+    let relay = relay(peer.addrs[0], FAR);
+    peer.addrs = vec![relay];
+    let start = Start::edge(&dirs.path().join("edge"), &ticket.to_string());
+    let edge = start.with_log("error,aspen_dns=info").run();
+    edge.wait_value("n.one.example", Some(1));
+    wait_synced(&authority, &edge);
+    let followed = || edge.log().matches("following peer=").count();
+    let before = followed();
+    // Long enough for many dials that would each end the one before.
+    for value in 2..=30 {
+        authority.set("n.one.example", value);
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    edge.wait_value("n.one.example", Some(30));
+    assert_eq!((before, followed()), (1, 1), "{}", edge.log());
+}
+
 /// What others dial to reach the node whose directory this is.
 fn peer_of(dir: &Path) -> TicketPeer {
     let read = |name: &str| std::fs::read_to_string(dir.join("mesh").join(name)).unwrap();
@@ -156,4 +183,44 @@ fn peer_of(dir: &Path) -> TicketPeer {
 fn free_port() -> u16 {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     socket.local_addr().expect("an address").port()
+}
+
+/// Passes packets on, each `later` than it came; returns where. It ends with the process.
+fn relay(to: SocketAddr, later: Duration) -> SocketAddr {
+    let front = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let back = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    back.connect(to).unwrap();
+    let address = front.local_addr().unwrap();
+    let from = std::sync::Arc::new(std::sync::Mutex::new(None));
+    for (read, is_front) in [(front.try_clone().unwrap(), true), (back.try_clone().unwrap(), false)]
+    {
+        let (sender, packets) = std::sync::mpsc::channel::<(Instant, Vec<u8>)>();
+        let (front, back) = (front.try_clone().unwrap(), back.try_clone().unwrap());
+        let heard = from.clone();
+        std::thread::spawn(move || {
+            let mut packet = vec![0; 65_536];
+            while let Ok((len, source)) = read.recv_from(&mut packet) {
+                if is_front {
+                    *heard.lock().unwrap() = Some(source);
+                }
+                let due = Instant::now() + later;
+                if sender.send((due, packet[..len].to_vec())).is_err() {
+                    return;
+                }
+            }
+        });
+        let heard = from.clone();
+        std::thread::spawn(move || {
+            for (due, packet) in packets {
+                std::thread::sleep(due.saturating_duration_since(Instant::now()));
+                let source = *heard.lock().unwrap();
+                let _ = match source {
+                    _ if is_front => back.send(&packet),
+                    Some(source) => front.send_to(&packet, source),
+                    None => continue,
+                };
+            }
+        });
+    }
+    address
 }

@@ -21,6 +21,7 @@ pub struct Start {
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     listen: String,
+    log: String,
 }
 
 impl Start {
@@ -35,8 +36,13 @@ impl Start {
     }
 
     fn new(dir: &Path) -> Self {
-        let listen = "127.0.0.1:0".to_owned();
-        Self { dir: dir.to_owned(), arguments: Vec::new(), environment: Vec::new(), listen }
+        Self {
+            dir: dir.to_owned(),
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            listen: "127.0.0.1:0".to_owned(),
+            log: "error,aspen_dns=warn".to_owned(),
+        }
     }
 
     /// With more arguments.
@@ -48,6 +54,12 @@ impl Start {
     /// With a variable of the environment.
     pub fn with_variable(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// With another log.
+    pub fn with_log(mut self, log: &str) -> Self {
+        log.clone_into(&mut self.log);
         self
     }
 
@@ -70,7 +82,7 @@ impl Start {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_path());
         command
             .args(["--dns-listen", "127.0.0.1:0", "--api-listen", "127.0.0.1:0"])
-            .args(["--udp-workers", "1", "--log", "error,aspen_dns=warn"])
+            .args(["--udp-workers", "1", "--log", &self.log])
             .args(["--iroh-listen", &self.listen])
             .arg("--data-dir")
             .arg(&self.dir)
