@@ -51,28 +51,35 @@ impl Peers {
             news: Notify::new(),
         };
         for peer in others {
-            peers.state().note(peer);
+            peers.state().hear(peer);
         }
         peers
     }
 
-    /// Notes where a peer is.
+    /// Notes where a peer says that it is itself.
     pub(crate) fn note(&self, peer: TicketPeer) {
-        self.note_all(vec![peer]);
+        self.take(vec![peer], Known::note);
     }
 
-    /// Notes where peers are.
-    pub(crate) fn note_all(&self, peers: Vec<TicketPeer>) {
+    /// Notes where peers are, as another one says.
+    pub(crate) fn hear(&self, peers: Vec<TicketPeer>) {
+        self.take(peers, Known::hear);
+    }
+
+    /// Takes what is of use of some peers, and keeps it if that is news.
+    fn take(&self, peers: Vec<TicketPeer>, take: fn(&mut Known, TicketPeer) -> bool) {
         let mut state = self.state();
         let mut is_news = false;
         for peer in peers {
             let is_useful = peer.id != self.own && !(peer.addrs.is_empty() && peer.relay.is_none());
-            is_news |= is_useful && state.note(peer);
+            is_news |= is_useful && take(&mut state, peer);
         }
         if !is_news {
             return;
         }
-        let octets = write(&state.others);
+        // Those of the ticket may be elsewhere than it says.
+        let kept: Vec<TicketPeer> = state.others.iter().chain(&state.fixed).cloned().collect();
+        let octets = write(&kept[kept.len().saturating_sub(KNOWN_PEERS_MAX)..]);
         drop(state);
         let keep = |file: &PathBuf| {
             file.parent().map_or(Ok(()), durable::create_dir)?;
@@ -113,25 +120,39 @@ impl Peers {
 }
 
 impl Known {
-    /// Takes a peer; says whether that is news.
+    /// Takes where a peer says that it is itself; says whether that is news.
     fn note(&mut self, peer: TicketPeer) -> bool {
         if let Some(known) = self.fixed.iter_mut().find(|known| known.id == peer.id) {
             let is_news = *known != peer;
+            self.others.retain(|other| other.id != peer.id);
             *known = peer;
             return is_news;
         }
-        let at = self.others.iter().position(|known| known.id == peer.id);
-        if at.is_some_and(|at| self.others.get(at) == Some(&peer)) {
+        let is_known = |known: &TicketPeer| known.id == peer.id;
+        if self.others.iter().filter(|known| is_known(known)).eq([&peer]) {
             return false;
         }
-        if let Some(at) = at {
-            self.others.remove(at);
+        self.others.retain(|known| !is_known(known));
+        self.push(peer);
+        true
+    }
+
+    /// Takes where somebody is whom another one names: beside what is known of that peer, since it may
+    /// have been there before. Says whether that is news.
+    fn hear(&mut self, peer: TicketPeer) -> bool {
+        if self.fixed.contains(&peer) || self.others.contains(&peer) {
+            return false;
         }
+        self.push(peer);
+        true
+    }
+
+    /// Takes a peer in the place of the oldest.
+    fn push(&mut self, peer: TicketPeer) {
         self.others.push(peer);
         if self.others.len() > KNOWN_PEERS_MAX {
             self.others.remove(0);
         }
-        true
     }
 }
 
@@ -182,9 +203,25 @@ mod tests {
         assert_eq!((&all[0], &all[1]), (&peer(1, 7), &peer(30, 2)));
         assert_eq!(all.len(), 1 + KNOWN_PEERS_MAX);
         assert!(peers.others(&[30; 32]).iter().all(|peer| peer.id != [30; 32]));
+        // A peer of the ticket that has moved is looked for in both places.
         let again = Peers::load([0; 32], &[peer(1, 1)], Some(file.clone()));
-        assert_eq!(again.all()[1..], all[1..]);
+        assert_eq!(again.all()[..2], [peer(1, 1), peer(1, 7)]);
+        assert_eq!(again.all()[2..], all[1..KNOWN_PEERS_MAX]);
         std::fs::write(&file, "nonsense").unwrap();
         assert_eq!(Peers::load([0; 32], &[], Some(file)).all(), []);
+    }
+
+    #[test]
+    fn where_others_say_that_a_peer_is_takes_no_place_of_what_it_says_itself() {
+        let peers = Peers::load([0; 32], &[peer(1, 1)], None);
+        peers.note(peer(2, 1));
+        for _ in 0..3 {
+            peers.hear(vec![peer(1, 5), peer(2, 5), peer(1, 6)]);
+        }
+        assert_eq!(peers.all(), [peer(1, 1), peer(1, 6), peer(2, 5), peer(1, 5), peer(2, 1)]);
+        // What it says itself counts alone.
+        peers.note(peer(2, 9));
+        peers.note(peer(1, 9));
+        assert_eq!(peers.all(), [peer(1, 9), peer(2, 9)]);
     }
 }

@@ -114,7 +114,10 @@ impl Relay {
         let Outline { before, last, kind } = outline;
         match kind {
             Kind::Commits(commits) => {
-                self.commits = Some(octets.clone());
+                // An older one shows its author less.
+                if taken != Taken::Known {
+                    self.commits = Some(octets.clone());
+                }
                 if taken == Taken::Follows && self.log.history().is_some() {
                     self.push(octets, before, &commits);
                 }
