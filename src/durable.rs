@@ -5,16 +5,21 @@
 //! are made here are their owner's alone from the first moment, those of older versions become so.
 //! **Not here:** large files, which databases write.
 
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Writes `octets` to a file of mode 0600: beside `path`, then renamed into its place.
 ///
 /// # Errors
 /// What the system says; `path` is then as it was.
 pub fn write(path: &Path, octets: &[u8]) -> io::Result<()> {
+    let place = place_of(path);
+    // One after the other: who gave up waiting for a write that is slow may have begun another.
+    let _turn = place.lock().unwrap_or_else(PoisonError::into_inner);
     let beside = beside(path);
     // What a crash left behind may have any mode and any owner's content.
     remove_if_there(&beside)?;
@@ -105,6 +110,14 @@ fn restrict(path: &Path, mode: u32) -> io::Result<()> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         done => done,
     }
+}
+
+/// Returns what those who write one file take turns with.
+fn place_of(path: &Path) -> Arc<Mutex<()>> {
+    static PLACES: Mutex<BTreeMap<PathBuf, Arc<Mutex<()>>>> = Mutex::new(BTreeMap::new());
+    let mut places = PLACES.lock().unwrap_or_else(PoisonError::into_inner);
+    places.retain(|_, place| Arc::strong_count(place) > 1);
+    Arc::clone(places.entry(path.to_path_buf()).or_default())
 }
 
 /// Returns where the new content of a file is prepared.

@@ -117,11 +117,12 @@ impl Depot for BlobDepot {
     }
 
     async fn look_at(&self, hashes: Vec<Hash>) -> Result<HashSet<Hash>, ExportError> {
+        let generation = self.blobs.generation();
         let reason = match self.blobs.look_at_all(hashes).await {
             Ok(gone) => return Ok(gone),
             Err(Looked::Damaged) => {
                 tracing::warn!("contents of the feed are damaged: all of them are written anew");
-                let renewed = self.blobs.renew().await;
+                let renewed = self.blobs.renew(generation).await;
                 renewed.err().map_or("they were damaged".to_owned(), |error| error.to_string())
             }
             Err(_) => "the store does not answer".to_owned(),

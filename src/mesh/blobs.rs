@@ -40,6 +40,8 @@ struct Inner {
     dir: Option<PathBuf>,
     /// What its collector spares.
     gc: GcConfig,
+    /// Held by who replaces it.
+    replacing: tokio::sync::Mutex<()>,
     /// Somebody saw it fail.
     suspected: Notify,
     /// Counts the engines before this one.
@@ -53,9 +55,14 @@ impl Blobs {
     /// [`MeshError::File`] and [`MeshError::Blobs`].
     pub(super) async fn open(dir: Option<&Path>, gc: GcConfig) -> Result<Self, MeshError> {
         let store = RwLock::new(open(dir, gc.clone()).await?);
-        let (dir, suspected, generation) =
-            (dir.map(Into::into), Notify::new(), watch::Sender::new(0));
-        Ok(Self(Arc::new(Inner { store, dir, gc, suspected, generation })))
+        Ok(Self(Arc::new(Inner {
+            store,
+            dir: dir.map(Into::into),
+            gc,
+            replacing: tokio::sync::Mutex::default(),
+            suspected: Notify::new(),
+            generation: watch::Sender::new(0),
+        })))
     }
 
     /// The engine as it is now.
@@ -137,17 +144,21 @@ impl Blobs {
     }
 
     /// Puts the store aside in which a content is damaged, and begins a new one: it would never take
-    /// anew what it believes to have.
+    /// anew what it believes to have. Nothing is done if the engine is another than that of `generation`.
     ///
     /// # Errors
     /// [`MeshError::File`] and [`MeshError::Blobs`].
-    pub(crate) async fn renew(&self) -> Result<(), MeshError> {
+    pub(crate) async fn renew(&self, generation: u64) -> Result<(), MeshError> {
+        let _turn = self.0.replacing.lock().await;
+        if self.generation() != generation {
+            return Ok(());
+        }
         if let Some(dir) = &self.0.dir {
             let root = dir.join("blobs");
             let marked = durable::create_dir(&root).and_then(|()| mark_damaged(dir));
             marked.map_err(|source| MeshError::File { path: root, source })?;
         }
-        self.reopen().await
+        self.replace().await
     }
 
     /// Whether the engine answers, and writes, and has its files.
@@ -170,11 +181,16 @@ impl Blobs {
             self.0.suspected.notified().await;
             let mut wait_ms = BLOBS_HEAL_MS_MIN;
             while !self.answers().await {
-                match self.reopen().await {
-                    Ok(()) => {
+                let turn = self.0.replacing.lock().await;
+                // Another may have replaced it.
+                let replaced = if self.answers().await { None } else { Some(self.replace().await) };
+                drop(turn);
+                match replaced {
+                    None => break,
+                    Some(Ok(())) => {
                         tracing::warn!("the store of contents had failed and was opened again");
                     }
-                    Err(error) => {
+                    Some(Err(error)) => {
                         tracing::warn!(%error, "the store of contents has failed, and is not to be opened yet");
                     }
                 }
@@ -185,11 +201,11 @@ impl Blobs {
         }
     }
 
-    /// Replaces an engine that does not answer any more.
+    /// Replaces the engine.
     ///
     /// # Errors
     /// [`MeshError::File`] and [`MeshError::Blobs`]; the engine is then as it was.
-    pub async fn reopen(&self) -> Result<(), MeshError> {
+    async fn replace(&self) -> Result<(), MeshError> {
         let limit = Duration::from_millis(BLOBS_CALL_MS_MAX);
         // It lets go of its files, if it can still hear.
         let _ = tokio::time::timeout(limit, self.store().shutdown()).await;
@@ -251,6 +267,10 @@ async fn open(dir: Option<&Path>, gc: GcConfig) -> Result<BlobStore, MeshError> 
     };
     let root = dir.join("blobs");
     let file = |source| MeshError::File { path: root.clone(), source };
+    if is_in_use(&root).await {
+        let reason = format!("{} is open already: by another process?", root.display());
+        return Err(MeshError::Blobs { reason });
+    }
     if let Some(damage) = find_damage(&root).await {
         let aside = durable::set_aside(&root).map_err(file)?;
         tracing::warn!(
@@ -273,6 +293,32 @@ async fn open(dir: Option<&Path>, gc: GcConfig) -> Result<BlobStore, MeshError> 
 /// Notes that the store holds what is not what its hash says, so that the next start begins anew.
 fn mark_damaged(dir: &Path) -> std::io::Result<()> {
     durable::write(&mark_in(&dir.join("blobs")), b"a content is not what its hash says\n")
+}
+
+/// Whether another process has a store open: its own opening would wait for ever. One that ends is given
+/// the time for it.
+async fn is_in_use(root: &Path) -> bool {
+    let database = root.join("blobs.db");
+    if !database.exists() {
+        return false;
+    }
+    let limit = Instant::now() + Duration::from_millis(BLOBS_OPEN_MS_MAX / 2);
+    loop {
+        let path = database.clone();
+        let locking = tokio::task::spawn_blocking(move || {
+            let file = std::fs::File::open(path)?;
+            rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)?;
+            Ok::<_, std::io::Error>(())
+        });
+        let is_free = match locking.await {
+            Ok(Err(error)) => error.kind() != std::io::ErrorKind::WouldBlock,
+            Ok(Ok(())) | Err(_) => true,
+        };
+        if is_free || Instant::now() >= limit {
+            return !is_free;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 /// Returns what is wrong with the files of a store, if anything is.

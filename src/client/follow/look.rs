@@ -54,8 +54,9 @@ impl Follow {
             self.looked_at = Some(Instant::now());
             self.has_damage = false;
             tracing::warn!("contents on this machine are damaged: all of them are fetched anew");
+            let generation = blobs.generation();
             self.looking = Some(tokio::spawn(async move {
-                match blobs.renew().await {
+                match blobs.renew(generation).await {
                     // The next generation of the store has nothing: it is noticed (`keeping`).
                     Ok(()) => Found::Well,
                     Err(error) => {
