@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::nodes::Node;
+use crate::nodes::{Api, Node};
 
 /// Connections that changes are sent over, so that one slow commit delays no other.
 const SENDERS: u32 = 16;
@@ -28,25 +28,27 @@ pub struct Lags {
 impl Lags {
     /// Prints medians and tails in milliseconds.
     pub fn print(mut self) {
-        let line = |name: &str, values: &mut Vec<f64>| {
-            values.sort_by(f64::total_cmp);
-            let at = |share: f64| {
-                let index = (values.len() as f64 * share) as usize;
-                values.get(index.min(values.len().saturating_sub(1))).map_or(0.0, |s| s * 1e3)
-            };
-            println!(
-                "{name}: p50 {:.2} p90 {:.2} p99 {:.2} max {:.2} ms",
-                at(0.5),
-                at(0.9),
-                at(0.99),
-                at(1.0)
-            );
-        };
-        line("reply -> answer at the edge", &mut self.lags_s);
-        line("commit (the API call)", &mut self.commits_s);
+        print_times("reply -> answer at the edge", &mut self.lags_s);
+        print_times("commit (the API call)", &mut self.commits_s);
         let rate = self.commits_s.len() as f64 / self.sent_s;
         println!("sent in {:.2} s ({rate:.0}/s), lost {}", self.sent_s, self.lost);
     }
+}
+
+/// Prints the median and the tail of seconds, in milliseconds.
+pub fn print_times(what: &str, seconds: &mut [f64]) {
+    seconds.sort_by(f64::total_cmp);
+    let at = |share: f64| {
+        let index = (seconds.len() as f64 * share) as usize;
+        seconds.get(index.min(seconds.len().saturating_sub(1))).map_or(0.0, |s| s * 1e3)
+    };
+    println!(
+        "{what}: p50 {:.2} p90 {:.2} p99 {:.2} max {:.2} ms",
+        at(0.5),
+        at(0.9),
+        at(0.99),
+        at(1.0)
+    );
 }
 
 /// A change on its way.
@@ -59,10 +61,14 @@ struct Pending {
 
 /// Makes a query for `h{name}.example.com A`.
 pub fn query(id: u16, name: u32) -> Vec<u8> {
+    query_of(id, &format!("h{name}.example.com."))
+}
+
+/// Makes a query for the A records of an owner name.
+pub fn query_of(id: u16, owner: &str) -> Vec<u8> {
     let [high, low] = id.to_be_bytes();
     let mut packet = vec![high, low, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
-    aspen_dns::name::parse_labels(format!("h{name}.example.com.").as_bytes(), &mut packet)
-        .expect("a name");
+    aspen_dns::name::parse_labels(owner.as_bytes(), &mut packet).expect("a name");
     packet.extend_from_slice(&[0, 1, 0, 1]);
     packet
 }
@@ -83,6 +89,40 @@ pub fn wait_answer(node: &Node, name: u32, limit: Duration) -> Option<Instant> {
         }
     }
     None
+}
+
+/// Waits until a node has answered all queries with a record each; returns when the last was.
+pub fn wait_all(node: &Node, mut queries: Vec<Vec<u8>>, limit: Duration) -> Option<Instant> {
+    let socket = socket(node);
+    let deadline = Instant::now() + limit;
+    let mut reply = [0; 512];
+    while !queries.is_empty() {
+        let asked = queries.len().saturating_sub(ROUND);
+        for (id, query) in queries[asked..].iter_mut().enumerate() {
+            query[..2].copy_from_slice(&(id as u16).to_be_bytes());
+            let _ = socket.send(query);
+        }
+        std::thread::sleep(Duration::from_micros(150));
+        let mut answered = Vec::new();
+        while let Ok(len) = socket.recv(&mut reply) {
+            let id = usize::from(u16::from_be_bytes([reply[0], reply[1]]));
+            // The question is compared, too: a late reply of a round before has the same numbers.
+            if let Some(query) = queries.get(asked + id)
+                && len > query.len()
+                && reply[7] > 0
+                && reply[12..query.len()] == query[12..]
+            {
+                answered.push(asked + id);
+            }
+        }
+        answered.sort_unstable();
+        answered.dedup();
+        answered.into_iter().rev().for_each(|index| drop(queries.swap_remove(index)));
+        if Instant::now() > deadline {
+            return None;
+        }
+    }
+    Some(Instant::now())
 }
 
 /// Opens a socket towards a node.
@@ -180,19 +220,54 @@ impl<'a> Sender<'a> {
             let seconds = f64::from(index - self.range.start) / self.rate;
             let due = self.start + Duration::from_secs_f64(seconds);
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
-            let name = name_of(index, self.names);
-            let [a, b, c, d] = address(index);
-            let body = format!("{{\"ttl_seconds\":300,\"rdata\":[\"{a}.{b}.{c}.{d}\"]}}");
-            let path = format!("/api/v1/aspen/records/h{name}.example.com./A");
             let before = Instant::now();
-            api.request("PUT", &path, body.as_bytes());
-            let acknowledged = Instant::now();
+            let acknowledged = put(&mut api, self.names, index);
             let took_s = (acknowledged - before).as_secs_f64();
             self.commits.lock().expect("no sender panicked").push(took_s);
             let mut pending = self.pending.lock().expect("no sender panicked");
             pending.push(Pending { index, acknowledged });
         }
     }
+}
+
+/// Makes one change over a connection; returns when it was acknowledged.
+fn put(api: &mut Api, names: u32, index: u32) -> Instant {
+    let name = name_of(index, names);
+    let [a, b, c, d] = address(index);
+    let body = format!("{{\"ttl_seconds\":300,\"rdata\":[\"{a}.{b}.{c}.{d}\"]}}");
+    let path = format!("/api/v1/aspen/records/h{name}.example.com./A");
+    api.request("PUT", &path, body.as_bytes());
+    Instant::now()
+}
+
+/// Makes one change over a connection of its own; returns when it was acknowledged.
+pub fn change(authority: &Node, names: u32, index: u32) -> Instant {
+    put(&mut authority.connect(), names, index)
+}
+
+/// Waits until all edges answer with a change; returns when the last did.
+pub fn wait_change(edges: &[&Node], names: u32, index: u32, limit: Duration) -> Option<Instant> {
+    let deadline = Instant::now() + limit;
+    let mut waiting: Vec<UdpSocket> = edges.iter().map(|edge| socket(edge)).collect();
+    let query = query(0, name_of(index, names));
+    let mut reply = [0; 512];
+    while !waiting.is_empty() {
+        for socket in &waiting {
+            let _ = socket.send(&query);
+        }
+        std::thread::sleep(Duration::from_micros(150));
+        waiting.retain(|socket| {
+            let mut is_there = false;
+            while let Ok(len) = socket.recv(&mut reply) {
+                is_there |= len >= 16 && reply[len - 4..len] == address(index);
+            }
+            !is_there
+        });
+        if Instant::now() > deadline {
+            return None;
+        }
+    }
+    Some(Instant::now())
 }
 
 /// Returns the address that a change sets.

@@ -6,6 +6,10 @@
 //! cargo bench --bench pipeline -- fresh   [--names N] [--repeats N]    import, empty edge, restart
 //! cargo bench --bench pipeline -- latency [--names N] [--rate PER_S] [--repeats N]
 //!     [--queries PER_S] [--seconds S]
+//! cargo bench --bench pipeline -- zones   [--zones N] [--repeats N]
+//! cargo bench --bench pipeline -- fleet   [--edges N] [--count N]
+//! cargo bench --bench pipeline -- kill    [--names N] [--repeats N]
+//! cargo bench --bench pipeline -- soak    [--names N] [--rate PER_S] [--count N]
 //! ```
 //!
 //! `latency` asks the edge at a fixed rate (20,000 a second), in turn while nothing changes and
@@ -16,10 +20,14 @@
 
 #[path = "../bed/mod.rs"]
 mod bed;
+mod fleet;
 mod load;
 mod nodes;
+mod soak;
 mod zone_file;
+mod zones;
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bed::ask::{Queries, Random};
@@ -34,12 +42,16 @@ struct Options {
     rate: f64,
     /// Changes in all.
     count: u32,
-    /// Repeats of `fresh` and `latency`.
+    /// Repeats of `fresh`, `latency`, `zones` and `kill`.
     repeats: u32,
     /// Queries a second of `latency`.
     queries: f64,
     /// Seconds of each run of `latency`.
     seconds: f64,
+    /// Zones of `zones`.
+    zones: u32,
+    /// Edges of `fleet`.
+    edges: u32,
 }
 
 /// Reads the command line and runs one measurement.
@@ -58,16 +70,22 @@ fn main() {
         repeats: number("--repeats").unwrap_or(3.0) as u32,
         queries: number("--queries").unwrap_or(20_000.0),
         seconds: number("--seconds").unwrap_or(10.0),
+        zones: number("--zones").unwrap_or(100_000.0) as u32,
+        edges: number("--edges").unwrap_or(30.0) as u32,
     };
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let dir = dir.path();
     match mode.as_str() {
-        "live" => live(&options),
-        "burst" => live(&Options { rate: f64::INFINITY, ..options }),
-        "fresh" => fresh(&options),
-        "latency" => latency(&options),
+        "live" => live(dir, &options),
+        "burst" => live(dir, &Options { rate: f64::INFINITY, ..options }),
+        "fresh" => fresh(dir, &options),
+        "latency" => latency(dir, &options),
+        "zones" => zones::run(dir, options.zones, options.repeats),
+        "fleet" => fleet::run(dir, options.edges, options.count),
+        "kill" => fleet::kill(dir, options.names, options.repeats),
+        "soak" => soak::run(dir, options.names, options.rate, options.count),
         // `cargo bench` without a mode only shows what there is.
-        _ => println!(
-            "pipeline: give a mode: live, burst, fresh, latency (benches/pipeline/main.rs)"
-        ),
+        _ => println!("pipeline: give a mode (benches/pipeline/main.rs says which there are)"),
     }
 }
 
@@ -77,7 +95,7 @@ fn print_load(when: &str) {
 }
 
 /// Starts an authority with a zone of `names`, and says how long the import took.
-fn authority(dir: &std::path::Path, names: u32) -> (Node, Duration) {
+fn authority(dir: &Path, names: u32) -> (Node, Duration) {
     let file = dir.join("example.com.zone");
     zone_file::write(&file, names);
     let node = Node::start(&dir.join("authority"), &["--role", "authority"]);
@@ -89,7 +107,7 @@ fn authority(dir: &std::path::Path, names: u32) -> (Node, Duration) {
 }
 
 /// Starts an authority and an edge that has its zone.
-fn pair(dir: &std::path::Path, names: u32) -> (Node, Node) {
+fn pair(dir: &Path, names: u32) -> (Node, Node) {
     let (authority, _) = authority(dir, names);
     let ticket = authority.ticket();
     let edge = Node::start(&dir.join("edge"), &["--role", "edge", "--ticket", &ticket]);
@@ -102,9 +120,8 @@ fn pair(dir: &std::path::Path, names: u32) -> (Node, Node) {
 }
 
 /// Measures from the API's reply to the new answer at an edge.
-fn live(options: &Options) {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let (authority, edge) = pair(dir.path(), options.names);
+fn live(dir: &Path, options: &Options) {
+    let (authority, edge) = pair(dir, options.names);
     print_load("before");
     let before = [authority.usage(), edge.usage()];
     let result = load::changes(&authority, &edge, options.names, options.rate, options.count);
@@ -121,9 +138,8 @@ fn live(options: &Options) {
 }
 
 /// Measures the latency of the edge's answers, in turn without and with changes.
-fn latency(options: &Options) {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let (authority, edge) = pair(dir.path(), options.names);
+fn latency(dir: &Path, options: &Options) {
+    let (authority, edge) = pair(dir, options.names);
     let (mut random, names) = (Random(5), options.names);
     let query = |id: u32| Ok(load::query(id as u16, random.below(names)));
     let queries = Queries::collect((0..1 << 18).map(query)).expect("queries");
@@ -160,13 +176,12 @@ fn print_latencies(what: &str, run: &rate::Latencies) {
 }
 
 /// Measures import, an empty edge until the last name is answered, and its restart without peer.
-fn fresh(options: &Options) {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let (authority, import) = authority(dir.path(), options.names);
+fn fresh(dir: &Path, options: &Options) {
+    let (authority, import) = authority(dir, options.names);
     println!("import of {} names: {:.2} s", options.names, import.as_secs_f64());
     let ticket = authority.ticket();
     let data: Vec<_> =
-        (0..options.repeats).map(|repeat| dir.path().join(format!("edge{repeat}"))).collect();
+        (0..options.repeats).map(|repeat| dir.join(format!("edge{repeat}"))).collect();
     std::thread::sleep(Duration::from_secs(3));
     for data in &data {
         print_load("before");
@@ -192,7 +207,7 @@ fn fresh(options: &Options) {
 }
 
 /// Starts an edge and waits until it answers the last name; the time counts from its start.
-fn first_answer(data: &std::path::Path, arguments: &[&str], names: u32) -> (Node, Duration) {
+fn first_answer(data: &Path, arguments: &[&str], names: u32) -> (Node, Duration) {
     let start = Instant::now();
     let edge = Node::start(data, arguments);
     let answered = load::wait_answer(&edge, names - 1, Duration::from_secs(120));

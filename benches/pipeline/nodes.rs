@@ -86,11 +86,21 @@ impl Node {
 
     /// Returns the most memory that the process ever had resident.
     pub fn peak_rss_mib(&self) -> u64 {
+        self.memory_kib("VmHWM:") / 1_024
+    }
+
+    /// Returns the memory that the process has resident.
+    pub fn rss_mib(&self) -> f64 {
+        self.memory_kib("VmRSS:") as f64 / 1_024.0
+    }
+
+    /// Returns a line about memory of the process's `status`.
+    fn memory_kib(&self, what: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
         let status = status.unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let line = status.lines().find_map(|line| line.strip_prefix(what));
         let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
-        kib.unwrap_or(0) / 1_024
+        kib.unwrap_or(0)
     }
 }
 
