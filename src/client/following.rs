@@ -3,6 +3,7 @@
 //! **Invariant:** one task drives a client.
 //! **Not here:** the task (`follow`), feeds without a log (`listener`).
 
+use std::ops::{Bound, RangeBounds as _};
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -104,11 +105,23 @@ impl AspenDnsClient {
         self.with_mirror(|mirror| mirror.status(now_ms))
     }
 
-    /// What every zone of the feed that is served comes to, and at which revision.
-    pub fn zone_digests(&self) -> Vec<(Name, u64, Digest)> {
+    /// What the first `limit` zones of the feed from `from` on, by name, come to, and at which
+    /// revisions, of those that are served.
+    pub fn zone_digests(&self, from: Bound<&Name>, limit: u32) -> Vec<(Name, u64, Digest)> {
         let read = |mirror: &mut Mirror| {
-            let zones = mirror.zone_digests();
-            zones.map(|(apex, revision, digest)| (apex.clone(), revision, digest)).collect()
+            let zones =
+                mirror.zone_digests().filter(|(apex, ..)| (from, Bound::Unbounded).contains(*apex));
+            let mut zones: Vec<_> = zones.collect();
+            if let Some(behind) =
+                zones.len().checked_sub(limit as usize).filter(|behind| *behind > 0)
+            {
+                let kept = zones.len() - behind;
+                zones.select_nth_unstable_by_key(kept, |(apex, ..)| *apex);
+                zones.truncate(kept);
+            }
+            zones.sort_unstable_by_key(|(apex, ..)| *apex);
+            let owned = zones.into_iter();
+            owned.map(|(apex, revision, digest)| (apex.clone(), revision, digest)).collect()
         };
         self.with_mirror(read).unwrap_or_default()
     }

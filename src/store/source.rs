@@ -4,6 +4,8 @@
 //! zone is as none.
 //! **Not here:** the commits themselves (`store::commits`), listings for people (`store::read`).
 
+use std::ops::Bound;
+
 use async_trait::async_trait;
 
 use super::commits::lost_or_failed;
@@ -34,7 +36,7 @@ impl ZoneSource for DnsStore {
     }
 
     async fn zones(&self) -> Result<Vec<ZoneState>, SourceError> {
-        self.read_states().await.map_err(failed)
+        self.zone_states(Bound::Unbounded, u32::MAX).await.map_err(failed)
     }
 
     async fn zone_contents(&self, apex: &Name) -> Result<Option<ZoneContents>, SourceError> {
@@ -63,12 +65,27 @@ struct Found {
 }
 
 impl DnsStore {
-    /// Reads the states of all zones that are served, of one view.
-    async fn read_states(&self) -> Result<Vec<ZoneState>, StoreError> {
+    /// Returns what the first `limit` zones from `from` on, by name, come to, of one view.
+    ///
+    /// # Errors
+    /// Those of the engine, and of rows that cannot be read.
+    pub async fn zone_states(
+        &self,
+        from: Bound<&Name>,
+        limit: u32,
+    ) -> Result<Vec<ZoneState>, StoreError> {
+        let mut range = keys::zone_range();
+        match from {
+            Bound::Included(apex) => range.start = keys::zone_key(apex),
+            // The key after it.
+            Bound::Excluded(apex) => range.start = [&keys::zone_key(apex)[..], &[0]].concat(),
+            Bound::Unbounded => {}
+        }
         let view = self.kv.snapshot().await?;
         let (mut states, mut cursor, key) = (Vec::new(), None, self.digest_key);
         loop {
-            let page = view.range(&keys::zone_range(), cursor.as_ref(), LISTING_ITEMS_MAX).await?;
+            let wanted = limit.saturating_sub(states.len() as u32).min(LISTING_ITEMS_MAX);
+            let page = view.range(&range, cursor.as_ref(), wanted).await?;
             let found = page.entries.into_iter().map(|(_, found)| found).collect();
             for found in blocking(move || read_served(found, &key)).await? {
                 let mut state = found.state;
@@ -80,7 +97,7 @@ impl DnsStore {
                 states.push(state);
             }
             cursor = page.next;
-            if cursor.is_none() {
+            if cursor.is_none() || states.len() >= limit as usize {
                 return Ok(states);
             }
         }

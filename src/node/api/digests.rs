@@ -5,6 +5,7 @@
 //! **Not here:** the comparison (the command line).
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use axum::Json;
@@ -15,7 +16,7 @@ use super::Api;
 use super::error::ApiError;
 use super::powerdns::parse_name;
 use super::records::limit_of;
-use super::source::{keep_lowest, next_cursor, parse_name_cursor};
+use super::source::{next_cursor, parse_name_cursor};
 use crate::client::AspenDnsClient;
 use crate::feed::HistoryId;
 use crate::feed::digest::Digest;
@@ -80,7 +81,9 @@ pub(crate) async fn digests(
             let history = store.history().await?;
             let history = HistoryId { epoch: history.epoch, id: history.id };
             let revision = store.revision().await?;
-            let (mut rows, next) = wanted.cut(stored(store).await?);
+            let states = store.zone_states(wanted.from(), wanted.count()).await?;
+            let rows = states.into_iter().map(|zone| (zone.apex, zone.revision, zone.digest));
+            let (mut rows, next) = wanted.cut(rows);
             if is_recount {
                 rows = recount_stored(store, rows).await?;
             }
@@ -88,7 +91,7 @@ pub(crate) async fn digests(
         }
         (None, Some(client)) => {
             let status = client.mirror_status().ok_or(ApiError::NoDigests)?;
-            let (mut rows, next) = wanted.cut(client.zone_digests());
+            let (mut rows, next) = wanted.cut(client.zone_digests(wanted.from(), wanted.count()));
             if is_recount {
                 rows = recount_published(client, node.reader.clone(), rows).await?;
             }
@@ -106,24 +109,28 @@ pub(crate) async fn digests(
 }
 
 impl Wanted {
-    /// Cuts a page out of all zones.
-    fn cut(&self, all: Vec<(Name, u64, Digest)>) -> Rows {
-        let mut rows = BTreeMap::new();
-        for (apex, revision, digest) in all {
-            if self.only.as_ref().is_none_or(|only| *only == apex) {
-                let row = || (revision, digest);
-                keep_lowest(&mut rows, apex, self.after.as_ref(), self.limit, row);
-            }
+    /// Where the page begins.
+    fn from(&self) -> Bound<&Name> {
+        match (&self.only, &self.after) {
+            (Some(only), _) => Bound::Included(only),
+            (None, Some(after)) => Bound::Excluded(after),
+            (None, None) => Bound::Unbounded,
         }
+    }
+
+    /// How many zones to read: one more than wanted says whether there are more.
+    fn count(&self) -> u32 {
+        if self.only.is_some() { 1 } else { self.limit + 1 }
+    }
+
+    /// Cuts a page out of the zones that were read.
+    fn cut(&self, found: impl IntoIterator<Item = (Name, u64, Digest)>) -> Rows {
+        let found = found.into_iter();
+        let wanted = found.filter(|(apex, ..)| self.only.as_ref().is_none_or(|only| only == apex));
+        let mut rows = wanted.map(|(apex, revision, digest)| (apex, (revision, digest))).collect();
         let next = next_cursor(&mut rows, self.limit);
         (rows, next)
     }
-}
-
-/// Reads what the store has counted.
-async fn stored(store: &DnsStore) -> Result<Vec<(Name, u64, Digest)>, ApiError> {
-    let zones = store.zones().await?;
-    Ok(zones.into_iter().map(|zone| (zone.apex, zone.revision, zone.digest)).collect())
 }
 
 /// Counts the records of zones in the store; those that are gone meanwhile are left out.
