@@ -86,6 +86,17 @@ pub enum Fault {
         /// For how many seconds.
         seconds: u64,
     },
+    /// Zones of the store cannot be read.
+    #[error(
+        "{zones} zones of the store cannot be read, {first} among them: the log says why; end the node, \
+         see `aspen-dns store check`, and import them again or put a copy of the store back"
+    )]
+    Unreadable {
+        /// How many.
+        zones: usize,
+        /// The first of them.
+        first: String,
+    },
     /// The store takes no commits.
     #[error("the store takes no commits: {0}")]
     Store(KvError),
@@ -112,6 +123,7 @@ impl Fault {
             | Self::DocumentFails { .. }
             | Self::WrittenTwice { .. }
             | Self::Unkept { .. }
+            | Self::Unreadable { .. }
             | Self::Store(_)
             | Self::StoreSilent
             | Self::Watchdog => false,

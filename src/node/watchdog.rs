@@ -44,6 +44,8 @@ pub struct Answers {
     pub ended: Vec<&'static str>,
     /// For how many milliseconds the edge could not keep what arrives.
     pub edge_unkept_ms: u64,
+    /// The zones of the store that cannot be read: how many, and the first of them.
+    pub unreadable: Option<(usize, String)>,
 }
 
 /// What an exporter shows.
@@ -117,6 +119,9 @@ impl Watch {
         faults.extend(answers.ended.iter().copied().map(Fault::Task));
         if answers.edge_unkept_ms >= UNKEPT_MS {
             faults.push(Fault::Unkept { seconds: answers.edge_unkept_ms / 1_000 });
+        }
+        if let Some((zones, first)) = answers.unreadable.clone() {
+            faults.push(Fault::Unreadable { zones, first });
         }
         for exporter in &answers.exporters {
             faults.extend(self.poll_exporter(now_ms, exporter));
@@ -282,8 +287,8 @@ impl Watchdog {
             is_mesh_open: self.mesh.as_ref().is_none_or(Mesh::is_alive),
             exporters: node.feeds.as_ref().map(|feeds| feeds.answers()).unwrap_or_default(),
             ended: self.tasks.iter().filter(is_ended).map(|task| task.0).collect(),
-            edge_unkept_ms: unkept_since
-                .map_or(0, |since| u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)),
+            edge_unkept_ms: unkept_since.map_or(0, |since| since.elapsed().as_millis() as u64),
+            unreadable: node.store.as_ref().and_then(|store| store.recounts().unreadable()),
         }
     }
 
@@ -380,6 +385,7 @@ mod tests {
         }
     }
 
+            unreadable: None,
     /// Says what a verdict is, in a line.
     fn text(verdict: &Verdict) -> String {
         match verdict {

@@ -9,15 +9,17 @@
 //! told of a commit without changes, so that revisions of the zone still follow on each other.
 //! **Not here:** the digest of a commit (`store::draft`), of an import (`store::import`).
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use super::dns_store::DnsStore;
 use super::history::ZoneChange;
 use super::journal::{Entry, JournalZone};
 use super::keys;
-use super::kv::{Commit, Cursor, KvError, Precondition, Snapshot, Versioned};
+use super::kv::{Commit, Cursor, KeyRange, KvError, Precondition, Snapshot, Versioned};
 use super::operation::StoreError;
-use super::read::read_rows;
+use super::read::{PageCursor, read_rows};
 use super::zone_object::ZoneObject;
 use crate::feed::digest::{Digest, DigestKey};
 use crate::limits::{BATCH_ATTEMPTS_MAX, LISTING_ITEMS_MAX, ZONE_PAGE_RRSETS};
@@ -30,12 +32,100 @@ pub struct Recounts {
     pub counted: AtomicU64,
     /// Those that were wrong, and are right now.
     pub mended: AtomicU64,
+    /// Those that could not be read when it was their turn last.
+    unreadable: Mutex<BTreeSet<Name>>,
+}
+
+impl Recounts {
+    /// How many zones could not be read when it was their turn last, and the first of them; none if all
+    /// could.
+    pub fn unreadable(&self) -> Option<(usize, String)> {
+        let unreadable = self.unreadable.lock().unwrap_or_else(PoisonError::into_inner);
+        Some((unreadable.len(), unreadable.first()?.to_string()))
+    }
+
+    /// Notes whether a zone can be counted; says whether that is news.
+    fn note(&self, apex: &Name, is_readable: bool) -> bool {
+        let mut unreadable = self.unreadable.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_readable { unreadable.remove(apex) } else { unreadable.insert(apex.clone()) }
+    }
 }
 
 impl DnsStore {
     /// What counting zones anew has found.
     pub fn recounts(&self) -> &Recounts {
         &self.recounts
+    }
+
+    /// Counts the zones of one page anew, up to `limit` (at least 1) from `cursor` on, mends what was wrong
+    /// and tells of it; returns where the next page begins, none at the end. A zone that cannot be counted
+    /// keeps no other from that.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    pub async fn recount_page(
+        &self,
+        cursor: Option<&PageCursor>,
+        limit: u32,
+    ) -> Result<Option<PageCursor>, StoreError> {
+        let limit = limit.clamp(1, LISTING_ITEMS_MAX);
+        let cursor = cursor.map(PageCursor::as_cursor);
+        let range = keys::zone_range();
+        let page = match self.kv.range(&range, cursor.as_ref(), limit).await {
+            // A page goes as far as the first zone that is damaged itself.
+            Err(KvError::Damaged { key, .. }) if range.contains(&key) => {
+                let before = KeyRange { start: range.start, end: key.clone() };
+                let mut page = self.kv.range(&before, cursor.as_ref(), limit).await?;
+                if page.next.is_none() {
+                    self.recount_and_tell(&keys::parse_zone_key(&key)?).await;
+                    page.next = Some(Cursor([&key[..], &[0]].concat()));
+                }
+                page
+            }
+            page => page?,
+        };
+        for (key, _) in &page.entries {
+            self.recount_and_tell(&keys::parse_zone_key(key)?).await;
+        }
+        if page.next.is_none() {
+            self.forget_unreadable().await;
+        }
+        Ok(page.next.map(PageCursor::from))
+    }
+
+    /// Counts a zone anew and tells what is wrong with it.
+    async fn recount_and_tell(&self, apex: &Name) {
+        let recounted = self.recount(apex).await;
+        let is_damaged = matches!(
+            recounted,
+            Err(StoreError::Kv(KvError::Damaged { .. } | KvError::Unreadable { .. }))
+        );
+        let is_news = self.recounts.note(apex, !is_damaged);
+        match recounted {
+            Ok(true) => tracing::error!(
+                %apex,
+                "the store did not say what the records of a zone come to: mended"
+            ),
+            Ok(false) if is_news => tracing::info!(%apex, "a zone of the store can be read again"),
+            Err(error) if is_news => {
+                tracing::error!(%apex, %error, "a zone of the store cannot be read");
+            }
+            Err(error) if !is_damaged => {
+                tracing::warn!(%apex, %error, "a zone cannot be counted anew now");
+            }
+            Ok(false) | Err(_) => {}
+        }
+    }
+
+    /// Forgets zones that could not be counted and that are gone.
+    async fn forget_unreadable(&self) {
+        let unreadable =
+            self.recounts.unreadable.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for apex in unreadable {
+            if matches!(self.kv.get(&keys::zone_key(&apex)).await, Ok(None)) {
+                self.recounts.note(&apex, true);
+            }
+        }
     }
 
     /// Gives every zone without a digest its own.
@@ -105,7 +195,12 @@ impl DnsStore {
     /// [`StoreError::Contended`] if the zone changes all the while, and those of the engine.
     pub async fn recount(&self, apex: &Name) -> Result<bool, StoreError> {
         let key = keys::zone_key(apex);
-        for _ in 0..BATCH_ATTEMPTS_MAX {
+        for attempt in 0..BATCH_ATTEMPTS_MAX {
+            // Where its writers get ahead, they wait for once.
+            let _locks = match attempt {
+                0 => Vec::new(),
+                _ => self.lock(std::slice::from_ref(apex)).await,
+            };
             let view = self.kv.snapshot().await?;
             self.recounts.counted.fetch_add(1, Ordering::Relaxed);
             let found = view.get_many(std::slice::from_ref(&key)).await?.pop().flatten();

@@ -51,6 +51,16 @@ pub(super) fn zone_range() -> KeyRange {
     KeyRange::prefix(&[ZONE])
 }
 
+/// Reads back the apex from what [`zone_key`] made.
+///
+/// # Errors
+/// [`KvError::Unreadable`].
+pub(super) fn parse_zone_key(key: &[u8]) -> Result<Name, KvError> {
+    let labels = key.get(1..).unwrap_or_default();
+    let apex = parse_labels(labels, Name::root().as_wire());
+    apex.ok_or(KvError::Unreadable { what: "the key of a zone" })
+}
+
 /// Returns the key that says that a generation is being filled or swept.
 pub(super) fn generation_key(generation: u64) -> Vec<u8> {
     [&[GENERATION][..], &generation.to_be_bytes()].concat()

@@ -76,6 +76,19 @@ pub struct ZoneReader {
     first: Vec<Rrset>,
 }
 
+impl PageCursor {
+    /// The engine's cursor.
+    pub(super) fn as_cursor(&self) -> Cursor {
+        Cursor(self.0.clone())
+    }
+}
+
+impl From<Cursor> for PageCursor {
+    fn from(cursor: Cursor) -> Self {
+        Self(cursor.0)
+    }
+}
+
 impl DnsStore {
     /// Returns the zone, or `None` if there is none of that name.
     ///
@@ -95,12 +108,12 @@ impl DnsStore {
         cursor: Option<&PageCursor>,
         limit: u32,
     ) -> Result<Listing<StoredZone>, StoreError> {
-        let cursor = cursor.map(|cursor| Cursor(cursor.0.clone()));
+        let cursor = cursor.map(PageCursor::as_cursor);
         let limit = limit.clamp(1, LISTING_ITEMS_MAX);
         let page = self.kv.range(&keys::zone_range(), cursor.as_ref(), limit).await?;
         let read = |(_, found): &(Vec<u8>, Versioned)| stored_zone(found).map(|(zone, _)| zone);
         let items = page.entries.iter().map(read).collect::<Result<_, _>>()?;
-        let next = page.next.map(|cursor| PageCursor(cursor.0));
+        let next = page.next.map(PageCursor::from);
         Ok(Listing { items, next, revision: page.revision })
     }
 
