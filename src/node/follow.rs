@@ -15,7 +15,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::state::Progress;
 use crate::catalog::CatalogChange;
-use crate::limits::{BATCH_CHANGES_MAX, FOLLOW_RETRY_MS, FREE_RETIRED_MS};
+use crate::limits::{
+    BATCH_CHANGES_MAX, FOLLOW_RETRY_MS, FREE_RETIRED_MS, READ_TOGETHER_RECORDS_MAX,
+    READ_TOGETHER_ZONES_MAX,
+};
 use crate::name::Name;
 use crate::publish::Publisher;
 use crate::publish::pace::Pace;
@@ -23,7 +26,7 @@ use crate::record::Change;
 use crate::store::history::{
     Commit, CommitSource, SourceError, ZoneChange, ZoneCommit, ZoneContents, ZoneSource,
 };
-use crate::zone::{BuildError, Zone};
+use crate::zone::BuildError;
 
 /// Puts commits into what is published.
 #[derive(Debug)]
@@ -89,10 +92,12 @@ impl<S: ZoneSource> Follower<S> {
             self.revisions.remove(&apex);
             self.publisher.publish(vec![CatalogChange::Remove(apex)]);
         }
-        for zone in zones {
-            if !self.statics.contains(&zone.apex) {
-                self.reload(&zone.apex).await?;
-            }
+        let wanted = zones.into_iter().filter(|zone| !self.statics.contains(&zone.apex));
+        let mut wanted: Vec<_> = wanted.map(|zone| (zone.apex, zone.digest.records)).collect();
+        while !wanted.is_empty() {
+            let rest = wanted.split_off(wanted.len().min(LOAD_ZONES_MAX));
+            let changes = self.reload(std::mem::replace(&mut wanted, rest)).await?;
+            self.publisher.publish(changes);
         }
         self.progress.heard(revision);
         self.progress.served(revision);
@@ -197,9 +202,9 @@ impl<S: ZoneSource> Follower<S> {
 
     /// Applies one commit; what it removes and what it changes become visible together.
     async fn apply(&mut self, commit: Commit) -> Result<(), FollowError> {
-        let mut edits = Vec::new();
+        let (mut edits, mut replaced) = (Vec::new(), Vec::new());
         let mut change_count = 0;
-        for ZoneCommit { apex, change, .. } in commit.zones {
+        for ZoneCommit { apex, change, digest, .. } in commit.zones {
             if self.is_applied(&apex, commit.revision) {
                 continue;
             }
@@ -209,7 +214,7 @@ impl<S: ZoneSource> Follower<S> {
                     edits.extend(self.edit(&apex, &changes));
                     change_count += changes.len() as u64;
                 }
-                ZoneChange::Replaced => self.reload(&apex).await?,
+                ZoneChange::Replaced => replaced.push((apex, digest.records)),
                 ZoneChange::Removed => {
                     self.revisions.remove(&apex);
                     edits.push(CatalogChange::Remove(apex));
@@ -217,6 +222,8 @@ impl<S: ZoneSource> Follower<S> {
                 }
             }
         }
+        change_count += replaced.len() as u64;
+        edits.extend(self.reload(replaced).await?);
         self.publisher.publish_edits(edits, change_count);
         self.progress.served(commit.revision);
         Ok(())
@@ -243,32 +250,60 @@ impl<S: ZoneSource> Follower<S> {
         Some(CatalogChange::Put(Arc::new(zone)))
     }
 
-    /// Reads a zone anew and publishes it.
-    async fn reload(&mut self, apex: &Name) -> Result<(), FollowError> {
-        let Some(contents) = self.source.zone_contents(apex).await? else {
-            self.revisions.remove(apex);
-            self.publisher.publish(vec![CatalogChange::Remove(apex.clone())]);
-            return Ok(());
-        };
-        self.revisions.insert(apex.clone(), contents.revision);
-        match self.build(contents).await {
-            Ok(zone) => self.publisher.publish(vec![CatalogChange::Put(Arc::new(zone))]),
-            // One zone that does not build must not keep the others back.
-            Err(error @ FollowError::Build { .. }) => tracing::error!(%error, "not answered"),
-            Err(error) => return Err(error),
+    /// Reads zones anew, each with about how many records it has (0 if that is not known), and returns
+    /// what becomes of them. Small ones are read together.
+    async fn reload(&mut self, zones: Vec<(Name, u64)>) -> Result<Vec<CatalogChange>, FollowError> {
+        let mut changes = Vec::with_capacity(zones.len());
+        let (mut together, mut together_records) = (Vec::new(), 0);
+        for (apex, records) in zones {
+            if records == 0 || records > READ_TOGETHER_RECORDS_MAX {
+                changes.extend(self.read(vec![apex]).await?);
+                continue;
+            }
+            together.push(apex);
+            together_records += records;
+            let is_full = together.len() >= READ_TOGETHER_ZONES_MAX
+                || together_records >= READ_TOGETHER_RECORDS_MAX * 8;
+            if is_full {
+                changes.extend(self.read(std::mem::take(&mut together)).await?);
+                together_records = 0;
+            }
         }
-        Ok(())
+        if !together.is_empty() {
+            changes.extend(self.read(together).await?);
+        }
+        Ok(changes)
     }
 
-    /// Builds a zone on a thread that may be busy for long.
-    async fn build(&self, contents: ZoneContents) -> Result<Zone, FollowError> {
+    /// Reads and builds zones, all of one view, on a thread that may be busy for long.
+    async fn read(&mut self, apexes: Vec<Name>) -> Result<Vec<CatalogChange>, FollowError> {
+        let contents = self.source.zones_contents(&apexes).await?;
+        let mut gone: HashSet<Name> = apexes.into_iter().collect();
+        for ZoneContents { revision, zone, .. } in &contents {
+            gone.remove(&zone.apex);
+            self.revisions.insert(zone.apex.clone(), *revision);
+        }
+        for apex in &gone {
+            self.revisions.remove(apex);
+        }
         let seed = self.publisher.catalog().seed();
-        let build = move || {
+        let build = move |contents: ZoneContents| {
             let apex = contents.zone.apex;
             crate::zone::build(apex.clone(), seed, contents.rrsets)
                 .map_err(|source| FollowError::Build { apex, source })
         };
-        tokio::task::spawn_blocking(build).await.map_err(|_| FollowError::ThreadLost)?
+        let building = tokio::task::spawn_blocking(move || {
+            contents.into_iter().map(build).collect::<Vec<_>>()
+        });
+        let mut changes: Vec<_> = gone.into_iter().map(CatalogChange::Remove).collect();
+        for built in building.await.map_err(|_| FollowError::ThreadLost)? {
+            match built {
+                Ok(zone) => changes.push(CatalogChange::Put(Arc::new(zone))),
+                // One zone that does not build must not keep the others back.
+                Err(error) => tracing::error!(%error, "not answered"),
+            }
+        }
+        Ok(changes)
     }
 }
 
@@ -304,6 +339,9 @@ fn changes_in(commit: &Commit) -> usize {
     };
     commit.zones.iter().map(count).sum::<usize>().max(1)
 }
+
+/// Zones that become visible together in a load.
+const LOAD_ZONES_MAX: usize = 4_096;
 
 #[cfg(test)]
 mod tests {
