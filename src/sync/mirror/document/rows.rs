@@ -122,12 +122,16 @@ impl Mirror {
         let index = Index::from_octets(octets)?;
         self.documents.edition += 1;
         for row in index.rows {
-            let is_seen = self
-                .documents
-                .taking
-                .as_mut()
-                .is_none_or(|taking| !taking.seen.insert(row.apex.clone()));
-            if !is_seen && self.admits(&row.apex) {
+            let Some(taking) = &mut self.documents.taking else { break };
+            // An index that was read before has a newer one.
+            if !taking.seen.insert(row.apex.clone()) {
+                continue;
+            }
+            if let Some(zone) = &row.zone {
+                let mark = self.key.zone(&row.apex, row.revision, zone.digest);
+                taking.sum = (taking.sum.0.wrapping_add(mark), taking.sum.1 + 1);
+            }
+            if self.admits(&row.apex) {
                 self.take_row(row, &index.bundles);
             }
         }
@@ -165,6 +169,7 @@ impl Mirror {
         if self.is_gone_since(&apex, revision) {
             return;
         }
+        self.renounce_foreign(&apex, revision);
         let zone = self.zones.entry(apex.clone()).or_default();
         let handed = zone.handed.map_or(0, |handed| handed.revision);
         let known = zone.served.revision.max(handed);
@@ -191,6 +196,32 @@ impl Mirror {
         let (digest, names) = (row.digest, row.names);
         let build = Build { revision, digest, names, packs, missing: 0 };
         self.start_build(apex, build);
+    }
+
+    /// Takes back what is served of a zone at a revision that its author never had: a version that holds
+    /// as far as that has an older one. It is of commits that were lost with the store that was before.
+    fn renounce_foreign(&mut self, apex: &Name, revision: u64) {
+        let Some(at) = self.documents.taking.as_ref().map(|taking| taking.at.revision) else {
+            return;
+        };
+        let Some(zone) = self.zones.get_mut(apex) else { return };
+        let is_foreign =
+            zone.served.revision > revision && zone.served.revision <= at && zone.handed.is_none();
+        if !is_foreign {
+            return;
+        }
+        let served = Served { revision: 0, ..zone.served };
+        zone.queue.retain(|step| step.revision > at);
+        zone.wants = None;
+        if let Some(build) = zone.build.take() {
+            self.documents.give_up(&build);
+        }
+        self.stats.differed += 1;
+        self.complain(format!(
+            "{apex} is answered at a revision that its author never had: it is taken anew"
+        ));
+        self.serve(apex, served);
+        self.note_lacking(apex);
     }
 
     /// Whether the log has removed a zone since the version: of a zone that is gone nothing is kept, so
@@ -259,6 +290,14 @@ impl Mirror {
     fn end_indexes(&mut self) {
         let Some(taking) = &self.documents.taking else { return };
         let at = taking.at;
+        let told = taking.root.as_ref().map(|(root, _)| (root.sum, root.zones));
+        if told.is_some_and(|told| told != taking.sum) {
+            // What is missing in it would be taken for gone.
+            self.complain(
+                "the indexes of the document have not the zones that its root says".to_owned(),
+            );
+            return self.drop_version();
+        }
         let gone: Vec<Name> = self
             .zones
             .iter()
