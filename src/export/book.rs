@@ -301,6 +301,25 @@ impl Book {
         self.urgent.extend(apexes);
     }
 
+    /// Whether the document is behind the log in a zone.
+    pub(super) fn is_lacking(&self, apex: &Name) -> bool {
+        self.zones.get(apex).is_some_and(|zone| {
+            zone.doc.revision < zone.head.revision || zone.doc.is_there != zone.head.is_there
+        })
+    }
+
+    /// Has the document say of zones what the log says, though they could not be built; returns of which.
+    /// The packs that they have do not lead there: whoever builds them finds that they differ.
+    pub(super) fn put_unbuilt(&mut self, apexes: &[Name]) -> Vec<Name> {
+        let lacking = apexes.iter().filter(|apex| self.is_lacking(apex));
+        let lacking: Vec<Name> = lacking.cloned().collect();
+        for apex in &lacking {
+            let (doc, places) = (self.head(apex), self.places(apex));
+            self.put_doc(Built { apex: apex.clone(), doc, names: None, places });
+        }
+        lacking
+    }
+
     /// Takes what was built into the document.
     pub(super) fn put_doc(&mut self, built: Built) {
         let Built { apex, doc, names, places } = built;

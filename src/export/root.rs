@@ -15,6 +15,7 @@ use bytes::Bytes;
 
 use super::ExportError;
 use super::depot::Depot;
+use super::doc::FeedDoc;
 use super::task::ExportTask;
 use super::version::{Making, Round};
 use crate::clock::now_ms;
@@ -65,6 +66,11 @@ impl ExportTask {
         put: Result<VersionRef, ExportError>,
     ) -> Result<(), ExportError> {
         let version = put?;
+        if self.parts.depot.generation() != round.made_in {
+            // What it names may have gone with the store that it was put into.
+            let reason = "the store of contents was replaced meanwhile".to_owned();
+            return Err(ExportError::Blobs { reason });
+        }
         let segment = round.chronicle.signer.version(root.at, version);
         let mut kept: HashSet<Hash> = round.book.bundles().copied().collect();
         kept.extend(root.indexes.iter().map(|index| index.hash));
@@ -79,9 +85,9 @@ impl ExportTask {
         }
         match &self.doc {
             Some(doc) => {
-                let doc = Arc::clone(doc);
-                let task = tokio::spawn(async move { doc.put(version.number, segment).await });
-                round.making = Some(Making::Entry { task });
+                let (doc, number) = (Arc::clone(doc), version.number);
+                let task = tokio::spawn(put_entry(doc, number, segment));
+                round.making = Some(Making::Entry { number, task });
             }
             None => self.end_version(round),
         }
@@ -115,6 +121,16 @@ impl ExportTask {
     }
 }
 
+/// Has the namespace name a version; returns the number that it names then.
+async fn put_entry(doc: Arc<FeedDoc>, number: u64, segment: Bytes) -> Result<u64, ExportError> {
+    let Err(error) = doc.put(number, segment).await else { return Ok(number) };
+    // One that is there with a later number is never replaced.
+    match doc.newest().await {
+        Ok(Some((_, newest))) if newest >= number => Ok(newest),
+        _ => Err(error),
+    }
+}
+
 /// Puts a root, and returns when it and all that it names outlive the process.
 async fn put(
     depot: Arc<dyn Depot>,
@@ -127,7 +143,9 @@ async fn put(
     depot.sync().await?;
     if let Some(path) = file {
         let writing = tokio::task::spawn_blocking(move || {
-            durable::write(&path, &octets).map_err(|source| ExportError::File { path, source })
+            let made = path.parent().map_or(Ok(()), durable::create_dir);
+            let written = made.and_then(|()| durable::write(&path, &octets));
+            written.map_err(|source| ExportError::File { path, source })
         });
         writing.await.map_err(|error| ExportError::Blobs { reason: error.to_string() })??;
     }

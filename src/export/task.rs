@@ -111,7 +111,18 @@ impl ExportTask {
 
     /// Compares, then follows the commits; ends with an error only.
     async fn round(&mut self) -> Result<std::convert::Infallible, ExportError> {
-        let (mut round, mut commits) = self.begin().await?;
+        let (mut round, commits) = self.begin().await?;
+        let ended = self.follow(&mut round, commits).await;
+        round.end().await;
+        ended
+    }
+
+    /// Follows the commits; ends with an error only.
+    async fn follow(
+        &mut self,
+        round: &mut Round,
+        mut commits: Commits,
+    ) -> Result<std::convert::Infallible, ExportError> {
         let mut returned = match &self.doc {
             Some(doc) => Some(doc.returned().await?),
             None => None,
@@ -135,23 +146,23 @@ impl ExportTask {
                 }
                 made = made(&mut round.making) => {
                     // What the document lacks, the log has: it goes on whatever becomes of that.
-                    if let Err(error) = self.take_made(&mut round, made) {
-                        self.fail_version(&mut round, &error);
+                    if let Err(error) = self.take_made(round, made) {
+                        self.fail_version(round, &error);
                     }
                 }
-                lost = looked(&mut round.looking) => self.take_lost(&mut round, lost),
-                Some(shown) = self.evidence.recv() => self.judge(&mut round, &shown).await?,
+                lost = looked(&mut round.looking) => self.take_lost(round, lost),
+                Some(shown) = self.evidence.recv() => self.judge(round, &shown).await?,
                 Some(number) = returned_number(&mut returned) => {
-                    self.take_returned(&mut round, number).await?;
+                    self.take_returned(round, number).await?;
                 }
                 _ = tick.tick() => {}
             }
-            self.start_looking(&mut round);
-            self.start_due(&mut round);
+            self.start_looking(round);
+            self.start_due(round);
             if round.beat_at.elapsed() >= Duration::from_millis(FEED_BEAT_MS) {
-                self.write_beat(&mut round);
+                self.write_beat(round);
             }
-            self.note(&round);
+            self.note(round);
             self.tell();
         }
     }
@@ -190,6 +201,9 @@ impl ExportTask {
         self.write_beat(&mut round);
         Ok((round, commits))
     }
+            is_shelf_lost: false,
+            is_remake_due: false,
+            made_in: self.parts.depot.generation(),
 
     /// Writes a heartbeat.
     fn write_beat(&self, round: &mut Round) {
@@ -241,7 +255,7 @@ impl ExportTask {
 
     /// Has the next version come above one that peers have. One that is being made gets its number at
     /// its end.
-    fn pass_version(&self, round: &mut Round, newest: u64) {
+    pub(super) fn pass_version(&self, round: &mut Round, newest: u64) {
         tracing::warn!(
             newest,
             own = round.number,

@@ -26,6 +26,7 @@ use crate::feed::root::{IndexRef, Root};
 use crate::feed::segment::{Position, VersionRef};
 use crate::limits::{
     CONTENTS_LOOK_MS, EXPORT_RETRY_MS_MAX, EXPORT_RETRY_MS_MIN, FOLD_MS, FOLD_URGENT_MS,
+    UNBUILT_MS, UNBUILT_MS_FIRST,
 };
 use crate::name::Name;
 
@@ -53,6 +54,12 @@ pub(super) struct Round {
     pub(super) looked_at: Instant,
     /// The task that looks which of them are there.
     pub(super) looking: Option<JoinHandle<Looked>>,
+    /// Whether the next version begins its indexes anew: one of them was lost.
+    pub(super) is_shelf_lost: bool,
+    /// Whether a version is wanted though nothing has changed: something of the last was lost.
+    pub(super) is_remake_due: bool,
+    /// The depot's generation when the making of the newest version began.
+    pub(super) made_in: u64,
     /// Zones with rows that no version has yet.
     pub(super) changed: BTreeSet<Name>,
     /// When a version may be made again after one came to nothing, and how long to wait after that.
@@ -98,8 +105,10 @@ pub(super) enum Making {
     },
     /// The namespace is being told of it.
     Entry {
-        /// The task.
-        task: JoinHandle<Result<(), ExportError>>,
+        /// The number of the version.
+        number: u64,
+        /// The task: the number of the entry that stands there then.
+        task: JoinHandle<Result<u64, ExportError>>,
     },
 }
 
@@ -114,8 +123,8 @@ pub(super) enum Made {
     Indexes(Position, ShelfPlan, Result<Vec<IndexRef>, ExportError>),
     /// Its root.
     Root(Root, Result<VersionRef, ExportError>),
-    /// The entry of the namespace.
-    Entry(Result<(), ExportError>),
+    /// The entry of the namespace: the number of the version, and of the entry that stands there.
+    Entry(u64, Result<u64, ExportError>),
     /// Nothing: the task ended badly. These zones are to be built again.
     Nothing(Vec<Name>, String),
 }
@@ -138,7 +147,8 @@ impl ExportTask {
             .is_some_and(|since| now - since >= Duration::from_millis(FOLD_URGENT_MS));
         let is_old = now - round.made_at >= Duration::from_millis(FOLD_MS);
         let is_behind = round.book.is_behind() || !round.changed.is_empty();
-        if is_urgent || round.retry.is_some() || (is_old && is_behind) {
+        let is_wanted = round.retry.is_some() || round.is_remake_due;
+        if is_urgent || is_wanted || (is_old && is_behind) {
             self.start_making(round);
         }
     }
@@ -181,11 +191,10 @@ impl ExportTask {
             .collect();
         let zones = round.book.zones_in(&lost);
         zones.iter().for_each(|apex| round.book.want(apex));
-        if round.shelf.indexes().iter().any(|index| lost.contains(&index.hash)) {
-            round.shelf = Shelf::default();
-        }
+        // Not here: a version that is being made goes on with the shelf that it was planned for.
+        round.is_shelf_lost |= round.shelf.indexes().iter().any(|index| lost.contains(&index.hash));
         // Even where nothing is lost, the root may be.
-        round.wait_longer();
+        round.is_remake_due = true;
     }
 
     /// Notes that a version came to nothing: it is made again, a little later each time.
@@ -202,6 +211,11 @@ impl ExportTask {
 
     /// Starts to make a version of all that the log has.
     pub(super) fn start_making(&self, round: &mut Round) {
+        if std::mem::take(&mut round.is_shelf_lost) {
+            round.shelf = Shelf::default();
+        }
+        round.is_remake_due = false;
+        round.made_in = self.parts.depot.generation();
         round.book.compact();
         let works: Vec<Work> = round.book.plan();
         let apexes = works.iter().map(|work| work.apex.clone()).collect();
@@ -227,9 +241,14 @@ impl ExportTask {
                 self.start_new_root(round, at);
             }
             Made::Root(root, put) => self.take_root(round, &root, put)?,
-            Made::Entry(put) => {
-                put?;
-                self.end_version(round);
+            Made::Entry(number, put) => {
+                // Peers have shown a later one meanwhile, or the namespace has one.
+                let newest = put?.max(round.number);
+                if newest > number {
+                    self.pass_version(round, newest);
+                } else {
+                    self.end_version(round);
+                }
             }
             Made::Nothing(apexes, reason) => {
                 round.book.fail(apexes);
@@ -255,18 +274,27 @@ impl ExportTask {
             let (apex, error) = &failed[0];
             tracing::warn!(zones = failed.len(), %apex, %error, "zones of a version are tried again");
         }
-        let has_failed = !failed.is_empty();
-        round.book.fail(failed.into_iter().map(|(apex, _)| apex));
-        // A version lacks what failed: it holds no further than the one before.
-        let at = if has_failed { round.doc_at } else { at };
-        round.has_failed = has_failed;
-        if has_failed {
-            self.failing_since.get_or_insert_with(Instant::now);
+        let failed: Vec<Name> = failed.into_iter().map(|(apex, _)| apex).collect();
+        round.has_failed = !failed.is_empty();
+        let mut at = at;
+        if round.has_failed {
             round.wait_longer();
-            if round.doc_at == Position::default() {
+            let failing_since = *self.failing_since.get_or_insert_with(Instant::now);
+            let is_first = round.doc_at == Position::default();
+            let patience_ms = if is_first { UNBUILT_MS_FIRST } else { UNBUILT_MS };
+            if failing_since.elapsed() >= Duration::from_millis(patience_ms) {
+                // One zone keeps the others no longer. Its row says what it is, though nobody can build
+                // that from what the document has: who has it goes on, and who has not knows.
+                round.changed.extend(round.book.put_unbuilt(&failed));
+            } else if is_first {
                 // There is no earlier version of this history, and rows of another would be in it.
+                round.book.fail(failed);
                 return;
+            } else if failed.iter().any(|apex| round.book.is_lacking(apex)) {
+                // It holds no further than the one before.
+                at = round.doc_at;
             }
+            round.book.fail(failed);
         }
         let plan = round.shelf.plan(&round.book, round.changed.clone());
         let depot = Arc::clone(&self.parts.depot);
@@ -288,6 +316,23 @@ impl ExportTask {
 }
 
 impl Round {
+    /// Ends what is being done beside the loop, so that nothing of this round is written in the next.
+    pub(super) async fn end(mut self) {
+        if let Some(looking) = self.looking.take() {
+            looking.abort();
+        }
+        match &self.making {
+            Some(Making::Packs { task, .. }) => task.abort(),
+            Some(Making::Indexes { task, .. }) => task.abort(),
+            Some(Making::Entry { task, .. }) => task.abort(),
+            // It may be writing the file; that ends as it may.
+            Some(Making::Root { .. }) | None => {}
+        }
+        if self.making.is_some() {
+            made(&mut self.making).await;
+        }
+    }
+
     /// Has the next version wait, each time twice as long.
     fn wait_longer(&mut self) {
         let wait_ms = match self.retry {
@@ -323,7 +368,10 @@ pub(super) async fn made(making: &mut Option<Making>) -> Made {
             Ok(put) => Made::Root(std::mem::take(root), put),
             Err(error) => nothing(error),
         },
-        Making::Entry { task } => task.await.map_or_else(nothing, Made::Entry),
+        Making::Entry { number, task } => {
+            let number = *number;
+            task.await.map_or_else(nothing, |put| Made::Entry(number, put))
+        }
     };
     *making = None;
     made

@@ -26,6 +26,11 @@ pub const ROOT_OCTETS_MAX: usize = 1 << 20;
 /// Milliseconds between two versions of the document while changes come: an edge that has nothing
 /// else is behind by that and the time to fetch it.
 pub const FOLD_MS: u64 = 1_000;
+/// Milliseconds after which a zone that cannot be read keeps a version no longer from holding as far as
+/// the log: edges keep the log behind the last version, and cannot keep all of it.
+pub const UNBUILT_MS: u64 = 60_000;
+/// The same for the first version of a history: until there is one, no edge has anything of it.
+pub const UNBUILT_MS_FIRST: u64 = 5_000;
 /// Milliseconds that a zone which must be read as a whole waits for others, so that zones made one
 /// after the other share a version.
 pub const FOLD_URGENT_MS: u64 = 20;
