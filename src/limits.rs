@@ -93,6 +93,8 @@ const _: () = assert!(EXPORT_DOWN_MS > EXPORT_RETRY_MS_MAX, "one try must fit");
 /// Times that peers may show an authority what it has not written before that is a fault: a store that
 /// was put back explains one, and another at most that was on its way.
 pub const EXPORT_PARTINGS_MAX: u64 = 3;
+/// Seconds that a parting counts for: the fault ends when the other authority has.
+pub const PARTINGS_S: u64 = 300;
 /// Zones of the store that are counted anew between two pauses.
 pub const RECOUNT_PAGE_ZONES: u32 = 64;
 /// The pause after that, in times of what it took: a hundredth of a core is used.

@@ -70,6 +70,19 @@ pub(super) fn judge(shown: &Evidence, own: &Own<'_>) -> Verdict {
     if number > own.number { Verdict::Later(number) } else { Verdict::Agrees }
 }
 
+/// The newest position that a peer shows below the log: what it was then only the source knows.
+pub(super) fn below_log(shown: &Evidence, own: &Own<'_>) -> Option<Position> {
+    let base = own.log.base().revision;
+    let segments = shown.iter().filter_map(|octets| {
+        let segment = Segment::from_octets(octets).ok()?;
+        let head = segment.head;
+        let is_own = head.history == own.history && head.namespace == *own.namespace;
+        (is_own && is_signed(own.author, octets)).then_some(segment)
+    });
+    let known = segments.flat_map(|segment| positions(&segment).collect::<Vec<_>>());
+    known.filter(|at| at.tag != 0 && at.revision < base).max_by_key(|at| at.revision)
+}
+
 /// The positions that a segment speaks of.
 fn positions(segment: &Segment) -> impl Iterator<Item = Position> + '_ {
     let commits = match &segment.body {

@@ -154,6 +154,8 @@ pub struct ExportStatus {
     pub partings: u64,
     /// Entries of the namespace that peers brought back.
     pub returned: u64,
+    /// How many of these were in the last [`PARTINGS_S`](crate::limits::PARTINGS_S) seconds.
+    pub partings_lately: u64,
     /// How often the exporter began anew after an error or a lost commit stream.
     pub restarts: u64,
     /// Whether it works: false between an error and the next try.

@@ -45,11 +45,16 @@ pub(super) struct Opened {
     pub(super) commits: Commits,
 }
 
-/// Begins an export. `seen` is the newest history that peers have shown.
+/// Begins an export. `seen` is the newest history that peers have shown, `term` the term before in
+/// this process.
 ///
 /// # Errors
 /// [`ExportError`]; nothing was promised to anybody.
-pub(super) async fn open(parts: &Parts, seen: Option<HistoryId>) -> Result<Opened, ExportError> {
+pub(super) async fn open(
+    parts: &Parts,
+    seen: Option<HistoryId>,
+    term: u64,
+) -> Result<Opened, ExportError> {
     let last = parts.root_file.as_deref().and_then(read_root);
     let last = last.filter(|root| root.namespace == parts.namespace);
     let newest = parts.source.revision().await?;
@@ -59,7 +64,8 @@ pub(super) async fn open(parts: &Parts, seen: Option<HistoryId>) -> Result<Opene
     // terms go on in a file of their own, and versions at the newest commit: a commit makes one at most.
     // Where both are not enough, edges show it (`evidence`).
     let term_file = parts.root_file.as_deref().map(term::file_of);
-    let term = term::begin(term_file.as_deref(), last.as_ref().map_or(newest, |root| root.term));
+    let known = last.as_ref().map_or(newest, |root| root.term).max(term);
+    let term = term::begin(term_file.as_deref(), known);
     let number = last.as_ref().map_or(newest, |root| root.number);
     let usable = last.filter(|root| root.digest_key == history.digest_key);
     let mut book = Book::new(history.digest_key);
@@ -114,7 +120,7 @@ async fn settle_history(
     if !is_own && own.epoch > known.epoch {
         return Ok((own, false));
     }
-    let new = parts.source.begin_history(known.epoch).await?;
+    let new = parts.source.begin_history(&own, known.epoch).await?;
     tracing::warn!(
         feed = %parts.config.name,
         store_revision = newest,

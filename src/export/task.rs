@@ -26,8 +26,8 @@ use crate::clock::now_ms;
 use crate::feed::HistoryId;
 use crate::feed::segment::Position;
 use crate::limits::{
-    EXPORT_COMMITS_MAX, EXPORT_RETRY_MS_MAX, EXPORT_RETRY_MS_MIN, EXPORT_TICK_MS, FEED_BEAT_MS,
-    VERSION_SLOW_MS,
+    EVIDENCE_READ_MS_MAX, EXPORT_COMMITS_MAX, EXPORT_RETRY_MS_MAX, EXPORT_RETRY_MS_MIN,
+    EXPORT_TICK_MS, FEED_BEAT_MS, PARTINGS_S, VERSION_SLOW_MS,
 };
 use crate::mesh::hub::Evidence;
 use crate::mesh::log::Log;
@@ -70,6 +70,10 @@ pub(super) struct ExportTask {
     seen: Option<HistoryId>,
     /// Since when no version of the document could be written as a whole.
     pub(super) failing_since: Option<Instant>,
+    /// When peers have shown another history or exporter of the feed.
+    parted_at: VecDeque<Instant>,
+    /// The term of the last round.
+    term: u64,
 }
 
 impl ExportTask {
@@ -82,7 +86,17 @@ impl ExportTask {
     ) -> Self {
         let status = ExportStatus::default();
         let doc = doc.map(Arc::new);
-        Self { parts, doc, evidence, status_sender, status, seen: None, failing_since: None }
+        Self {
+            parts,
+            doc,
+            evidence,
+            status_sender,
+            status,
+            seen: None,
+            failing_since: None,
+            parted_at: VecDeque::new(),
+            term: 0,
+        }
     }
 
     /// Works until `stop`, whatever happens.
@@ -170,8 +184,9 @@ impl ExportTask {
     /// Compares, and announces what was written before if all of it holds, or starts a new version.
     async fn begin(&mut self) -> Result<(Round, Commits), ExportError> {
         let Opened { book, shelf, chronicle, root, number, commits } =
-            open(&self.parts, self.seen).await?;
+            open(&self.parts, self.seen, self.term).await?;
         self.seen = None;
+        self.term = chronicle.signer.term;
         let now = Instant::now();
         let mut round = Round {
             book,
@@ -186,6 +201,9 @@ impl ExportTask {
             generation: NEVER_LOOKED,
             looked_at: now,
             looking: None,
+            is_shelf_lost: false,
+            is_remake_due: false,
+            made_in: self.parts.depot.generation(),
             changed: BTreeSet::new(),
             retry: None,
             has_failed: false,
@@ -201,9 +219,6 @@ impl ExportTask {
         self.write_beat(&mut round);
         Ok((round, commits))
     }
-            is_shelf_lost: false,
-            is_remake_due: false,
-            made_in: self.parts.depot.generation(),
 
     /// Writes a heartbeat.
     fn write_beat(&self, round: &mut Round) {
@@ -228,7 +243,14 @@ impl ExportTask {
             newest,
             log: &self.parts.log,
         };
-        match evidence::judge(shown, &own) {
+        let mut verdict = evidence::judge(shown, &own);
+        let is_parted = matches!(verdict, Verdict::Parted(_));
+        if let Some(at) = evidence::below_log(shown, &own).filter(|_| !is_parted)
+            && self.never_was_at(at).await
+        {
+            verdict = Verdict::Parted(own.history);
+        }
+        match verdict {
             Verdict::Agrees => Ok(()),
             Verdict::Later(number) => {
                 self.pass_version(round, number);
@@ -237,8 +259,26 @@ impl ExportTask {
             Verdict::Parted(found) => {
                 self.seen = Some(found);
                 self.status.partings += 1;
+                self.parted_at.push_back(Instant::now());
                 Err(ExportError::OtherHistory { epoch: found.epoch })
             }
+        }
+    }
+
+    /// Whether the source still knows its commits from back then, and made another one at a position that
+    /// its own author has signed.
+    async fn never_was_at(&self, at: Position) -> bool {
+        let reading = async {
+            let mut commits = self.parts.source.commits(at.revision.saturating_sub(1)).await?;
+            commits.next().await
+        };
+        let limit = Duration::from_millis(EVIDENCE_READ_MS_MAX);
+        match tokio::time::timeout(limit, reading).await {
+            Ok(Ok(commit)) => {
+                commit.revision != at.revision || (commit.tag != 0 && commit.tag != at.tag)
+            }
+            // What is not known any more proves nothing.
+            Ok(Err(_)) | Err(_) => false,
         }
     }
 
@@ -270,6 +310,11 @@ impl ExportTask {
     /// Notes how far the round is.
     fn note(&mut self, round: &Round) {
         let (_, zones) = round.book.log_sum();
+        let limit = Duration::from_secs(PARTINGS_S);
+        while self.parted_at.front().is_some_and(|at| at.elapsed() >= limit) {
+            self.parted_at.pop_front();
+        }
+        self.status.partings_lately = self.parted_at.len() as u64;
         self.status.history = round.chronicle.signer.history;
         self.status.revision = round.chronicle.at();
         self.status.document = round.doc_at;

@@ -160,6 +160,19 @@ pub const UPSTREAM_DIAL_MS: u64 = 100;
 pub const UPSTREAM_DIAL_SLOW_MS: u64 = 500;
 /// Milliseconds for which dials follow quickly. A restarted node is back within a second.
 pub const UPSTREAM_EAGER_MS: u64 = 10_000;
+/// Milliseconds that an authority reads its store for, to find out whether it made a commit that a peer
+/// shows. What takes longer proves nothing; the peer shows it again.
+pub const EVIDENCE_READ_MS_MAX: u64 = 3_000;
+/// Milliseconds until an authority tries again to tell a former follower where it is; twice as long
+/// each time, up to [`SAY_HERE_MS_MAX`].
+pub const SAY_HERE_MS_MIN: u64 = 5_000;
+/// See [`SAY_HERE_MS_MIN`].
+pub const SAY_HERE_MS_MAX: u64 = 300_000;
+/// Milliseconds that an edge stays with another one that hears nothing of the author, though somebody
+/// else might: twice as long each time, up to [`DEAF_MS_MAX`], until the author is heard.
+pub const DEAF_MS_MIN: u64 = 2_000;
+/// See [`DEAF_MS_MIN`].
+pub const DEAF_MS_MAX: u64 = 300_000;
 /// Milliseconds between two reports of an edge to whom it follows.
 pub const REPORT_MS: u64 = 1_000;
 /// Announcements of versions that an edge remembers; an older one is not kept for a restart.

@@ -178,7 +178,7 @@ fn answer_of(exporter: &DocsExporter) -> ExporterAnswer {
         alive_ms: status.alive_ms,
         restarts: status.restarts,
         document_failing_ms: status.document_failing_ms,
-        partings: status.partings,
+        partings: status.partings_lately,
     }
 }
 

@@ -380,7 +380,7 @@ mod tests {
             Ok(History { epoch: 1, id: 1, digest_key: DigestKey::default() })
         }
 
-        async fn begin_history(&self, _: u64) -> Result<History, SourceError> {
+        async fn begin_history(&self, _: &History, _: u64) -> Result<History, SourceError> {
             self.history().await
         }
 

@@ -63,7 +63,7 @@ pub struct ExporterAnswer {
     pub restarts: u64,
     /// For how many milliseconds no version of its document could be written.
     pub document_failing_ms: u64,
-    /// How often peers have shown that the feed is written elsewhere.
+    /// How often peers have shown lately that the feed is written elsewhere.
     pub partings: u64,
 }
 

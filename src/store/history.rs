@@ -138,7 +138,7 @@ pub trait ZoneSource: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`SourceError::Failed`].
-    async fn begin_history(&self, above: u64) -> Result<History, SourceError>;
+    async fn begin_history(&self, was: &History, above: u64) -> Result<History, SourceError>;
 
     /// The revision of the newest commit.
     ///
@@ -207,9 +207,13 @@ impl DnsStore {
     ///
     /// # Errors
     /// [`StoreError::Contended`] if others begin histories all the time; those of the engine.
-    pub async fn begin_history(&self, above: u64) -> Result<History, StoreError> {
+    pub async fn begin_history(&self, was: &History, above: u64) -> Result<History, StoreError> {
         for _ in 0..BATCH_ATTEMPTS_MAX {
             let before = self.history().await?;
+            if before.id != was.id && before.epoch > above {
+                // Another feed of this store has left the same one.
+                return Ok(before);
+            }
             let epoch = before.epoch.max(above).saturating_add(1);
             let history = History { epoch, id: rand::random(), ..before };
             let value = before.encode();

@@ -27,8 +27,8 @@ impl ZoneSource for DnsStore {
         Self::history(self).await.map_err(failed)
     }
 
-    async fn begin_history(&self, above: u64) -> Result<History, SourceError> {
-        Self::begin_history(self, above).await.map_err(failed)
+    async fn begin_history(&self, was: &History, above: u64) -> Result<History, SourceError> {
+        Self::begin_history(self, was, above).await.map_err(failed)
     }
 
     async fn revision(&self) -> Result<u64, SourceError> {

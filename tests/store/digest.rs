@@ -247,15 +247,21 @@ async fn a_history_begins_with_the_store_and_anew_when_it_is_asked_to() {
     assert_eq!(two.history().await.unwrap(), first, "two openers agree");
     assert_eq!(first.epoch, 1);
     assert_ne!(first.digest_key, DigestKey::default());
-    let second = one.begin_history(0).await.unwrap();
-    let third = two.begin_history(40).await.unwrap();
+    let second = one.begin_history(&first, 0).await.unwrap();
+    let third = two.begin_history(&second, 40).await.unwrap();
     assert_eq!((second.epoch, third.epoch), (2, 41));
     assert_eq!(second.digest_key, first.digest_key);
     assert_eq!(third.digest_key, first.digest_key);
     assert_eq!(BTreeSet::from([first.id, second.id, third.id]).len(), 3);
-    let (four, five) = tokio::join!(one.begin_history(7), two.begin_history(7));
-    assert_eq!(BTreeSet::from([four.unwrap().epoch, five.unwrap().epoch]), [42, 43].into());
+    // Of several who leave a history at once all go to the same one.
+    let begin = |store: &Arc<DnsStore>| {
+        let store = store.clone();
+        async move { store.begin_history(&third, 7).await.unwrap() }
+    };
+    let (four, five) = tokio::join!(begin(&one), begin(&two));
+    assert_eq!((four.epoch, four), (42, five));
     let last = one.history().await.unwrap();
+    assert_eq!(last, four);
     assert_eq!(open().await.unwrap().history().await.unwrap(), last);
     assert_eq!(one.revision().await.unwrap(), 0, "a history is no commit");
 }

@@ -115,7 +115,8 @@ pub(super) struct Exporter {
 impl Exporter {
     /// One that has not begun.
     pub(super) fn new(store: Arc<Store>) -> Self {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
         let (depot, log) = (Arc::<MemoryDepot>::default(), Arc::new(Log::new(NAMESPACE)));
         let author = Author::new(&mut rand::rng());
         let task = task(&store, &depot, &log, &author);

@@ -10,6 +10,7 @@ mod author;
 mod edge;
 mod store;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -73,6 +74,8 @@ struct Net {
     is_calm: bool,
     /// Whether edges follow the one before them, in the end.
     is_chain: bool,
+    /// The edges that were refused when they tried last.
+    refused: HashSet<usize>,
     plan: Plan,
 }
 
@@ -93,6 +96,7 @@ fn run(plan: Plan) -> Result<Vec<(u64, u64)>, String> {
         copy: None,
         is_calm: false,
         is_chain,
+        refused: HashSet::new(),
         plan,
     };
     for _ in 0..plan.steps {
@@ -199,7 +203,8 @@ impl Net {
     /// An edge dials somebody and says hello.
     fn connect(&mut self, edge: usize) {
         let peer = match self.is_calm {
-            true if self.is_chain => edge.checked_sub(1),
+            // Who is refused tries others, as any edge.
+            true if self.is_chain && !self.refused.contains(&edge) => edge.checked_sub(1),
             true => None,
             false => Some(self.random.below(self.edges.len() * 2)),
         };
@@ -218,6 +223,10 @@ impl Net {
         if peer.is_none() && standing != Standing::NotReady {
             self.exporter.judge(&hello.proofs);
         }
+        match is_refused {
+            true => self.refused.insert(edge),
+            false => self.refused.remove(&edge),
+        };
         let stream = Stream { peer, place, frames: Default::default() };
         let edge = &mut self.edges[edge];
         edge.stream = (!is_refused).then_some(stream);

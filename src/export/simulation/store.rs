@@ -3,7 +3,7 @@
 //! **Invariant:** what a zone was at a revision of a history is remembered for ever, so that whatever
 //! an edge shows can be judged.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -22,24 +22,34 @@ use crate::store::history::{
 /// The RRsets of a zone.
 pub(super) type Contents = BTreeMap<(Name, RecordType), Rrset>;
 
-/// What a zone was at its revisions; two at one revision where a history has parted.
+/// What a zone was at its revisions.
 type Line = BTreeMap<u64, Vec<Option<Arc<Contents>>>>;
 
 /// The store.
 pub(super) struct Store {
     /// What it holds now.
     state: Mutex<State>,
-    /// All that was ever true, by history and zone.
-    truth: Mutex<HashMap<HistoryId, BTreeMap<Name, Line>>>,
+    /// All that was ever true: a truth for each line of commits.
+    truths: Mutex<Vec<Truth>>,
     /// Histories of which the store was put back: they have two lines.
     parted: Mutex<HashSet<HistoryId>>,
     /// Whether reading zones fails now.
     pub(super) is_failing: AtomicBool,
 }
 
+/// What was ever true in one line of commits: a history has more where its store was put back.
+struct Truth {
+    /// The history.
+    history: HistoryId,
+    /// The zones.
+    zones: BTreeMap<Name, Line>,
+}
+
 /// What a store holds.
 #[derive(Clone)]
 pub(super) struct State {
+    /// Which line of commits it is.
+    line: usize,
     /// The history.
     pub(super) history: History,
     /// The newest revision.
@@ -73,6 +83,7 @@ impl Store {
         let key = DigestKey(u128::from(random.next()).to_be_bytes());
         let history = History { epoch: 1, id: u128::from(random.next()), digest_key: key };
         let state = State {
+            line: 0,
             history,
             revision: 0,
             commits: Vec::new(),
@@ -81,7 +92,7 @@ impl Store {
         };
         Arc::new(Self {
             state: Mutex::new(state),
-            truth: Mutex::default(),
+            truths: Mutex::new(vec![Truth { history: id_of(&history), zones: BTreeMap::new() }]),
             parted: Mutex::default(),
             is_failing: AtomicBool::new(false),
         })
@@ -95,7 +106,13 @@ impl Store {
     /// Puts an older copy back.
     pub(super) fn put_back(&self, copy: State) {
         self.parted.lock().expect("not poisoned").insert(id_of(&copy.history));
-        *self.state() = copy;
+        let mut truths = self.truths.lock().expect("not poisoned");
+        // Of the line that the copy was made of it has what came before.
+        let mut zones = truths[copy.line].zones.clone();
+        zones.values_mut().for_each(|line| line.retain(|revision, _| *revision <= copy.revision));
+        let line = truths.len();
+        truths.push(Truth { history: id_of(&copy.history), zones });
+        *self.state() = State { line, ..copy };
     }
 
     /// Whether a history has two lines.
@@ -111,9 +128,9 @@ impl Store {
         revision: u64,
         is: Option<&Contents>,
     ) -> bool {
-        let truth = self.truth.lock().expect("not poisoned");
-        truth.iter().filter(|(history, _)| history.epoch == epoch).any(|(_, zones)| {
-            let Some(line) = zones.get(apex) else { return is.is_none() };
+        let truths = self.truths.lock().expect("not poisoned");
+        truths.iter().filter(|truth| truth.history.epoch == epoch).any(|truth| {
+            let Some(line) = truth.zones.get(apex) else { return is.is_none() };
             match is {
                 Some(is) => line
                     .get(&revision)
@@ -161,7 +178,6 @@ impl Store {
         let mut state = self.state();
         state.revision += 1 + random.below(2) as u64;
         let revision = state.revision;
-        let id = id_of(&state.history);
         let mut zones: Vec<ZoneCommit> = Vec::new();
         for _ in 0..1 + random.below(3) * random.below(2) {
             let apex = apexes()[random.below(apexes().len())].clone();
@@ -174,16 +190,16 @@ impl Store {
         for zone in &zones {
             let now = state.zones.get(&zone.apex).filter(|zone| zone.is_enabled);
             let now = now.map(|zone| zone.contents.clone());
-            self.note(id, &zone.apex, revision, now);
+            self.note(state.line, &zone.apex, revision, now);
         }
         let tag = random.next() | 1;
         state.commits.push(Commit { revision, tag, zones });
     }
 
     /// Remembers what a zone was.
-    fn note(&self, id: HistoryId, apex: &Name, revision: u64, now: Option<Arc<Contents>>) {
-        let mut truth = self.truth.lock().expect("not poisoned");
-        let line = truth.entry(id).or_default().entry(apex.clone()).or_default();
+    fn note(&self, line: usize, apex: &Name, revision: u64, now: Option<Arc<Contents>>) {
+        let mut truths = self.truths.lock().expect("not poisoned");
+        let line = truths[line].zones.entry(apex.clone()).or_default();
         line.entry(revision).or_default().push(now);
     }
 
@@ -343,13 +359,18 @@ impl ZoneSource for Store {
         Ok(self.state().history)
     }
 
-    async fn begin_history(&self, above: u64) -> Result<History, SourceError> {
+    async fn begin_history(&self, _: &History, above: u64) -> Result<History, SourceError> {
         let mut state = self.state();
         let epoch = state.history.epoch.max(above) + 1;
         let id = state.history.id.wrapping_mul(31).wrapping_add(u128::from(epoch));
         state.history = History { epoch, id, ..state.history };
+        state.line = {
+            let mut truths = self.truths.lock().expect("not poisoned");
+            truths.push(Truth { history: id_of(&state.history), zones: BTreeMap::new() });
+            truths.len() - 1
+        };
         for (apex, zone) in state.zones.iter().filter(|(_, zone)| zone.is_enabled) {
-            self.note(id_of(&state.history), apex, zone.revision, Some(zone.contents.clone()));
+            self.note(state.line, apex, zone.revision, Some(zone.contents.clone()));
         }
         Ok(state.history)
     }
