@@ -33,7 +33,7 @@ use super::AspenDnsClient;
 use super::apply::Prepared;
 use super::archive::Archive;
 use super::document::announcements;
-use super::fetch::{Ask, Fetched, Fetcher};
+use super::fetch::{Fetched, Fetcher};
 use super::listener::spawn_entry_listener;
 use super::opening::ListenerError;
 use super::upstream::{ContentPeers, Dialer, Upstream};
@@ -42,8 +42,8 @@ use crate::export::own_peer;
 use crate::feed::Hash;
 use crate::feed::frame::{Hello, Report, ServerFrame};
 use crate::limits::{
-    ADOPT_MS_MAX, BEAT_FRESH_MS_MAX, FETCHES_MAX, FIRST_LOAD_MS_MAX, LISTENER_TICK_MS, REPORT_MS,
-    UPSTREAM_HELD_MS, UPSTREAM_LOSSES_MAX, UPSTREAM_WAIT_MS,
+    ADOPT_MS_MAX, BEAT_FRESH_MS_MAX, DEAF_MS_MAX, DEAF_MS_MIN, FETCHES_MAX, FIRST_LOAD_MS_MAX,
+    LISTENER_TICK_MS, REPORT_MS, UPSTREAM_HELD_MS, UPSTREAM_LOSSES_MAX, UPSTREAM_WAIT_MS,
 };
 use crate::mesh::hub::Offer;
 use crate::mesh::log::Log;
@@ -122,6 +122,8 @@ pub(super) struct Follow {
     alone_since: Option<Instant>,
     /// Since when somebody is.
     followed_since: Instant,
+    /// How long to stay with an edge that hears nothing of the author.
+    deaf_ms: u64,
     /// How often in a row whoever was followed was lost soon after.
     quick_losses: u32,
     /// When we last said how far we are.
@@ -195,6 +197,7 @@ impl Follow {
             alone_since: Some(now),
             followed_since: now,
             quick_losses: 0,
+            deaf_ms: DEAF_MS_MIN,
             reported_at: now,
         };
         follow.load(kept.unwrap_or_default(), stop).await;
@@ -374,14 +377,6 @@ impl Follow {
         });
     }
 
-    /// Fetches an announcement that came through the namespace, if no log tells of it.
-    fn ask_announcement(&mut self, hash: Hash) {
-        if self.upstream.is_none() && self.root_asked.insert(hash) {
-            self.fetching += 1;
-            self.fetcher.fetch(&[Ask { hash, is_loaded: true }]);
-        }
-    }
-
     /// Does what time brings.
     async fn tick(&mut self) {
         let now = self.client.now_ms();
@@ -408,7 +403,13 @@ impl Follow {
             self.client.hold_absent(true);
         }
         let is_deaf = status.beat_age_ms.is_some_and(|age_ms| age_ms > 2 * BEAT_FRESH_MS_MAX);
-        if is_deaf && self.upstream.as_ref().is_some_and(|upstream| !upstream.welcome.is_author) {
+        if !is_deaf {
+            self.deaf_ms = DEAF_MS_MIN;
+        }
+        let is_long = self.followed_since.elapsed() >= Duration::from_millis(self.deaf_ms);
+        let is_edge = self.upstream.as_ref().is_some_and(|upstream| !upstream.welcome.is_author);
+        if is_deaf && is_long && is_edge {
+            self.deaf_ms = (self.deaf_ms * 2).min(DEAF_MS_MAX);
             tracing::info!(
                 "the edge that is followed hears nothing of the author: others are tried"
             );

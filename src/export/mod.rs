@@ -28,6 +28,7 @@ mod version;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -35,6 +36,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::feed::HistoryId;
 use crate::feed::segment::Position;
+use crate::limits::{SAY_HERE_MS_MAX, SAY_HERE_MS_MIN};
 use crate::mesh::hub::Offer;
 use crate::mesh::log::Log;
 use crate::mesh::peers::Peers;
@@ -152,10 +154,10 @@ pub struct ExportStatus {
     pub digest_faults: u64,
     /// Times that peers have shown a history or an exporter of this feed that is not ours.
     pub partings: u64,
-    /// Entries of the namespace that peers brought back.
-    pub returned: u64,
     /// How many of these were in the last [`PARTINGS_S`](crate::limits::PARTINGS_S) seconds.
     pub partings_lately: u64,
+    /// Entries of the namespace that peers brought back.
+    pub returned: u64,
     /// How often the exporter began anew after an error or a lost commit stream.
     pub restarts: u64,
     /// Whether it works: false between an error and the next try.
@@ -267,18 +269,32 @@ impl DocsExporter {
     }
 }
 
-/// Tells those who followed before where this node is now, once: it may have moved.
+/// Tells those who followed before where this node is now, each once: it may have moved. Who is not
+/// there is told later.
 async fn say_where_we_are(mesh: Arc<Mesh>, peers: Arc<Peers>, stop: CancellationToken) {
-    for peer in peers.all() {
-        let Some(addr) = crate::mesh::endpoint_addr(&peer) else { continue };
-        let saying = crate::mesh::dial::LogStream::say_here(mesh.endpoint(), addr, own_peer(&mesh));
-        match stop.run_until_cancelled(saying).await {
-            None => return,
-            Some(Ok(())) => {}
-            Some(Err(error)) => {
-                tracing::debug!(%error, "a former follower was not told where we are");
+    let mut untold = peers.all();
+    let mut wait_ms = SAY_HERE_MS_MIN;
+    while !untold.is_empty() {
+        let mut absent = Vec::new();
+        for peer in untold {
+            let Some(addr) = crate::mesh::endpoint_addr(&peer) else { continue };
+            let here = own_peer(&mesh);
+            let saying = crate::mesh::dial::LogStream::say_here(mesh.endpoint(), addr, here);
+            match stop.run_until_cancelled(saying).await {
+                None => return,
+                Some(Ok(())) => {}
+                Some(Err(error)) => {
+                    tracing::debug!(%error, "a former follower was not told where we are");
+                    absent.push(peer);
+                }
             }
         }
+        let wait = tokio::time::sleep(Duration::from_millis(wait_ms));
+        if stop.run_until_cancelled(wait).await.is_none() {
+            return;
+        }
+        wait_ms = (wait_ms * 2).min(SAY_HERE_MS_MAX);
+        untold = absent;
     }
 }
 

@@ -7,13 +7,22 @@
 use bytes::Bytes;
 
 use super::Follow;
-use crate::feed::Revision;
+use crate::client::fetch::Ask;
 use crate::feed::segment::Segment;
+use crate::feed::{Hash, Revision};
 use crate::mesh::is_signed;
 use crate::mesh::relay::Outline;
 use crate::sync::mirror::Taken;
 
 impl Follow {
+    /// Fetches an announcement that came through the namespace, if no log tells of it.
+    pub(super) fn ask_announcement(&mut self, hash: Hash) {
+        if self.upstream.is_none() && self.root_asked.insert(hash) {
+            self.fetching += 1;
+            self.fetcher.fetch(&[Ask { hash, is_loaded: true }]);
+        }
+    }
+
     /// Takes a segment, from a peer if `is_new`; says whether it was believed.
     pub(super) fn take_segment(&mut self, octets: &Bytes, is_new: bool) -> bool {
         // What lies on this machine was verified when it came.
