@@ -72,6 +72,8 @@ pub(super) struct Kept {
     pub(super) root: Option<(Bytes, Bytes)>,
     /// Segments, in the order in which they came.
     pub(super) segments: Vec<Bytes>,
+    /// Whether some of it is damaged or gone: what is left may lead to an older state.
+    pub(super) is_damaged: bool,
 }
 
 impl Archive {
@@ -93,9 +95,20 @@ impl Archive {
         let dir = Self::dir_in(mesh, namespace);
         durable::create_dir(&dir)?;
         let root = read_root(&dir.join("root"));
+        let has_root_file = dir.join("root").exists();
         let logs = [0, 1].map(|turn| dir.join(format!("log.{turn}")));
         let newer = root.as_ref().map_or(0, |root| root.turn);
         let [older, newest] = [1 - newer, newer].map(|turn| read_log(&logs[turn]));
+        let is_newest_gone = root.is_some() && !logs[newer].exists();
+        let is_root_gone = root.is_none() && older.octets + newest.octets > 0;
+        if is_newest_gone || (is_root_gone && !has_root_file) {
+            tracing::warn!(dir = %dir.display(), "some of what this edge had of the feed is gone");
+        }
+        let is_damaged = (root.is_none() && has_root_file)
+            || is_newest_gone
+            || is_root_gone
+            || older.is_torn
+            || newest.is_torn;
         let mut ends = [Revision::default(); 2];
         (ends[1 - newer], ends[newer]) = (older.end, newest.end);
         let mut segments = older.segments;
@@ -111,7 +124,7 @@ impl Archive {
         };
         archive.go_on();
         let root = root.map(|root| (root.announcement, root.root));
-        Ok((archive, Kept { root, segments }))
+        Ok((archive, Kept { root, segments, is_damaged }))
     }
 
     /// Takes a segment that leads to a revision.
@@ -277,6 +290,8 @@ struct ReadLog {
     octets: u64,
     /// Where the newest leads.
     end: Revision,
+    /// Whether there is something behind these that does not read.
+    is_torn: bool,
 }
 
 /// Reads a log up to its end, or to the first thing that is no segment.
@@ -288,7 +303,8 @@ fn read_log(path: &Path) -> ReadLog {
         if error.kind() != io::ErrorKind::NotFound {
             tracing::warn!(path = %path.display(), %error, "segments that were kept do not read");
         }
-        return ReadLog::default();
+        let is_torn = error.kind() != io::ErrorKind::NotFound;
+        return ReadLog { is_torn, ..ReadLog::default() };
     }
     let octets = Bytes::from(octets);
     let mut log = ReadLog::default();
@@ -299,7 +315,8 @@ fn read_log(path: &Path) -> ReadLog {
         rest = left;
     }
     log.octets = (octets.len() - rest.len()) as u64;
-    if !rest.is_empty() {
+    log.is_torn = !rest.is_empty();
+    if log.is_torn {
         tracing::warn!(path = %path.display(), whole = log.octets, octets = octets.len(),
             "the end of what was kept is torn or damaged: it is passed over");
     }

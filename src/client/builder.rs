@@ -147,6 +147,7 @@ impl AspenDnsClientBuilder {
             held: Mutex::default(),
             upstream: Mutex::default(),
             unkept_since: Mutex::default(),
+            has_damage: AtomicBool::default(),
             driving: Mutex::new(()),
             is_followed: AtomicBool::new(false),
             wake: Notify::new(),

@@ -394,6 +394,9 @@ impl Follow {
         self.note_keeping();
         let status = self.client.with_mirror(|mirror| mirror.status(now));
         let Some(status) = status else { return };
+        if status.status.is_synced() {
+            self.client.note_damage(false);
+        }
         let limit = Duration::from_millis(FIRST_LOAD_MS_MAX);
         let is_alone = self.alone_since.is_some_and(|since| since.elapsed() >= limit);
         let is_first_load = self.client.with_mirror(Mirror::is_first_load) == Some(true);

@@ -146,6 +146,17 @@ impl AspenDnsClient {
         *self.unkept_since.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether what this edge had on its disk is damaged or gone in part, so that an older state may be
+    /// answered: until the author's word says that it is the newest.
+    pub fn has_damage(&self) -> bool {
+        self.has_damage.load(Ordering::Relaxed)
+    }
+
+    /// Notes whether that is so.
+    pub(super) fn note_damage(&self, has_damage: bool) {
+        self.has_damage.store(has_damage, Ordering::Relaxed);
+    }
+
     /// Notes since when what arrives cannot be kept.
     pub(super) fn note_unkept(&self, since: Option<Instant>) {
         *self.unkept_since.lock().unwrap_or_else(PoisonError::into_inner) = since;

@@ -79,6 +79,8 @@ pub struct AspenDnsClient {
     upstream: Mutex<Option<UpstreamInfo>>,
     /// Since when what arrives cannot be kept for a restart, if it cannot.
     unkept_since: Mutex<Option<Instant>>,
+    /// Whether what was kept is damaged, and nobody has said since that what is answered is all there is.
+    has_damage: AtomicBool,
     /// Held while steps are taken from the core and published.
     driving: Mutex<()>,
     /// Whether a listener drives the core.

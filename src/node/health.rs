@@ -146,6 +146,9 @@ pub enum Unready {
     /// An edge has nothing of its feed.
     #[error("nothing of the feed is here yet")]
     Nothing,
+    /// What an edge had on its disk is damaged, and nobody has told it more yet.
+    #[error("what was kept is damaged: answers may be older than before, until a peer is heard")]
+    Damaged,
     /// Every zone is answered with SERVFAIL.
     #[error("all zones are held")]
     AllHeld,

@@ -306,6 +306,9 @@ impl Watchdog {
                 if !has_some && !word.is_synced() && client.revision().number == 0 {
                     return Some(Unready::Nothing);
                 }
+                if client.has_damage() {
+                    return Some(Unready::Damaged);
+                }
                 // Who was never told of anything newer cannot be behind it.
                 let is_current = word.is_synced() || !*was_connected;
                 lag.note(now_ms, u64::from(is_current), 1)
@@ -382,10 +385,10 @@ mod tests {
             exporters: vec![exporter],
             ended: Vec::new(),
             edge_unkept_ms: 0,
+            unreadable: None,
         }
     }
 
-            unreadable: None,
     /// Says what a verdict is, in a line.
     fn text(verdict: &Verdict) -> String {
         match verdict {

@@ -21,6 +21,7 @@ use crate::sync::mirror::Mirror;
 impl Follow {
     /// Loads what is kept on the disk, and makes it visible at once.
     pub(super) async fn load(&mut self, kept: Kept, stop: &CancellationToken) {
+        self.client.note_damage(kept.is_damaged);
         let Some((announcement, root)) = kept.root else { return self.forget_kept() };
         let root_hash = *iroh_blobs::Hash::new(&root).as_bytes();
         if !names(&announcement, &root_hash) {
