@@ -42,6 +42,18 @@ pub enum OriginError {
         /// What says that there was one.
         feed: PathBuf,
     },
+    /// The keys of the feed are not where the node left them.
+    #[error(
+        "{} is missing, and this node has fed edges ({} names the feed): put it back with all of its \
+         directory, or remove {1} to begin a feed with new keys, after which every ticket is void",
+        path.display(), marker.display()
+    )]
+    FeedGone {
+        /// The keys of the feed.
+        path: PathBuf,
+        /// What says that there was one.
+        marker: PathBuf,
+    },
     /// A store without any commit stands where another one stood.
     #[error(
         "{} holds no commit and is not the store that this node has fed edges from ({} is there), \
@@ -94,7 +106,7 @@ pub async fn open_store(
 /// Opens the file below the data directory, if it is the one that edges were fed from.
 async fn open_redb(data_dir: &Path, is_new_allowed: bool) -> Result<RedbStore, OriginError> {
     let path = data_dir.join("store.redb");
-    let feed = data_dir.join("mesh").join("feeds").join("main.json");
+    let (feed, _) = feed_files(data_dir);
     // The store is opened before the first feed is made: a feed means that there was a store.
     let is_guarded = !is_new_allowed && feed.exists();
     if is_guarded && std::fs::metadata(&path).map_or(0, |found| found.len()) == 0 {
@@ -122,6 +134,38 @@ async fn open_redb(data_dir: &Path, is_new_allowed: bool) -> Result<RedbStore, O
             .map_err(|source| OriginError::File { path: marker, source })?;
     }
     Ok(store)
+}
+
+/// Looks whether the keys of the feed are there that this node has fed edges from.
+///
+/// # Errors
+/// [`OriginError::FeedGone`].
+pub fn check_feed(data_dir: &Path) -> Result<(), OriginError> {
+    let (path, marker) = feed_files(data_dir);
+    if marker.exists() && !path.exists() {
+        return Err(OriginError::FeedGone { path, marker });
+    }
+    Ok(())
+}
+
+/// Notes beside the store which feed it has, so that its keys are missed when they are gone.
+///
+/// # Errors
+/// [`OriginError::File`].
+pub fn note_feed(data_dir: &Path, namespace: &[u8; 32]) -> Result<(), OriginError> {
+    let (_, marker) = feed_files(data_dir);
+    let text = format!("{}\n", data_encoding::HEXLOWER.encode(namespace));
+    if std::fs::read_to_string(&marker).is_ok_and(|known| known == text) {
+        return Ok(());
+    }
+    durable::write(&marker, text.as_bytes())
+        .map_err(|source| OriginError::File { path: marker, source })
+}
+
+/// The keys of the feed, and the file that says that there are such.
+fn feed_files(data_dir: &Path) -> (PathBuf, PathBuf) {
+    let feeds = data_dir.join("mesh").join("feeds");
+    (feeds.join("main.json"), data_dir.join("feed-identity"))
 }
 
 /// Connects to an etcd cluster.

@@ -340,10 +340,19 @@ impl Parts {
         stop: &CancellationToken,
     ) -> Result<(), RunError> {
         let store = origin::open_store(choice, &flags.data_dir, flags.new_store).await?;
+        origin::check_feed(&flags.data_dir)?;
         let mesh = self.start_mesh(flags, Documents::InMemory).await?;
         let (source, dir) = (Arc::clone(&store), &flags.data_dir);
         match Feeds::start(Arc::clone(&mesh), source, dir, stop.clone()).await {
-            Ok(feeds) => self.feeds = Some(Arc::new(feeds)),
+            Ok(feeds) => {
+                if let Err(error) =
+                    origin::note_feed(&flags.data_dir, &feeds.main().ticket().namespace)
+                {
+                    // A disk that is full keeps nobody from answering.
+                    tracing::warn!(%error, "it cannot be noted which feed this node has");
+                }
+                self.feeds = Some(Arc::new(feeds));
+            }
             Err(error) => {
                 mesh.shutdown().await;
                 return Err(error.into());
