@@ -117,6 +117,26 @@ fn an_authority_that_has_moved_is_found_again() {
 }
 
 #[test]
+fn an_authority_that_has_moved_is_found_again_after_a_restart_of_its_edge() {
+    let dirs = tempfile::tempdir().unwrap();
+    let start = Start::authority(&dirs.path().join("authority"));
+    let mut authority = start.run();
+    authority.create_zone("one.example");
+    let edge_start = Start::edge(&dirs.path().join("edge"), &authority.ticket());
+    let mut edge = edge_start.run();
+    wait_synced(&authority, &edge);
+    authority.kill();
+    let moved = start.at(&format!("127.0.0.1:{}", free_port()));
+    authority = moved.run();
+    wait_synced(&authority, &edge);
+    edge.kill();
+    edge = edge_start.run();
+    authority.set("n.one.example", 7);
+    edge.wait_value("n.one.example", Some(7));
+    wait_synced(&authority, &edge);
+}
+
+#[test]
 fn an_edge_that_was_away_catches_up_though_nobody_writes() {
     let dirs = tempfile::tempdir().unwrap();
     let start = Start::authority(&dirs.path().join("authority"));

@@ -168,16 +168,81 @@ fn keys_that_are_gone_are_missed_and_nothing_takes_their_place() {
     let mesh = pair.dirs.path().join("authority/mesh");
     let start = Start::authority(&pair.dirs.path().join("authority"));
     pair.authority.kill();
-    for name in ["secret-key", "feeds/main.json"] {
+    for name in ["secret-key", "feeds/main.json", "feeds", ""] {
         let (path, aside) = (mesh.join(name), pair.dirs.path().join("aside"));
         std::fs::rename(&path, &aside).unwrap();
         let said = start.refusal();
         assert!(said.contains(name) && said.contains("put it back"), "{said}");
+        // What was made on the way to the refusal holds no key.
+        let _ = std::fs::remove_dir(&path);
         assert!(!path.exists(), "{name}");
         std::fs::rename(&aside, &path).unwrap();
     }
     pair.authority = start.run();
     pair.assert_well(2);
+}
+
+#[test]
+fn an_edge_that_missed_that_its_authority_was_put_back_comes_to_what_it_says_now() {
+    let mut pair = Pair::start();
+    let kept = pair.dirs.path().join("kept");
+    pair.meddle_with_authority(|dir| copy(dir, &kept));
+    // The future that is lost: names, zones, and the place of later commits.
+    for at in 0..10 {
+        pair.authority.set(&format!("lost{at}.one.example"), 9);
+    }
+    pair.authority.create_zone("lost.example");
+    pair.authority.set("n.lost.example", 9);
+    pair.edge.wait_value("n.lost.example", Some(9));
+    wait_synced(&pair.authority, &pair.edge);
+    pair.edge.kill();
+    pair.meddle_with_authority(|dir| {
+        std::fs::remove_dir_all(dir).unwrap();
+        copy(&kept, dir);
+    });
+    for at in 0..30 {
+        pair.authority.set(&format!("new{at}.one.example"), 3);
+    }
+    // Its log begins anew behind what the edge was told before.
+    wait("the document has it", || {
+        let feed = &pair.authority.status()["feed"];
+        feed["document_revision"] == feed["exported_revision"]
+    });
+    pair.meddle_with_authority(|_| {});
+    pair.edge = Start::edge(&pair.dirs.path().join("edge"), &pair.ticket).run();
+    wait_synced(&pair.authority, &pair.edge);
+    assert_equal(&pair.authority, &pair.edge, &ZONES);
+    assert_eq!(pair.edge.value("lost0.one.example"), None);
+    assert_eq!(ask(pair.edge.dns, "n.lost.example", SOA).rcode, REFUSED);
+    assert_eq!(pair.edge.status()["sync"]["history"], pair.authority.status()["feed"]["history"]);
+    pair.assert_well(4);
+}
+
+#[test]
+fn an_edge_whose_log_is_damaged_is_not_ready_until_somebody_is_heard() {
+    let mut pair = Pair::start();
+    for value in 2..40 {
+        pair.authority.set("n1.one.example", value);
+    }
+    pair.edge.wait_value("n1.one.example", Some(39));
+    let start = Start::authority(&pair.dirs.path().join("authority"));
+    pair.authority.kill();
+    let warned = pair.meddle_with_edge(|dir| {
+        let replica = std::fs::read_dir(dir.join("mesh/replica")).unwrap().next().unwrap();
+        for log in ["log.0", "log.1"] {
+            let log = replica.as_ref().unwrap().path().join(log);
+            let octets = std::fs::read(&log).unwrap_or_default();
+            std::fs::write(&log, &octets[..octets.len().saturating_sub(7)]).unwrap();
+        }
+    });
+    assert!(warned.iter().any(|line| line.contains("torn or damaged")), "{warned:?}");
+    let ready = || pair.edge.send("GET", "/readyz", "").unwrap();
+    wait("it says why", || ready().1.contains("what was kept is damaged"));
+    assert_eq!(ready().0, 503);
+    pair.authority = start.run();
+    wait_synced(&pair.authority, &pair.edge);
+    wait("it is ready", || ready().0 == 200);
+    assert_eq!(pair.edge.value("n1.one.example"), Some(39));
 }
 
 #[test]

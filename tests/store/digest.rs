@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use aspen_dns::feed::digest::{Digest, DigestKey};
 use aspen_dns::name::Name;
@@ -298,5 +299,44 @@ async fn a_digest_that_is_wrong_is_found_and_mended_by_a_commit_that_changes_no_
     let zone = &commit.zones[0];
     assert!(zone.digest == right.digest && zone.change == ZoneChange::Changes(Vec::new()));
     assert!(!s.recount(&right.apex).await.unwrap());
-    assert_eq!(s.recounts().mended.load(std::sync::atomic::Ordering::Relaxed), 1);
+    assert_eq!(s.recounts().mended.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn a_zone_that_cannot_be_read_is_told_until_it_can_or_is_gone_and_keeps_none_from_being_counted()
+ {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Arc::new(RedbStore::open(&dir.path().join("store.redb")).unwrap());
+    let s = DnsStore::open(engine.clone()).await.unwrap();
+    for at in 0..5 {
+        s.set_zone(ZoneSettings::new(name(&format!("z{at}.example")))).await.unwrap();
+    }
+    let count_all = async || {
+        let before = s.recounts().counted.load(Ordering::Relaxed);
+        let mut after = None;
+        loop {
+            after = s.recount_page(after.as_ref(), 2).await.unwrap();
+            if after.is_none() {
+                return s.recounts().counted.load(Ordering::Relaxed) - before;
+            }
+        }
+    };
+    assert_eq!((count_all().await, s.recounts().unreadable()), (5, None));
+    let page = engine.range(&KeyRange::prefix(b"Z"), None, 10).await.unwrap().entries;
+    let (key, right) = (page[2].0.clone(), page[2].1.value.clone());
+    let put = async |value: Vec<u8>| {
+        let puts = vec![(key.clone(), value)];
+        engine.commit(kv::Commit { puts, ..kv::Commit::default() }).await.unwrap();
+    };
+    put(b"nonsense".to_vec()).await;
+    let told = Some((1, "z2.example".to_owned()));
+    assert_eq!((count_all().await, s.recounts().unreadable()), (5, told.clone()));
+    assert_eq!((count_all().await, s.recounts().unreadable()), (5, told.clone()));
+    put(right).await;
+    assert_eq!((count_all().await, s.recounts().unreadable()), (5, None));
+    put(b"nonsense".to_vec()).await;
+    assert_eq!((count_all().await, s.recounts().unreadable()), (5, told));
+    let deletes = vec![key.clone()];
+    engine.commit(kv::Commit { deletes, ..kv::Commit::default() }).await.unwrap();
+    assert_eq!((count_all().await, s.recounts().unreadable()), (4, None));
 }
