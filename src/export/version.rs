@@ -280,14 +280,16 @@ impl ExportTask {
         if round.has_failed {
             round.wait_longer();
             let failing_since = *self.failing_since.get_or_insert_with(Instant::now);
-            let is_first = round.doc_at == Position::default();
+            // Without an earlier version of this history rows of another would be in it; a zone of which the
+            // document has nothing, though the feed has it, would be taken for gone.
+            let is_absent = |apex| round.book.head(apex).is_there && !round.book.is_in_doc(apex);
+            let is_first = round.doc_at == Position::default() || failed.iter().any(is_absent);
             let patience_ms = if is_first { UNBUILT_MS_FIRST } else { UNBUILT_MS };
             if failing_since.elapsed() >= Duration::from_millis(patience_ms) {
                 // One zone keeps the others no longer. Its row says what it is, though nobody can build
                 // that from what the document has: who has it goes on, and who has not knows.
                 round.changed.extend(round.book.put_unbuilt(&failed));
             } else if is_first {
-                // There is no earlier version of this history, and rows of another would be in it.
                 round.book.fail(failed);
                 return;
             } else if failed.iter().any(|apex| round.book.is_lacking(apex)) {
