@@ -15,11 +15,11 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use aspen_dns::client::{AspenDnsClient, DnsEvent, spawn_dns_sync_listener};
 use aspen_dns::export::{DocsExporter, FeedConfig};
 use aspen_dns::mesh::{Mesh, MeshConfig};
 use aspen_dns::name::Name;
 use aspen_dns::record::{RecordType, Rrset};
+use aspen_dns::replica::{AspenDnsClient, DnsEvent, spawn_dns_sync_listener};
 use aspen_dns::store::DnsStore;
 use aspen_dns::store::redb::RedbStore;
 use aspen_dns::store::zone_settings::ZoneSettings;

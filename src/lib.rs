@@ -25,7 +25,7 @@
 //! | 1 data | [`zone`] [`catalog`] [`feed`] [`dnssec`] | zones, what stands in a feed, what breaks a zone |
 //! | 2 protocol | [`wire`] [`answer`] [`responder`] | queries and replies |
 //! | 3 publish | [`publish`] [`sync`] | what is served now, what a feed makes of it |
-//! | 4 shells | [`files`] [`serve`], and with the feature `node` `store` `mesh` `export` `client` | sockets, disks, peers |
+//! | 4 shells | [`files`] [`serve`], and with the feature `node` `store` `mesh` `export` `replica` | sockets, disks, peers |
 //! | 5 whole | `node`, the binaries | configuration, HTTP API, metrics |
 //!
 //! # Embedding the cache, without iroh
@@ -70,7 +70,7 @@
     doc = r##"
 ```no_run
 use std::time::Duration;
-use aspen_dns::client::{AspenDnsClient, spawn_dns_sync_listener};
+use aspen_dns::replica::{AspenDnsClient, spawn_dns_sync_listener};
 use aspen_dns::mesh::{Mesh, MeshConfig};
 use aspen_dns::name::Name;
 use aspen_dns::serve::DnsProtocolServer;
@@ -122,11 +122,11 @@ pub mod files;
 pub mod serve;
 
 #[cfg(feature = "node")]
-pub mod client;
-#[cfg(feature = "node")]
 pub mod export;
 #[cfg(feature = "node")]
 pub mod mesh;
+#[cfg(feature = "node")]
+pub mod replica;
 #[cfg(feature = "node")]
 pub mod store;
 

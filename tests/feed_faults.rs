@@ -5,8 +5,6 @@
 
 mod feed;
 
-use aspen_dns::client::lookup::Outcome;
-use aspen_dns::client::{AspenDnsClient, spawn_dns_sync_listener};
 use aspen_dns::export::own_peer;
 use aspen_dns::feed::Revision;
 use aspen_dns::feed::beat::Header;
@@ -16,6 +14,8 @@ use aspen_dns::feed::manifest::{Manifest, PackKind, PackRef, ZoneMode};
 use aspen_dns::feed::pack::PackWriter;
 use aspen_dns::mesh::{Mesh, MeshConfig};
 use aspen_dns::record::{RecordType, Rrset};
+use aspen_dns::replica::lookup::Outcome;
+use aspen_dns::replica::{AspenDnsClient, spawn_dns_sync_listener};
 use aspen_dns::ticket::DnsClientTicket;
 use feed::{Authority, Edge, PATIENCE, a, address, name, wait_until};
 use iroh_blobs::Hash;

@@ -12,10 +12,10 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aspen_dns::client::{AspenDnsClient, spawn_dns_sync_listener};
 use aspen_dns::export::{DocsExporter, FeedConfig};
 use aspen_dns::mesh::{Mesh, MeshConfig};
 use aspen_dns::record::{RecordType, Rrset};
+use aspen_dns::replica::{AspenDnsClient, spawn_dns_sync_listener};
 use aspen_dns::store::DnsStore;
 use aspen_dns::store::redb::RedbStore;
 use aspen_dns::store::zone_settings::ZoneSettings;

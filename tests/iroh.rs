@@ -1,6 +1,8 @@
 //! What we rely on of iroh-docs and iroh-blobs, and what we work around. An upgrade that changes one
 //! of these fails here; each test names the piece of ours that must change then.
 
+#![allow(clippy::unwrap_used)] // a test that cannot go on says so
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -48,7 +50,7 @@ async fn of_two_entries_with_one_key_the_one_with_the_later_number_stays() {
     }
 }
 
-/// `export::evidence` and `client::document` hear of what a peer has, however old its number is as
+/// `export::evidence` and `replica::document` hear of what a peer has, however old its number is as
 /// a time, and whoever of the two began.
 #[tokio::test]
 async fn peers_end_with_the_later_number_and_no_clock_is_asked() {
@@ -87,7 +89,7 @@ async fn an_entry_takes_older_ones_away_whose_keys_begin_with_its_own() {
     }
 }
 
-/// `client::document` joins again and again, as one who was not there at the first time is dialed
+/// `replica::document` joins again and again, as one who was not there at the first time is dialed
 /// by no one else.
 #[tokio::test]
 async fn joining_again_finds_a_peer_that_was_not_there() {
@@ -111,7 +113,7 @@ async fn joining_again_finds_a_peer_that_was_not_there() {
     }
 }
 
-/// `export::doc` and `client::document` read what they have subscribed to, whatever happens.
+/// `export::doc` and `replica::document` read what they have subscribed to, whatever happens.
 #[test]
 fn a_subscription_that_nobody_reads_stops_the_engine() {
     // An engine that has stopped ends no more; it goes with the process.

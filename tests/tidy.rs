@@ -10,7 +10,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("data", &["zone", "catalog", "feed", "dnssec"]),
     ("protocol", &["wire", "answer", "responder"]),
     ("publish", &["publish", "sync"]),
-    ("shells", &["files", "serve", "store", "mesh", "export", "client"]),
+    ("shells", &["files", "serve", "store", "mesh", "export", "replica"]),
     ("whole", &["node"]),
 ];
 

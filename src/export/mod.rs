@@ -7,7 +7,7 @@
 //!
 //! **Invariant:** the source is the truth. Whatever a crash, a lost commit stream or a peer left
 //! in the namespace, the exporter writes what is missing until it says the same.
-//! **Not here:** the layout of entries (`feed`), connections (`mesh`), edges (`client`).
+//! **Not here:** the layout of entries (`feed`), connections (`mesh`), edges (`replica`).
 
 mod book;
 mod bundle;

@@ -15,7 +15,7 @@
 //!
 //! **Invariant:** no key is a prefix of another. iroh-docs removes every older entry whose key
 //! begins with a new entry's key, so `dns:x:A` without an end mark would erase `dns:x:AAAA`.
-//! **Not here:** who sends and fetches (`mesh`, `export`, `client`), what an edge makes of
+//! **Not here:** who sends and fetches (`mesh`, `export`, `replica`), what an edge makes of
 //! entries (`sync`).
 
 pub mod beat;

@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** a stream that is silent for [`STREAM_SILENCE_MS_MAX`] is given up; one that is
 //! being opened, within [`LINK_DIAL_MS`] for each of connection, turn, greeting and reply.
-//! **Not here:** whom to dial and when (`client`), what segments are worth (`sync`).
+//! **Not here:** whom to dial and when (`replica`), what segments are worth (`sync`).
 
 use std::time::{Duration, Instant};
 

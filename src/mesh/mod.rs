@@ -7,7 +7,7 @@
 //! **Invariant:** a blob that no replica names any more is removed within
 //! [`BLOB_GC_INTERVAL_S`]; a peer that is gone is noticed within [`QUIC_IDLE_MS`].
 //! **Not here:** what stands in a namespace (`feed`), who writes it (`export`), who reads it
-//! (`client`).
+//! (`replica`).
 
 pub(crate) mod blobs;
 pub(crate) mod dial;

@@ -5,7 +5,7 @@
 //!
 //! **Invariant:** commits are applied in order, each to every zone it touches; a zone never goes
 //! back to an older revision; after a gap all zones are read anew.
-//! **Not here:** the edge's way, through the feed (`client`).
+//! **Not here:** the edge's way, through the feed (`replica`).
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

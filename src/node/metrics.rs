@@ -23,8 +23,8 @@ use tokio::sync::Semaphore;
 
 use super::state::{NodeState, Progress};
 use super::status::{EntriesReport, FeedReport, LogReport, SyncReport};
-use crate::client::AspenDnsClient;
 use crate::limits::{COMMIT_WAIT_S_MAX, COMMITS_TIMED_MAX};
+use crate::replica::AspenDnsClient;
 use crate::serve::stats::FrontEndStats;
 use crate::store::StoreError;
 

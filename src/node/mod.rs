@@ -1,6 +1,6 @@
 //! The whole node: configuration, HTTP API, metrics, start and stop.
 //!
-//! **Not here:** the parts that it puts together (`store`, `export`, `client`, `serve`).
+//! **Not here:** the parts that it puts together (`store`, `export`, `replica`, `serve`).
 
 pub mod api;
 pub mod config;

@@ -33,13 +33,13 @@ use super::prepare::{bind_api, bind_dns, prepare_data_dir};
 use super::reload::{self, Reload, load_static};
 use super::state::{NodeState, Progress};
 use super::watchdog::Watchdog;
-use crate::client::{
-    AspenDnsClient, ClientError, ListenerError, documents_for, spawn_dns_sync_listener,
-};
 use crate::files::{Refreshed, ZoneFileError};
 use crate::limits::{FREE_RETIRED_MS, STOP_MS};
 use crate::mesh::{Documents, Mesh, MeshConfig, MeshError};
 use crate::publish::{Publisher, Reader};
+use crate::replica::{
+    AspenDnsClient, ClientError, ListenerError, documents_for, spawn_dns_sync_listener,
+};
 use crate::serve::BindError;
 use crate::store::DnsStore;
 use crate::ticket::DnsClientTicket;

@@ -1,7 +1,7 @@
 //! What a running node knows of itself: the API and the metrics read it.
 //!
 //! **Invariant:** the revisions of [`Progress`] never fall.
-//! **Not here:** the parts themselves (`store`, `export`, `client`, `serve`).
+//! **Not here:** the parts themselves (`store`, `export`, `replica`, `serve`).
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use tokio::sync::watch;
 use super::feeds::Feeds;
 use super::health::Health;
 use super::metrics::Metrics;
-use crate::client::AspenDnsClient;
 use crate::publish::Reader;
+use crate::replica::AspenDnsClient;
 use crate::serve::RunningServer;
 use crate::store::DnsStore;
 

@@ -6,8 +6,8 @@
 use data_encoding::HEXLOWER;
 use serde::Serialize;
 
-use crate::client::{AspenDnsClient, ClientStats};
 use crate::clock::now_ms;
+use crate::replica::{AspenDnsClient, ClientStats};
 use crate::sync::mirror::{MirrorStats, MirrorStatus};
 use crate::sync::status::SyncStatus;
 

@@ -6,12 +6,12 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aspen_dns::client::lookup::Outcome;
-use aspen_dns::client::{AspenDnsClient, spawn_dns_sync_listener};
 use aspen_dns::export::{DocsExporter, FeedConfig, own_peer};
 use aspen_dns::mesh::{Mesh, MeshConfig};
 use aspen_dns::name::Name;
 use aspen_dns::record::{RecordType, Rrset};
+use aspen_dns::replica::lookup::Outcome;
+use aspen_dns::replica::{AspenDnsClient, spawn_dns_sync_listener};
 use aspen_dns::store::DnsStore;
 use aspen_dns::store::redb::RedbStore;
 use aspen_dns::store::zone_settings::ZoneSettings;

@@ -17,11 +17,11 @@ use super::error::ApiError;
 use super::powerdns::parse_name;
 use super::records::limit_of;
 use super::source::{next_cursor, parse_name_cursor};
-use crate::client::AspenDnsClient;
 use crate::feed::HistoryId;
 use crate::feed::digest::Digest;
 use crate::name::Name;
 use crate::publish::Reader;
+use crate::replica::AspenDnsClient;
 use crate::store::DnsStore;
 use crate::store::history::ZoneSource as _;
 

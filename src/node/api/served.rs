@@ -7,7 +7,7 @@
 //!
 //! **Invariant:** no reply is held back for longer than [`API_SERVED_MS_MAX`], or than the client
 //! asked for, [`API_WAIT_S_MAX`] at most, and none while the node stops.
-//! **Not here:** how a commit gets into the answers (`node::follow`, `client`).
+//! **Not here:** how a commit gets into the answers (`node::follow`, `replica`).
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -14,11 +14,11 @@ use bytes::Bytes;
 use tokio::task::JoinHandle;
 
 use super::Follow;
-use crate::client::archive::Adoption;
 use crate::feed::segment::VersionRef;
 use crate::feed::{Hash, Revision};
 use crate::limits::{KEEP_MS_MAX, KEEP_RETRY_MS};
 use crate::mesh::Blobs;
+use crate::replica::archive::Adoption;
 use crate::sync::mirror::Mirror;
 
 /// A version that is to be kept.

@@ -7,11 +7,11 @@
 use bytes::Bytes;
 
 use super::Follow;
-use crate::client::fetch::Ask;
 use crate::feed::segment::Segment;
 use crate::feed::{Hash, Revision};
 use crate::mesh::is_signed;
 use crate::mesh::relay::Outline;
+use crate::replica::fetch::Ask;
 use crate::sync::mirror::Taken;
 
 impl Follow {

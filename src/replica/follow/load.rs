@@ -10,12 +10,12 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::Follow;
-use crate::client::archive::Kept;
-use crate::client::fetch::{Ask, Fetcher};
-use crate::client::upstream::Nobody;
 use crate::feed::Hash;
 use crate::feed::segment::{Segment, SegmentBody};
 use crate::limits::FETCHES_MAX;
+use crate::replica::archive::Kept;
+use crate::replica::fetch::{Ask, Fetcher};
+use crate::replica::upstream::Nobody;
 use crate::sync::mirror::Mirror;
 
 impl Follow {

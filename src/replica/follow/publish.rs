@@ -9,9 +9,9 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::Follow;
-use crate::client::apply::Prepared;
-use crate::client::fetch::Ask;
 use crate::limits::{FETCHES_MAX, INLINE_CHANGES_MAX};
+use crate::replica::apply::Prepared;
+use crate::replica::fetch::Ask;
 use crate::sync::batch::{ZoneBatch, ZoneStep};
 use crate::sync::mirror::{Mirror, Wish};
 
