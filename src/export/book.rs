@@ -216,6 +216,10 @@ impl Book {
         if doc.revision <= at {
             self.set_head(&row.apex, doc);
         }
+        if built.places.is_empty() {
+            // It could not be built.
+            self.want(&row.apex);
+        }
         self.put_doc(built);
     }
 
@@ -309,13 +313,13 @@ impl Book {
     }
 
     /// Has the document say of zones what the log says, though they could not be built; returns of which.
-    /// The packs that they have do not lead there: whoever builds them finds that they differ.
+    /// They have no packs then: whoever builds them finds that they differ.
     pub(super) fn put_unbuilt(&mut self, apexes: &[Name]) -> Vec<Name> {
         let lacking = apexes.iter().filter(|apex| self.is_lacking(apex));
         let lacking: Vec<Name> = lacking.cloned().collect();
         for apex in &lacking {
-            let (doc, places) = (self.head(apex), self.places(apex));
-            self.put_doc(Built { apex: apex.clone(), doc, names: None, places });
+            let doc = self.head(apex);
+            self.put_doc(Built { apex: apex.clone(), doc, names: None, places: Vec::new() });
         }
         lacking
     }
