@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::state::Progress;
-use crate::catalog::CatalogChange;
+use crate::catalog::{CatalogChange, HoldReason};
 use crate::limits::{
     BATCH_CHANGES_MAX, FOLLOW_RETRY_MS, FREE_RETIRED_MS, READ_TOGETHER_RECORDS_MAX,
     READ_TOGETHER_ZONES_MAX,
@@ -26,7 +26,6 @@ use crate::record::Change;
 use crate::store::history::{
     Commit, CommitSource, SourceError, ZoneChange, ZoneCommit, ZoneContents, ZoneSource,
 };
-use crate::zone::BuildError;
 
 /// Puts commits into what is published.
 #[derive(Debug)]
@@ -53,14 +52,6 @@ pub enum FollowError {
     /// The source does not give what is needed.
     #[error(transparent)]
     Source(#[from] SourceError),
-    /// What the store holds makes no zone.
-    #[error("zone {apex}: {source}")]
-    Build {
-        /// Its apex.
-        apex: Name,
-        /// The rule.
-        source: BuildError,
-    },
     /// The thread that builds zones is gone.
     #[error("the thread that builds zones is gone")]
     ThreadLost,
@@ -275,9 +266,14 @@ impl<S: ZoneSource> Follower<S> {
         Ok(changes)
     }
 
-    /// Reads and builds zones, all of one view, on a thread that may be busy for long.
+    /// Reads and builds zones, all of one view, on a thread that may be busy for long. One that is damaged
+    /// is held, and keeps no other from being answered.
     async fn read(&mut self, apexes: Vec<Name>) -> Result<Vec<CatalogChange>, FollowError> {
-        let contents = self.source.zones_contents(&apexes).await?;
+        let (contents, held) = match self.source.zones_contents(&apexes).await {
+            Ok(contents) => (contents, Vec::new()),
+            Err(SourceError::Damaged { .. }) => self.read_each(&apexes).await?,
+            Err(error) => return Err(error.into()),
+        };
         let mut gone: HashSet<Name> = apexes.into_iter().collect();
         for ZoneContents { revision, zone, .. } in &contents {
             gone.remove(&zone.apex);
@@ -286,24 +282,48 @@ impl<S: ZoneSource> Follower<S> {
         for apex in &gone {
             self.revisions.remove(apex);
         }
+        gone.retain(|apex| !held.contains(apex));
         let seed = self.publisher.catalog().seed();
         let build = move |contents: ZoneContents| {
             let apex = contents.zone.apex;
-            crate::zone::build(apex.clone(), seed, contents.rrsets)
-                .map_err(|source| FollowError::Build { apex, source })
+            let built = crate::zone::build(apex.clone(), seed, contents.rrsets);
+            built.map_err(|error| (apex, error))
         };
         let building = tokio::task::spawn_blocking(move || {
             contents.into_iter().map(build).collect::<Vec<_>>()
         });
+        let hold = |apex| CatalogChange::Hold(apex, HoldReason::Broken);
         let mut changes: Vec<_> = gone.into_iter().map(CatalogChange::Remove).collect();
+        changes.extend(held.into_iter().map(hold));
         for built in building.await.map_err(|_| FollowError::ThreadLost)? {
             match built {
                 Ok(zone) => changes.push(CatalogChange::Put(Arc::new(zone))),
-                // One zone that does not build must not keep the others back.
-                Err(error) => tracing::error!(%error, "not answered"),
+                Err((apex, error)) => {
+                    tracing::error!(%apex, %error, "a zone of the store is answered with SERVFAIL");
+                    changes.push(hold(apex));
+                }
             }
         }
         Ok(changes)
+    }
+
+    /// Reads zones one by one; returns those that can be read, and the names of the others.
+    async fn read_each(
+        &self,
+        apexes: &[Name],
+    ) -> Result<(Vec<ZoneContents>, Vec<Name>), FollowError> {
+        let (mut contents, mut held) = (Vec::new(), Vec::new());
+        for apex in apexes {
+            match self.source.zone_contents(apex).await {
+                Ok(found) => contents.extend(found),
+                Err(error @ SourceError::Damaged { .. }) => {
+                    tracing::error!(%apex, %error, "a zone of the store is answered with SERVFAIL");
+                    held.push(apex.clone());
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok((contents, held))
     }
 }
 
@@ -344,146 +364,4 @@ fn changes_in(commit: &Commit) -> usize {
 const LOAD_ZONES_MAX: usize = 4_096;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::VecDeque;
-    use std::sync::Mutex;
-
-    use async_trait::async_trait;
-
-    use crate::feed::digest::{Digest, DigestKey};
-    use crate::record::{RecordType, Rrset};
-    use crate::store::history::{History, ZoneState};
-    use crate::zone::HashSeed;
-
-    /// A source of one zone, whose commits are all there at once.
-    struct Source {
-        /// What a whole zone holds.
-        rrsets: Mutex<Vec<Rrset>>,
-        /// Commits that were not given out.
-        commits: Mutex<VecDeque<Commit>>,
-    }
-
-    /// What is left of the commits, and then an error.
-    struct Commits(VecDeque<Commit>);
-
-    #[async_trait]
-    impl CommitSource for Commits {
-        async fn next(&mut self) -> Result<Commit, SourceError> {
-            self.0.pop_front().ok_or(SourceError::Compacted { after: 0 })
-        }
-    }
-
-    #[async_trait]
-    impl ZoneSource for Source {
-        async fn history(&self) -> Result<History, SourceError> {
-            Ok(History { epoch: 1, id: 1, digest_key: DigestKey::default() })
-        }
-
-        async fn begin_history(&self, _: &History, _: u64) -> Result<History, SourceError> {
-            self.history().await
-        }
-
-        async fn revision(&self) -> Result<u64, SourceError> {
-            Ok(1)
-        }
-
-        async fn zones(&self) -> Result<Vec<ZoneState>, SourceError> {
-            Ok(vec![zone()])
-        }
-
-        async fn zone_contents(&self, _: &Name) -> Result<Option<ZoneContents>, SourceError> {
-            let rrsets = self.rrsets.lock().unwrap().clone();
-            Ok(Some(ZoneContents { revision: 1, zone: zone(), rrsets }))
-        }
-
-        async fn zones_contents(&self, _: &[Name]) -> Result<Vec<ZoneContents>, SourceError> {
-            Ok(self.zone_contents(&zone().apex).await?.into_iter().collect())
-        }
-
-        async fn commits(&self, _: u64) -> Result<Box<dyn CommitSource>, SourceError> {
-            Ok(Box::new(Commits(std::mem::take(&mut *self.commits.lock().unwrap()))))
-        }
-    }
-
-    fn zone() -> ZoneState {
-        let apex = Name::from_text("example").unwrap();
-        ZoneState { apex, revision: 1, serial: 1, digest: Digest::default() }
-    }
-
-    fn a(owner: &str, last: u8) -> Rrset {
-        let owner = Name::from_text(owner).unwrap();
-        Rrset::new(owner, RecordType::A, 60, [[192, 0, 2, last]]).unwrap()
-    }
-
-    fn soa() -> Rrset {
-        let rdata = [&[0, 0, 0, 0, 0, 1][..], &[0; 16]].concat();
-        Rrset::new(Name::from_text("example").unwrap(), RecordType::SOA, 1, [rdata]).unwrap()
-    }
-
-    /// Follows commits, numbered from 2; returns the follower, and how often and at which revision
-    /// it had published when they were over.
-    async fn follow(changes: Vec<ZoneChange>) -> (Follower<Source>, u64, u64) {
-        let apex = zone().apex;
-        let commits = (2..).zip(changes).map(|(revision, change)| Commit {
-            revision,
-            tag: revision,
-            zones: vec![ZoneCommit {
-                apex: apex.clone(),
-                prev_revision: Some(revision - 1),
-                serial: 1,
-                digest: Digest::default(),
-                change,
-            }],
-        });
-        let commits = Mutex::new(commits.collect());
-        let source = Source { rrsets: Mutex::new(vec![soa(), a("old.example", 1)]), commits };
-        let publisher = Arc::new(Publisher::new(HashSeed(1)));
-        let progress = Progress::default();
-        let mut follower = Follower::new(Arc::new(source), publisher, progress);
-        let mut revision = follower.load().await.unwrap();
-        let before = follower.publisher.reader().stats().publishes;
-        follower.follow(&mut revision).await.expect_err("the commits end with an error");
-        let after = follower.publisher.reader().stats().publishes;
-        assert_eq!(follower.progress.now().served, revision);
-        (follower, after - before, revision)
-    }
-
-    /// Returns the last octet of the address of a name, 0 if it has none.
-    fn address(follower: &Follower<Source>, owner: &str) -> u8 {
-        let catalog = follower.publisher.catalog();
-        let zone = catalog.zone(&zone().apex).expect("published");
-        let rrset = zone.rrset(&Name::from_text(owner).unwrap(), RecordType::A);
-        rrset.and_then(|rrset| rrset.rdata.iter().next().map(|rdata| rdata[3])).unwrap_or(0)
-    }
-
-    #[tokio::test]
-    async fn commits_that_are_there_at_once_share_a_publish_in_their_order() {
-        let changes =
-            (1..=9).map(|last| ZoneChange::Changes(vec![Change::Put(a("www.example", last))]));
-        let (follower, publishes, revision) = follow(changes.collect()).await;
-        assert_eq!((publishes, revision), (1, 10));
-        assert_eq!(address(&follower, "www.example"), 9);
-        assert_eq!(follower.publisher.reader().stats().changes, 1 + 9);
-    }
-
-    #[tokio::test]
-    async fn what_precedes_a_replaced_zone_is_published_before_it() {
-        let put = |last| ZoneChange::Changes(vec![Change::Put(a("www.example", last))]);
-        let changes = vec![put(1), put(2), ZoneChange::Replaced, put(3)];
-        let (follower, publishes, revision) = follow(changes).await;
-        assert_eq!((publishes, revision), (3, 5));
-        assert_eq!(address(&follower, "www.example"), 3);
-        assert_eq!(address(&follower, "old.example"), 1);
-    }
-
-    #[tokio::test]
-    async fn more_than_a_batch_goes_in_batches_and_none_is_left_behind() {
-        let count = BATCH_CHANGES_MAX + 1;
-        let changes = (0..count)
-            .map(|index| ZoneChange::Changes(vec![Change::Put(a("www.example", index as u8))]));
-        let (follower, publishes, revision) = follow(changes.collect()).await;
-        assert_eq!((publishes, revision), (2, 1 + count as u64));
-        assert_eq!(address(&follower, "www.example"), (count - 1) as u8);
-    }
-}
+mod tests;

@@ -116,6 +116,12 @@ pub enum SourceError {
         /// What was asked for.
         after: u64,
     },
+    /// What the source holds is damaged: asking again does not help.
+    #[error("the store is damaged: {reason} (`aspen-dns store check` names what is)")]
+    Damaged {
+        /// What it said.
+        reason: String,
+    },
     /// The source failed.
     #[error("the store cannot be read: {reason}")]
     Failed {
@@ -149,20 +155,20 @@ pub trait ZoneSource: Send + Sync + 'static {
     /// All zones that are answered.
     ///
     /// # Errors
-    /// [`SourceError::Failed`].
+    /// [`SourceError::Damaged`] and [`SourceError::Failed`].
     async fn zones(&self) -> Result<Vec<ZoneState>, SourceError>;
 
     /// One zone with its records; none when there is no such zone, or it is not answered.
     ///
     /// # Errors
-    /// [`SourceError::Failed`].
+    /// [`SourceError::Damaged`] and [`SourceError::Failed`].
     async fn zone_contents(&self, apex: &Name) -> Result<Option<ZoneContents>, SourceError>;
 
     /// Many small zones with their records, all at one revision; those that are gone or not
     /// answered are left out. The caller sees to it that they fit into memory.
     ///
     /// # Errors
-    /// [`SourceError::Failed`].
+    /// [`SourceError::Damaged`] if one of them is, and [`SourceError::Failed`].
     async fn zones_contents(&self, apexes: &[Name]) -> Result<Vec<ZoneContents>, SourceError>;
 
     /// The commits after a revision, first those made before, then those to come.

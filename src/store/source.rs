@@ -36,16 +36,16 @@ impl ZoneSource for DnsStore {
     }
 
     async fn zones(&self) -> Result<Vec<ZoneState>, SourceError> {
-        self.zone_states(Bound::Unbounded, u32::MAX).await.map_err(failed)
+        self.zone_states(Bound::Unbounded, u32::MAX).await.map_err(unread)
     }
 
     async fn zone_contents(&self, apex: &Name) -> Result<Option<ZoneContents>, SourceError> {
         let contents = self.read_contents(std::slice::from_ref(apex)).await;
-        contents.map(|contents| contents.into_iter().next()).map_err(failed)
+        contents.map(|contents| contents.into_iter().next()).map_err(unread)
     }
 
     async fn zones_contents(&self, apexes: &[Name]) -> Result<Vec<ZoneContents>, SourceError> {
-        self.read_contents(apexes).await.map_err(failed)
+        self.read_contents(apexes).await.map_err(unread)
     }
 
     async fn commits(&self, after: u64) -> Result<Box<dyn CommitSource>, SourceError> {
@@ -134,6 +134,16 @@ impl DnsStore {
 /// Gives an error of the store the type of a source's.
 pub(super) fn failed(error: impl std::fmt::Display) -> SourceError {
     SourceError::Failed { reason: error.to_string() }
+}
+
+/// Gives an error of reading zones the type of a source.
+fn unread(error: StoreError) -> SourceError {
+    match error {
+        StoreError::Kv(error @ (KvError::Damaged { .. } | KvError::Unreadable { .. })) => {
+            SourceError::Damaged { reason: error.to_string() }
+        }
+        error => failed(error),
+    }
 }
 
 /// Does what takes long on a thread where that harms nobody.

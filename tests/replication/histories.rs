@@ -331,3 +331,48 @@ fn assert_put_aside(warned: &[String]) {
     let told = warned.iter().filter(|line| line.contains("was put aside")).count();
     assert!(told == 1 && warned.len() <= 2, "{warned:?}");
 }
+
+/// Writes over the rows of a zone's owner in a store that nobody has open; returns what was there.
+fn write_rows(dir: &Path, owner: &[u8], with: impl Fn(&[u8]) -> Vec<u8>) {
+    use aspen_dns::store::kv::{Commit, KeyRange, KeyValueStore as _};
+    use aspen_dns::store::redb::RedbStore;
+
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let store = RedbStore::open(&dir.join("store.redb")).unwrap();
+        let rows = store.range(&KeyRange::prefix(b"r"), None, 10_000).await.unwrap().entries;
+        let is_meant = |key: &[u8]| key.windows(owner.len()).any(|found| found == owner);
+        let rows = rows.into_iter().filter(|(key, _)| is_meant(key));
+        let puts: Vec<_> = rows.map(|(key, row)| (key, with(&row.value))).collect();
+        assert_eq!(puts.len(), 1);
+        store.commit(Commit { puts, ..Commit::default() }).await.unwrap();
+    });
+}
+
+#[test]
+fn a_zone_that_cannot_be_read_is_told_and_all_others_go_on() {
+    let mut pair = Pair::start();
+    pair.authority.create_zone("bad.example");
+    pair.authority.set("damaged.bad.example", 1);
+    pair.edge.wait_value("damaged.bad.example", Some(1));
+    wait_synced(&pair.authority, &pair.edge);
+    pair.meddle_with_authority(|dir| write_rows(dir, b"damaged", |_| b"nonsense".to_vec()));
+    let faults = |node: &Node| node.status()["faults"].to_string();
+    wait("the fault is told", || faults(&pair.authority).contains("cannot be read"));
+    assert_eq!(pair.authority.send("GET", "/healthz", "").unwrap().0, 503);
+    for turn in 2..4 {
+        // Who has the zone goes on answering it; who is new has all others, and knows.
+        pair.authority.set("n1.one.example", turn);
+        pair.edge.wait_value("n1.one.example", Some(turn));
+        assert_eq!(pair.edge.value("damaged.bad.example"), Some(1));
+        let new = Start::edge(&pair.dirs.path().join(format!("other{turn}")), &pair.ticket).run();
+        new.wait_value("n1.one.example", Some(turn));
+        assert_equal(&pair.edge, &new, &ZONES);
+        pair.meddle_with_authority(|_| {});
+    }
+    pair.authority.import("bad.example", 5, 7);
+    pair.edge.wait_value("i1.bad.example", Some(7));
+    wait_synced(&pair.authority, &pair.edge);
+    wait("the faults are over", || faults(&pair.authority) == "[]");
+    pair.assert_well(9);
+}
