@@ -259,9 +259,9 @@ impl Follow {
         if self.dialing.is_some() || self.is_to_wait() {
             return;
         }
-        let author_only = match &self.upstream {
-            None => false,
-            Some(upstream) if !upstream.welcome.is_author => true,
+        let followed = match &self.upstream {
+            None => None,
+            Some(upstream) if !upstream.welcome.is_author => Some(upstream.id),
             Some(_) => return,
         };
         let place = self.client.with_mirror(|mirror| mirror.place());
@@ -274,7 +274,7 @@ impl Follow {
             proofs: self.relay.proofs(),
         };
         let dialer = self.dialer.clone();
-        self.dialing = Some(tokio::spawn(async move { dialer.dial(hello, author_only).await }));
+        self.dialing = Some(tokio::spawn(async move { dialer.dial(hello, followed).await }));
     }
 
     /// Whether nobody is to be dialed yet: whoever was followed was lost too often.

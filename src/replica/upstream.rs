@@ -56,13 +56,15 @@ impl Dialer {
         Self { endpoint, peers, no_log: Arc::default() }
     }
 
-    /// Dials until somebody welcomes us. With `author_only`, until the author of the feed does.
-    pub(super) async fn dial(&self, hello: Hello, author_only: bool) -> Upstream {
+    /// Dials until somebody welcomes us. Where another edge is followed, until the author of the feed does;
+    /// that edge is not dialed: it would end its stream to us.
+    pub(super) async fn dial(&self, hello: Hello, followed: Option<EndpointId>) -> Upstream {
+        let author_only = followed.is_some();
         let began = Instant::now();
         let mut dials = JoinSet::new();
         let mut turns: HashMap<EndpointId, Arc<tokio::sync::Mutex<()>>> = HashMap::new();
         for round in 0_usize.. {
-            if let Some(addr) = self.next_peer(round) {
+            if let Some(addr) = self.next_peer(round, followed) {
                 let (endpoint, hello, id) = (self.endpoint.clone(), hello.clone(), addr.id);
                 let turn = Arc::clone(turns.entry(id).or_default());
                 let dial = async move { LogStream::open(&endpoint, addr, hello, &turn).await };
@@ -119,9 +121,12 @@ impl Dialer {
         }
     }
 
-    /// Whom to dial in a round: a peer of the ticket in each but every fourth.
-    fn next_peer(&self, round: usize) -> Option<EndpointAddr> {
-        let (fixed, others) = self.peers.split();
+    /// Whom to dial in a round, but not who is followed: a peer of the ticket in each but every fourth.
+    fn next_peer(&self, round: usize, followed: Option<EndpointId>) -> Option<EndpointAddr> {
+        let (mut fixed, mut others) = self.peers.split();
+        for list in [&mut fixed, &mut others] {
+            list.retain(|peer| followed.is_none_or(|followed| peer.id != *followed.as_bytes()));
+        }
         let is_other = !others.is_empty() && (fixed.is_empty() || round % 4 == 3);
         let list = if is_other { &others } else { &fixed };
         let at = if is_other { round / 4 } else { round };

@@ -96,6 +96,27 @@ fn an_edge_begins_from_an_edge_alone_and_finds_the_authority_through_it() {
 }
 
 #[test]
+fn an_edge_keeps_the_stream_of_the_edge_that_it_follows() {
+    let dirs = tempfile::tempdir().unwrap();
+    let mut authority = Start::authority(&dirs.path().join("authority")).run();
+    authority.create_zone("one.example");
+    authority.set("n.one.example", 1);
+    let ticket = authority.ticket();
+    let first_dir = dirs.path().join("first");
+    let first = Start::edge(&first_dir, &ticket).run();
+    wait_synced(&authority, &first);
+    authority.kill();
+    // Nobody else is there: it looks for the author all the while.
+    let mut ticket: DnsClientTicket = ticket.parse().unwrap();
+    ticket.peers = vec![peer_of(&first_dir)];
+    let start = Start::edge(&dirs.path().join("second"), &ticket.to_string());
+    let second = start.with_log("error,aspen_dns=info").run();
+    second.wait_value("n.one.example", Some(1));
+    std::thread::sleep(Duration::from_secs(4));
+    assert_eq!(second.log().matches("following peer=").count(), 1, "{}", second.log());
+}
+
+#[test]
 fn an_authority_that_has_moved_is_found_again() {
     let dirs = tempfile::tempdir().unwrap();
     let start = Start::authority(&dirs.path().join("authority"));
