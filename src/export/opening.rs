@@ -55,6 +55,25 @@ pub(super) async fn open(
     seen: Option<HistoryId>,
     term: u64,
 ) -> Result<Opened, ExportError> {
+    match open_from(parts, seen, term, true).await {
+        Err(ExportError::Source(
+            error @ (SourceError::Damaged { .. } | SourceError::Compacted { .. }),
+        )) => {
+            // Asked again, they would be no better known: all zones are compared without them.
+            tracing::warn!(%error, "the commits since the last version cannot be read");
+            open_from(parts, seen, term, false).await
+        }
+        opened => opened,
+    }
+}
+
+/// Begins an export, with the commits since the last version if `has_commits`.
+async fn open_from(
+    parts: &Parts,
+    seen: Option<HistoryId>,
+    term: u64,
+    has_commits: bool,
+) -> Result<Opened, ExportError> {
     let last = parts.root_file.as_deref().and_then(read_root);
     let last = last.filter(|root| root.namespace == parts.namespace);
     let newest = parts.source.revision().await?;
@@ -74,7 +93,7 @@ pub(super) async fn open(
         shelf = Shelf::adopted(&root.indexes);
         adopt(&mut book, &*parts.depot, root).await;
     }
-    let from = usable.as_ref().filter(|_| is_same).map(|root| root.at);
+    let from = usable.as_ref().filter(|_| is_same && has_commits).map(|root| root.at);
     let (from, commits) = follow(parts, from, newest).await?;
     let (namespace, author) = (parts.namespace, parts.author.clone());
     let signer = Signer { namespace, author, history: id, term };

@@ -12,7 +12,7 @@ use super::journal::{Entry, JournalZone};
 use super::keys;
 use super::kv::{ChangeEvent, ChangeStream, KvError};
 use super::operation::StoreError;
-use super::source::failed;
+use super::source::unread;
 
 /// A feed of commits.
 pub struct CommitStream {
@@ -72,7 +72,7 @@ pub(super) fn lost_or_failed(error: StoreError, after: u64) -> SourceError {
         StoreError::Kv(KvError::Compacted { .. } | KvError::Ahead { .. }) => {
             SourceError::Compacted { after }
         }
-        error => failed(error),
+        error => unread(error),
     }
 }
 

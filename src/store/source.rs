@@ -132,12 +132,12 @@ impl DnsStore {
 }
 
 /// Gives an error of the store the type of a source's.
-pub(super) fn failed(error: impl std::fmt::Display) -> SourceError {
+fn failed(error: impl std::fmt::Display) -> SourceError {
     SourceError::Failed { reason: error.to_string() }
 }
 
 /// Gives an error of reading zones the type of a source.
-fn unread(error: StoreError) -> SourceError {
+pub(super) fn unread(error: StoreError) -> SourceError {
     match error {
         StoreError::Kv(error @ (KvError::Damaged { .. } | KvError::Unreadable { .. })) => {
             SourceError::Damaged { reason: error.to_string() }
