@@ -186,7 +186,14 @@ impl DnsStore {
             let generation = keys::parse_generation_key(&key)?;
             let limit = SWEEP_CHUNK_ROWS.min(self.kv.limits().operations_max.saturating_sub(2));
             let range = keys::rows_of_generation(generation);
-            let rows = self.kv.range(&range, None, limit).await?;
+            let rows = match self.kv.range(&range, None, limit).await {
+                // Nobody reads it any more: what it said is of no interest.
+                Err(KvError::Damaged { key, .. }) if range.contains(&key) => {
+                    self.kv.commit(Commit { deletes: vec![key], ..Commit::default() }).await?;
+                    return Ok(true);
+                }
+                rows => rows?,
+            };
             let mut deletes: Vec<Vec<u8>> = rows.entries.into_iter().map(|(key, _)| key).collect();
             if rows.next.is_none() {
                 deletes.push(key);
