@@ -93,6 +93,8 @@ pub const PING_MS: u64 = 100;
 /// Milliseconds without any frame after which a stream counts as broken: three pings lost, and
 /// what a busy machine needs.
 pub const STREAM_SILENCE_MS_MAX: u64 = 350;
+/// Round trips that a stream may be silent for beyond that: what is lost is sent again after one to two.
+pub const STREAM_SILENCE_ROUND_TRIPS: u32 = 4;
 /// Milliseconds that a peer has for its hello. Then the connection is closed.
 pub const HELLO_MS_MAX: u64 = 3_000;
 /// Octets of a frame that somebody sends who follows a feed. More: the connection is closed.

@@ -109,8 +109,9 @@ const _: () = assert!(
 );
 const _: () = assert!(ETCD_SLOT_AGE_MS_MAX > 100 * ETCD_RETRY_MS_MAX, "no live commit is swept");
 
-/// Milliseconds that one dial of a ticket's peer may take: some round trips around the world.
-pub const LINK_DIAL_MS: u64 = 1_500;
+/// Milliseconds that one dial of a ticket's peer may take: some round trips around the world and by
+/// satellite, a lost packet among them.
+pub const LINK_DIAL_MS: u64 = 4_000;
 /// Milliseconds between two dials of a peer that is away. A dial costs one packet.
 pub const LINK_REDIAL_MS: u64 = 250;
 /// Milliseconds without a packet after which a ticket's peer counts as away.

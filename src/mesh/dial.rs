@@ -1,20 +1,25 @@
 //! Follows the log of a feed at another node.
 //!
-//! **Invariant:** a stream that is silent for [`STREAM_SILENCE_MS_MAX`] is given up; one that is
+//! **Invariant:** a stream that is silent for [`STREAM_SILENCE_MS_MAX`] and
+//! [`STREAM_SILENCE_ROUND_TRIPS`] is given up; one that is
 //! being opened, within [`LINK_DIAL_MS`] for each of connection, turn, greeting and reply.
 //! **Not here:** whom to dial and when (`replica`), what segments are worth (`sync`).
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use iroh::endpoint::{
     ConnectOptions, Connection, QuicTransportConfig, RecvStream, SendStream, VarInt,
 };
 use iroh::{Endpoint, EndpointAddr};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::stream::LOG_ALPN;
 use crate::feed::frame::{ClientFrame, FrameReader, Hello, Refused, Report, ServerFrame, Welcome};
-use crate::limits::{LINK_DIAL_MS, QUIC_IDLE_MS, QUIC_KEEP_ALIVE_MS, STREAM_SILENCE_MS_MAX};
+use crate::limits::{
+    LINK_DIAL_MS, QUIC_IDLE_MS, QUIC_KEEP_ALIVE_MS, STREAM_SILENCE_MS_MAX,
+    STREAM_SILENCE_ROUND_TRIPS, UPSTREAM_EAGER_MS,
+};
 use crate::octets::DecodeError;
 use crate::ticket::TicketPeer;
 
@@ -31,6 +36,8 @@ pub(crate) struct LogStream {
     reader: FrameReader,
     /// When anything came last.
     heard_at: Instant,
+    /// When the first frame was sent, and how long the reply to it took.
+    greeted: (Instant, Duration),
 }
 
 /// Why a log is not followed, or not any more.
@@ -58,7 +65,8 @@ pub(crate) enum DialError {
 
 impl LogStream {
     /// Dials a peer and says hello when it is this dial's turn: the peer ends the stream to one who says
-    /// hello again, so that of several dials of one peer only one may have said it.
+    /// hello again, so that of several dials of one peer only one may have said it. Whoever is welcomed gets
+    /// the turn, and keeps it for as long as the stream: the others have not noticed yet.
     ///
     /// # Errors
     /// Every [`DialError`].
@@ -66,18 +74,21 @@ impl LogStream {
         endpoint: &Endpoint,
         peer: EndpointAddr,
         hello: Hello,
-        turn: &Mutex<()>,
-    ) -> Result<(Self, Welcome), DialError> {
+        turn: Arc<Mutex<()>>,
+    ) -> Result<(Self, Welcome, OwnedMutexGuard<()>), DialError> {
         let limit = Duration::from_millis(LINK_DIAL_MS);
         let late = || DialError::Unreachable("not in time".to_owned());
         let connection = tokio::time::timeout(limit, connect(endpoint, peer));
         let connection = connection.await.unwrap_or_else(|_| Err(late()))?;
-        let _turn = tokio::time::timeout(limit, turn.lock()).await.map_err(|_| late())?;
+        let turn = tokio::time::timeout(limit, turn.lock_owned()).await.map_err(|_| late())?;
         let greeting = Self::greet(connection, ClientFrame::Hello(hello));
         let greeted = tokio::time::timeout(limit, greeting).await;
         let mut stream = greeted.unwrap_or_else(|_| Err(late()))?;
         match stream.next_within(limit).await? {
-            ServerFrame::Welcome(welcome) => Ok((stream, welcome)),
+            ServerFrame::Welcome(welcome) => {
+                stream.greeted.1 = stream.greeted.0.elapsed();
+                Ok((stream, welcome, turn))
+            }
             ServerFrame::Refused(refused) => Err(DialError::Refused(refused)),
             _ => Err(DecodeError::BadValue { what: "first frame", at: 0 }.into()),
         }
@@ -113,7 +124,7 @@ impl LogStream {
         first.put(&mut octets);
         send.write_all(&octets).await.map_err(|error| DialError::Ended(error.to_string()))?;
         let (reader, heard_at) = (FrameReader::of_server(), Instant::now());
-        Ok(Self { connection, send, recv, reader, heard_at })
+        Ok(Self { connection, send, recv, reader, heard_at, greeted: (heard_at, Duration::ZERO) })
     }
 
     /// Returns the next frame that says something; pings are passed over.
@@ -135,18 +146,37 @@ impl LogStream {
         }
     }
 
-    /// Returns the next frame; each octet must come within a time.
+    /// How long a round trip takes on the slowest path by which anything came: what is on its way may
+    /// come by that, though another one is preferred by now. A path that was left is not known any more:
+    /// what the first reply took counts for a while.
+    fn round_trip(&self) -> Duration {
+        let paths = self.connection.paths();
+        let stats = paths.iter().map(|path| path.stats());
+        let used = stats.filter(|stats| stats.udp_rx.datagrams > 0).map(|stats| stats.rtt);
+        let (at, first) = self.greeted;
+        let is_new = at.elapsed() < Duration::from_millis(UPSTREAM_EAGER_MS);
+        used.chain(is_new.then_some(first)).max().unwrap_or_default()
+    }
+
+    /// Returns the next frame; each octet must come within a time, and some round trips.
     async fn next_within(&mut self, silence: Duration) -> Result<ServerFrame, DialError> {
+        let mut limit = silence;
         loop {
             if let Some(frame) = self.poll()? {
                 return Ok(frame);
             }
             // Whoever asks may be called away and come back: silence counts from the last octet.
-            let until = (self.heard_at + silence).into();
-            let chunk = tokio::time::timeout_at(until, self.recv.read_chunk(READ_OCTETS))
-                .await
-                .map_err(|_| DialError::Silent)?
-                .map_err(|error| DialError::Ended(error.to_string()))?;
+            let until = (self.heard_at + limit).into();
+            let read = tokio::time::timeout_at(until, self.recv.read_chunk(READ_OCTETS)).await;
+            let Ok(read) = read else {
+                let longer = silence + self.round_trip() * STREAM_SILENCE_ROUND_TRIPS;
+                if self.heard_at.elapsed() >= longer {
+                    return Err(DialError::Silent);
+                }
+                limit = longer;
+                continue;
+            };
+            let chunk = read.map_err(|error| DialError::Ended(error.to_string()))?;
             let chunk = chunk.ok_or_else(|| DialError::Ended("it was closed".to_owned()))?;
             self.heard_at = Instant::now();
             self.reader.push(&chunk);

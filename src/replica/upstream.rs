@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use dashmap::DashMap;
 use iroh::endpoint::Connection;
 use iroh::{Endpoint, EndpointAddr, EndpointId};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, OwnedMutexGuard, mpsc};
 use tokio::task::JoinSet;
 
 use super::fetch::{Sources, dial_all};
@@ -37,6 +37,8 @@ pub(super) struct Upstream {
     pub(super) welcome: Welcome,
     /// Who it is.
     pub(super) id: EndpointId,
+    /// Keeps other dials of the same peer from saying hello.
+    _turn: OwnedMutexGuard<()>,
 }
 
 /// Dials peers of one feed.
@@ -67,7 +69,7 @@ impl Dialer {
             if let Some(addr) = self.next_peer(round, followed) {
                 let (endpoint, hello, id) = (self.endpoint.clone(), hello.clone(), addr.id);
                 let turn = Arc::clone(turns.entry(id).or_default());
-                let dial = async move { LogStream::open(&endpoint, addr, hello, &turn).await };
+                let dial = async move { LogStream::open(&endpoint, addr, hello, turn).await };
                 dials.spawn(async move { (id, dial.await) });
             }
             let is_eager = began.elapsed() < Duration::from_millis(UPSTREAM_EAGER_MS);
@@ -95,14 +97,14 @@ impl Dialer {
     fn take(
         &self,
         id: EndpointId,
-        dialed: Result<(LogStream, Welcome), DialError>,
+        dialed: Result<(LogStream, Welcome, OwnedMutexGuard<()>), DialError>,
         author_only: bool,
     ) -> Option<Upstream> {
         match dialed {
-            Ok((stream, welcome)) => {
+            Ok((stream, welcome, turn)) => {
                 self.peers.hear(welcome.peers.clone());
                 let is_wanted = welcome.is_author || !author_only;
-                is_wanted.then_some(Upstream { stream, welcome, id })
+                is_wanted.then_some(Upstream { stream, welcome, id, _turn: turn })
             }
             Err(error) => {
                 tracing::debug!(peer = %id.fmt_short(), %error, "a peer is not followed");
