@@ -4,7 +4,8 @@
 //! before it still wait, since the first packet of one that began too early is repeated only after a
 //! second. Contents are fetched from whoever is followed, then from the others.
 //!
-//! **Invariant:** a dial every [`UPSTREAM_DIAL_MS`] at most; each ends within [`LINK_DIAL_MS`].
+//! **Invariant:** a dial every [`UPSTREAM_DIAL_MS`] at most; of those to one peer one has said hello; each
+//! of a dial's steps ends within [`LINK_DIAL_MS`].
 //! **Not here:** what comes over the stream (`follow`).
 
 use std::collections::HashMap;

@@ -299,7 +299,7 @@ fn published(apex: &Name, rrset: Rrset) -> StoredRrset {
 }
 
 /// Keeps the `limit` + 1 lowest of what comes after `after`.
-pub(super) fn keep_lowest<K: Ord, V>(
+fn keep_lowest<K: Ord, V>(
     kept: &mut BTreeMap<K, V>,
     key: K,
     after: Option<&K>,
