@@ -190,10 +190,11 @@ fn an_edge_far_away_keeps_the_stream_that_welcomed_it() {
     FAR.into_iter().for_each(follow_from);
 }
 
-/// Follows from where a packet takes so long.
+/// Follows from where a packet takes so long. The one listens on IPv6, the other on IPv4, so that they find
+/// no shorter way to each other.
 fn follow_from(far: Duration) {
     let dirs = tempfile::tempdir().unwrap();
-    let authority = Start::authority(&dirs.path().join("authority")).run();
+    let authority = Start::authority(&dirs.path().join("authority")).at("[::1]:0").run();
     authority.create_zone("one.example");
     authority.set("n.one.example", 1);
     let mut ticket: DnsClientTicket = authority.ticket().parse().unwrap();
@@ -234,7 +235,7 @@ fn free_port() -> u16 {
 /// Passes packets on, each `later` than it came; returns where. It ends with the process.
 fn relay(to: SocketAddr, later: Duration) -> SocketAddr {
     let front = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let back = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let back = UdpSocket::bind((if to.is_ipv6() { "::1" } else { "127.0.0.1" }, 0)).unwrap();
     back.connect(to).unwrap();
     let address = front.local_addr().unwrap();
     let from = std::sync::Arc::new(std::sync::Mutex::new(None));
