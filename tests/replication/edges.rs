@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use aspen_dns::ticket::{DnsClientTicket, TicketPeer};
 
 use crate::node::{Node, Start, assert_equal, wait, wait_synced, zone_text};
+use crate::relay::Relay;
 
 /// How many edges join.
 const EDGES: u32 = 10;
@@ -199,8 +200,7 @@ fn follow_from(far: Duration) {
     authority.set("n.one.example", 1);
     let mut ticket: DnsClientTicket = authority.ticket().parse().unwrap();
     let peer = &mut ticket.peers[0];
-    let relay = relay(peer.addrs[0], far);
-    peer.addrs = vec![relay];
+    peer.addrs = vec![Relay::start(peer.addrs[0], far).address];
     let start = Start::edge(&dirs.path().join("edge"), &ticket.to_string());
     let edge = start.with_log("error,aspen_dns=info").run();
     edge.wait_value("n.one.example", Some(1));
@@ -217,7 +217,7 @@ fn follow_from(far: Duration) {
 }
 
 /// What others dial to reach the node whose directory this is.
-fn peer_of(dir: &Path) -> TicketPeer {
+pub fn peer_of(dir: &Path) -> TicketPeer {
     let read = |name: &str| std::fs::read_to_string(dir.join("mesh").join(name)).unwrap();
     let secret = data_encoding::HEXLOWER.decode(read("secret-key").trim().as_bytes()).unwrap();
     let secret = iroh::SecretKey::from_bytes(&secret.try_into().unwrap());
@@ -230,44 +230,4 @@ fn peer_of(dir: &Path) -> TicketPeer {
 fn free_port() -> u16 {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     socket.local_addr().expect("an address").port()
-}
-
-/// Passes packets on, each `later` than it came; returns where. It ends with the process.
-fn relay(to: SocketAddr, later: Duration) -> SocketAddr {
-    let front = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let back = UdpSocket::bind((if to.is_ipv6() { "::1" } else { "127.0.0.1" }, 0)).unwrap();
-    back.connect(to).unwrap();
-    let address = front.local_addr().unwrap();
-    let from = std::sync::Arc::new(std::sync::Mutex::new(None));
-    for (read, is_front) in [(front.try_clone().unwrap(), true), (back.try_clone().unwrap(), false)]
-    {
-        let (sender, packets) = std::sync::mpsc::channel::<(Instant, Vec<u8>)>();
-        let (front, back) = (front.try_clone().unwrap(), back.try_clone().unwrap());
-        let heard = from.clone();
-        std::thread::spawn(move || {
-            let mut packet = vec![0; 65_536];
-            while let Ok((len, source)) = read.recv_from(&mut packet) {
-                if is_front {
-                    *heard.lock().unwrap() = Some(source);
-                }
-                let due = Instant::now() + later;
-                if sender.send((due, packet[..len].to_vec())).is_err() {
-                    return;
-                }
-            }
-        });
-        let heard = from.clone();
-        std::thread::spawn(move || {
-            for (due, packet) in packets {
-                std::thread::sleep(due.saturating_duration_since(Instant::now()));
-                let source = *heard.lock().unwrap();
-                let _ = match source {
-                    _ if is_front => back.send(&packet),
-                    Some(source) => front.send_to(&packet, source),
-                    None => continue,
-                };
-            }
-        });
-    }
-    address
 }

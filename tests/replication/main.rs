@@ -13,3 +13,5 @@ mod kills;
 mod migration;
 mod model;
 mod node;
+mod partitions;
+mod relay;
