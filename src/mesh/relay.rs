@@ -40,6 +40,8 @@ pub(crate) struct Relay {
 struct Recent {
     /// Its octets.
     octets: Bytes,
+    /// The history that it is of.
+    history: HistoryId,
     /// The position that it follows on.
     before: Position,
     /// The commits in it.
@@ -49,6 +51,8 @@ struct Recent {
 /// What of a segment matters here.
 #[derive(Clone, Debug)]
 pub(crate) struct Outline {
+    /// The history that it is of.
+    history: HistoryId,
     /// The position that it follows on.
     before: Position,
     /// The position that it leads to, or holds at.
@@ -78,7 +82,8 @@ impl Outline {
             SegmentBody::Beat(_) => Kind::Beat,
             SegmentBody::Version(version) => Kind::Version(*version),
         };
-        Self { before: segment.head.before, last: segment.head.last, kind }
+        let head = &segment.head;
+        Self { history: head.history, before: head.before, last: head.last, kind }
     }
 
     /// Whether a restart needs the segment, of which the mirror made this.
@@ -111,18 +116,18 @@ impl Relay {
             return;
         }
         let is_kept = outline.is_to_keep(taken);
-        let Outline { before, last, kind } = outline;
+        let Outline { history, before, last, kind } = outline;
         match kind {
             Kind::Commits(commits) => {
                 // An older one shows its author less.
                 if taken != Taken::Known {
                     self.commits = Some(octets.clone());
                 }
-                if taken == Taken::Follows && self.log.history().is_some() {
+                if taken == Taken::Follows && self.log.history() == Some(history) {
                     self.push(octets, before, &commits);
                 }
                 if is_kept {
-                    self.remember(Recent { octets: octets.clone(), before, commits });
+                    self.remember(Recent { octets: octets.clone(), history, before, commits });
                 }
             }
             // An old one is nobody's sign of life.
@@ -168,13 +173,13 @@ impl Relay {
         at: Position,
     ) -> bool {
         let Some(announcement) = self.announcement(version).cloned() else { return true };
-        self.forget(at.revision);
+        self.forget(history, at.revision);
         let goes_on = self.log.history() == Some(history)
             && self.log.head().revision == position.revision
             && self.log.base().revision <= at.revision;
         if !goes_on {
             self.log.begin(history, at);
-            for segment in &self.recent {
+            for segment in self.recent.iter().filter(|segment| segment.history == history) {
                 self.push(&segment.octets, segment.before, &segment.commits);
             }
         }
@@ -200,10 +205,16 @@ impl Relay {
         }
     }
 
-    /// Forgets the segments that a version has.
-    fn forget(&mut self, revision: u64) {
-        self.recent
-            .retain(|segment| segment.commits.last().is_some_and(|last| last.revision > revision));
+    /// Forgets the segments that a version of a history has, and those of histories before it. Those of a
+    /// later one count anew, and wait for a version of theirs.
+    fn forget(&mut self, history: HistoryId, revision: u64) {
+        self.recent.retain(|segment| {
+            let is_later = segment.commits.last().is_some_and(|last| last.revision > revision);
+            match segment.history == history {
+                true => is_later,
+                false => segment.history.epoch >= history.epoch,
+            }
+        });
         self.recent_octets = self.recent.iter().map(|segment| segment.octets.len()).sum();
     }
 }
