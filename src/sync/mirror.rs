@@ -283,11 +283,9 @@ impl Mirror {
     /// Takes the commits that waited, as far as our position has come to where they begin.
     fn drain_line(&mut self) {
         while let Some(position) = self.position
-            && let Some(run) = self.line.poll(self.history, position)
+            && let Some(commit) = self.line.poll(self.history, position)
         {
-            for commit in run.commits {
-                self.take_commit(commit);
-            }
+            self.take_commit(commit);
         }
     }
 
@@ -352,20 +350,25 @@ impl Line {
         self.runs.iter().find(|run| run.history == history).map(|run| run.from)
     }
 
-    /// Returns the first run of a history if it begins at a position or before; forgets those of
-    /// older histories.
-    fn poll(&mut self, history: HistoryId, position: Position) -> Option<Run> {
+    /// Returns the next commit of a history behind a position, if all before it are known; forgets those of
+    /// older histories. Where several runs have it, the one that begins last: an author that has begun
+    /// anew tells again what it told before, from further back and in less detail.
+    fn poll(&mut self, history: HistoryId, position: Position) -> Option<LogCommit> {
         loop {
-            let first = self.runs.front()?;
-            let is_reached = first.history == history && first.from.revision <= position.revision;
-            if first.history.epoch >= history.epoch && !is_reached {
-                return None;
+            let key = (history.epoch, position.revision);
+            let reached = |run: &Run| (run.history.epoch, run.from.revision) <= key;
+            let last = self.runs.partition_point(reached).checked_sub(1)?;
+            let run = self.runs.get_mut(last)?;
+            while run.history == history
+                && let Some(commit) = run.commits.pop_front()
+            {
+                self.steps -= commit.zones.len();
+                if commit.at.revision > position.revision {
+                    return Some(commit);
+                }
             }
-            let run = self.runs.pop_front()?;
+            let run = self.runs.remove(last)?;
             self.steps -= run.commits.iter().map(|commit| commit.zones.len()).sum::<usize>();
-            if run.history == history {
-                return Some(run);
-            }
         }
     }
 
