@@ -9,6 +9,7 @@
 //! **Not here:** what stands in a namespace (`feed`), who writes it (`export`), who reads it
 //! (`replica`).
 
+pub(crate) mod author;
 pub(crate) mod blobs;
 pub(crate) mod dial;
 mod gate;
@@ -31,7 +32,7 @@ use std::time::Duration;
 
 use iroh::endpoint::{QuicTransportConfig, VarInt, presets};
 use iroh::protocol::Router;
-use iroh::{Endpoint, EndpointAddr, EndpointId, PublicKey, RelayMode, RelayUrl, Signature};
+use iroh::{Endpoint, EndpointAddr, EndpointId, RelayMode, RelayUrl};
 use iroh_blobs::ALPN as BLOBS_ALPN;
 use iroh_blobs::store::GcConfig;
 use iroh_docs::actor::SyncHandle;
@@ -43,7 +44,6 @@ use iroh_gossip::ALPN as GOSSIP_ALPN;
 use iroh_gossip::net::Gossip;
 use n0_future::task::AbortOnDropHandle;
 
-use crate::feed::segment::{CONTEXT, Segment};
 use crate::limits::{
     BLOB_GC_INTERVAL_S, GOSSIP_MESSAGE_OCTETS_MAX, MESH_CONNECTION_WINDOW, MESH_SEND_WINDOW,
     MESH_SHUTDOWN_MS, MESH_STREAM_WINDOW, MESH_STREAMS_MAX, QUIC_IDLE_MS, QUIC_KEEP_ALIVE_MS,
@@ -452,14 +452,6 @@ pub(crate) fn endpoint_addr(peer: &TicketPeer) -> Option<EndpointAddr> {
         addr = addr.with_relay_url(relay.parse::<RelayUrl>().ok()?);
     }
     Some(addr)
-}
-
-/// Whether the author has signed a segment's octets.
-pub(crate) fn is_signed(author: &[u8; 32], octets: &[u8]) -> bool {
-    let Ok(author) = PublicKey::from_bytes(author) else { return false };
-    let Ok((signed, signature)) = Segment::split(octets) else { return false };
-    let signature = Signature::from_bytes(signature);
-    author.verify(&[CONTEXT, signed].concat(), &signature).is_ok()
 }
 
 /// Returns an error with its causes, on one line.

@@ -45,6 +45,7 @@ use crate::limits::{
     ADOPT_MS_MAX, BEAT_FRESH_MS_MAX, DEAF_MS_MAX, DEAF_MS_MIN, FETCHES_MAX, FIRST_LOAD_MS_MAX,
     LISTENER_TICK_MS, REPORT_MS, UPSTREAM_HELD_MS, UPSTREAM_LOSSES_MAX, UPSTREAM_WAIT_MS,
 };
+use crate::mesh::author::AuthorKey;
 use crate::mesh::hub::Offer;
 use crate::mesh::log::Log;
 use crate::mesh::peers::Peers;
@@ -62,6 +63,8 @@ pub(super) struct Follow {
     mesh: Mesh,
     /// What is followed.
     ticket: DnsClientTicket,
+    /// Whose segments are believed.
+    author: AuthorKey,
     /// What is kept for a restart.
     archive: Option<Archive>,
     /// Who else there is.
@@ -166,6 +169,7 @@ impl Follow {
             client,
             mesh: mesh.clone(),
             ticket: ticket.clone(),
+            author: AuthorKey::new(&ticket.author),
             archive,
             peers,
             relay: Relay::new(Arc::new(Log::new(ticket.namespace))),

@@ -9,7 +9,6 @@ use bytes::Bytes;
 use super::Follow;
 use crate::feed::segment::Segment;
 use crate::feed::{Hash, Revision};
-use crate::mesh::is_signed;
 use crate::mesh::relay::Outline;
 use crate::replica::fetch::Ask;
 use crate::sync::mirror::Taken;
@@ -26,7 +25,7 @@ impl Follow {
     /// Takes a segment, from a peer if `is_new`; says whether it was believed.
     pub(super) fn take_segment(&mut self, octets: &Bytes, is_new: bool) -> bool {
         // What lies on this machine was verified when it came.
-        if is_new && !is_signed(&self.ticket.author, octets) {
+        if is_new && !self.author.has_signed(octets) {
             tracing::warn!("a segment that the feed's author has not signed is refused");
             self.lose_upstream();
             return false;
