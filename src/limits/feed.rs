@@ -63,7 +63,7 @@ pub const SEGMENT_OCTETS_MAX: usize = 4 << 20;
 pub const LOG_COMMIT_ZONES_MAX: u64 = 65_536;
 /// Octets of segments that a node keeps in memory for those who follow it. Past it the oldest go:
 /// whoever is further behind takes the document.
-pub const LOG_OCTETS_MAX: usize = 32 << 20;
+pub const LOG_OCTETS_MAX: usize = 16 << 20;
 /// Octets of the log that an edge keeps on its disk before it takes a newer document instead.
 pub const LOG_FILE_OCTETS_MAX: u64 = 8 << 20;
 /// Milliseconds after which an edge takes a newer document, however short its log.

@@ -19,8 +19,8 @@ pub const REDB_GROUP_COMMITS_MAX: usize = 512;
 /// Octets of commits after which a group takes no further one.
 pub const REDB_GROUP_OCTETS_MAX: u64 = 1 << 20;
 /// Commits that the change log keeps, some 1.1 KB each. Older ones are dropped: a follower that slow must
-/// rescan. At 200 commits a second the file has its size after eight minutes.
-pub const REDB_LOG_COMMITS_MAX: u64 = 100_000;
+/// rescan. At 200 commits a second the file has its size after five minutes.
+pub const REDB_LOG_COMMITS_MAX: u64 = 65_536;
 /// Octets that the change log keeps. Older commits are dropped.
 pub const REDB_LOG_OCTETS_MAX: u64 = 256 << 20;
 /// Commits dropped from the log in one transaction, so that none pays for many others.
