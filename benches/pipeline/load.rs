@@ -12,6 +12,8 @@ use crate::nodes::{Api, Node};
 const SENDERS: u32 = 16;
 /// Names asked for in one round.
 const ROUND: usize = 32;
+/// The pause after questions.
+const QUESTION_PAUSE: Duration = Duration::from_micros(150);
 
 /// What a run of changes gave.
 pub struct Lags {
@@ -245,8 +247,8 @@ pub fn change(authority: &Node, names: u32, index: u32) -> Instant {
     put(&mut authority.connect(), names, index)
 }
 
-/// Waits until all edges answer with a change; returns when the last did. Some are asked at a time, so
-/// that the questions themselves are not what keeps the machine busy.
+/// Waits until all edges answer with a change; returns when the last did. Some are asked at a time, and
+/// the more they are the less often, so that the questions are not what keeps the machine busy.
 pub fn wait_change(edges: &[&Node], names: u32, index: u32, limit: Duration) -> Option<Instant> {
     let deadline = Instant::now() + limit;
     let mut waiting: Vec<UdpSocket> = edges.iter().map(|edge| socket(edge)).collect();
@@ -256,7 +258,8 @@ pub fn wait_change(edges: &[&Node], names: u32, index: u32, limit: Duration) -> 
         for socket in waiting.iter().take(ROUND) {
             let _ = socket.send(&query);
         }
-        std::thread::sleep(Duration::from_micros(150));
+        let asked = waiting.len().min(ROUND) as u32;
+        std::thread::sleep(QUESTION_PAUSE.max(QUESTION_PAUSE * asked / 3));
         waiting.retain(|socket| {
             let mut is_there = false;
             while let Ok(len) = socket.recv(&mut reply) {
@@ -299,7 +302,7 @@ fn watch(
         for (id, index) in round.iter().enumerate() {
             let _ = socket.send(&query(id as u16, name_of(*index, names)));
         }
-        std::thread::sleep(Duration::from_micros(150));
+        std::thread::sleep(QUESTION_PAUSE);
         while let Ok(len) = socket.recv(&mut reply) {
             let now = Instant::now();
             let id = usize::from(u16::from_be_bytes([reply[0], reply[1]]));
