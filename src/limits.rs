@@ -159,9 +159,6 @@ pub const GOSSIP_MESSAGE_OCTETS_MAX: u32 = 8_192;
 pub const QUIC_IDLE_MS: u32 = 6_000;
 /// Milliseconds between the packets that keep an idle connection alive.
 pub const QUIC_KEEP_ALIVE_MS: u64 = 1_500;
-/// Packets after which a peer is asked to confirm those that it got, or 25 ms after the first: each
-/// confirmation wakes both. It must be less than a connection sends at first, some ten.
-pub const QUIC_CONFIRM_PACKETS: u32 = 8;
 /// Seconds between two searches for blobs that no replica names any more.
 pub const BLOB_GC_INTERVAL_S: u64 = 300;
 /// Milliseconds that the end of a mesh may take. Past it, it is dropped as it is.

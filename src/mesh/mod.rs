@@ -30,7 +30,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use iroh::endpoint::{AckFrequencyConfig, QuicTransportConfig, VarInt, presets};
+use iroh::endpoint::{QuicTransportConfig, VarInt, presets};
 use iroh::protocol::Router;
 use iroh::{Endpoint, EndpointAddr, EndpointId, RelayMode, RelayUrl};
 use iroh_blobs::ALPN as BLOBS_ALPN;
@@ -46,8 +46,7 @@ use n0_future::task::AbortOnDropHandle;
 
 use crate::limits::{
     BLOB_GC_INTERVAL_S, GOSSIP_MESSAGE_OCTETS_MAX, MESH_CONNECTION_WINDOW, MESH_SEND_WINDOW,
-    MESH_SHUTDOWN_MS, MESH_STREAM_WINDOW, MESH_STREAMS_MAX, QUIC_CONFIRM_PACKETS, QUIC_IDLE_MS,
-    QUIC_KEEP_ALIVE_MS,
+    MESH_SHUTDOWN_MS, MESH_STREAM_WINDOW, MESH_STREAMS_MAX, QUIC_IDLE_MS, QUIC_KEEP_ALIVE_MS,
 };
 use crate::ticket::TicketPeer;
 use blobs::BlobsServer;
@@ -429,10 +428,7 @@ fn relay_mode(choice: &RelayChoice) -> RelayMode {
 /// downloads from others dials with wider ones.
 fn transport_config() -> QuicTransportConfig {
     let keep_alive = Duration::from_millis(QUIC_KEEP_ALIVE_MS);
-    let mut confirmations = AckFrequencyConfig::default();
-    confirmations.ack_eliciting_threshold(VarInt::from_u32(QUIC_CONFIRM_PACKETS));
     QuicTransportConfig::builder()
-        .ack_frequency_config(Some(confirmations))
         .max_idle_timeout(Some(VarInt::from_u32(QUIC_IDLE_MS).into()))
         .keep_alive_interval(keep_alive)
         .default_path_keep_alive_interval(keep_alive)
