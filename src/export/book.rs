@@ -56,6 +56,8 @@ struct ZoneBook {
     places: Vec<Place>,
     /// Changes behind the document's state, the newest of each RRset, with the commit's revision.
     recent: BTreeMap<(Name, RecordType), (u64, Change)>,
+    /// The revision from which they lead on.
+    recent_from: u64,
 }
 
 /// A bundle of the document.
@@ -128,6 +130,13 @@ pub(super) struct Book {
     doc_sum: u128,
     /// How many zones there are in the document.
     doc_count: u64,
+}
+
+impl ZoneBook {
+    /// Whether the changes that are remembered lead on from the document, so that none is missing.
+    fn is_recent_whole(&self) -> bool {
+        !self.recent.is_empty() && self.recent_from <= self.doc.revision
+    }
 }
 
 impl Book {
@@ -238,12 +247,15 @@ impl Book {
         zone.head = head;
     }
 
-    /// Remembers changes of a zone that lead to its head, until a version has them.
-    pub(super) fn remember(&mut self, apex: &Name, changes: Vec<Change>) {
+    /// Remembers changes of a zone that lead to its head from the one `before`, until a version has them.
+    pub(super) fn remember(&mut self, apex: &Name, before: u64, changes: Vec<Change>) {
         let Some(zone) = self.zones.get_mut(apex) else { return };
         let revision = zone.head.revision;
         if revision <= zone.doc.revision {
             return;
+        }
+        if zone.recent.is_empty() {
+            zone.recent_from = before;
         }
         for change in changes {
             zone.recent.insert((change.owner().clone(), change.rtype()), (revision, change));
@@ -252,6 +264,15 @@ impl Book {
             self.urgent.insert(apex.clone());
         } else {
             self.dirty.insert(apex.clone());
+        }
+    }
+
+    /// Notes that what the document says of a zone is of another history: its revision is no measure for
+    /// those of this one.
+    pub(super) fn disown(&mut self, apex: &Name) {
+        let doc = Head { revision: 0, ..self.doc(apex) };
+        if doc.is_there {
+            self.put_doc(Built { apex: apex.clone(), doc, names: None, places: self.places(apex) });
         }
     }
 
@@ -288,12 +309,12 @@ impl Book {
             }
             let kind = match (head.is_there, zone.doc.is_there) {
                 (false, _) => WorkKind::Remove,
-                (true, false) => WorkKind::Base,
-                (true, true) => {
+                (true, true) if zone.is_recent_whole() => {
                     let recent = std::mem::take(&mut zone.recent);
                     let changes = recent.into_values().map(|(_, change)| change).collect();
                     WorkKind::Delta { changes, places: zone.places.clone() }
                 }
+                (true, _) => WorkKind::Base,
             };
             works.push(Work { apex, head, kind });
         }
@@ -347,9 +368,9 @@ impl Book {
             bundle.len = place.bundle.len;
             bundle.live += u64::from(place.len);
         }
-        let is_changed_again = zone.head.revision > doc.revision && !zone.recent.is_empty();
-        if is_changed_again {
-            self.dirty.insert(apex);
+        if zone.head.revision > doc.revision {
+            let rest = if zone.is_recent_whole() { &mut self.dirty } else { &mut self.urgent };
+            rest.insert(apex);
         }
         for place in old {
             self.release(&place);

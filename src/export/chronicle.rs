@@ -212,7 +212,7 @@ fn write_zone(
             book.set_head(&apex, head);
             match delta(&apex, &changes, room) {
                 Some(pack) => {
-                    book.remember(&apex, changes);
+                    book.remember(&apex, before.revision, changes);
                     LogStep::Changes(pack)
                 }
                 None => {

@@ -264,6 +264,9 @@ async fn compare(
             book.put_doc(Built { apex, doc: head, names: None, places });
         } else {
             differing += u64::from(known.is_there);
+            if !is_same {
+                book.disown(&zone.apex);
+            }
             book.want(&zone.apex);
         }
     }

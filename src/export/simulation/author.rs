@@ -12,6 +12,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 
 use super::super::{ExportTask, Parts, Round, made};
+use super::edge::build;
 use super::store::Store;
 use super::{NAMESPACE, Seeded};
 use crate::export::depot::Depot;
@@ -110,6 +111,8 @@ pub(super) struct Exporter {
     round: Option<Round>,
     /// Where a root is laid for an opening to find.
     dir: tempfile::TempDir,
+    /// A zone of the document that was not what its row says.
+    pub(super) wrong: Option<String>,
 }
 
 impl Exporter {
@@ -121,7 +124,7 @@ impl Exporter {
         let author = Author::new(&mut rand::rng());
         let task = task(&store, &depot, &log, &author);
         let dir = tempfile::tempdir().expect("a directory");
-        Self { runtime, store, depot, log, author, task, round: None, dir }
+        Self { runtime, store, depot, log, author, task, round: None, dir, wrong: None }
     }
 
     /// Whether a round is on its way.
@@ -151,9 +154,7 @@ impl Exporter {
 
     /// Ends as by a crash. Of the last versions some may be lost, and of their contents.
     pub(super) fn crash(&mut self, lost_roots: usize, random: &mut Seeded) {
-        self.round = None;
-        self.log.close();
-        self.task = task(&self.store, &self.depot, &self.log, &self.author);
+        self.end();
         let mut roots = self.depot.roots.lock().expect("not poisoned");
         let kept = roots.len().saturating_sub(lost_roots);
         roots.truncate(kept);
@@ -169,8 +170,22 @@ impl Exporter {
         }
     }
 
-    /// Begins a round: compares, as after a start or an error.
-    pub(super) fn begin(&mut self) {
+    /// Ends as a process that is stopped.
+    pub(super) fn end(&mut self) {
+        self.round = None;
+        self.log.close();
+        self.task = task(&self.store, &self.depot, &self.log, &self.author);
+    }
+
+    /// Makes versions until the document has what the log has.
+    pub(super) fn finish_making(&mut self) {
+        while self.is_behind() {
+            self.make(false);
+        }
+    }
+
+    /// Begins a round: compares, as after a start or an error. See [`Exporter::make`].
+    pub(super) fn begin(&mut self, reads_early: bool) {
         let file = self.dir.path().join("root");
         match self.depot.roots.lock().expect("not poisoned").last() {
             Some(root) => std::fs::write(&file, root).expect("a directory that is ours"),
@@ -178,7 +193,13 @@ impl Exporter {
         }
         self.task.parts.root_file = Some(file);
         // The root that is announced again is written again: into memory.
-        let opened = self.runtime.block_on(async { self.task.begin().await });
+        let opened = self.runtime.block_on(async {
+            let begun = self.task.begin().await;
+            if reads_early {
+                tokio::task::yield_now().await;
+            }
+            begun
+        });
         self.task.parts.root_file = None;
         self.round = opened.ok().map(|(round, _)| round);
     }
@@ -202,21 +223,42 @@ impl Exporter {
         self.round.as_ref().is_none_or(|round| round.making.is_some() || round.book.is_behind())
     }
 
-    /// Starts to make a version, or goes on with one.
-    pub(super) fn make(&mut self) {
+    /// Starts to make a version, or goes on with one. What is read for it is read at once where it
+    /// `reads_early`, before whatever is done next, or when that is done.
+    pub(super) fn make(&mut self, reads_early: bool) {
         let Some(round) = &mut self.round else { return };
         let (task, runtime) = (&mut self.task, &self.runtime);
         let made = runtime.block_on(async {
             if round.making.is_none() {
                 task.start_making(round);
+                if reads_early {
+                    tokio::task::yield_now().await;
+                }
                 return Ok(());
             }
             let made = made(&mut round.making).await;
             task.take_made(round, made)
         });
+        self.wrong = self.wrong.take().or_else(|| self.wrong_zone());
         if made.is_err() {
             self.round = None;
         }
+    }
+
+    /// A zone whose packs do not come to what its row says.
+    fn wrong_zone(&self) -> Option<String> {
+        let book = &self.round.as_ref()?.book;
+        let wrong = book.apexes().find(|apex| {
+            let packs = book.places(apex).into_iter().map(|place| {
+                let bundle = self.depot.octets(&place.bundle.hash).expect("it was put");
+                bundle.slice(place.offset as usize..(place.offset + place.len) as usize)
+            });
+            let packs: Vec<Bytes> = packs.collect();
+            let built = build(apex, &packs, &[], book.key()).map(|(_, digest)| digest);
+            // One that could not be built has no packs.
+            !packs.is_empty() && built != Ok(book.doc(apex).digest)
+        })?;
+        Some(format!("{wrong} of the document is not what its row says: {:?}", book.doc(wrong)))
     }
 
     /// Lets contents of older versions go.

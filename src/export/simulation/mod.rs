@@ -59,6 +59,8 @@ struct Plan {
     fault: Fault,
     /// Whether stores are put back and exporters lose versions.
     has_disasters: bool,
+    /// Whether some versions are read before the commits that come while they are made.
+    reads_early: bool,
 }
 
 /// The network.
@@ -112,13 +114,14 @@ impl Net {
     fn step(&mut self) {
         self.now_ms += self.random.below(30) as u64;
         let edge = self.random.below(self.edges.len());
+        let reads_early = self.plan.reads_early && self.random.0.is_multiple_of(2);
         match self.random.below(1_000) {
             0..200 => self.store.commit(&mut self.random),
             200..330 => {
                 let count = 1 + self.random.below(6);
                 self.exporter.take_commits(count);
             }
-            330..430 => self.exporter.make(),
+            330..430 => self.exporter.make(reads_early),
             430..470 => self.exporter.beat(),
             470..740 => self.deliver(edge),
             740..880 => self.fetch(edge),
@@ -143,7 +146,7 @@ impl Net {
             }
         }
         if !self.exporter.is_working() && self.random.percent(30) {
-            self.exporter.begin();
+            self.exporter.begin(reads_early);
         }
         self.work(edge);
     }
@@ -289,6 +292,9 @@ impl Net {
 
     /// Checks what must hold at any time.
     fn check(&self) -> Result<(), String> {
+        if let Some(wrong) = &self.exporter.wrong {
+            return Err(wrong.clone());
+        }
         for (index, edge) in self.edges.iter().enumerate() {
             if let Some(wrong) = &edge.wrong {
                 return Err(format!("edge {index}: {wrong}"));
@@ -307,11 +313,11 @@ impl Net {
         for _ in 0..ROUNDS_MAX {
             self.now_ms += 500;
             if !self.exporter.is_working() {
-                self.exporter.begin();
+                self.exporter.begin(false);
             }
             self.exporter.take_commits(usize::MAX);
             if self.exporter.is_behind() {
-                self.exporter.make();
+                self.exporter.make(false);
             }
             self.exporter.beat();
             for edge in 0..self.edges.len() {
@@ -386,7 +392,7 @@ mod tests {
     use super::*;
 
     /// Runs `count` seeds; those of the environment instead, if any are given there.
-    fn runs(from: u64, count: u64, fault: Fault, has_disasters: bool) {
+    fn runs(from: u64, count: u64, fault: Fault, has_disasters: bool, reads_early: bool) {
         let given = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
         let (seed, steps) = (given("ASPEN_TEST_SEED"), given("ASPEN_TEST_STEPS"));
         let from = seed.unwrap_or(from);
@@ -395,7 +401,7 @@ mod tests {
             None => seed.map_or(count, |_| 1),
         };
         for seed in from..from + count {
-            let plan = Plan { seed, steps: STEPS, fault, has_disasters };
+            let plan = Plan { seed, steps: STEPS, fault, has_disasters, reads_early };
             if let Err(wrong) = run(plan) {
                 panic!("ASPEN_TEST_SEED={seed} {plan:?}\n{wrong}");
             }
@@ -404,7 +410,7 @@ mod tests {
 
     #[test]
     fn every_edge_comes_to_what_the_store_holds() {
-        runs(3, 7, Fault::None, false);
+        runs(3, 7, Fault::None, false, false);
     }
 
     #[test]
@@ -414,7 +420,13 @@ mod tests {
         // that waited for what was removed; a delta over a later base; segments without a version; zones
         // that were gone; a bridge that was given up.
         for seed in [2, 11, 15, 17, 18, 21, 23, 24, 28, 32, 42, 108] {
-            let plan = Plan { seed, steps: STEPS, fault: Fault::None, has_disasters: false };
+            let plan = Plan {
+                seed,
+                steps: STEPS,
+                fault: Fault::None,
+                has_disasters: false,
+                reads_early: false,
+            };
             assert_eq!(run(plan).map(drop), Ok(()), "{plan:?}");
         }
     }
@@ -423,7 +435,13 @@ mod tests {
     fn what_an_edge_does_wrong_is_seen_and_heals() {
         let (mut differed, mut healed) = (0, 0);
         for seed in 3..8 {
-            let plan = Plan { seed, steps: STEPS, fault: Fault::DropsRrsets, has_disasters: false };
+            let plan = Plan {
+                seed,
+                steps: STEPS,
+                fault: Fault::DropsRrsets,
+                has_disasters: false,
+                reads_early: false,
+            };
             let edges = run(plan).unwrap_or_else(|wrong| panic!("{plan:?}\n{wrong}"));
             differed += edges.iter().map(|edge| edge.0).sum::<u64>();
             healed += edges.iter().map(|edge| edge.1).sum::<u64>();
@@ -433,27 +451,70 @@ mod tests {
 
     #[test]
     fn a_step_that_cannot_be_made_is_made_up_for() {
-        runs(3, 3, Fault::Refuses, false);
+        runs(3, 3, Fault::Refuses, false, false);
     }
 
     #[test]
     fn an_edge_that_compares_nothing_is_caught() {
-        let plan =
-            |seed| Plan { seed, steps: STEPS, fault: Fault::ComparesNothing, has_disasters: false };
+        let plan = |seed| Plan {
+            seed,
+            steps: STEPS,
+            fault: Fault::ComparesNothing,
+            has_disasters: false,
+            reads_early: false,
+        };
         assert!((3..10).any(|seed| run(plan(seed)).is_err()));
     }
 
     #[test]
     fn stores_that_are_put_back_and_versions_that_are_lost_heal() {
-        runs(3, 2, Fault::None, true);
-        runs(6, 2, Fault::None, true);
-        runs(9, 2, Fault::None, true);
+        runs(3, 2, Fault::None, true, false);
+        runs(6, 2, Fault::None, true, false);
+        runs(9, 2, Fault::None, true, false);
         // Announcements of two histories with one number; steps of a history that was over; rows of the
         // one before; zones gone behind their version, and rows of them that are long over; versions without
         // zones that could not be read; segments that came before the version of their history;
         // what was told again in less detail.
         for seed in [35, 50, 56, 131, 206, 236, 261, 271, 315, 491] {
-            runs(seed, 1, Fault::None, true);
+            runs(seed, 1, Fault::None, true, false);
+        }
+    }
+
+    #[test]
+    fn what_is_committed_while_a_version_is_made_is_in_the_next() {
+        runs(3, 3, Fault::None, false, true);
+        runs(3, 3, Fault::None, true, true);
+    }
+
+    #[test]
+    fn a_version_of_a_store_that_was_put_back_has_what_is_committed_meanwhile() {
+        for seed in 1..20 {
+            let mut random = Seeded(seed);
+            let store = Store::new(&mut random);
+            let mut exporter = Exporter::new(Arc::clone(&store));
+            exporter.begin(false);
+            let mut work = |exporter: &mut Exporter, commits: usize| {
+                (0..commits).for_each(|_| store.commit(&mut random));
+                exporter.take_commits(usize::MAX);
+            };
+            for _ in 0..3 {
+                work(&mut exporter, 30);
+                exporter.finish_making();
+                let copy = store.state().clone();
+                work(&mut exporter, 30);
+                exporter.finish_making();
+                exporter.end();
+                store.put_back(copy);
+                exporter.begin(true);
+                for _ in 0..6 {
+                    work(&mut exporter, 4);
+                    exporter.make(true);
+                }
+                exporter.finish_making();
+                assert_eq!(exporter.wrong, None, "seed {seed}");
+                let heads = exporter.heads();
+                assert!(heads.iter().all(|head| head.1 <= head.2), "seed {seed}: {heads:?}");
+            }
         }
     }
 
