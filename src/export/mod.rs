@@ -9,6 +9,7 @@
 //! in the namespace, the exporter writes what is missing until it says the same.
 //! **Not here:** the layout of entries (`feed`), connections (`mesh`), edges (`replica`).
 
+mod audit;
 mod book;
 mod bundle;
 mod chronicle;

@@ -16,6 +16,7 @@ use iroh_docs::Author;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::audit::{Audit, audited};
 use super::depot::Depot;
 use super::doc::FeedDoc;
 use super::evidence::{self, Own, Verdict};
@@ -165,6 +166,7 @@ impl ExportTask {
                     }
                 }
                 lost = looked(&mut round.looking) => self.take_lost(round, lost),
+                wrong = audited(&mut round.audit) => self.take_audited(round, wrong),
                 Some(shown) = self.evidence.recv() => self.judge(round, &shown).await?,
                 Some(number) = returned_number(&mut returned) => {
                     self.take_returned(round, number).await?;
@@ -172,6 +174,7 @@ impl ExportTask {
                 _ = tick.tick() => {}
             }
             self.start_looking(round);
+            self.start_audit(round);
             self.start_due(round);
             if round.beat_at.elapsed() >= Duration::from_millis(FEED_BEAT_MS) {
                 self.write_beat(round);
@@ -208,6 +211,7 @@ impl ExportTask {
             retry: None,
             has_failed: false,
             retired: VecDeque::new(),
+            audit: Audit::new(),
             kept: HashSet::new(),
             beat_at: now,
             beats: 0,

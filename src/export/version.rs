@@ -16,6 +16,7 @@ use bytes::Bytes;
 use tokio::task::{JoinError, JoinHandle};
 
 use super::ExportError;
+use super::audit::Audit;
 use super::book::{Book, Work};
 use super::chronicle::Chronicle;
 use super::fold::{Folded, Folder};
@@ -68,6 +69,8 @@ pub(super) struct Round {
     pub(super) has_failed: bool,
     /// Contents that are of no use any more, and since when: some may be fetching them.
     pub(super) retired: VecDeque<(Instant, HashSet<Hash>)>,
+    /// How far what is written is read again.
+    pub(super) audit: Audit,
     /// Contents of the newest version.
     pub(super) kept: HashSet<Hash>,
     /// When the last heartbeat was written.
@@ -323,6 +326,7 @@ impl Round {
         if let Some(looking) = self.looking.take() {
             looking.abort();
         }
+        self.audit.stop();
         match &self.making {
             Some(Making::Packs { task, .. }) => task.abort(),
             Some(Making::Indexes { task, .. }) => task.abort(),

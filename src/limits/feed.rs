@@ -51,6 +51,16 @@ pub const READ_TOGETHER_ZONES_MAX: usize = 512;
 /// Octets of bundles of which less than half is of use that are written anew in one version.
 pub const COMPACT_OCTETS_MAX: u64 = 16 << 20;
 
+/// Octets of packs that an authority reads again each second, to see that its document is what it says:
+/// 1,000,000 names take four minutes.
+pub const AUDIT_OCTETS_PER_S: u64 = 256 << 10;
+/// Octets of packs that are read together, beside those of one zone.
+pub const AUDIT_OCTETS_MAX: u64 = 256 << 10;
+/// Zones that are read together.
+pub const AUDIT_ZONES_MAX: usize = 256;
+/// Milliseconds between two such reads at least.
+pub const AUDIT_MS_MIN: u64 = 1_000;
+
 // ---- the log ----
 
 /// Octets of a segment after which no further commit is put in it: it is signed and read as one.

@@ -414,7 +414,7 @@ fn mirror(now_ms: u64) -> Mirror {
 }
 
 /// Builds a zone.
-pub(super) fn build(
+fn build(
     apex: &Name,
     packs: &[Bytes],
     edits: &[Change],
