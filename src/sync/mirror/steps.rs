@@ -48,7 +48,9 @@ impl Mirror {
         }
         let is_blocked = zone.wants.is_some();
         let build = zone.build.take_if(|build| build.missing == 0);
-        let is_of_document = build.is_some() || self.documents.is_bridging();
+        let is_of_document = build.is_some()
+            || self.documents.is_bridging()
+            || zone.leans_on > self.documents.kept_revision(self.history);
         let (step, mut revision, mut digest) = match build {
             Some(build) => {
                 let packs = assemble(&mut self.documents, &build);

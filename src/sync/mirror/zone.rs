@@ -26,6 +26,9 @@ pub(super) struct ZoneMirror {
     pub(super) is_suspect: bool,
     /// What it is being built from.
     pub(super) build: Option<Build>,
+    /// Where a version holds without which the log does not lead to what is served: its row said that the
+    /// zone is as it was.
+    pub(super) leans_on: u64,
     /// The revision under which the mirror counts it as lacking something.
     pub(super) lacking: Option<u64>,
 }

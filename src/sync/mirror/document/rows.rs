@@ -90,6 +90,7 @@ impl Mirror {
             zone.wants = None;
             zone.handed = None;
             zone.lacking = None;
+            zone.leans_on = 0;
             if let Some(build) = zone.build.take() {
                 documents.give_up(&build);
             }
@@ -184,6 +185,10 @@ impl Mirror {
         let is_same = zone.served.is_there && zone.served.digest == row.digest;
         if is_same && !zone.is_suspect && zone.handed.is_none() {
             // The same content at a later revision, or in another history.
+            if zone.wanted().is_some_and(|wanted| wanted <= revision) {
+                zone.leans_on =
+                    self.documents.taking.as_ref().map_or(0, |taking| taking.at.revision);
+            }
             let served = Served { revision, digest: row.digest, is_there: true };
             self.serve(&apex, served);
             if let Some(zone) = self.zones.get_mut(&apex) {

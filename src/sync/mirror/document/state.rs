@@ -168,6 +168,11 @@ impl Documents {
         }
     }
 
+    /// Where the version of a history holds that was kept last; 0 before the first.
+    pub(in crate::sync::mirror) fn kept_revision(&self, history: HistoryId) -> u64 {
+        self.kept.filter(|(kept, _)| *kept == history).map_or(0, |(_, revision)| revision)
+    }
+
     /// Whether contents are still to come that zones are built from.
     pub(super) fn is_awaiting(&self) -> bool {
         let is_begun = self.taking.as_ref().is_some_and(|taking| taking.root.is_none());
