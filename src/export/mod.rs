@@ -151,7 +151,7 @@ pub struct ExportStatus {
     pub document_faults: u64,
     /// For how many milliseconds no version of the document could be written; 0 if all is well.
     pub document_failing_ms: u64,
-    /// Zones whose records did not come to what the store counted.
+    /// Zones whose records did not come to what the store counted, or whose packs did not.
     pub digest_faults: u64,
     /// Times that peers have shown a history or an exporter of this feed that is not ours.
     pub partings: u64,

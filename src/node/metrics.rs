@@ -166,7 +166,7 @@ impl Collector for Scrape {
                 help,
                 status.document_failing_ms / 1_000,
             )?;
-            let help = "Zones whose records did not come to what the store counted";
+            let help = "Zones whose records or packs did not come to what they must";
             counter(&mut encoder, "digest_faults", help, status.digest_faults)?;
             let help = "Who follows the feed at this node";
             gauge(&mut encoder, "followers", help, feeds.main().followers().len() as u64)?;
