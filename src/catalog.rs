@@ -82,6 +82,16 @@ pub enum CatalogChange {
     Remove(Name),
 }
 
+impl CatalogChange {
+    /// Returns the apex that it is about.
+    pub fn apex(&self) -> &Name {
+        match self {
+            Self::Put(zone) => zone.apex(),
+            Self::Hold(apex, _) | Self::Remove(apex) => apex,
+        }
+    }
+}
+
 impl AtApex {
     /// Returns the zone, if it is one.
     #[inline(always)]

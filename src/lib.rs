@@ -12,8 +12,8 @@
 //! ```text
 //! query:   serve -> publish::Reader::load -> responder::Responder::respond
 //!                   wire::query -> catalog -> zone::find -> answer -> wire::reply
-//! change:  node (API) -> store -> export -> mesh  ~~ network ~~  client -> sync::mirror -> zone::edit
-//!                   -> publish::Publisher::publish
+//! change:  node (API) -> store -> export -> mesh  ~~ network ~~  replica -> sync::mirror -> zone::edit
+//!                   -> publish::stage (what several sources have of an apex) -> publish::Publisher
 //! ```
 //!
 //! A module uses only floors below its own; `tests/tidy.rs` holds the table. The first four are pure: no

@@ -9,6 +9,7 @@
 //! **Not here:** what a catalog holds (`catalog`).
 
 pub mod pace;
+pub mod stage;
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -20,8 +20,8 @@ use crate::limits::{
     READ_TOGETHER_ZONES_MAX,
 };
 use crate::name::Name;
-use crate::publish::Publisher;
 use crate::publish::pace::Pace;
+use crate::publish::stage::{Rank, Stage};
 use crate::record::Change;
 use crate::store::history::{
     Commit, CommitSource, SourceError, ZoneChange, ZoneCommit, ZoneContents, ZoneSource,
@@ -33,12 +33,10 @@ pub struct Follower<S> {
     /// Where the zones come from.
     source: Arc<S>,
     /// Where they go.
-    publisher: Arc<Publisher>,
+    stage: Arc<Stage>,
     /// Says how far it is.
     progress: Progress,
-    /// Apexes of zones from files, which are served in the place of the store's.
-    statics: HashSet<Name>,
-    /// The revision of each zone that is published, or was found to be disabled.
+    /// The revision of each zone that is staged, or was found to be disabled.
     revisions: HashMap<Name, u64>,
     /// When the next commits may be published.
     pace: Pace,
@@ -59,13 +57,9 @@ pub enum FollowError {
 
 impl<S: ZoneSource> Follower<S> {
     /// Makes a follower that has published nothing yet.
-    pub fn new(source: Arc<S>, publisher: Arc<Publisher>, progress: Progress) -> Self {
-        // What is published before the follower begins comes from files.
-        let catalog = publisher.catalog();
-        let zones = catalog.zones().map(|zone| zone.apex().clone());
-        let statics = zones.chain(catalog.held().map(|hold| hold.apex.clone())).collect();
+    pub fn new(source: Arc<S>, stage: Arc<Stage>, progress: Progress) -> Self {
         let (revisions, pace, began) = (HashMap::new(), Pace::default(), Instant::now());
-        Self { source, publisher, progress, statics, revisions, pace, began }
+        Self { source, stage, progress, revisions, pace, began }
     }
 
     /// Publishes all zones as they are, and returns the revision from which to go on.
@@ -79,16 +73,16 @@ impl<S: ZoneSource> Follower<S> {
             let there: HashSet<&Name> = zones.iter().map(|zone| &zone.apex).collect();
             self.revisions.keys().filter(|apex| !there.contains(apex)).cloned().collect()
         };
-        for apex in gone {
-            self.revisions.remove(&apex);
-            self.publisher.publish(vec![CatalogChange::Remove(apex)]);
+        for apex in &gone {
+            self.revisions.remove(apex);
         }
-        let wanted = zones.into_iter().filter(|zone| !self.statics.contains(&zone.apex));
+        self.publish(gone.into_iter().map(CatalogChange::Remove).collect());
+        let wanted = zones.into_iter();
         let mut wanted: Vec<_> = wanted.map(|zone| (zone.apex, zone.digest.records)).collect();
         while !wanted.is_empty() {
             let rest = wanted.split_off(wanted.len().min(LOAD_ZONES_MAX));
             let changes = self.reload(std::mem::replace(&mut wanted, rest)).await?;
-            self.publisher.publish(changes);
+            self.publish(changes);
         }
         self.progress.heard(revision);
         self.progress.served(revision);
@@ -132,7 +126,7 @@ impl<S: ZoneSource> Follower<S> {
                 }
                 () = tokio::time::sleep(Duration::from_micros(rest_us)), if rest_us > 0 => {}
                 _ = tick.tick() => {
-                    self.publisher.free_retired();
+                    self.stage.free_retired();
                 }
             }
         }
@@ -184,7 +178,7 @@ impl<S: ZoneSource> Follower<S> {
         }
         let change_count = edits.iter().map(|edit| edit.1.len() as u64).sum();
         let changed = edits.iter().filter_map(|(apex, changes)| self.edit(apex, changes)).collect();
-        self.publisher.publish_edits(changed, change_count);
+        self.stage.publish(Rank::Store, changed, change_count);
         let ended_us = self.now_us();
         self.pace.note_publish(ended_us.saturating_sub(began_us), ended_us);
         self.progress.served(last);
@@ -215,14 +209,20 @@ impl<S: ZoneSource> Follower<S> {
         }
         change_count += replaced.len() as u64;
         edits.extend(self.reload(replaced).await?);
-        self.publisher.publish_edits(edits, change_count);
+        self.stage.publish(Rank::Store, edits, change_count);
         self.progress.served(commit.revision);
         Ok(())
     }
 
-    /// Whether a zone has a commit already, or is not the store's.
+    /// Stages zones that were read anew.
+    fn publish(&self, changes: Vec<CatalogChange>) {
+        let change_count = changes.len() as u64;
+        self.stage.publish(Rank::Store, changes, change_count);
+    }
+
+    /// Whether a zone has a commit already.
     fn is_applied(&self, apex: &Name, revision: u64) -> bool {
-        self.revisions.get(apex).is_some_and(|at| *at >= revision) || self.statics.contains(apex)
+        self.revisions.get(apex).is_some_and(|at| *at >= revision)
     }
 
     /// Microseconds since the follower was made.
@@ -230,10 +230,9 @@ impl<S: ZoneSource> Follower<S> {
         u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
-    /// Edits a zone that is published; one that is disabled stays away.
+    /// Edits a zone that is staged; one that is disabled stays away.
     fn edit(&self, apex: &Name, changes: &[Change]) -> Option<CatalogChange> {
-        let catalog = self.publisher.catalog();
-        let zone = catalog.zone(apex)?;
+        let zone = self.stage.zone(Rank::Store, apex)?;
         let (zone, report) = zone.edit(changes);
         for (index, error) in &report.refused {
             tracing::error!(%apex, index, %error, "a change of the store is not answered");
@@ -283,7 +282,7 @@ impl<S: ZoneSource> Follower<S> {
             self.revisions.remove(apex);
         }
         gone.retain(|apex| !held.contains(apex));
-        let seed = self.publisher.catalog().seed();
+        let seed = self.stage.catalog().seed();
         let build = move |contents: ZoneContents| {
             let apex = contents.zone.apex;
             let built = crate::zone::build(apex.clone(), seed, contents.rrsets);

@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::config::{Flags, Plan};
 use super::run::RunError;
-use crate::catalog::{AtApex, CatalogChange, HoldReason};
+use crate::catalog::{CatalogChange, HoldReason};
 use crate::files::{Instead, Refreshed, ZoneFiles};
 use crate::name::Name;
-use crate::publish::Publisher;
-use crate::zone::{HashSeed, Zone};
+use crate::publish::stage::{Rank, Stage};
+use crate::zone::HashSeed;
 
 /// Reads the zones that files hold, for the first time.
 ///
@@ -74,14 +74,14 @@ fn hold(apex: Name) -> CatalogChange {
 pub struct Reload {
     /// The files; the lock lets one reading end before the next begins.
     files: Mutex<Option<ZoneFiles>>,
-    /// Where zones go; an edge has a publisher that is not ours.
-    publisher: Option<Arc<Publisher>>,
+    /// Where zones go; an edge has one that is not ours.
+    stage: Option<Arc<Stage>>,
 }
 
 impl Reload {
     /// Takes files whose zones are published already.
-    pub fn new(files: ZoneFiles, publisher: Option<Arc<Publisher>>) -> Self {
-        Self { files: Mutex::new(Some(files)), publisher }
+    pub fn new(files: ZoneFiles, stage: Option<Arc<Stage>>) -> Self {
+        Self { files: Mutex::new(Some(files)), stage }
     }
 
     /// Waits until what can be kept of the files is written. It blocks.
@@ -95,7 +95,7 @@ impl Reload {
     /// Reads what has changed and publishes it; returns how many zones there are, unless the
     /// directory cannot be read. It blocks.
     pub fn run(&self) -> Option<u64> {
-        let Some(publisher) = &self.publisher else {
+        let Some(stage) = &self.stage else {
             tracing::warn!("an edge reads its zone files at its start only");
             return None;
         };
@@ -107,32 +107,23 @@ impl Reload {
                 return None;
             }
         };
-        let catalog = publisher.catalog();
         for failed in &mut refreshed.errors {
-            // Where the store has a zone of the apex, that is answered.
+            // Where another source has a zone of the apex, that is answered.
             if let Instead::Nothing(apex) = &failed.instead
-                && catalog.zone(apex).is_some()
+                && stage.zone(Rank::Store, apex).is_some()
             {
                 failed.instead = Instead::Others;
             }
             failed.log();
         }
-        // A zone of the store that took the place of one from a file is not ours to remove.
-        let is_ours = |gone: &&Arc<Zone>| {
-            catalog.zone(gone.apex()).is_some_and(|served| Arc::ptr_eq(served, gone))
-        };
-        let removes = refreshed.gone.iter().filter(is_ours);
-        let mut changes: Vec<CatalogChange> =
-            removes.map(|gone| CatalogChange::Remove(gone.apex().clone())).collect();
-        let (gone, changed) = (changes.len(), refreshed.changed.len());
-        let is_held = |apex: &Name| matches!(catalog.at(apex), Some(AtApex::Held(_)));
-        let released = refreshed.released.into_iter().filter(is_held);
-        changes.extend(released.map(CatalogChange::Remove));
-        let held = refreshed.held.into_iter().filter(|apex| catalog.at(apex).is_none());
-        changes.extend(held.map(hold));
+        let (gone, changed) = (refreshed.gone.len(), refreshed.changed.len());
+        let gone_apexes = refreshed.gone.iter().map(|gone| gone.apex().clone());
+        let removed = gone_apexes.chain(refreshed.released);
+        let mut changes: Vec<CatalogChange> = removed.map(CatalogChange::Remove).collect();
+        changes.extend(refreshed.held.into_iter().map(hold));
         changes.extend(refreshed.changed.into_iter().map(CatalogChange::Put));
-        drop(catalog);
-        publisher.publish(changes);
+        let change_count = changes.len() as u64;
+        stage.publish(Rank::File, changes, change_count);
         let (errors, zones) = (refreshed.errors.len(), refreshed.zone_count);
         tracing::info!(changed, gone, errors, zones, "zone files were read again");
         Some(zones)

@@ -36,7 +36,8 @@ use super::watchdog::Watchdog;
 use crate::files::{Refreshed, ZoneFileError};
 use crate::limits::{FREE_RETIRED_MS, STOP_MS};
 use crate::mesh::{Documents, Mesh, MeshConfig, MeshError};
-use crate::publish::{Publisher, Reader};
+use crate::publish::Reader;
+use crate::publish::stage::{Rank, Stage};
 use crate::replica::{
     AspenDnsClient, ClientError, ListenerError, documents_for, spawn_dns_sync_listener,
 };
@@ -179,14 +180,15 @@ impl Node {
         // until the front ends run wait in the kernel.
         let api = bind_api(flags, plan).await?;
         let key = prepare_data_dir(flags, plan, api.is_some())?;
-        let publisher = Arc::new(Publisher::new(seed));
-        let server = bind_dns(flags, publisher.reader())?;
+        let usual = if matches!(plan, Plan::Static) { Rank::File } else { Rank::Store };
+        let stage = Arc::new(Stage::new(seed, usual));
+        let server = bind_dns(flags, stage.reader())?;
         let (files, loaded) = load_static(flags, plan, seed)?;
         let static_zones = AtomicU64::new(loaded.zone_count);
         let stop = CancellationToken::new();
         let mut parts = Parts::default();
-        let reader = parts.first_load(flags, plan, &publisher, loaded, &stop).await?;
-        let ours = parts.client.is_none().then_some(publisher);
+        let reader = parts.first_load(flags, plan, &stage, loaded, &stop).await?;
+        let ours = parts.client.is_none().then_some(stage);
         let state = Arc::new(NodeState {
             role: role_name(plan),
             started_at,
@@ -290,25 +292,27 @@ impl Parts {
         &mut self,
         flags: &Flags,
         plan: &Plan,
-        publisher: &Arc<Publisher>,
+        stage: &Arc<Stage>,
         loaded: Refreshed,
         stop: &CancellationToken,
     ) -> Result<Reader, RunError> {
         match plan {
             Plan::Static | Plan::Authority(_) | Plan::All(_) => {
-                publisher.publish(reload::first_changes(loaded));
+                let changes = reload::first_changes(loaded);
+                let change_count = changes.len() as u64;
+                stage.publish(Rank::File, changes, change_count);
                 if let Plan::Authority(choice) | Plan::All(choice) = plan {
                     self.start_origin(flags, choice, stop).await?;
                     if matches!(plan, Plan::All(_)) {
                         self.offer_example().await?;
                     }
-                    self.start_follower(publisher, stop).await?;
+                    self.start_follower(stage, stop).await?;
                 }
-                self.spawn_free_retired(Arc::clone(publisher), stop.clone());
-                Ok(publisher.reader())
+                self.spawn_free_retired(Arc::clone(stage), stop.clone());
+                Ok(stage.reader())
             }
             Plan::Edge(ticket) => {
-                let client = make_client(loaded, publisher.catalog().seed(), ticket)?;
+                let client = make_client(loaded, stage.catalog().seed(), ticket)?;
                 let reader = client.reader();
                 let mesh_dir = flags.data_dir.join("mesh");
                 self.start_mesh(flags, documents_for(&mesh_dir, ticket)).await?;
@@ -365,12 +369,12 @@ impl Parts {
     /// Answers from the store itself.
     async fn start_follower(
         &mut self,
-        publisher: &Arc<Publisher>,
+        stage: &Arc<Stage>,
         stop: &CancellationToken,
     ) -> Result<(), RunError> {
         let Some(store) = &self.store else { return Ok(()) };
         let source = Arc::clone(store);
-        let mut follower = Follower::new(source, Arc::clone(publisher), self.progress.clone());
+        let mut follower = Follower::new(source, Arc::clone(stage), self.progress.clone());
         let revision = follower.load().await?;
         let task = tokio::spawn(follower.run(revision, stop.clone()));
         self.tasks.push(("follows the store", task));
@@ -418,13 +422,13 @@ impl Parts {
     }
 
     /// Starts the task that frees snapshots that are no longer read.
-    fn spawn_free_retired(&mut self, publisher: Arc<Publisher>, stop: CancellationToken) {
+    fn spawn_free_retired(&mut self, stage: Arc<Stage>, stop: CancellationToken) {
         let task = tokio::spawn(async move {
             let mut tick = tokio::time::interval(Duration::from_millis(FREE_RETIRED_MS));
             loop {
                 tokio::select! {
                     _ = tick.tick() => {
-                        publisher.free_retired();
+                        stage.free_retired();
                     }
                     () = stop.cancelled() => return,
                 }

@@ -3,6 +3,8 @@
 use std::net::{TcpListener, UdpSocket};
 use std::process::Command;
 
+use serde_json::json;
+
 use crate::process::{Node, dir, node_command};
 
 const ZONE: &str = "$TTL 60\n@ SOA ns hostmaster 1 2 3 4 5\n@ NS ns\nns A 192.0.2.1\n";
@@ -93,6 +95,49 @@ fn a_broken_zone_file_is_held_until_it_is_mended_or_gone() {
     node.signal("-HUP");
     node.wait_for("ns.told", 1, &[192, 0, 2, 9]);
     assert_eq!(node.ask("ns.new.example", 1).0, 3);
+    assert_eq!(node.terminate(), Some(0));
+}
+
+#[test]
+fn a_file_covers_the_zone_of_the_store_for_as_long_as_it_is_there() {
+    let (data, zones) = (dir(), dir());
+    let path = zones.path().join("one.example.zone");
+    let arguments = ["--role", "authority", "--zone-dir", zones.path().to_str().unwrap()];
+    let node = Node::start(data.path(), &arguments);
+    let set = |last: u8| {
+        let body = json!({"ttl_seconds": 60, "rdata": [format!("10.0.0.{last}")]});
+        let (status, reply) =
+            node.request("PUT", "/api/v1/aspen/records/n.one.example/A", Some(body));
+        assert_eq!(status, 200, "{reply}");
+    };
+    assert_eq!(node.request("POST", "/api/v1/aspen/zones/one.example", Some(json!({}))).0, 200);
+    set(1);
+    assert_eq!(node.ask("n.one.example", 1), (0, vec![vec![10, 0, 0, 1]]));
+    std::fs::write(&path, ZONE).unwrap();
+    node.signal("-HUP");
+    node.wait_for("ns.one.example", 1, &[192, 0, 2, 1]);
+    assert_eq!(node.ask("n.one.example", 1).0, 3);
+    // What is written meanwhile changes nothing of the file's zone, and is there behind it.
+    set(2);
+    assert_eq!(node.ask("ns.one.example", 1), (0, vec![vec![192, 0, 2, 1]]));
+    assert_eq!(node.ask("n.one.example", 1).0, 3);
+    std::fs::remove_file(&path).unwrap();
+    node.signal("-HUP");
+    node.wait_for("n.one.example", 1, &[10, 0, 0, 2]);
+    assert_eq!(node.ask("ns.one.example", 1).0, 3);
+    set(3);
+    assert_eq!(node.ask("n.one.example", 1), (0, vec![vec![10, 0, 0, 3]]));
+    // A file that makes no zone covers none; one that does outlives the store's zone.
+    std::fs::write(&path, "nonsense\n").unwrap();
+    std::fs::write(zones.path().join("told.zone"), ZONE).unwrap();
+    node.signal("-HUP");
+    node.wait_for("ns.told", 1, &[192, 0, 2, 1]);
+    assert_eq!(node.ask("n.one.example", 1), (0, vec![vec![10, 0, 0, 3]]));
+    std::fs::write(&path, ZONE).unwrap();
+    node.signal("-HUP");
+    node.wait_for("ns.one.example", 1, &[192, 0, 2, 1]);
+    assert_eq!(node.request("DELETE", "/api/v1/aspen/zones/one.example", None).0, 200);
+    assert_eq!(node.ask("ns.one.example", 1), (0, vec![vec![192, 0, 2, 1]]));
     assert_eq!(node.terminate(), Some(0));
 }
 

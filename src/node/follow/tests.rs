@@ -93,20 +93,20 @@ async fn follow(changes: Vec<ZoneChange>) -> (Follower<Source>, u64, u64) {
     });
     let commits = Mutex::new(commits.collect());
     let source = Source { rrsets: Mutex::new(vec![soa(), a("old.example", 1)]), commits };
-    let publisher = Arc::new(Publisher::new(HashSeed(1)));
+    let stage = Arc::new(Stage::new(HashSeed(1), Rank::Store));
     let progress = Progress::default();
-    let mut follower = Follower::new(Arc::new(source), publisher, progress);
+    let mut follower = Follower::new(Arc::new(source), stage, progress);
     let mut revision = follower.load().await.unwrap();
-    let before = follower.publisher.reader().stats().publishes;
+    let before = follower.stage.reader().stats().publishes;
     follower.follow(&mut revision).await.expect_err("the commits end with an error");
-    let after = follower.publisher.reader().stats().publishes;
+    let after = follower.stage.reader().stats().publishes;
     assert_eq!(follower.progress.now().served, revision);
     (follower, after - before, revision)
 }
 
 /// Returns the last octet of the address of a name, 0 if it has none.
 fn address(follower: &Follower<Source>, owner: &str) -> u8 {
-    let catalog = follower.publisher.catalog();
+    let catalog = follower.stage.catalog();
     let zone = catalog.zone(&zone().apex).expect("published");
     let rrset = zone.rrset(&Name::from_text(owner).unwrap(), RecordType::A);
     rrset.and_then(|rrset| rrset.rdata.iter().next().map(|rdata| rdata[3])).unwrap_or(0)
@@ -119,7 +119,7 @@ async fn commits_that_are_there_at_once_share_a_publish_in_their_order() {
     let (follower, publishes, revision) = follow(changes.collect()).await;
     assert_eq!((publishes, revision), (1, 10));
     assert_eq!(address(&follower, "www.example"), 9);
-    assert_eq!(follower.publisher.reader().stats().changes, 1 + 9);
+    assert_eq!(follower.stage.reader().stats().changes, 1 + 9);
 }
 
 #[tokio::test]
