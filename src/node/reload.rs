@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::config::{Flags, Plan};
+use super::config::Flags;
 use super::run::RunError;
 use crate::catalog::{CatalogChange, HoldReason};
 use crate::files::{Instead, Refreshed, ZoneFiles};
@@ -21,11 +21,7 @@ use crate::zone::HashSeed;
 /// # Errors
 /// [`RunError::ZoneFile`]: the directory cannot be read; a named file is not there, or is one that
 /// nothing can be answered for; or there is nothing at all.
-pub fn load_static(
-    flags: &Flags,
-    plan: &Plan,
-    seed: HashSeed,
-) -> Result<(ZoneFiles, Refreshed), RunError> {
+pub fn load_static(flags: &Flags, seed: HashSeed) -> Result<(ZoneFiles, Refreshed), RunError> {
     let (dir, named) = (flags.zone_dir.clone(), flags.zone_file.clone());
     let has_files = dir.is_some() || !named.is_empty();
     let compiled = has_files.then(|| flags.data_dir.join("compiled"));
@@ -34,12 +30,10 @@ pub fn load_static(
     if flags.zone_dir.is_some() && loaded.zone_count == 0 && loaded.errors.is_empty() {
         tracing::warn!("the zone directory holds no NAME.zone file");
     }
-    // An edge has no way yet to hold what its feed may have.
-    let may_hold = matches!(plan, Plan::Static | Plan::Authority(_));
     for mut failed in std::mem::take(&mut loaded.errors) {
         let is_lost = match &failed.instead {
             Instead::LastGood(_) => false,
-            Instead::Nothing(_) => !may_hold || (failed.is_named && failed.error.is_missing_file()),
+            Instead::Nothing(_) => failed.is_named && failed.error.is_missing_file(),
             Instead::Others => true,
         };
         if is_lost && (failed.is_named || loaded.zone_count == 0) {
@@ -49,9 +43,6 @@ pub fn load_static(
             failed.instead = Instead::Others;
         }
         failed.log();
-    }
-    if !may_hold {
-        loaded.held.clear();
     }
     Ok((files, loaded))
 }
@@ -74,13 +65,13 @@ fn hold(apex: Name) -> CatalogChange {
 pub struct Reload {
     /// The files; the lock lets one reading end before the next begins.
     files: Mutex<Option<ZoneFiles>>,
-    /// Where zones go; an edge has one that is not ours.
-    stage: Option<Arc<Stage>>,
+    /// Where zones go.
+    stage: Arc<Stage>,
 }
 
 impl Reload {
     /// Takes files whose zones are published already.
-    pub fn new(files: ZoneFiles, stage: Option<Arc<Stage>>) -> Self {
+    pub fn new(files: ZoneFiles, stage: Arc<Stage>) -> Self {
         Self { files: Mutex::new(Some(files)), stage }
     }
 
@@ -95,10 +86,6 @@ impl Reload {
     /// Reads what has changed and publishes it; returns how many zones there are, unless the
     /// directory cannot be read. It blocks.
     pub fn run(&self) -> Option<u64> {
-        let Some(stage) = &self.stage else {
-            tracing::warn!("an edge reads its zone files at its start only");
-            return None;
-        };
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         let mut refreshed = match files.as_mut()?.refresh() {
             Ok(refreshed) => refreshed,
@@ -110,7 +97,9 @@ impl Reload {
         for failed in &mut refreshed.errors {
             // Where another source has a zone of the apex, that is answered.
             if let Instead::Nothing(apex) = &failed.instead
-                && stage.zone(Rank::Store, apex).is_some()
+                && [Rank::Feed, Rank::Store]
+                    .iter()
+                    .any(|rank| self.stage.zone(*rank, apex).is_some())
             {
                 failed.instead = Instead::Others;
             }
@@ -123,7 +112,7 @@ impl Reload {
         changes.extend(refreshed.held.into_iter().map(hold));
         changes.extend(refreshed.changed.into_iter().map(CatalogChange::Put));
         let change_count = changes.len() as u64;
-        stage.publish(Rank::File, changes, change_count);
+        self.stage.publish(Rank::File, changes, change_count);
         let (errors, zones) = (refreshed.errors.len(), refreshed.zone_count);
         tracing::info!(changed, gone, errors, zones, "zone files were read again");
         Some(zones)

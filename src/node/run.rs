@@ -183,12 +183,12 @@ impl Node {
         let usual = if matches!(plan, Plan::Static) { Rank::File } else { Rank::Store };
         let stage = Arc::new(Stage::new(seed, usual));
         let server = bind_dns(flags, stage.reader())?;
-        let (files, loaded) = load_static(flags, plan, seed)?;
+        let (files, loaded) = load_static(flags, seed)?;
         let static_zones = AtomicU64::new(loaded.zone_count);
         let stop = CancellationToken::new();
         let mut parts = Parts::default();
         let reader = parts.first_load(flags, plan, &stage, loaded, &stop).await?;
-        let ours = parts.client.is_none().then_some(stage);
+        let stage = parts.client.as_ref().map_or(stage, |client| Arc::clone(client.stage()));
         let state = Arc::new(NodeState {
             role: role_name(plan),
             started_at,
@@ -203,7 +203,7 @@ impl Node {
             health: Health::default(),
         });
         let (tasks, mesh) = (parts.tasks, parts.mesh);
-        let reload = Arc::new(Reload::new(files, ours));
+        let reload = Arc::new(Reload::new(files, stage));
         let mut node = Self { state, api_address: None, stop, tasks, mesh, reload };
         if let (Some(api), Some(key)) = (api, key) {
             node.spawn_api(api, key)?;
@@ -298,9 +298,7 @@ impl Parts {
     ) -> Result<Reader, RunError> {
         match plan {
             Plan::Static | Plan::Authority(_) | Plan::All(_) => {
-                let changes = reload::first_changes(loaded);
-                let change_count = changes.len() as u64;
-                stage.publish(Rank::File, changes, change_count);
+                stage_files(stage, loaded);
                 if let Plan::Authority(choice) | Plan::All(choice) = plan {
                     self.start_origin(flags, choice, stop).await?;
                     if matches!(plan, Plan::All(_)) {
@@ -312,7 +310,10 @@ impl Parts {
                 Ok(stage.reader())
             }
             Plan::Edge(ticket) => {
-                let client = make_client(loaded, stage.catalog().seed(), ticket)?;
+                let seed = stage.catalog().seed();
+                let client =
+                    AspenDnsClient::builder().seed(seed).ticket(ticket.as_ref().clone()).build()?;
+                stage_files(client.stage(), loaded);
                 let reader = client.reader();
                 let mesh_dir = flags.data_dir.join("mesh");
                 self.start_mesh(flags, documents_for(&mesh_dir, ticket)).await?;
@@ -446,17 +447,11 @@ fn text_of(error: &MeshError) -> String {
     }
 }
 
-/// Makes an edge that serves zones from files beside those of its feed.
-fn make_client(
-    loaded: Refreshed,
-    seed: HashSeed,
-    ticket: &DnsClientTicket,
-) -> Result<Arc<AspenDnsClient>, ClientError> {
-    let mut builder = AspenDnsClient::builder().seed(seed).ticket(ticket.clone());
-    for zone in loaded.changed {
-        builder = builder.static_snapshot(zone);
-    }
-    builder.build()
+/// Stages what the first load of files has found.
+fn stage_files(stage: &Stage, loaded: Refreshed) {
+    let changes = reload::first_changes(loaded);
+    let change_count = changes.len() as u64;
+    stage.publish(Rank::File, changes, change_count);
 }
 
 /// Names what a plan makes of a node.

@@ -19,6 +19,7 @@ use crate::feed::items::ItemRef;
 use crate::feed::live::coalesce;
 use crate::feed::merge::{MergeError, for_each_rrset};
 use crate::name::Name;
+use crate::publish::stage::Rank;
 use crate::record::{Change, Rrset};
 use crate::sync::batch::{Proof, ZoneBatch, ZoneStep};
 use crate::zone::{BuildError, EditReport, Zone, ZoneBuilder};
@@ -160,8 +161,7 @@ impl AspenDnsClient {
         mut changes: Vec<Change>,
         proof: Option<Proof>,
     ) {
-        let catalog = self.publisher.catalog();
-        let Some(zone) = catalog.zone(&prepared.apex) else {
+        let Some(zone) = &self.stage.zone(Rank::Feed, &prepared.apex) else {
             prepared.zone = Err(ApplyError::NoZone);
             return;
         };
@@ -226,12 +226,12 @@ impl AspenDnsClient {
             let outcome = match step.zone {
                 Ok(zone) => {
                     let served = if zone.is_some() { Served::Yes } else { Served::No };
-                    if !self.has_static_zone(&apex) {
-                        change_count += step.change_count;
-                        changes.push(match zone {
-                            Some(zone) => CatalogChange::Put(zone),
-                            None => CatalogChange::Remove(apex.clone()),
-                        });
+                    change_count += step.change_count;
+                    changes.push(match zone {
+                        Some(zone) => CatalogChange::Put(zone),
+                        None => CatalogChange::Remove(apex.clone()),
+                    });
+                    if self.stage.zone(Rank::File, &apex).is_none() {
                         events.extend(step.events);
                     }
                     Ok(served)
@@ -240,7 +240,7 @@ impl AspenDnsClient {
             };
             applied.push(Applied { apex, revision: step.revision, outcome, digest: step.digest });
         }
-        self.publisher.publish_edits(changes, change_count);
+        self.stage.publish(Rank::Feed, changes, change_count);
         self.counters.published(applied.len() as u64);
         for event in events {
             self.send_event(event);

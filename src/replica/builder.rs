@@ -3,7 +3,7 @@
 //! **Invariant:** a client that was built serves its static zones at once.
 //! **Not here:** reading zones from files (`record::master`, the node).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -15,7 +15,7 @@ use super::{AspenDnsClient, Counters};
 use crate::catalog::CatalogChange;
 use crate::limits::{CLIENT_EVENTS_MAX, STALE_AFTER_MS};
 use crate::name::Name;
-use crate::publish::Publisher;
+use crate::publish::stage::{Rank, Stage};
 use crate::record::Rrset;
 use crate::sync::complaint::EntryError;
 use crate::sync::core::{SyncConfig, SyncCore};
@@ -109,14 +109,12 @@ impl AspenDnsClientBuilder {
     /// [`ClientError::StaticZone`].
     pub fn build(self) -> Result<Arc<AspenDnsClient>, ClientError> {
         let seed = self.seed.unwrap_or_else(|| HashSeed(rand::random()));
-        let publisher = Publisher::new(seed);
-        let mut static_zones = HashSet::new();
+        let stage = Stage::new(seed, Rank::Feed);
         let mut changes = Vec::new();
         for (apex, rrsets) in self.static_zones {
             let built = crate::zone::build(apex.clone(), seed, rrsets);
             let zone = built.map_err(|error| ClientError::StaticZone { apex: apex.clone(), error });
             changes.push(CatalogChange::Put(Arc::new(zone?)));
-            static_zones.insert(apex);
         }
         for mut zone in self.static_snapshots {
             let apex = zone.apex().clone();
@@ -126,9 +124,9 @@ impl AspenDnsClientBuilder {
                 zone = Arc::new(built.map_err(static_zone)?);
             }
             changes.push(CatalogChange::Put(zone));
-            static_zones.insert(apex);
         }
-        publisher.publish(changes);
+        let change_count = changes.len() as u64;
+        stage.publish(Rank::File, changes, change_count);
         let config = sync_config(self.ticket.as_ref(), self.stale_after_ms);
         let static_records: HashMap<_, _> = self
             .static_records
@@ -136,8 +134,8 @@ impl AspenDnsClientBuilder {
             .map(|rrset| ((rrset.owner.clone(), rrset.rtype), rrset))
             .collect();
         Ok(Arc::new(AspenDnsClient {
-            reader: publisher.reader(),
-            publisher,
+            reader: stage.reader(),
+            stage: Arc::new(stage),
             seed,
             author: config.author,
             stale_after_ms: config.stale_after_ms,
@@ -152,7 +150,6 @@ impl AspenDnsClientBuilder {
             is_followed: AtomicBool::new(false),
             wake: Notify::new(),
             began: Instant::now(),
-            static_zones,
             static_records,
             covered: Mutex::default(),
             events: broadcast::channel(CLIENT_EVENTS_MAX).0,

@@ -23,6 +23,7 @@ use crate::feed::digest::{Digest, DigestKey};
 use crate::feed::frame::Welcome;
 use crate::mesh::{Documents, Mesh};
 use crate::name::Name;
+use crate::publish::stage::Rank;
 use crate::sync::mirror::{Mirror, MirrorStatus};
 use crate::ticket::DnsClientTicket;
 
@@ -179,9 +180,10 @@ impl AspenDnsClient {
     /// Entries are not followed any more: the log goes on with what they made.
     pub(super) fn end_entries(&self) {
         self.has_entries.store(false, Ordering::Release);
-        let served: Vec<Name> =
-            self.publisher.catalog().zones().map(|zone| zone.apex().clone()).collect();
-        let served = served.into_iter().filter(|apex| !self.has_static_zone(apex)).collect();
+        let catalog = self.stage.catalog();
+        let served = catalog.zones().map(|zone| zone.apex());
+        let is_fed = |apex: &&Name| self.stage.zone(Rank::Feed, apex).is_some();
+        let served = served.filter(is_fed).cloned().collect();
         self.with_mirror(|mirror| mirror.adopt_served(served));
     }
 
@@ -197,15 +199,14 @@ impl AspenDnsClient {
         if *held == absent {
             return;
         }
-        let catalog = self.publisher.catalog();
-        let is_free = |apex: &&Name| catalog.zone(apex).is_none() && !self.has_static_zone(apex);
+        let is_free = |apex: &&Name| self.stage.zone(Rank::Feed, apex).is_none();
         let hold = |apex: &Name| CatalogChange::Hold(apex.clone(), HoldReason::Loading);
         let mut changes: Vec<_> = absent.difference(&held).filter(is_free).map(hold).collect();
         let over = held.difference(&absent).filter(is_free);
         changes.extend(over.map(|apex| CatalogChange::Remove(apex.clone())));
         *held = absent;
         drop(held);
-        self.publisher.publish_edits(changes, 0);
+        self.stage.publish(Rank::Feed, changes, 0);
     }
 
     /// Tells the mirror what became of its steps.

@@ -266,7 +266,7 @@ impl Worker {
             Some(prepared) => self.take_prepared(prepared),
             None => tracing::error!("the thread that builds zones ended badly"),
         }
-        self.client.publisher.free_retired();
+        self.client.stage.free_retired();
     }
 
     /// Publishes what was computed, or holds it back while the first load goes on.

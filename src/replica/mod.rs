@@ -28,17 +28,18 @@ mod reply;
 mod supervisor;
 mod upstream;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use tokio::sync::{Notify, broadcast, watch};
 
 use crate::feed::Revision;
 use crate::name::Name;
-use crate::publish::{Publisher, Reader};
+use crate::publish::Reader;
+use crate::publish::stage::Stage;
 use crate::record::{Change, RecordType, Rrset};
 use crate::sync::core::SyncCore;
 use crate::sync::entry::{FeedEntry, Origin};
@@ -58,7 +59,7 @@ pub use progress::{SyncProgress, WaitError};
 #[derive(Debug)]
 pub struct AspenDnsClient {
     /// What is served.
-    publisher: Publisher,
+    stage: Arc<Stage>,
     /// The reader of look-ups.
     reader: Reader,
     /// The seed of every zone's hashes.
@@ -89,8 +90,6 @@ pub struct AspenDnsClient {
     wake: Notify,
     /// When `now_ms` began.
     began: Instant,
-    /// The apexes of static zones.
-    static_zones: HashSet<Name>,
     /// Static records, laid over the synced zone that holds them.
     static_records: HashMap<(Name, RecordType), Rrset>,
     /// What the feed has where static records cover it.
@@ -333,7 +332,7 @@ impl AspenDnsClient {
 
     /// Counts.
     pub fn stats(&self) -> ClientStats {
-        let catalog = self.publisher.catalog();
+        let catalog = self.stage.catalog();
         ClientStats {
             zones: catalog.zone_count(),
             rrsets: catalog.zones().map(|zone| zone.rrset_count()).sum(),
@@ -361,9 +360,9 @@ impl AspenDnsClient {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a static zone has this apex.
-    fn has_static_zone(&self, apex: &Name) -> bool {
-        self.static_zones.contains(apex)
+    /// Where zones of files are staged, before those of the feed.
+    pub(crate) fn stage(&self) -> &Arc<Stage> {
+        &self.stage
     }
 
     /// Whether a change would overwrite a static record.

@@ -6,6 +6,7 @@ use std::process::Command;
 use serde_json::json;
 
 use crate::process::{Node, dir, node_command};
+use crate::status::wait_status;
 
 const ZONE: &str = "$TTL 60\n@ SOA ns hostmaster 1 2 3 4 5\n@ NS ns\nns A 192.0.2.1\n";
 
@@ -139,6 +140,42 @@ fn a_file_covers_the_zone_of_the_store_for_as_long_as_it_is_there() {
     assert_eq!(node.request("DELETE", "/api/v1/aspen/zones/one.example", None).0, 200);
     assert_eq!(node.ask("ns.one.example", 1), (0, vec![vec![192, 0, 2, 1]]));
     assert_eq!(node.terminate(), Some(0));
+}
+
+#[test]
+fn a_file_at_an_edge_covers_the_zone_of_the_feed_and_the_edge_stays_synced() {
+    let (data, edge_data, zones) = (dir(), dir(), dir());
+    let path = zones.path().join("one.example.zone");
+    std::fs::write(&path, ZONE).unwrap();
+    let authority = Node::start(data.path(), &["--role", "authority"]);
+    authority.cli_ok(&["zone", "create", "one.example"]);
+    let ticket = authority.cli_ok(&["ticket", "create"]);
+    let arguments = ["--ticket", ticket.trim(), "--zone-dir", zones.path().to_str().unwrap()];
+    let edge = Node::start(edge_data.path(), &arguments);
+    let set = |last: u8| {
+        let address = format!("10.0.0.{last}");
+        authority.cli_ok(&["record", "set", "n.one.example", "A", "60", &address]);
+        let wanted = authority.request("GET", "/api/v1/aspen/status", None).1;
+        wait_status(&edge, |status| {
+            status["served_revision"] == wanted["store_revision"]
+                && status["sync"]["status"] == "Synced"
+        });
+    };
+    for last in 1..=4 {
+        set(last);
+        assert_eq!(edge.ask("ns.one.example", 1), (0, vec![vec![192, 0, 2, 1]]));
+        assert_eq!(edge.ask("n.one.example", 1).0, 3);
+    }
+    std::fs::write(&path, ZONE.replace("2.1", "2.7")).unwrap();
+    edge.signal("-HUP");
+    edge.wait_for("ns.one.example", 1, &[192, 0, 2, 7]);
+    set(5);
+    std::fs::remove_file(&path).unwrap();
+    edge.signal("-HUP");
+    edge.wait_for("n.one.example", 1, &[10, 0, 0, 5]);
+    set(6);
+    assert_eq!(edge.ask("n.one.example", 1), (0, vec![vec![10, 0, 0, 6]]));
+    assert_eq!(edge.terminate(), Some(0));
 }
 
 #[test]

@@ -67,7 +67,7 @@ impl Follow {
             Some(prepared) => self.held.extend(prepared),
             None => tracing::error!("the thread that builds zones ended badly"),
         }
-        self.client.publisher.free_retired();
+        self.client.stage.free_retired();
     }
 
     /// Publishes what was computed, unless it waits for others.
