@@ -18,9 +18,11 @@ use super::task::ExportTask;
 use super::version::Round;
 use crate::feed::Hash;
 use crate::feed::digest::{Digest, DigestKey};
-use crate::feed::merge::for_each_rrset;
+use crate::feed::items::ItemRef;
+use crate::feed::pack::Pack;
 use crate::limits::{AUDIT_MS_MIN, AUDIT_OCTETS_MAX, AUDIT_OCTETS_PER_S, AUDIT_ZONES_MAX};
 use crate::name::Name;
+use crate::record::RecordType;
 
 /// How far the document was read.
 pub(super) struct Audit {
@@ -121,55 +123,87 @@ fn samples(book: &Book, after: Option<&Name>) -> (Vec<Sample>, u64) {
     (samples, octets)
 }
 
-/// Reads zones; returns those that are wrong. One of which something is gone says nothing here.
+/// Reads zones; returns those that are wrong. One of which something is gone says nothing here. One bundle
+/// is held at a time, however large a zone is.
 async fn read(depot: Arc<dyn Depot>, key: DigestKey, samples: Vec<Sample>) -> Vec<Audited> {
-    let mut wrong = Vec::new();
-    let mut bundles: HashMap<Hash, Bytes> = HashMap::new();
+    let (mut wrong, mut bundle) = (Vec::new(), None);
     for Sample { apex, doc, places } in samples {
-        let Ok(Some(packs)) = packs_of(&*depot, &mut bundles, &places).await else { continue };
-        if packs.is_empty() {
-            // It could not be built, and its row says so.
-            continue;
+        // One without packs could not be built, and its row says so.
+        let mut is_here = !places.is_empty();
+        let mut count = Count::new(key);
+        let (deltas, bases) = places.iter().partition::<Vec<_>, _>(|place| place.is_delta);
+        for place in deltas.into_iter().chain(bases) {
+            let Ok(Some(pack)) = pack_of(&*depot, &mut bundle, place).await else {
+                is_here = false;
+                break;
+            };
+            count.take(&pack);
+            tokio::task::yield_now().await;
         }
-        let counting = tokio::task::spawn_blocking(move || {
-            let found = count(&apex, key, &packs);
-            (found != Some(doc.digest)).then_some(Audited { apex, doc, found })
-        });
-        wrong.extend(counting.await.ok().flatten());
+        let found = count.end();
+        if is_here && found != Some(doc.digest) {
+            wrong.push(Audited { apex, doc, found });
+        }
     }
     wrong
 }
 
-/// Returns the packs that lie at these places; none if one of them is gone.
-async fn packs_of(
+/// Returns the pack that lies at a place; none if it is gone. `last` is the bundle that was read last.
+async fn pack_of(
     depot: &dyn Depot,
-    bundles: &mut HashMap<Hash, Bytes>,
-    places: &[Place],
-) -> Result<Option<Vec<Bytes>>, ExportError> {
-    let mut packs = Vec::with_capacity(places.len());
-    for place in places {
-        let hash = place.bundle.hash;
-        if !bundles.contains_key(&hash) {
-            if bundles.len() >= BUNDLES_MAX {
-                bundles.clear();
-            }
+    last: &mut Option<(Hash, Bytes)>,
+    place: &Place,
+) -> Result<Option<Bytes>, ExportError> {
+    let hash = place.bundle.hash;
+    let bundle = match last {
+        Some((known, bundle)) if *known == hash => bundle,
+        _ => {
             let Some(bundle) = depot.get(hash).await? else { return Ok(None) };
-            bundles.insert(hash, bundle);
+            &last.insert((hash, bundle)).1
         }
-        let (start, end) = (place.offset as usize, (place.offset + place.len) as usize);
-        let bundle = bundles.get(&hash).filter(|bundle| bundle.len() >= end);
-        let Some(bundle) = bundle else { return Ok(None) };
-        packs.push(bundle.slice(start..end));
+    };
+    let (start, end) = (place.offset as usize, (place.offset + place.len) as usize);
+    Ok((bundle.len() >= end).then(|| bundle.slice(start..end)))
+}
+
+/// Counts what the packs of a zone come to, the deltas first.
+pub(super) struct Count {
+    /// The key of all digests.
+    key: DigestKey,
+    /// What the deltas say of RRsets, by owner and type.
+    changed: HashMap<(Vec<u8>, RecordType), Digest>,
+    /// The sum of the RRsets that no delta has changed; none after a pack that does not read.
+    sum: Option<Digest>,
+}
+
+impl Count {
+    /// Nothing was counted yet.
+    pub(super) fn new(key: DigestKey) -> Self {
+        Self { key, changed: HashMap::new(), sum: Some(Digest::default()) }
     }
-    Ok(Some(packs))
-}
 
-/// Returns what packs come to; none if they do not read.
-pub(super) fn count(apex: &Name, key: DigestKey, packs: &[Bytes]) -> Option<Digest> {
-    let mut sum = Digest::default();
-    let read = for_each_rrset(apex, packs, &[], |rrset| sum = sum.plus(key.rrset(&rrset)));
-    read.is_ok().then_some(sum)
-}
+    /// Counts a pack.
+    pub(super) fn take(&mut self, octets: &[u8]) {
+        let (Some(mut sum), Ok(pack)) = (self.sum.take(), Pack::check(octets)) else { return };
+        let mut items = pack.items();
+        while let Some(item) = items.next() {
+            let (owner, rtype, digest) = match item {
+                ItemRef::Put(rrset) => (rrset.owner, rrset.rtype, self.key.rrset(&rrset)),
+                ItemRef::Delete { owner, rtype } => (owner, rtype, Digest::default()),
+            };
+            let place = || (owner.to_vec(), rtype);
+            if pack.is_delta() {
+                self.changed.insert(place(), digest);
+            } else if self.changed.is_empty() || !self.changed.contains_key(&place()) {
+                sum = sum.plus(digest);
+            }
+        }
+        self.sum = Some(sum);
+    }
 
-/// Bundles that are held at a time, beside the packs of one zone.
-const BUNDLES_MAX: usize = 16;
+    /// What all of them come to; none if one does not read.
+    pub(super) fn end(self) -> Option<Digest> {
+        let add = |sum: Digest, changed: &Digest| sum.plus(*changed);
+        self.sum.map(|sum| self.changed.values().fold(sum, add))
+    }
+}

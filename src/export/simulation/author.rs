@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 use super::super::{ExportTask, Parts, Round, made};
 use super::store::Store;
 use super::{NAMESPACE, Seeded};
-use crate::export::audit::{Audit, audited, count};
+use crate::export::audit::{Audit, Count, audited};
 use crate::export::book::Built;
 use crate::export::depot::Depot;
 use crate::export::{ExportError, ExportStatus, FeedConfig};
@@ -273,13 +273,14 @@ impl Exporter {
     pub(super) fn wrong_zone(&self) -> Option<String> {
         let book = &self.round.as_ref()?.book;
         let wrong = book.apexes().find(|apex| {
-            let packs = book.places(apex).into_iter().map(|place| {
+            let (mut places, mut count) = (book.places(apex), Count::new(book.key()));
+            places.sort_by_key(|place| !place.is_delta);
+            for place in &places {
                 let bundle = self.depot.octets(&place.bundle.hash).expect("it was put");
-                bundle.slice(place.offset as usize..(place.offset + place.len) as usize)
-            });
-            let packs: Vec<Bytes> = packs.collect();
+                count.take(&bundle[place.offset as usize..(place.offset + place.len) as usize]);
+            }
             // One that could not be built has no packs.
-            !packs.is_empty() && count(apex, book.key(), &packs) != Some(book.doc(apex).digest)
+            !places.is_empty() && count.end() != Some(book.doc(apex).digest)
         })?;
         Some(format!("{wrong} of the document is not what its row says: {:?}", book.doc(wrong)))
     }
