@@ -1,10 +1,11 @@
 //! Reads the document as an edge does, zone after zone, all the time and slowly, and sees that each comes
-//! to what its row says. One that does not is written anew.
+//! to what its row says. One that does not is written anew, once, and read again until it is right: one that
+//! stays wrong is a fault that somebody must look at.
 //!
 //! **Invariant:** of a zone the packs and the digest of one moment are compared.
 //! **Not here:** whether rows agree with the source (`opening`), contents that are gone (`version`).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -32,6 +33,8 @@ pub(super) struct Audit {
     due: Instant,
     /// Those that are being read.
     task: Option<JoinHandle<Vec<Audited>>>,
+    /// Those that were wrong when they were read last.
+    wrong: BTreeSet<Name>,
 }
 
 /// A zone of the document as it was once.
@@ -44,7 +47,7 @@ struct Sample {
     places: Vec<Place>,
 }
 
-/// A zone whose packs do not come to what its row says.
+/// A zone that was read.
 pub(super) struct Audited {
     /// The zone.
     apex: Name,
@@ -54,10 +57,17 @@ pub(super) struct Audited {
     found: Option<Digest>,
 }
 
+impl Sample {
+    /// Octets of its packs.
+    fn octets(&self) -> u64 {
+        self.places.iter().map(|place| u64::from(place.len)).sum()
+    }
+}
+
 impl Audit {
     /// Nothing was read yet.
     pub(super) fn new() -> Self {
-        Self { after: None, due: Instant::now(), task: None }
+        Self { after: None, due: Instant::now(), task: None, wrong: BTreeSet::new() }
     }
 
     /// Stops reading.
@@ -75,8 +85,13 @@ impl ExportTask {
         if round.audit.task.is_some() || now < round.audit.due {
             return;
         }
-        let (samples, octets) = samples(&round.book, round.audit.after.as_ref());
+        let book = &round.book;
+        round.audit.wrong.retain(|apex| book.is_in_doc(apex));
+        let mut samples = samples(book, round.audit.after.as_ref());
         round.audit.after = samples.last().map(|sample| sample.apex.clone());
+        let wrong = round.audit.wrong.iter().take(AUDIT_WRONG_MAX);
+        samples.extend(wrong.map(|apex| sample(book, apex)));
+        let octets = samples.iter().map(Sample::octets).sum::<u64>();
         let pause = Duration::from_millis(octets * 1_000 / AUDIT_OCTETS_PER_S);
         round.audit.due = now + pause.max(Duration::from_millis(AUDIT_MS_MIN));
         if !samples.is_empty() {
@@ -86,10 +101,14 @@ impl ExportTask {
     }
 
     /// Has zones written anew that an edge would not come to.
-    pub(super) fn take_audited(&mut self, round: &mut Round, wrong: Vec<Audited>) {
-        for Audited { apex, doc, found } in wrong {
-            if round.book.doc(&apex) != doc {
-                // It was written anew meanwhile.
+    pub(super) fn take_audited(&mut self, round: &mut Round, read: Vec<Audited>) {
+        for Audited { apex, doc, found } in read {
+            if found == Some(doc.digest) {
+                round.audit.wrong.remove(&apex);
+                continue;
+            }
+            // It may have been written anew meanwhile, or once already.
+            if round.book.doc(&apex) != doc || !round.audit.wrong.insert(apex.clone()) {
                 continue;
             }
             let found = found.map_or_else(|| "nothing".to_owned(), |found| found.to_string());
@@ -98,35 +117,41 @@ impl ExportTask {
             self.status.digest_faults += 1;
             round.book.want(&apex);
         }
+        self.status.wrong_zones = round.audit.wrong.len() as u64;
     }
 }
 
 /// Waits for the zones that are being read.
 pub(super) async fn audited(audit: &mut Audit) -> Vec<Audited> {
     let Some(task) = &mut audit.task else { return std::future::pending().await };
-    let wrong = task.await;
+    let read = task.await;
     audit.task = None;
-    wrong.unwrap_or_default()
+    read.unwrap_or_default()
 }
 
-/// Returns the zones of the document that come next, and how many octets their packs are.
-fn samples(book: &Book, after: Option<&Name>) -> (Vec<Sample>, u64) {
+/// Returns the zones of the document that come next.
+fn samples(book: &Book, after: Option<&Name>) -> Vec<Sample> {
     let (mut samples, mut octets) = (Vec::new(), 0);
     for apex in book.next_in_doc(after, AUDIT_ZONES_MAX) {
         if octets >= AUDIT_OCTETS_MAX {
             break;
         }
-        let places = book.places(apex);
-        octets += places.iter().map(|place| u64::from(place.len)).sum::<u64>();
-        samples.push(Sample { apex: apex.clone(), doc: book.doc(apex), places });
+        let next = sample(book, apex);
+        octets += next.octets();
+        samples.push(next);
     }
-    (samples, octets)
+    samples
 }
 
-/// Reads zones; returns those that are wrong. One of which something is gone says nothing here. One bundle
+/// Returns what is to be read of a zone.
+fn sample(book: &Book, apex: &Name) -> Sample {
+    Sample { apex: apex.clone(), doc: book.doc(apex), places: book.places(apex) }
+}
+
+/// Reads zones; returns what they come to. One of which something is gone says nothing here. One bundle
 /// is held at a time, however large a zone is.
 async fn read(depot: Arc<dyn Depot>, key: DigestKey, samples: Vec<Sample>) -> Vec<Audited> {
-    let (mut wrong, mut bundle) = (Vec::new(), None);
+    let (mut read, mut bundle) = (Vec::new(), None);
     for Sample { apex, doc, places } in samples {
         // One without packs could not be built, and its row says so.
         let mut is_here = !places.is_empty();
@@ -140,13 +165,15 @@ async fn read(depot: Arc<dyn Depot>, key: DigestKey, samples: Vec<Sample>) -> Ve
             count.take(&pack);
             tokio::task::yield_now().await;
         }
-        let found = count.end();
-        if is_here && found != Some(doc.digest) {
-            wrong.push(Audited { apex, doc, found });
+        if is_here {
+            read.push(Audited { apex, doc, found: count.end() });
         }
     }
-    wrong
+    read
 }
+
+/// Zones that were wrong and are read each time.
+const AUDIT_WRONG_MAX: usize = 16;
 
 /// Returns the pack that lies at a place; none if it is gone. `last` is the bundle that was read last.
 async fn pack_of(

@@ -153,6 +153,8 @@ pub struct ExportStatus {
     pub document_failing_ms: u64,
     /// Zones whose records did not come to what the store counted, or whose packs did not.
     pub digest_faults: u64,
+    /// Zones of the document that did not come to what they must when they were read last.
+    pub wrong_zones: u64,
     /// Times that peers have shown a history or an exporter of this feed that is not ours.
     pub partings: u64,
     /// How many of these were in the last [`PARTINGS_S`](crate::limits::PARTINGS_S) seconds.

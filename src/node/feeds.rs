@@ -141,6 +141,7 @@ impl Feeds {
             "document_failing_ms": status.document_failing_ms,
             "partings": status.partings,
             "digest_faults": status.digest_faults,
+            "wrong_zones": status.wrong_zones,
             "restarts": status.restarts,
             // Names of older versions: nothing waits for a clock any more.
             "clock_waits": 0,
@@ -179,6 +180,7 @@ fn answer_of(exporter: &DocsExporter) -> ExporterAnswer {
         restarts: status.restarts,
         document_failing_ms: status.document_failing_ms,
         partings: status.partings_lately,
+        wrong_zones: status.wrong_zones,
     }
 }
 

@@ -65,6 +65,17 @@ pub enum Fault {
         /// For how many seconds.
         seconds: u64,
     },
+    /// Zones of a feed's document are not what they must be.
+    #[error(
+        "{zones} zones of the document of the feed {feed} are not what they must be: edges that start \
+         cannot build them; the log says which"
+    )]
+    DocumentWrong {
+        /// The feed.
+        feed: String,
+        /// How many.
+        zones: u64,
+    },
     /// Another authority writes the same feed.
     #[error(
         "the feed {feed} is written elsewhere too: peers keep showing what this authority has not \
@@ -121,6 +132,7 @@ impl Fault {
             Self::ExporterSilent { .. }
             | Self::ExporterFails { .. }
             | Self::DocumentFails { .. }
+            | Self::DocumentWrong { .. }
             | Self::WrittenTwice { .. }
             | Self::Unkept { .. }
             | Self::Unreadable { .. }

@@ -65,6 +65,8 @@ pub struct ExporterAnswer {
     pub document_failing_ms: u64,
     /// How often peers have shown lately that the feed is written elsewhere.
     pub partings: u64,
+    /// How many zones of its document edges could not build.
+    pub wrong_zones: u64,
 }
 
 /// What is to be done.
@@ -127,6 +129,10 @@ impl Watch {
             faults.extend(self.poll_exporter(now_ms, exporter));
             if exporter.partings >= EXPORT_PARTINGS_MAX {
                 faults.push(Fault::WrittenTwice { feed: exporter.feed.clone() });
+            }
+            if exporter.wrong_zones > 0 {
+                let (feed, zones) = (exporter.feed.clone(), exporter.wrong_zones);
+                faults.push(Fault::DocumentWrong { feed, zones });
             }
             if exporter.document_failing_ms >= DOCUMENT_FAILING_MS {
                 let (feed, seconds) = (exporter.feed.clone(), exporter.document_failing_ms / 1_000);
@@ -375,6 +381,7 @@ mod tests {
             restarts: 0,
             document_failing_ms: 0,
             partings: 0,
+            wrong_zones: 0,
         };
         Answers {
             has_front_ends: true,
@@ -428,6 +435,11 @@ mod tests {
             |answers| answers.exporters[0].document_failing_ms = 3_500,
             "goes: the document of the feed main could not be written for 3 s: changes arrive, and edges \
              that start get an older state; the log says what fails",
+        );
+        check(
+            |answers| answers.exporters[0].wrong_zones = 2,
+            "goes: 2 zones of the document of the feed main are not what they must be: edges that start \
+             cannot build them; the log says which",
         );
         check(|answers| answers.exporters[0].partings = 2, "goes: ");
         check(
