@@ -199,6 +199,7 @@ impl ExportTask {
             number,
             making: None,
             made_at: now,
+            made_behind: 0,
             urgent_since: None,
             // What the last version names is looked at once, though it counts as there.
             generation: NEVER_LOOKED,

@@ -27,7 +27,7 @@ use crate::feed::root::{IndexRef, Root};
 use crate::feed::segment::{Position, VersionRef};
 use crate::limits::{
     CONTENTS_LOOK_MS, EXPORT_RETRY_MS_MAX, EXPORT_RETRY_MS_MIN, FOLD_MS, FOLD_URGENT_MS,
-    UNBUILT_MS, UNBUILT_MS_FIRST,
+    UNBUILT_MS, UNBUILT_MS_FIRST, VERSION_LOG_OCTETS_MAX,
 };
 use crate::name::Name;
 
@@ -47,6 +47,8 @@ pub(super) struct Round {
     pub(super) making: Option<Making>,
     /// When the making of the newest version began.
     pub(super) made_at: Instant,
+    /// Octets of the log by then.
+    pub(super) made_behind: u64,
     /// Since when a version is wanted without delay.
     pub(super) urgent_since: Option<Instant>,
     /// The depot's generation when its contents were last known to be there.
@@ -151,9 +153,17 @@ impl ExportTask {
         let is_old = now - round.made_at >= Duration::from_millis(FOLD_MS);
         let is_behind = round.book.is_behind() || !round.changed.is_empty();
         let is_wanted = round.retry.is_some() || round.is_remake_due;
-        if is_urgent || is_wanted || (is_old && is_behind) {
+        if is_urgent || is_wanted || (is_old && (is_behind || self.is_version_far(round))) {
             self.start_making(round);
         }
+    }
+
+    /// Whether the log has gone on so far behind the newest version that nobody finds from there into it, or
+    /// that edges keep too much of it. Commits to zones of which the feed carries none do so.
+    fn is_version_far(&self, round: &Round) -> bool {
+        let log = &self.parts.log;
+        let is_apart = log.base().revision > round.doc_at.revision;
+        is_apart || log.pushed().saturating_sub(round.made_behind) >= VERSION_LOG_OCTETS_MAX
     }
 
     /// Begins to look for what the depot has lost, if it may have lost anything, and from time to time.
@@ -170,6 +180,9 @@ impl ExportTask {
             .bundles()
             .copied()
             .chain(round.shelf.indexes().iter().map(|index| index.hash))
+            .chain(round.kept.iter().copied())
+            .collect::<HashSet<Hash>>()
+            .into_iter()
             .collect();
         let depot = Arc::clone(&self.parts.depot);
         round.looking =
@@ -226,6 +239,7 @@ impl ExportTask {
         let folder = Folder::new(source, depot, round.book.key());
         let at = round.chronicle.at();
         round.made_at = Instant::now();
+        round.made_behind = self.parts.log.pushed();
         round.urgent_since = None;
         round.making = Some(Making::Packs { at, apexes, task: tokio::spawn(folder.fold(works)) });
     }

@@ -76,6 +76,9 @@ pub const LOG_COMMIT_ZONES_MAX: u64 = 65_536;
 pub const LOG_OCTETS_MAX: usize = 16 << 20;
 /// Octets of the log that an edge keeps on its disk before it takes a newer document instead.
 pub const LOG_FILE_OCTETS_MAX: u64 = 8 << 20;
+/// Octets of the log after which a version is made though no zone of the feed has changed: a new edge goes on
+/// from where the last one holds, and all edges keep the log behind it.
+pub const VERSION_LOG_OCTETS_MAX: u64 = LOG_FILE_OCTETS_MAX / 2;
 /// Milliseconds after which an edge takes a newer document, however short its log.
 pub const ADOPT_MS_MAX: u64 = 30_000;
 /// Milliseconds for which somebody must be followed for that to be no quick loss.

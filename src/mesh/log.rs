@@ -43,6 +43,8 @@ struct State {
     segments: VecDeque<Kept>,
     /// Octets of them.
     octets: usize,
+    /// Octets of all that there were in this history.
+    pushed: u64,
     /// The commits in them.
     commits: VecDeque<Position>,
     /// The newest version of the document, where it holds, and its frame.
@@ -151,6 +153,7 @@ impl Log {
         }
         let frame = segment_frame(octets);
         state.octets += frame.len();
+        state.pushed += frame.len() as u64;
         state.segments.push_back(Kept { last: *last, frame });
         state.commits.extend(commits.iter().filter(|commit| commit.revision > head.revision));
         while state.octets > LOG_OCTETS_MAX && state.segments.len() > 1 {
@@ -172,6 +175,11 @@ impl Log {
         let number = state.beat.as_ref().map_or(0, |beat| beat.number) + 1;
         state.beat = Some(Beat { number, at, frame: segment_frame(octets), came: Instant::now() });
         self.tell(state);
+    }
+
+    /// Octets of all segments since the log began.
+    pub(crate) fn pushed(&self) -> u64 {
+        self.state().pushed
     }
 
     /// The history, once there is one.
