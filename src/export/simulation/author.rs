@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -20,8 +21,10 @@ use crate::export::depot::Depot;
 use crate::export::{ExportError, ExportStatus, FeedConfig};
 use crate::feed::Hash;
 use crate::feed::root::Root;
+use crate::limits::FOLD_MS;
 use crate::mesh::hub::Evidence;
 use crate::mesh::log::Log;
+use crate::name::Name;
 
 /// Contents in memory.
 #[derive(Default)]
@@ -126,6 +129,26 @@ impl Exporter {
         let task = task(&store, &depot, &log, &author);
         let dir = tempfile::tempdir().expect("a directory");
         Self { runtime, store, depot, log, author, task, round: None, dir, wrong: None }
+    }
+
+    /// Has the feed carry these zones alone, from the next round on.
+    pub(super) fn carry(&mut self, zones: Vec<Name>) {
+        self.task.parts.config.zones = Some(zones);
+    }
+
+    /// Lets time pass until a version may be made again; says whether one is.
+    pub(super) fn makes_when_due(&mut self) -> bool {
+        let round = self.round.as_mut().expect("it works");
+        let (task, pause) = (&self.task, Duration::from_millis(2 * FOLD_MS));
+        round.made_at = round.made_at.checked_sub(pause).expect("the machine runs that long");
+        self.runtime.block_on(async { task.start_due(round) });
+        round.making.is_some()
+    }
+
+    /// Where the newest version holds, and where the log begins.
+    pub(super) fn version_and_log(&self) -> (u64, u64) {
+        let round = self.round.as_ref().expect("it works");
+        (round.doc_at.revision, self.log.base().revision)
     }
 
     /// Whether a round is on its way.

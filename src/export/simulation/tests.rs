@@ -1,6 +1,7 @@
 //! Runs of the simulation: by seeds, and of what once went wrong.
 
 use super::*;
+use crate::name::Name;
 
 /// Runs `count` seeds; those of the environment instead, if any are given there.
 fn runs(from: u64, count: u64, fault: Fault, has_disasters: bool, reads_early: bool) {
@@ -145,6 +146,31 @@ fn a_zone_of_the_document_that_is_not_what_it_says_is_found_and_written_anew() {
     assert_eq!((exporter.audit(), exporter.is_behind()), (1, true));
     exporter.finish_making();
     assert_eq!((exporter.audit(), exporter.wrong_zone()), (0, None));
+}
+
+#[test]
+fn a_feed_of_zones_that_do_not_change_has_versions_that_the_log_goes_on_from() {
+    let mut random = Seeded(5);
+    let store = Store::new(&mut random);
+    let mut exporter = Exporter::new(Arc::clone(&store));
+    exporter.carry(vec![Name::from_text("quiet.test").expect("a name")]);
+    exporter.begin(false);
+    exporter.finish_making();
+    assert!(!exporter.makes_when_due(), "nothing has happened");
+    // What it is told of at its next start begins behind the last version.
+    exporter.end();
+    exporter.carry(vec![Name::from_text("quiet.test").expect("a name")]);
+    (0..50).for_each(|_| store.commit(&mut random));
+    store.compact(&mut random);
+    exporter.begin(false);
+    exporter.finish_making();
+    let (version, log) = exporter.version_and_log();
+    assert!(version < log, "{version} {log}");
+    assert!(exporter.makes_when_due());
+    exporter.finish_making();
+    let (version, log) = exporter.version_and_log();
+    assert!(version >= log, "{version} {log}");
+    assert!(!exporter.makes_when_due());
 }
 
 /// Things that happen in one run.
