@@ -127,7 +127,7 @@ struct Differing {
 struct Line {
     /// The runs, by rising epochs and revisions.
     runs: VecDeque<Run>,
-    /// Steps of zones in them.
+    /// Commits in them, and their steps of zones.
     steps: usize,
 }
 
@@ -362,13 +362,13 @@ impl Line {
             while run.history == history
                 && let Some(commit) = run.commits.pop_front()
             {
-                self.steps -= commit.zones.len();
+                self.steps -= steps_of(&commit);
                 if commit.at.revision > position.revision {
                     return Some(commit);
                 }
             }
             let run = self.runs.remove(last)?;
-            self.steps -= run.commits.iter().map(|commit| commit.zones.len()).sum::<usize>();
+            self.steps -= run.commits.iter().map(steps_of).sum::<usize>();
         }
     }
 
@@ -389,11 +389,16 @@ impl Line {
         };
         for commit in commits {
             if commit.at.revision > run.last().revision {
-                self.steps += commit.zones.len();
+                self.steps += steps_of(&commit);
                 run.commits.push_back(commit);
             }
         }
     }
+}
+
+/// What a commit that waits counts for: those without zones wait, too.
+fn steps_of(commit: &LogCommit) -> usize {
+    1 + commit.zones.len()
 }
 
 impl Run {
