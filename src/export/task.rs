@@ -177,6 +177,7 @@ impl ExportTask {
             self.start_audit(round);
             self.start_due(round);
             if round.beat_at.elapsed() >= Duration::from_millis(FEED_BEAT_MS) {
+                self.check_history(round).await?;
                 self.write_beat(round);
             }
             self.note(round);
@@ -223,6 +224,19 @@ impl ExportTask {
         }
         self.write_beat(&mut round);
         Ok((round, commits))
+    }
+
+    /// Begins anew where another feed of the source has found that it is an older copy: all go to the history
+    /// that was begun then.
+    async fn check_history(&self, round: &Round) -> Result<(), ExportError> {
+        let own = round.chronicle.signer.history;
+        match self.parts.source.history().await {
+            Ok(now) if now.id != own.id || now.epoch != own.epoch => {
+                Err(ExportError::OtherHistory { epoch: now.epoch })
+            }
+            // A source that cannot be read tells so with its commits.
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 
     /// Writes a heartbeat.
