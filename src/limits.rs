@@ -209,6 +209,17 @@ pub const MANIFEST_SETTINGS_OCTETS_MAX: usize = 16 << 10;
 pub const LIVE_KEY_OCTETS_MAX: usize = 3_600;
 /// Parts that one live change may be cut in: about 64 KB. Larger ones become a delta pack.
 pub const LIVE_PARTS_MAX: u32 = 24;
+/// Octets of all records of one owner name, of all types: they travel in one pack. More: refused.
+pub const OWNER_OCTETS_MAX: usize = PACK_OCTETS_MAX - PACK_HEAD_OCTETS_MAX;
+/// Octets of a pack beside its items: head, apex and table.
+pub const PACK_HEAD_OCTETS_MAX: usize = 2 << 10;
+
+/// Octets that an RRset counts for in a pack, at most: those of its owner name and of its RDATA with their
+/// lengths, and what stands between.
+pub const fn rrset_octets(owner: usize, rdata: usize) -> usize {
+    owner + rdata + 16
+}
+
 /// Octets of header or heartbeat. Longer: not fetched, refused.
 pub const BEAT_OCTETS_MAX: usize = 256;
 const _: () =

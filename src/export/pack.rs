@@ -10,7 +10,9 @@
 
 use crate::feed::items::ItemRef;
 use crate::feed::pack::PackWriter;
-use crate::limits::{PACK_OCTETS_MAX, PACK_OCTETS_TARGET};
+use crate::limits::{
+    OWNER_OCTETS_MAX, PACK_HEAD_OCTETS_MAX, PACK_OCTETS_MAX, PACK_OCTETS_TARGET, rrset_octets,
+};
 use crate::name::Name;
 use crate::record::{RecordType, Rrset};
 
@@ -47,7 +49,7 @@ pub(super) fn cut(apex: &Name, mut rrsets: Vec<Rrset>) -> CutZone {
     for owner_rrsets in rrsets.chunk_by(|left, right| left.owner == right.owner) {
         let owner = &owner_rrsets[0].owner;
         let octets: usize = owner_rrsets.iter().map(item_octets).sum();
-        if !owner.is_at_or_below(apex) || octets + HEAD_OCTETS > PACK_OCTETS_MAX {
+        if !owner.is_at_or_below(apex) || octets > OWNER_OCTETS_MAX {
             zone.refused.push(owner.clone());
             continue;
         }
@@ -91,7 +93,7 @@ fn is_cut_before(writer: &PackWriter, owner: &Name, octets: usize) -> bool {
 
 /// Returns what an RRset takes in a pack at most.
 fn item_octets(rrset: &Rrset) -> usize {
-    rrset.owner.as_wire().len() + rrset.rdata.as_octets().len() + 16
+    rrset_octets(rrset.owner.as_wire().len(), rrset.rdata.as_octets().len())
 }
 
 /// Ends a pack.
@@ -112,9 +114,7 @@ fn hash(owner: &Name) -> u64 {
 
 /// One owner name in 4,096 may begin a pack: some 250 KB apart.
 const CUT_MASK: u64 = 0xfff;
-/// What a pack takes besides its items at most: head, apex and table.
-const HEAD_OCTETS: usize = 2_048;
-const _: () = assert!(PACK_OCTETS_TARGET * 3 / 2 + HEAD_OCTETS < PACK_OCTETS_MAX);
+const _: () = assert!(PACK_OCTETS_TARGET * 3 / 2 + PACK_HEAD_OCTETS_MAX < PACK_OCTETS_MAX);
 
 #[cfg(test)]
 mod tests {

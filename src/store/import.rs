@@ -18,12 +18,12 @@ use super::keys;
 use super::kv::{Commit, KvError, KvLimits, PendingCommit, Precondition};
 use super::operation::StoreError;
 use super::row;
-use super::rules::{RuleError, check_alias, check_rrset};
+use super::rules::{RuleError, check_alias, check_owner_octets, check_rrset};
 use super::zone_settings::ZoneSettings;
 use crate::feed::digest::{Digest, DigestKey};
 use crate::limits::{
     IMPORT_CHUNK_OCTETS, IMPORT_CHUNK_RRSETS, IMPORT_CHUNKS_IN_FLIGHT, IMPORT_IDLE_MS_MAX,
-    RRSET_RECORDS_MAX, SWEEP_CHUNK_ROWS,
+    OWNER_OCTETS_MAX, RRSET_RECORDS_MAX, SWEEP_CHUNK_ROWS,
 };
 use crate::name::Name;
 use crate::record::{RecordType, Rrset};
@@ -305,6 +305,12 @@ fn check_rows(apex: &Name, rows: &[(Vec<u8>, Vec<u8>)]) -> Result<(), StoreError
     let mut types = Vec::new();
     for at in rows.chunk_by(same_owner) {
         let (first, _) = &at[0];
+        let values: usize = at.iter().map(|(_, value)| value.len()).sum();
+        if values > OWNER_OCTETS_MAX / 2 {
+            // What a row has beside RDATA is more than it counts for here.
+            let (owner, _) = keys::parse_row_key(first, apex)?;
+            check_owner_octets(&owner, at.iter().map(|(_, value)| value.len()))?;
+        }
         types.clear();
         for (key, _) in at {
             let rtype = key.last_chunk::<2>().map_or(0, |octets| u16::from_be_bytes(*octets));

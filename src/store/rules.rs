@@ -3,7 +3,7 @@
 //! **Invariant:** pure; a zone whose owners all pass [`check_owner`] loads everywhere.
 //! **Not here:** in which zone a record belongs (`store::draft`), DNAME's subtree (there, too).
 
-use crate::limits::TTL_S_MAX;
+use crate::limits::{OWNER_OCTETS_MAX, TTL_S_MAX, rrset_octets};
 use crate::name::Name;
 use crate::record::{RdataError, RecordType, Rrset, rdata};
 
@@ -94,6 +94,17 @@ pub enum RuleError {
         /// How many there may be.
         count_max: u32,
     },
+    /// More records at one name than can travel together.
+    #[error(
+        "the records of {owner} are {octets} octets, {OWNER_OCTETS_MAX} at most for all types of one \
+         name: put some of them at another"
+    )]
+    OwnerTooLarge {
+        /// The owner.
+        owner: Name,
+        /// How many octets there would be, lengths and names included.
+        octets: usize,
+    },
     /// A TTL with the highest bit set.
     #[error("{owner} {rtype}: a TTL of {ttl_s} s, {TTL_S_MAX} at most (RFC 2181 section 8)")]
     TtlTooLong {
@@ -164,6 +175,21 @@ pub fn check_owner(owner: &Name, apex: &Name, types: &[RecordType]) -> Result<()
         return Err(RuleError::DnameBesideNs { owner: owner.clone() });
     }
     Ok(())
+}
+
+/// Checks that all records of an owner fit a pack of the feed, by the octets of each RRset's RDATA.
+///
+/// # Errors
+/// [`RuleError::OwnerTooLarge`].
+pub fn check_owner_octets(
+    owner: &Name,
+    rdata: impl Iterator<Item = usize>,
+) -> Result<(), RuleError> {
+    let octets = rdata.map(|rdata| rrset_octets(owner.as_wire().len(), rdata)).sum();
+    match octets > OWNER_OCTETS_MAX {
+        true => Err(RuleError::OwnerTooLarge { owner: owner.clone(), octets }),
+        false => Ok(()),
+    }
 }
 
 /// Checks that a CNAME is alone at its owner; `types` names each once.

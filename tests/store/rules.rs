@@ -1,9 +1,9 @@
 //! `DnsStore`: the rules of records, who owns a name, preconditions, look-ups.
 
-use aspen_dns::record::RecordType;
+use aspen_dns::record::{RecordType, Rrset};
 use aspen_dns::store::rules::RuleError;
 use aspen_dns::store::zone_settings::ZoneSettings;
-use aspen_dns::store::{Batch, Expectation, Operation, StoreError};
+use aspen_dns::store::{Batch, DnsStore, Expectation, Operation, StoreError};
 
 use crate::fixture::{
     apply, contents, fixture, listing, name, operation, rrset, rule, show, soa_serial,
@@ -27,6 +27,35 @@ async fn w_27_cname_rules_hold_in_both_directions() {
     // One batch may turn the one into the other, in any order.
     apply(s, "+ a.example.com CNAME c.example.com.\n- a.example.com A").await.unwrap();
     apply(s, "+ c.example.com A 192.0.2.1\n- c.example.com CNAME").await.unwrap();
+}
+
+#[tokio::test]
+async fn all_records_of_a_name_fit_what_travels_as_one() {
+    let f = fixture().await;
+    let s = &f.store;
+    apply(s, "+zone example.com").await.unwrap();
+    let large = |rtype: u16| {
+        let rdata = (0..15_u8).map(|last| vec![last; 4_000]);
+        Rrset::new(name("big.example.com"), RecordType(rtype), 60, rdata).unwrap()
+    };
+    let put = |rtype: u16| Operation::PutRrset(large(rtype));
+    for rtype in 65_300..65_317 {
+        commit(s, vec![put(rtype)]).await.unwrap();
+    }
+    let broken = rule(commit(s, vec![put(65_317)]).await);
+    assert!(matches!(broken, RuleError::OwnerTooLarge { .. }), "{broken}");
+    // Room is made by what goes in the same batch.
+    let gone = Operation::DeleteRrset { owner: name("big.example.com"), rtype: RecordType(65_300) };
+    commit(s, vec![put(65_317), gone]).await.unwrap();
+    let mut rrsets = vec![rrset("example.com SOA m.example. r.example. 7 1 2 3 4")];
+    rrsets.extend((65_300..65_318).map(large));
+    let broken = rule(s.import_zone(&name("example.com"), rrsets, None, &|_| {}).await);
+    assert!(matches!(broken, RuleError::OwnerTooLarge { .. }), "{broken}");
+}
+
+/// Commits operations.
+async fn commit(store: &DnsStore, operations: Vec<Operation>) -> Result<(), StoreError> {
+    store.apply(Batch { operations, preconditions: Vec::new() }).await.map(drop)
 }
 
 #[tokio::test]

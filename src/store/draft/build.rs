@@ -15,7 +15,7 @@ use crate::store::keys;
 use crate::store::kv::{Commit, Cursor, KeyRange, Precondition};
 use crate::store::operation::StoreError;
 use crate::store::row::Row;
-use crate::store::rules::{RuleError, check_owner};
+use crate::store::rules::{RuleError, check_owner, check_owner_octets};
 use crate::store::serial::next_serial;
 use crate::store::view::View;
 use crate::store::zone_object::written_serial;
@@ -230,6 +230,7 @@ async fn check_zone(view: &View, zone: &ZoneDraft) -> Result<(), StoreError> {
     for (owner, draft) in zone.owners.iter().filter(|(_, draft)| !draft.touched.is_empty()) {
         let types: Vec<RecordType> = draft.after.keys().copied().collect();
         check_owner(owner, apex, &types)?;
+        check_owner_octets(owner, draft.after.values().map(|row| row.rdata.as_octets().len()))?;
         let is_new_dname = draft.after.contains_key(&RecordType::DNAME)
             && !draft.before.contains_key(&RecordType::DNAME);
         if is_new_dname && let Some(below) = name_below(view, zone, owner).await? {
