@@ -169,6 +169,11 @@ pub const BUNDLES_HELD_OCTETS_MAX: usize = 64 << 20;
 /// Milliseconds that an edge has come to wait between two tries to fetch a content, after which it
 /// takes a newer version of the document instead: nobody may have that of the older one any more.
 pub const FETCH_STUCK_MS: u64 = 1_600;
+/// Milliseconds that a dial waits for its turn while another one of the same peer has said hello. Those that
+/// wait longer may be of a process that is gone: a fresh one takes their place.
+pub const DIAL_TURN_MS_MAX: u64 = 300;
+/// Milliseconds that the reply to a hello may take, beside some round trips.
+pub const HELLO_REPLY_MS_MAX: u64 = 1_000;
 /// Milliseconds between two dials while an edge has just lost whom it followed, and later.
 pub const UPSTREAM_DIAL_MS: u64 = 100;
 /// See [`UPSTREAM_DIAL_MS`].

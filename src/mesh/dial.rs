@@ -2,7 +2,8 @@
 //!
 //! **Invariant:** a stream that is silent for [`STREAM_SILENCE_MS_MAX`] and
 //! [`STREAM_SILENCE_ROUND_TRIPS`] is given up; one that is
-//! being opened, within [`LINK_DIAL_MS`] for each of connection, turn, greeting and reply.
+//! being opened, within [`LINK_DIAL_MS`] for each of connection and greeting, [`DIAL_TURN_MS_MAX`] for its turn and
+//! [`HELLO_REPLY_MS_MAX`] for the reply.
 //! **Not here:** whom to dial and when (`replica`), what segments are worth (`sync`).
 
 use std::sync::Arc;
@@ -17,8 +18,8 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use super::stream::LOG_ALPN;
 use crate::feed::frame::{ClientFrame, FrameReader, Hello, Refused, Report, ServerFrame, Welcome};
 use crate::limits::{
-    LINK_DIAL_MS, QUIC_IDLE_MS, QUIC_KEEP_ALIVE_MS, STREAM_SILENCE_MS_MAX,
-    STREAM_SILENCE_ROUND_TRIPS, UPSTREAM_EAGER_MS,
+    DIAL_TURN_MS_MAX, HELLO_REPLY_MS_MAX, LINK_DIAL_MS, QUIC_IDLE_MS, QUIC_KEEP_ALIVE_MS,
+    STREAM_SILENCE_MS_MAX, STREAM_SILENCE_ROUND_TRIPS, UPSTREAM_EAGER_MS,
 };
 use crate::octets::DecodeError;
 use crate::ticket::TicketPeer;
@@ -80,11 +81,12 @@ impl LogStream {
         let late = || DialError::Unreachable("not in time".to_owned());
         let connection = tokio::time::timeout(limit, connect(endpoint, peer));
         let connection = connection.await.unwrap_or_else(|_| Err(late()))?;
-        let turn = tokio::time::timeout(limit, turn.lock_owned()).await.map_err(|_| late())?;
+        let patience = Duration::from_millis(DIAL_TURN_MS_MAX);
+        let turn = tokio::time::timeout(patience, turn.lock_owned()).await.map_err(|_| late())?;
         let greeting = Self::greet(connection, ClientFrame::Hello(hello));
         let greeted = tokio::time::timeout(limit, greeting).await;
         let mut stream = greeted.unwrap_or_else(|_| Err(late()))?;
-        match stream.next_within(limit).await? {
+        match stream.next_within(Duration::from_millis(HELLO_REPLY_MS_MAX)).await? {
             ServerFrame::Welcome(welcome) => {
                 stream.greeted.1 = stream.greeted.0.elapsed();
                 Ok((stream, welcome, turn))

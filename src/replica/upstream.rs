@@ -5,7 +5,7 @@
 //! second. Contents are fetched from whoever is followed, then from the others.
 //!
 //! **Invariant:** a dial every [`UPSTREAM_DIAL_MS`] at most; of those to one peer one has said hello; each
-//! of a dial's steps ends within [`LINK_DIAL_MS`].
+//! of a dial's steps ends in time (`mesh::dial`).
 //! **Not here:** what comes over the stream (`follow`).
 
 use std::collections::HashMap;
