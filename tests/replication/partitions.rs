@@ -13,8 +13,8 @@ use crate::relay::Relay;
 const CUTS: [(bool, bool); 3] = [(true, true), (true, false), (false, true)];
 /// For how long: a stream is given up in between.
 const LASTS: [Duration; 2] = [Duration::from_millis(200), Duration::from_millis(2_500)];
-/// How old what an edge answers may be while it says that it is synced, and what asking takes.
-const SYNCED_WITHIN: Duration = Duration::from_millis(1_900);
+/// How old what an edge answers may be while it says that it is synced, and what a busy machine takes.
+const SYNCED_WITHIN: Duration = Duration::from_millis(2_400);
 
 #[test]
 fn whoever_is_cut_off_says_so_and_comes_to_all_that_was_written() {
