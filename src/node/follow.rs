@@ -76,13 +76,14 @@ impl<S: ZoneSource> Follower<S> {
         for apex in &gone {
             self.revisions.remove(apex);
         }
-        self.publish(gone.into_iter().map(CatalogChange::Remove).collect());
-        let wanted = zones.into_iter();
-        let mut wanted: Vec<_> = wanted.map(|zone| (zone.apex, zone.digest.records)).collect();
+        let removes = gone.into_iter().map(CatalogChange::Remove).collect();
+        self.stage.publish(Rank::Store, removes);
+        let mut wanted: Vec<_> =
+            zones.into_iter().map(|zone| (zone.apex, zone.digest.records)).collect();
         while !wanted.is_empty() {
             let rest = wanted.split_off(wanted.len().min(LOAD_ZONES_MAX));
             let changes = self.reload(std::mem::replace(&mut wanted, rest)).await?;
-            self.publish(changes);
+            self.stage.publish(Rank::Store, changes);
         }
         self.progress.heard(revision);
         self.progress.served(revision);
@@ -178,7 +179,7 @@ impl<S: ZoneSource> Follower<S> {
         }
         let change_count = edits.iter().map(|edit| edit.1.len() as u64).sum();
         let changed = edits.iter().filter_map(|(apex, changes)| self.edit(apex, changes)).collect();
-        self.stage.publish(Rank::Store, changed, change_count);
+        self.stage.publish_edits(Rank::Store, changed, change_count);
         let ended_us = self.now_us();
         self.pace.note_publish(ended_us.saturating_sub(began_us), ended_us);
         self.progress.served(last);
@@ -209,15 +210,9 @@ impl<S: ZoneSource> Follower<S> {
         }
         change_count += replaced.len() as u64;
         edits.extend(self.reload(replaced).await?);
-        self.stage.publish(Rank::Store, edits, change_count);
+        self.stage.publish_edits(Rank::Store, edits, change_count);
         self.progress.served(commit.revision);
         Ok(())
-    }
-
-    /// Stages zones that were read anew.
-    fn publish(&self, changes: Vec<CatalogChange>) {
-        let change_count = changes.len() as u64;
-        self.stage.publish(Rank::Store, changes, change_count);
     }
 
     /// Whether a zone has a commit already.

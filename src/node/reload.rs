@@ -9,7 +9,6 @@ use super::config::Flags;
 use super::run::RunError;
 use crate::catalog::{CatalogChange, HoldReason};
 use crate::files::{Instead, Refreshed, ZoneFiles};
-use crate::name::Name;
 use crate::publish::stage::{Rank, Stage};
 use crate::zone::HashSeed;
 
@@ -47,17 +46,15 @@ pub fn load_static(flags: &Flags, seed: HashSeed) -> Result<(ZoneFiles, Refreshe
     Ok((files, loaded))
 }
 
-/// Returns what the first load of files publishes.
-pub fn first_changes(loaded: Refreshed) -> Vec<CatalogChange> {
+/// Stages what was read: all that changed at once.
+pub fn stage_files(stage: &Stage, read: Refreshed) {
+    let hold = |apex| CatalogChange::Hold(apex, HoldReason::Broken);
+    let gone = read.gone.iter().map(|gone| gone.apex().clone());
     let mut changes: Vec<CatalogChange> =
-        loaded.changed.into_iter().map(CatalogChange::Put).collect();
-    changes.extend(loaded.held.into_iter().map(hold));
-    changes
-}
-
-/// Makes the change that holds an apex.
-fn hold(apex: Name) -> CatalogChange {
-    CatalogChange::Hold(apex, HoldReason::Broken)
+        gone.chain(read.released).map(CatalogChange::Remove).collect();
+    changes.extend(read.held.into_iter().map(hold));
+    changes.extend(read.changed.into_iter().map(CatalogChange::Put));
+    stage.publish(Rank::File, changes);
 }
 
 /// Zone files and where their zones are published.
@@ -106,14 +103,8 @@ impl Reload {
             failed.log();
         }
         let (gone, changed) = (refreshed.gone.len(), refreshed.changed.len());
-        let gone_apexes = refreshed.gone.iter().map(|gone| gone.apex().clone());
-        let removed = gone_apexes.chain(refreshed.released);
-        let mut changes: Vec<CatalogChange> = removed.map(CatalogChange::Remove).collect();
-        changes.extend(refreshed.held.into_iter().map(hold));
-        changes.extend(refreshed.changed.into_iter().map(CatalogChange::Put));
-        let change_count = changes.len() as u64;
-        self.stage.publish(Rank::File, changes, change_count);
         let (errors, zones) = (refreshed.errors.len(), refreshed.zone_count);
+        stage_files(&self.stage, refreshed);
         tracing::info!(changed, gone, errors, zones, "zone files were read again");
         Some(zones)
     }

@@ -30,7 +30,7 @@ use super::health::{Fault, Health};
 use super::metrics::Metrics;
 use super::origin::{self, OriginError};
 use super::prepare::{bind_api, bind_dns, prepare_data_dir};
-use super::reload::{self, Reload, load_static};
+use super::reload::{Reload, load_static, stage_files};
 use super::state::{NodeState, Progress};
 use super::watchdog::Watchdog;
 use crate::files::{Refreshed, ZoneFileError};
@@ -445,13 +445,6 @@ fn text_of(error: &MeshError) -> String {
         MeshError::Bind { .. } => format!("--iroh-listen: {error}"),
         _ => error.to_string(),
     }
-}
-
-/// Stages what the first load of files has found.
-fn stage_files(stage: &Stage, loaded: Refreshed) {
-    let changes = reload::first_changes(loaded);
-    let change_count = changes.len() as u64;
-    stage.publish(Rank::File, changes, change_count);
 }
 
 /// Names what a plan makes of a node.

@@ -240,7 +240,7 @@ impl AspenDnsClient {
             };
             applied.push(Applied { apex, revision: step.revision, outcome, digest: step.digest });
         }
-        self.stage.publish(Rank::Feed, changes, change_count);
+        self.stage.publish_edits(Rank::Feed, changes, change_count);
         self.counters.published(applied.len() as u64);
         for event in events {
             self.send_event(event);

@@ -20,7 +20,7 @@ use crate::record::Rrset;
 use crate::sync::complaint::EntryError;
 use crate::sync::core::{SyncConfig, SyncCore};
 use crate::ticket::DnsClientTicket;
-use crate::zone::{BuildError, HashSeed, Zone};
+use crate::zone::{BuildError, HashSeed};
 
 /// Why a client is not built, or an entry not taken.
 #[derive(Debug, thiserror::Error)]
@@ -50,8 +50,6 @@ pub struct AspenDnsClientBuilder {
     ticket: Option<DnsClientTicket>,
     /// Zones that are served whatever the feed says.
     static_zones: Vec<(Name, Vec<Rrset>)>,
-    /// Further such zones, built already.
-    static_snapshots: Vec<Arc<Zone>>,
     /// Records that are laid over synced zones.
     static_records: Vec<Rrset>,
     /// The seed of every zone's hashes.
@@ -72,13 +70,6 @@ impl AspenDnsClientBuilder {
     #[must_use]
     pub fn static_zone(mut self, apex: Name, rrsets: Vec<Rrset>) -> Self {
         self.static_zones.push((apex, rrsets));
-        self
-    }
-
-    /// Serves a zone that is built already, as [`Self::static_zone`] does.
-    #[must_use]
-    pub fn static_snapshot(mut self, zone: Arc<Zone>) -> Self {
-        self.static_snapshots.push(zone);
         self
     }
 
@@ -116,17 +107,7 @@ impl AspenDnsClientBuilder {
             let zone = built.map_err(|error| ClientError::StaticZone { apex: apex.clone(), error });
             changes.push(CatalogChange::Put(Arc::new(zone?)));
         }
-        for mut zone in self.static_snapshots {
-            let apex = zone.apex().clone();
-            if zone.seed() != seed {
-                let built = crate::zone::build(apex.clone(), seed, zone.rrsets().collect());
-                let static_zone = |error| ClientError::StaticZone { apex: apex.clone(), error };
-                zone = Arc::new(built.map_err(static_zone)?);
-            }
-            changes.push(CatalogChange::Put(zone));
-        }
-        let change_count = changes.len() as u64;
-        stage.publish(Rank::File, changes, change_count);
+        stage.publish(Rank::File, changes);
         let config = sync_config(self.ticket.as_ref(), self.stale_after_ms);
         let static_records: HashMap<_, _> = self
             .static_records

@@ -206,7 +206,7 @@ impl AspenDnsClient {
         changes.extend(over.map(|apex| CatalogChange::Remove(apex.clone())));
         *held = absent;
         drop(held);
-        self.stage.publish(Rank::Feed, changes, 0);
+        self.stage.publish_edits(Rank::Feed, changes, 0);
     }
 
     /// Tells the mirror what became of its steps.
