@@ -27,8 +27,8 @@ use crate::record::RecordType;
 
 /// How far the document was read.
 pub(super) struct Audit {
-    /// The zone that was read last.
-    after: Option<Name>,
+    /// The zones that are still to be read, until all have been.
+    pending: Vec<Name>,
     /// When the next may be read.
     due: Instant,
     /// Those that are being read.
@@ -67,7 +67,12 @@ impl Sample {
 impl Audit {
     /// Nothing was read yet.
     pub(super) fn new() -> Self {
-        Self { after: None, due: Instant::now(), task: None, wrong: BTreeSet::new() }
+        Self { pending: Vec::new(), due: Instant::now(), task: None, wrong: BTreeSet::new() }
+    }
+
+    /// How many zones were wrong when they were read last.
+    pub(super) fn wrong_zones(&self) -> u64 {
+        self.wrong.len() as u64
     }
 
     /// Stops reading.
@@ -87,8 +92,7 @@ impl ExportTask {
         }
         let book = &round.book;
         round.audit.wrong.retain(|apex| book.is_in_doc(apex));
-        let mut samples = samples(book, round.audit.after.as_ref());
-        round.audit.after = samples.last().map(|sample| sample.apex.clone());
+        let mut samples = samples(book, &mut round.audit.pending);
         let wrong = round.audit.wrong.iter().take(AUDIT_WRONG_MAX);
         samples.extend(wrong.map(|apex| sample(book, apex)));
         let octets = samples.iter().map(Sample::octets).sum::<u64>();
@@ -117,7 +121,6 @@ impl ExportTask {
             self.status.digest_faults += 1;
             round.book.want(&apex);
         }
-        self.status.wrong_zones = round.audit.wrong.len() as u64;
     }
 }
 
@@ -129,14 +132,18 @@ pub(super) async fn audited(audit: &mut Audit) -> Vec<Audited> {
     read.unwrap_or_default()
 }
 
-/// Returns the zones of the document that come next.
-fn samples(book: &Book, after: Option<&Name>) -> Vec<Sample> {
+/// Returns the zones of the document that come next; begins with all of them where none is left.
+fn samples(book: &Book, pending: &mut Vec<Name>) -> Vec<Sample> {
+    if pending.is_empty() {
+        *pending = book.apexes().filter(|apex| book.is_in_doc(apex)).cloned().collect();
+    }
     let (mut samples, mut octets) = (Vec::new(), 0);
-    for apex in book.next_in_doc(after, AUDIT_ZONES_MAX) {
-        if octets >= AUDIT_OCTETS_MAX {
-            break;
-        }
-        let next = sample(book, apex);
+    while samples.len() < AUDIT_ZONES_MAX
+        && octets < AUDIT_OCTETS_MAX
+        && let Some(apex) = pending.pop()
+    {
+        // One that is gone by now has no packs, as one that could not be built.
+        let next = sample(book, &apex);
         octets += next.octets();
         samples.push(next);
     }
@@ -153,7 +160,6 @@ fn sample(book: &Book, apex: &Name) -> Sample {
 async fn read(depot: Arc<dyn Depot>, key: DigestKey, samples: Vec<Sample>) -> Vec<Audited> {
     let (mut read, mut bundle) = (Vec::new(), None);
     for Sample { apex, doc, places } in samples {
-        // One without packs could not be built, and its row says so.
         let mut is_here = !places.is_empty();
         let mut count = Count::new(key);
         let (deltas, bases) = places.iter().partition::<Vec<_>, _>(|place| place.is_delta);
@@ -171,9 +177,6 @@ async fn read(depot: Arc<dyn Depot>, key: DigestKey, samples: Vec<Sample>) -> Ve
     }
     read
 }
-
-/// Zones that were wrong and are read each time.
-const AUDIT_WRONG_MAX: usize = 16;
 
 /// Returns the pack that lies at a place; none if it is gone. `last` is the bundle that was read last.
 async fn pack_of(
@@ -234,3 +237,6 @@ impl Count {
         self.sum.map(|sum| self.changed.values().fold(sum, add))
     }
 }
+
+/// Zones that were wrong and are read each time.
+const AUDIT_WRONG_MAX: usize = 16;

@@ -195,23 +195,6 @@ impl Book {
         self.zones.keys()
     }
 
-    /// The first zones of the document behind one, in the order of their names.
-    pub(super) fn next_in_doc(&self, after: Option<&Name>, count_max: usize) -> Vec<&Name> {
-        let mut first: BTreeSet<&Name> = BTreeSet::new();
-        for (apex, zone) in &self.zones {
-            let is_next = zone.doc.is_there
-                && after.is_none_or(|after| apex > after)
-                && (first.len() < count_max || first.last().is_some_and(|last| apex < *last));
-            if is_next {
-                first.insert(apex);
-                if first.len() > count_max {
-                    first.pop_last();
-                }
-            }
-        }
-        first.into_iter().collect()
-    }
-
     /// How many zones there are in log or document, those included that are gone.
     pub(super) fn len(&self) -> usize {
         self.zones.len()

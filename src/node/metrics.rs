@@ -168,6 +168,8 @@ impl Collector for Scrape {
             )?;
             let help = "Zones whose records or packs did not come to what they must";
             counter(&mut encoder, "digest_faults", help, status.digest_faults)?;
+            let help = "Zones of the document that were not what they must be when read last";
+            gauge(&mut encoder, "wrong_zones", help, status.wrong_zones)?;
             let help = "Who follows the feed at this node";
             gauge(&mut encoder, "followers", help, feeds.main().followers().len() as u64)?;
         }

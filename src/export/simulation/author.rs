@@ -272,7 +272,7 @@ impl Exporter {
     /// Has the row of a zone say what another state of it comes to.
     pub(super) fn plant_wrong_row(&mut self) {
         let book = &mut self.round.as_mut().expect("it works").book;
-        let apex = book.next_in_doc(None, 1)[0].clone();
+        let apex = book.apexes().filter(|apex| book.is_in_doc(apex)).min().expect("one").clone();
         let mut doc = book.doc(&apex);
         doc.digest.records += 1;
         let places = book.places(&apex);
