@@ -20,7 +20,7 @@ pub(super) struct Own<'a> {
     /// The feed.
     pub(super) namespace: &'a [u8; 32],
     /// The author's key.
-    pub(super) author: &'a [u8; 32],
+    pub(super) author: &'a AuthorKey,
     /// The history that is written.
     pub(super) history: HistoryId,
     /// Which exporter of this history writes it.
@@ -48,12 +48,12 @@ pub(super) enum Verdict {
 
 /// Says what evidence shows.
 pub(super) fn judge(shown: &Evidence, own: &Own<'_>) -> Verdict {
-    let (mut number, author) = (own.number, AuthorKey::new(own.author));
+    let mut number = own.number;
     for octets in shown {
         let Ok(segment) = Segment::from_octets(octets) else { continue };
         let head = segment.head;
         let is_older = head.history.epoch < own.history.epoch;
-        if is_older || head.namespace != *own.namespace || !author.has_signed(octets) {
+        if is_older || head.namespace != *own.namespace || !own.author.has_signed(octets) {
             continue;
         }
         let is_later = head.history != own.history || head.term > own.term;
@@ -72,12 +72,12 @@ pub(super) fn judge(shown: &Evidence, own: &Own<'_>) -> Verdict {
 
 /// The newest position that a peer shows below the log: what it was then only the source knows.
 pub(super) fn below_log(shown: &Evidence, own: &Own<'_>) -> Option<Position> {
-    let (base, author) = (own.log.base().revision, AuthorKey::new(own.author));
+    let base = own.log.base().revision;
     let segments = shown.iter().filter_map(|octets| {
         let segment = Segment::from_octets(octets).ok()?;
         let head = segment.head;
         let is_own = head.history == own.history && head.namespace == *own.namespace;
-        (is_own && author.has_signed(octets)).then_some(segment)
+        (is_own && own.author.has_signed(octets)).then_some(segment)
     });
     let known = segments.flat_map(|segment| positions(&segment).collect::<Vec<_>>());
     known.filter(|at| at.tag != 0 && at.revision < base).max_by_key(|at| at.revision)

@@ -125,6 +125,12 @@ pub enum ExportError {
         /// Its epoch.
         epoch: u64,
     },
+    /// Another feed of the source has found that it is an older copy.
+    #[error("another history of the store has begun (epoch {epoch}): this feed goes to it, too")]
+    HistoryBegun {
+        /// Its epoch.
+        epoch: u64,
+    },
     /// The source failed or lost commits.
     #[error(transparent)]
     Source(#[from] SourceError),

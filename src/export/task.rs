@@ -30,6 +30,7 @@ use crate::limits::{
     EVIDENCE_READ_MS_MAX, EXPORT_COMMITS_MAX, EXPORT_RETRY_MS_MAX, EXPORT_RETRY_MS_MIN,
     EXPORT_TICK_MS, FEED_BEAT_MS, PARTINGS_S, VERSION_SLOW_MS,
 };
+use crate::mesh::author::AuthorKey;
 use crate::mesh::hub::Evidence;
 use crate::mesh::log::Log;
 use crate::store::history::{Commit, CommitSource, SourceError, ZoneSource};
@@ -166,7 +167,8 @@ impl ExportTask {
                     }
                 }
                 lost = looked(&mut round.looking) => self.take_lost(round, lost),
-                wrong = audited(&mut round.audit) => self.take_audited(round, wrong),
+                read = audited(&mut round.audit) => self.take_audited(round, read),
+                Ok(()) = round.histories.changed() => self.check_history(round).await?,
                 Some(shown) = self.evidence.recv() => self.judge(round, &shown).await?,
                 Some(number) = returned_number(&mut returned) => {
                     self.take_returned(round, number).await?;
@@ -177,7 +179,6 @@ impl ExportTask {
             self.start_audit(round);
             self.start_due(round);
             if round.beat_at.elapsed() >= Duration::from_millis(FEED_BEAT_MS) {
-                self.check_history(round).await?;
                 self.write_beat(round);
             }
             self.note(round);
@@ -187,6 +188,7 @@ impl ExportTask {
 
     /// Compares, and announces what was written before if all of it holds, or starts a new version.
     async fn begin(&mut self) -> Result<(Round, Commits), ExportError> {
+        let histories = self.parts.source.histories();
         let Opened { book, shelf, chronicle, root, number, commits } =
             open(&self.parts, self.seen, self.term).await?;
         self.seen = None;
@@ -198,6 +200,7 @@ impl ExportTask {
             doc_at: root.as_ref().map_or_else(Position::default, |root| root.at),
             chronicle,
             number,
+            histories,
             making: None,
             made_at: now,
             made_behind: 0,
@@ -229,14 +232,9 @@ impl ExportTask {
     /// Begins anew where another feed of the source has found that it is an older copy: all go to the history
     /// that was begun then.
     async fn check_history(&self, round: &Round) -> Result<(), ExportError> {
-        let own = round.chronicle.signer.history;
-        match self.parts.source.history().await {
-            Ok(now) if now.id != own.id || now.epoch != own.epoch => {
-                Err(ExportError::OtherHistory { epoch: now.epoch })
-            }
-            // A source that cannot be read tells so with its commits.
-            Ok(_) | Err(_) => Ok(()),
-        }
+        let now = self.parts.source.history().await?;
+        let is_own = HistoryId { epoch: now.epoch, id: now.id } == round.chronicle.signer.history;
+        if is_own { Ok(()) } else { Err(ExportError::HistoryBegun { epoch: now.epoch }) }
     }
 
     /// Writes a heartbeat.
@@ -251,10 +249,10 @@ impl ExportTask {
     /// Looks at what a peer shows who may know more than this feed says.
     async fn judge(&mut self, round: &mut Round, shown: &Evidence) -> Result<(), ExportError> {
         let newest = self.parts.source.revision().await?;
-        let author = self.parts.author.id();
+        let author = AuthorKey::new(self.parts.author.id().as_bytes());
         let own = Own {
             namespace: &self.parts.namespace,
-            author: author.as_bytes(),
+            author: &author,
             history: round.chronicle.signer.history,
             term: round.chronicle.signer.term,
             beats: round.beats,
@@ -339,6 +337,7 @@ impl ExportTask {
         self.status.document = round.doc_at;
         self.status.version = round.number;
         self.status.zone_count = zones;
+        self.status.wrong_zones = round.audit.wrong_zones();
         self.status.is_working = true;
         self.status.alive_ms = now_ms();
         let is_slow = round.making.is_some()

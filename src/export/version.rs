@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle};
 
 use super::ExportError;
@@ -43,6 +44,8 @@ pub(super) struct Round {
     pub(super) number: u64,
     /// Where the newest version holds.
     pub(super) doc_at: Position,
+    /// Tells when another feed of the source has begun another history.
+    pub(super) histories: watch::Receiver<u64>,
     /// The version that is being made.
     pub(super) making: Option<Making>,
     /// When the making of the newest version began.
@@ -175,15 +178,11 @@ impl ExportTask {
             return;
         }
         round.looked_at = Instant::now();
-        let hashes: Vec<Hash> = round
-            .book
-            .bundles()
-            .copied()
-            .chain(round.shelf.indexes().iter().map(|index| index.hash))
-            .chain(round.kept.iter().copied())
-            .collect::<HashSet<Hash>>()
-            .into_iter()
-            .collect();
+        // What the newest version has, its root among it, and what the next one will have.
+        let mut hashes = round.kept.clone();
+        hashes.extend(round.book.bundles().copied());
+        hashes.extend(round.shelf.indexes().iter().map(|index| index.hash));
+        let hashes = hashes.into_iter().collect();
         let depot = Arc::clone(&self.parts.depot);
         round.looking =
             Some(tokio::spawn(async move { Ok((generation, depot.look_at(hashes).await?)) }));

@@ -13,7 +13,7 @@ use std::hash::{BuildHasher, Hasher};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use tokio::sync::OwnedMutexGuard;
+use tokio::sync::{OwnedMutexGuard, watch};
 
 use super::digests::Recounts;
 use super::draft::{Built, Draft, DraftError, Staged};
@@ -44,6 +44,8 @@ pub struct DnsStore {
     hints: Mutex<HashSet<Name>>,
     /// What counting zones anew has found.
     pub(super) recounts: Recounts,
+    /// Counts the histories that were begun.
+    pub(super) histories: watch::Sender<u64>,
     /// The store itself, for the sweep, which must not keep it open.
     pub(super) this: Weak<Self>,
 }
@@ -82,6 +84,7 @@ impl DnsStore {
             hasher: std::hash::RandomState::new(),
             hints: Mutex::default(),
             recounts: Recounts::default(),
+            histories: watch::channel(0).0,
         });
         store.add_digests().await?;
         store.spawn_sweep();

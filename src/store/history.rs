@@ -17,6 +17,7 @@
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 use super::dns_store::DnsStore;
 use super::keys;
@@ -146,6 +147,12 @@ pub trait ZoneSource: Send + Sync + 'static {
     /// [`SourceError::Failed`].
     async fn begin_history(&self, was: &History, above: u64) -> Result<History, SourceError>;
 
+    /// Counts the histories that were begun: whoever writes another feed of the source goes to each, too.
+    /// By default none ever is but by whoever asks.
+    fn histories(&self) -> watch::Receiver<u64> {
+        watch::channel(0).1
+    }
+
     /// The revision of the newest commit.
     ///
     /// # Errors
@@ -225,7 +232,10 @@ impl DnsStore {
             let value = before.encode();
             let expected = Precondition::HasValue { key: keys::HISTORY.to_vec(), value };
             match self.kv.commit(history.commit(expected)).await {
-                Ok(_) => return Ok(history),
+                Ok(_) => {
+                    self.histories.send_modify(|count| *count += 1);
+                    return Ok(history);
+                }
                 Err(KvError::Conflict { .. }) => {}
                 Err(error) => return Err(error.into()),
             }

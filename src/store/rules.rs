@@ -3,7 +3,8 @@
 //! **Invariant:** pure; a zone whose owners all pass [`check_owner`] loads everywhere.
 //! **Not here:** in which zone a record belongs (`store::draft`), DNAME's subtree (there, too).
 
-use crate::limits::{OWNER_OCTETS_MAX, TTL_S_MAX, rrset_octets};
+use crate::feed::pack::rrset_octets;
+use crate::limits::{OWNER_OCTETS_MAX, TTL_S_MAX};
 use crate::name::Name;
 use crate::record::{RdataError, RecordType, Rrset, rdata};
 

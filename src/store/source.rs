@@ -7,6 +7,7 @@
 use std::ops::Bound;
 
 use async_trait::async_trait;
+use tokio::sync::watch;
 
 use super::commits::lost_or_failed;
 use super::dns_store::DnsStore;
@@ -29,6 +30,10 @@ impl ZoneSource for DnsStore {
 
     async fn begin_history(&self, was: &History, above: u64) -> Result<History, SourceError> {
         Self::begin_history(self, was, above).await.map_err(failed)
+    }
+
+    fn histories(&self) -> watch::Receiver<u64> {
+        self.histories.subscribe()
     }
 
     async fn revision(&self) -> Result<u64, SourceError> {

@@ -123,6 +123,39 @@ fn edges_follow_an_authority_that_was_put_back_to_an_older_copy() {
 }
 
 #[test]
+fn all_feeds_of_a_store_go_to_the_history_that_one_of_them_begins() {
+    let mut pair = Pair::start();
+    let made =
+        pair.authority.request("POST", "/api/v1/aspen/tickets", r#"{"zones": ["one.example"]}"#);
+    let small_start =
+        Start::edge(&pair.dirs.path().join("small"), made["ticket"].as_str().expect("a ticket"));
+    let small = small_start.run();
+    small.wait_value("n3.one.example", Some(1));
+    let kept = pair.dirs.path().join("kept");
+    pair.meddle_with_authority(|dir| copy(&dir.join("mesh/feeds"), &kept));
+    // Its terms go on; of the two edges one hears of that, and shows it.
+    pair.meddle_with_authority(|_| ());
+    pair.authority.set("n3.one.example", 2);
+    small.wait_value("n3.one.example", Some(2));
+    wait("the small feed's edge has heard the author", || {
+        small.status()["sync"]["status"] == "Synced"
+    });
+    pair.edge.kill();
+    pair.meddle_with_authority(|dir| {
+        std::fs::remove_dir_all(dir.join("mesh/feeds")).unwrap();
+        copy(&kept, &dir.join("mesh/feeds"));
+    });
+    let history = |node: &Node| node.status()["sync"]["history"].clone();
+    wait("the small feed has another history", || {
+        history(&small).as_str().is_some_and(|history| history.starts_with("2-"))
+    });
+    pair.edge = Start::edge(&pair.dirs.path().join("edge"), &pair.ticket).run();
+    wait_synced(&pair.authority, &pair.edge);
+    wait("both feeds have one history", || history(&small) == history(&pair.edge));
+    pair.assert_well(3);
+}
+
+#[test]
 fn a_store_that_is_gone_is_missed_and_a_new_one_is_followed_in_one_step() {
     let mut pair = Pair::start();
     let start = Start::authority(&pair.dirs.path().join("authority"));
