@@ -214,12 +214,6 @@ pub const OWNER_OCTETS_MAX: usize = PACK_OCTETS_MAX - PACK_HEAD_OCTETS_MAX;
 /// Octets of a pack beside its items: head, apex and table.
 pub const PACK_HEAD_OCTETS_MAX: usize = 2 << 10;
 
-/// Octets that an RRset counts for in a pack, at most: those of its owner name and of its RDATA with their
-/// lengths, and what stands between.
-pub const fn rrset_octets(owner: usize, rdata: usize) -> usize {
-    owner + rdata + 16
-}
-
 /// Octets of header or heartbeat. Longer: not fetched, refused.
 pub const BEAT_OCTETS_MAX: usize = 256;
 const _: () =

@@ -9,10 +9,8 @@
 //! **Not here:** the octets of a pack (`feed::pack`), which packs a manifest names (`zone`).
 
 use crate::feed::items::ItemRef;
-use crate::feed::pack::PackWriter;
-use crate::limits::{
-    OWNER_OCTETS_MAX, PACK_HEAD_OCTETS_MAX, PACK_OCTETS_MAX, PACK_OCTETS_TARGET, rrset_octets,
-};
+use crate::feed::pack::{PackWriter, rrset_octets};
+use crate::limits::{OWNER_OCTETS_MAX, PACK_HEAD_OCTETS_MAX, PACK_OCTETS_MAX, PACK_OCTETS_TARGET};
 use crate::name::Name;
 use crate::record::{RecordType, Rrset};
 

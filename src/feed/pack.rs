@@ -14,6 +14,12 @@ use crate::name::Name;
 use crate::octets::{DecodeError, Format, OctetReader};
 use crate::record::RrsetRef;
 
+/// Octets that an RRset takes in a pack at most, by those of its owner name and of its RDATA with their
+/// lengths.
+pub const fn rrset_octets(owner: usize, rdata: usize) -> usize {
+    owner + rdata + 16
+}
+
 /// A proven pack.
 #[derive(Clone, Debug)]
 pub struct Pack<'a> {

@@ -79,10 +79,11 @@ impl LogStream {
     ) -> Result<(Self, Welcome, OwnedMutexGuard<()>), DialError> {
         let limit = Duration::from_millis(LINK_DIAL_MS);
         let late = || DialError::Unreachable("not in time".to_owned());
+        let other = |_| DialError::Unreachable("another dial waits for its reply".to_owned());
         let connection = tokio::time::timeout(limit, connect(endpoint, peer));
         let connection = connection.await.unwrap_or_else(|_| Err(late()))?;
         let patience = Duration::from_millis(DIAL_TURN_MS_MAX);
-        let turn = tokio::time::timeout(patience, turn.lock_owned()).await.map_err(|_| late())?;
+        let turn = tokio::time::timeout(patience, turn.lock_owned()).await.map_err(other)?;
         let greeting = Self::greet(connection, ClientFrame::Hello(hello));
         let greeted = tokio::time::timeout(limit, greeting).await;
         let mut stream = greeted.unwrap_or_else(|_| Err(late()))?;
