@@ -11,7 +11,7 @@
 //!
 //! ```text
 //! query:   serve -> publish::Reader::load -> responder::Responder::respond
-//!                   wire::query -> catalog -> zone::find -> answer -> wire::reply
+//!                   message::query -> catalog -> zone::find -> answer -> wire::reply
 //! change:  node (API) -> store -> export -> mesh  ~~ network ~~  replica -> sync::mirror -> zone::edit
 //!                   -> publish::stage (what several sources have of an apex) -> publish::Publisher
 //! ```
@@ -22,8 +22,8 @@
 //! | floor | modules | what they know |
 //! |---|---|---|
 //! | 0 words | [`limits`] [`clock`] [`durable`] [`name`] [`record`] [`octets`] [`ticket`] | names, types, RDATA, master files |
-//! | 1 data | [`zone`] [`catalog`] [`feed`] [`dnssec`] | zones, what stands in a feed, what breaks a zone |
-//! | 2 protocol | [`wire`] [`answer`] [`responder`] | queries and replies |
+//! | 1 data | [`message`] [`zone`] [`catalog`] [`feed`] [`dnssec`] | messages, zones, what stands in a feed, what breaks a zone |
+//! | 2 protocol | [`wire`] [`answer`] [`responder`] [`lookup`] | what a query is answered with |
 //! | 3 publish | [`publish`] [`sync`] | what is served now, what a feed makes of it |
 //! | 4 shells | [`files`] [`serve`], and with the feature `node` `store` `mesh` `export` `replica` | sockets, disks, peers |
 //! | 5 whole | `node`, the binaries | configuration, HTTP API, metrics |
@@ -109,9 +109,11 @@ pub mod ticket;
 pub mod catalog;
 pub mod dnssec;
 pub mod feed;
+pub mod message;
 pub mod zone;
 
 pub mod answer;
+pub mod lookup;
 pub mod responder;
 pub mod wire;
 

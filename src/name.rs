@@ -6,7 +6,7 @@
 //!
 //! **Invariant:** labels of 1 to 63 octets, 255 octets at most, ends in the root label, no octet
 //! in `A..=Z`. A `Name` that exists is correct.
-//! **Not here:** parsing of compressed names in messages (`wire::query`), key escapes (`feed::key`).
+//! **Not here:** parsing of compressed names in messages (`message`), key escapes (`feed::key`).
 
 pub mod words;
 

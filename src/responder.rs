@@ -14,17 +14,17 @@ use crate::catalog::{AtApex, Catalog, HoldReason};
 use crate::limits::{
     IDENTITY_OCTETS_MAX, MESSAGE_OCTETS_MAX, UDP_OCTETS_MAX, UDP_PLAIN_OCTETS_MAX,
 };
+use crate::message::edns::{OptReply, explain};
+use crate::message::header::{FLAG_AA, FLAG_TC, Header};
+use crate::message::query::{Malformed, Rest, read_ixfr_serial};
+use crate::message::question::{CLASS_ANY, CLASS_CHAOS, CLASS_IN, Question};
+use crate::message::rcode::ede;
+use crate::message::{HEADER_LEN, Section, rcode};
 use crate::record::RecordType;
 use crate::record::serial::is_newer;
-use crate::wire::opt::{OptReply, explain};
-use crate::wire::query::{
-    CLASS_ANY, CLASS_CHAOS, CLASS_IN, Header, Malformed, Question, Rest, read_ixfr_serial,
-};
-use crate::wire::reply::{Owner, Reply, Section, write_whole};
-use crate::wire::{FLAG_AA, FLAG_TC, ede, rcode};
+use crate::wire::reply::{Owner, Reply, write_whole};
 use crate::zone::Zone;
 use crate::zone::path::NamePath;
-use crate::zone::prepare::HEADER_LEN;
 
 /// How a query came.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -167,7 +167,7 @@ impl Responder {
             }
             asked.limit = asked.limit.max(usize::from(edns.udp_octets).min(UDP_OCTETS_MAX));
         }
-        if rest.has_tsig {
+        if rest.tsig_at.is_some() {
             // No key is known here (RFC 8945 section 5.2): the query is not authorized.
             return asked.reply(reply, rcode::NOTAUTH);
         }
@@ -187,7 +187,7 @@ impl Responder {
         let name_len = path.read(query.get(HEADER_LEN..)?, catalog.seed())?;
         let question = Question::read(query, name_len).ok()?;
         let rest = Rest::read(query, &header, question.end()).ok()?;
-        let is_plain = rest.edns.is_none_or(|edns| edns.version == 0) && !rest.has_tsig;
+        let is_plain = rest.edns.is_none_or(|edns| edns.version == 0) && rest.tsig_at.is_none();
         if !is_plain || question.qclass != CLASS_IN {
             return None;
         }

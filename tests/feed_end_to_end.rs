@@ -7,8 +7,8 @@ mod feed;
 
 use std::time::Duration;
 
+use aspen_dns::lookup::Outcome;
 use aspen_dns::record::RecordType;
-use aspen_dns::replica::lookup::Outcome;
 use aspen_dns::store::{Batch, Operation};
 use aspen_dns::sync::status::SyncStatus;
 use feed::{Authority, Edge, PATIENCE, a, address, name};

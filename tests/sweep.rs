@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use aspen_dns::catalog::{Catalog, CatalogChange};
 use aspen_dns::limits::{MESSAGE_OCTETS_MAX, UDP_OCTETS_MAX, UDP_PLAIN_OCTETS_MAX};
+use aspen_dns::message::rcode;
 use aspen_dns::name::{Name, parse_labels};
 use aspen_dns::record::{RecordType, Rrset, rdata};
 use aspen_dns::responder::{Peer, Responder, ResponderConfig, Transport, Verdict};
-use aspen_dns::wire::rcode;
 use aspen_dns::zone::{HashSeed, build};
 use hickory_proto::op::Message;
 

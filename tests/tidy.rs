@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 /// and of its own floor only those to its left.
 const FLOORS: &[(&str, &[&str])] = &[
     ("words", &["limits", "clock", "durable", "name", "record", "octets", "ticket"]),
-    ("data", &["zone", "catalog", "feed", "dnssec"]),
-    ("protocol", &["wire", "answer", "responder"]),
+    ("data", &["message", "zone", "catalog", "feed", "dnssec"]),
+    ("protocol", &["wire", "answer", "responder", "lookup"]),
     ("publish", &["publish", "sync"]),
     ("shells", &["files", "serve", "store", "mesh", "export", "replica"]),
     ("whole", &["node"]),

@@ -10,13 +10,14 @@
 use super::{Walk, locate};
 use crate::catalog::Catalog;
 use crate::limits::ADDITIONAL_NAMES_MAX;
+use crate::message::header::FLAG_TC;
+use crate::message::{ExpandedName, RECORD_HEAD_LEN, Section};
 use crate::name::wire_len;
 use crate::record::RecordType;
-use crate::wire::FLAG_TC;
-use crate::wire::reply::{Full, Owner, Section};
+use crate::wire::reply::{Full, Owner};
 use crate::zone::Found;
 use crate::zone::node::EntryView;
-use crate::zone::prepare::{ExpandedName, RECORD_HEAD_LEN, expand_name, records};
+use crate::zone::prepare::{expand_name, records};
 
 impl<'c> Walk<'_, '_, 'c> {
     /// Appends what a full answer has beside the question's own.

@@ -9,13 +9,13 @@
 
 use super::{Here, Walk};
 use crate::limits::ALIAS_CHAIN_MAX;
+use crate::message::{ExpandedName, Section};
 use crate::record::RecordType;
-use crate::wire::reply::{Owner, Section};
+use crate::wire::reply::Owner;
 use crate::zone::Zone;
 use crate::zone::denial::{Hashing, NameHash, key_prefix, nsec3_prefix, order_key};
 use crate::zone::node::NodeView;
 use crate::zone::path::NamePath;
-use crate::zone::prepare::ExpandedName;
 
 /// A record that the authority section will hold.
 #[derive(Clone, Copy, Debug)]

@@ -22,13 +22,14 @@ use arrayvec::ArrayVec;
 
 use crate::catalog::{AtApex, Catalog, HoldReason};
 use crate::limits::{ADDITIONAL_NAMES_MAX, ALIAS_CHAIN_MAX, NAME_OCTETS_MAX};
+use crate::message::header::{FLAG_AA, FLAG_TC};
+use crate::message::question::Question;
+use crate::message::{ExpandedName, HEADER_LEN, RECORD_HEAD_LEN, Section, rcode};
 use crate::record::RecordType;
-use crate::wire::query::Question;
-use crate::wire::reply::{Full, Owner, Reply, Section};
-use crate::wire::{FLAG_AA, FLAG_TC, rcode};
+use crate::wire::reply::{Full, Owner, Reply};
 use crate::zone::node::{EntryView, NodeView};
 use crate::zone::path::NamePath;
-use crate::zone::prepare::{ExpandedName, HEADER_LEN, RECORD_HEAD_LEN, expand_name, records};
+use crate::zone::prepare::{expand_name, records};
 use crate::zone::{Found, Zone};
 
 /// What goes into the header of a reply.

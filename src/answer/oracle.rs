@@ -33,9 +33,9 @@ mod tests;
 use std::collections::BTreeMap;
 
 use crate::limits::{ALIAS_CHAIN_MAX, NAME_OCTETS_MAX};
+use crate::message::rcode;
 use crate::name::Name;
 use crate::record::{RecordType, Rrset};
-use crate::wire::rcode;
 
 /// All zones of a server.
 #[derive(Clone, Debug, Default)]

@@ -12,14 +12,14 @@ use std::sync::Arc;
 
 use crate::catalog::Catalog;
 use crate::limits::{MESSAGE_OCTETS_MAX, TRANSFER_MESSAGE_OCTETS};
+use crate::message::edns::OptReply;
+use crate::message::header::{FLAG_AA, Header};
+use crate::message::{ExpandedName, HEADER_LEN, Section, rcode};
 use crate::name::Name;
 use crate::record::RecordType;
-use crate::wire::opt::OptReply;
-use crate::wire::query::Header;
-use crate::wire::reply::{Full, Owner, Reply, Section};
-use crate::wire::{FLAG_AA, rcode};
+use crate::wire::reply::{Full, Owner, Reply};
 use crate::zone::node::{EntryView, NodeView};
-use crate::zone::prepare::{ExpandedName, HEADER_LEN, expand_rdata, records};
+use crate::zone::prepare::{expand_rdata, records};
 use crate::zone::{Cursor, Zone};
 
 /// A transfer that has begun.

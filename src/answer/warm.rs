@@ -11,8 +11,8 @@ use arrayvec::ArrayVec;
 
 use crate::catalog::Catalog;
 use crate::limits::WARM_QUERIES_MAX;
+use crate::message::HEADER_LEN;
 use crate::zone::path::NamePath;
-use crate::zone::prepare::HEADER_LEN;
 use crate::zone::{Warming, Zone};
 
 /// The names that the queries of a batch ask for.

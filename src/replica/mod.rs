@@ -20,11 +20,9 @@ mod following;
 mod journal;
 mod link;
 mod listener;
-pub mod lookup;
 mod mailbox;
 mod opening;
 mod progress;
-mod reply;
 mod supervisor;
 mod upstream;
 
@@ -37,6 +35,7 @@ use std::time::Instant;
 use tokio::sync::{Notify, broadcast, watch};
 
 use crate::feed::Revision;
+use crate::lookup::{self, Authorization, MailExchange, Resolution, Service};
 use crate::name::Name;
 use crate::publish::Reader;
 use crate::publish::stage::Stage;
@@ -47,7 +46,6 @@ use crate::sync::mirror::{Mirror, MirrorStats};
 use crate::sync::output::SyncStats;
 use crate::sync::status::SyncStatus;
 use crate::zone::HashSeed;
-use lookup::{Authorization, MailExchange, Resolution, Service};
 
 pub use builder::{AspenDnsClientBuilder, ClientError};
 pub use event::DnsEvent;
@@ -260,58 +258,47 @@ impl AspenDnsClient {
 
     /// Looks up IPv4 addresses.
     pub fn lookup_a(&self, qname: &Name) -> Vec<Ipv4Addr> {
-        self.look_up(qname, RecordType::A, lookup::ipv4)
+        self.resolve(qname, RecordType::A).ipv4()
     }
 
     /// Looks up IPv6 addresses.
     pub fn lookup_aaaa(&self, qname: &Name) -> Vec<Ipv6Addr> {
-        self.look_up(qname, RecordType::AAAA, lookup::ipv6)
+        self.resolve(qname, RecordType::AAAA).ipv6()
     }
 
     /// Looks up the target of an alias.
     pub fn lookup_cname(&self, qname: &Name) -> Option<Name> {
-        self.look_up(qname, RecordType::CNAME, lookup::names).into_iter().next()
+        self.resolve(qname, RecordType::CNAME).names().into_iter().next()
     }
 
     /// Looks up mail exchanges, best first.
     pub fn lookup_mx(&self, qname: &Name) -> Vec<MailExchange> {
-        self.look_up(qname, RecordType::MX, lookup::exchanges)
+        self.resolve(qname, RecordType::MX).exchanges()
     }
 
     /// Looks up texts: for each record its strings in order.
     pub fn lookup_txt(&self, qname: &Name) -> Vec<Vec<Vec<u8>>> {
-        self.look_up(qname, RecordType::TXT, lookup::texts)
+        self.resolve(qname, RecordType::TXT).texts()
     }
 
     /// Looks up services, lowest priority first.
     pub fn lookup_srv(&self, qname: &Name) -> Vec<Service> {
-        self.look_up(qname, RecordType::SRV, lookup::services)
+        self.resolve(qname, RecordType::SRV).services()
     }
 
     /// Looks up name servers.
     pub fn lookup_ns(&self, qname: &Name) -> Vec<Name> {
-        self.look_up(qname, RecordType::NS, lookup::names)
+        self.resolve(qname, RecordType::NS).names()
     }
 
     /// Looks up names of an address.
     pub fn lookup_ptr(&self, qname: &Name) -> Vec<Name> {
-        self.look_up(qname, RecordType::PTR, lookup::names)
+        self.resolve(qname, RecordType::PTR).names()
     }
 
     /// Looks up which authorities may issue certificates.
     pub fn lookup_caa(&self, qname: &Name) -> Vec<Authorization> {
-        self.look_up(qname, RecordType::CAA, lookup::authorizations)
-    }
-
-    /// Looks up one type and reads its RDATA.
-    fn look_up<T>(
-        &self,
-        qname: &Name,
-        rtype: RecordType,
-        read: impl FnOnce(&crate::record::RdataList) -> Vec<T>,
-    ) -> Vec<T> {
-        let resolution = self.resolve(qname, rtype);
-        resolution.rrset().map(|rrset| read(&rrset.rdata)).unwrap_or_default()
+        self.resolve(qname, RecordType::CAA).authorizations()
     }
 
     /// Hears of every change from now on. Who falls behind by more than the channel holds is told

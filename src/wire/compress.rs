@@ -8,7 +8,7 @@
 //! **Not here:** RRsets (`wire::reply`), prepared names (`zone::prepare`).
 
 use super::reply::Reply;
-use crate::zone::prepare::{HEADER_LEN, POINTER};
+use crate::message::{HEADER_LEN, POINTER, POINTER_MAX};
 
 impl Reply<'_> {
     /// Lets later names point to the one that stands at `at`.
@@ -149,7 +149,5 @@ impl Reply<'_> {
     }
 }
 
-/// The furthest that a compression pointer reaches.
-pub(super) const POINTER_MAX: u16 = 0x3fff;
 /// Labels and pointers that a name is read over: as many as it can have of each.
 const NAME_STEPS_MAX: usize = 2 * (crate::limits::NAME_LABELS_MAX + 1);

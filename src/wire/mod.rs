@@ -1,49 +1,6 @@
-//! DNS messages on the wire: queries in, replies out.
+//! Replies on the wire, made of RRsets that were prepared when their zone was built.
 //!
-//! RFC 1035 section 4, RFC 6891.
+//! **Not here:** messages of any other kind (`message`).
 
 mod compress;
-pub mod opt;
-pub mod query;
 pub mod reply;
-
-/// RCODEs (RFC 1035 section 4.1.1, RFC 2136 section 2.2, RFC 6891 section 9).
-pub mod rcode {
-    /// No error.
-    pub const NOERROR: u16 = 0;
-    /// The query is malformed.
-    pub const FORMERR: u16 = 1;
-    /// The server failed.
-    pub const SERVFAIL: u16 = 2;
-    /// The name does not exist.
-    pub const NXDOMAIN: u16 = 3;
-    /// The opcode is not known.
-    pub const NOTIMP: u16 = 4;
-    /// Not ours, or not allowed.
-    pub const REFUSED: u16 = 5;
-    /// A name that is too long came out of a DNAME (RFC 6672 section 2.2).
-    pub const YXDOMAIN: u16 = 6;
-    /// Not authoritative, or not authorized (RFC 2136, RFC 8945).
-    pub const NOTAUTH: u16 = 9;
-    /// The EDNS version is not known.
-    pub const BADVERS: u16 = 16;
-}
-
-/// Extended DNS errors (RFC 8914 section 4): why a query was refused.
-pub mod ede {
-    /// The zone is not loaded yet.
-    pub const NOT_READY: u16 = 14;
-    /// The asker may not have this.
-    pub const PROHIBITED: u16 = 18;
-    /// There is no zone of ours that the name is in.
-    pub const NOT_AUTHORITATIVE: u16 = 20;
-    /// The class, or what is asked for in it, is not served at all.
-    pub const NOT_SUPPORTED: u16 = 21;
-    /// There is no data of a zone that is configured.
-    pub const INVALID_DATA: u16 = 24;
-}
-
-/// The AA bit.
-pub const FLAG_AA: u16 = 0x0400;
-/// The TC bit.
-pub const FLAG_TC: u16 = 0x0200;

@@ -13,26 +13,14 @@
 use arrayvec::ArrayVec;
 use hickory_proto::serialize::binary::BinEncoder;
 
-use super::compress::POINTER_MAX;
-use super::opt::OptReply;
-use super::query::Header;
+use crate::message::edns::OptReply;
+use crate::message::header::Header;
+use crate::message::{ExpandedName, HEADER_LEN, POINTER, POINTER_MAX, RECORD_HEAD_LEN, Section};
 use crate::record::RecordType;
 use crate::zone::node::EntryView;
 use crate::zone::prepare::{
-    ExpandedName, HEADER_LEN, POINTER, PREPARED_QUESTION_END, PreparedRecord, RECORD_HEAD_LEN,
-    expand_name, name_layout, records as records_of,
+    PREPARED_QUESTION_END, PreparedRecord, expand_name, name_layout, records as records_of,
 };
-
-/// The three sections of records.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Section {
-    /// The answer section.
-    Answer,
-    /// The authority section.
-    Authority,
-    /// The additional section.
-    Additional,
-}
 
 /// Where an RRset's owner stands, and how its prepared pointers read in this message.
 #[derive(Clone, Copy, Debug)]

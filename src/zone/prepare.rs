@@ -10,24 +10,17 @@
 //!
 //! **Invariant:** pointers lead into the owner's labels or into the body, always backwards.
 
-use arrayvec::ArrayVec;
-
 use super::node::EntryView;
 use crate::limits::NAME_OCTETS_MAX;
+use crate::message::{ExpandedName, HEADER_LEN, POINTER, RECORD_HEAD_LEN};
 use crate::name;
 use crate::record::RecordType;
 use crate::record::rrset::RdataIter;
 
-/// Octets of a record before its RDATA, the owner being a pointer.
-pub const RECORD_HEAD_LEN: usize = 12;
-/// Octets of a message's header: where the question's name starts.
-pub const HEADER_LEN: usize = 12;
 /// Where the question ends in the message that pointers are prepared for, and the body begins.
 pub const PREPARED_QUESTION_END: usize = PREPARED_NAME_END + 4;
 /// Where the question's name ends there.
 const PREPARED_NAME_END: usize = HEADER_LEN + NAME_OCTETS_MAX;
-/// A name expanded out of a message or body.
-pub type ExpandedName = ArrayVec<u8, NAME_OCTETS_MAX>;
 
 /// Writes bodies; keeps its buffers from one RRset to the next.
 #[derive(Debug, Default)]
@@ -282,8 +275,6 @@ pub fn expand_rdata(
     out.extend_from_slice(&entry.body[at..end]);
 }
 
-/// The two bits that mark a compression pointer (RFC 1035 section 4.1.4).
-pub const POINTER: u16 = 0xc000;
 /// Suffixes that one RRset's names may be compressed against. More are rarely worth the search.
 const SUFFIXES_MAX: usize = 64;
 

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aspen_dns::export::{DocsExporter, FeedConfig, own_peer};
+use aspen_dns::lookup::Outcome;
 use aspen_dns::mesh::{Mesh, MeshConfig};
 use aspen_dns::name::Name;
 use aspen_dns::record::{RecordType, Rrset};
-use aspen_dns::replica::lookup::Outcome;
 use aspen_dns::replica::{AspenDnsClient, spawn_dns_sync_listener};
 use aspen_dns::store::DnsStore;
 use aspen_dns::store::redb::RedbStore;

@@ -19,12 +19,12 @@ use crate::limits::{
     REPLY_OCTETS_CAPACITY, TCP_OUTPUT_OCTETS_MAX, TCP_READ_OCTETS, TCP_READS_PER_TURN_MAX,
     WARM_QUERIES_MIN,
 };
+use crate::message::rcode;
 use crate::publish::{Reader, Snapshot};
 use crate::responder::{Peer, Responder, Transport, Verdict, is_transfer};
 use crate::serve::event::ConnectionEvent;
 use crate::serve::stats::Recorder;
 use crate::serve::transfer::{RunningTransfer, TransferPolicy};
-use crate::wire::rcode;
 
 /// What a worker answers with; its buffers serve all connections in turn.
 pub(super) struct Answerer {

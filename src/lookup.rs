@@ -9,13 +9,15 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::reply::{ReplyView, read};
 use crate::catalog::Catalog;
+use crate::message::header::{FLAG_TC, opcode};
+use crate::message::question::CLASS_IN;
+use crate::message::reader::Message;
+use crate::message::writer::MessageWriter;
+use crate::message::{MessageError, Section, rcode};
 use crate::name::Name;
-use crate::record::{RdataList, RecordType, Rrset};
+use crate::record::{RecordType, Rrset};
 use crate::responder::{Peer, Responder, Transport};
-use crate::wire::query::CLASS_IN;
-use crate::wire::rcode;
 use crate::zone::path::NamePath;
 
 /// What a catalog says to a question.
@@ -56,6 +58,53 @@ impl Resolution {
             _ => None,
         }
     }
+
+    /// The addresses, if an A RRset was found.
+    pub fn ipv4(&self) -> Vec<Ipv4Addr> {
+        let address = |octets: &[u8]| <[u8; 4]>::try_from(octets).ok().map(Into::into);
+        self.read(&[RecordType::A], address)
+    }
+
+    /// The addresses, if an AAAA RRset was found.
+    pub fn ipv6(&self) -> Vec<Ipv6Addr> {
+        let address = |octets: &[u8]| <[u8; 16]>::try_from(octets).ok().map(Into::into);
+        self.read(&[RecordType::AAAA], address)
+    }
+
+    /// The names, if a CNAME, NS or PTR RRset was found.
+    pub fn names(&self) -> Vec<Name> {
+        self.read(&[RecordType::CNAME, RecordType::NS, RecordType::PTR], name_in)
+    }
+
+    /// The mail exchanges, if an MX RRset was found, best first.
+    pub fn exchanges(&self) -> Vec<MailExchange> {
+        let mut exchanges = self.read(&[RecordType::MX], MailExchange::read);
+        exchanges.sort();
+        exchanges
+    }
+
+    /// The services, if an SRV RRset was found, lowest priority first, heaviest first within one.
+    pub fn services(&self) -> Vec<Service> {
+        let mut services = self.read(&[RecordType::SRV], Service::read);
+        services.sort_by_key(|service| (service.priority, u16::MAX - service.weight));
+        services
+    }
+
+    /// The strings of each record in order, if a TXT RRset was found.
+    pub fn texts(&self) -> Vec<Vec<Vec<u8>>> {
+        self.read(&[RecordType::TXT], |octets| Some(strings(octets)))
+    }
+
+    /// The authorizations, if a CAA RRset was found.
+    pub fn authorizations(&self) -> Vec<Authorization> {
+        self.read(&[RecordType::CAA], Authorization::read)
+    }
+
+    /// Reads the records that were found, if they are of one of these types.
+    fn read<T>(&self, rtypes: &[RecordType], read: impl Fn(&[u8]) -> Option<T>) -> Vec<T> {
+        let rrset = self.rrset().filter(|rrset| rtypes.contains(&rrset.rtype));
+        rrset.map(|rrset| rrset.rdata.iter().filter_map(read).collect()).unwrap_or_default()
+    }
 }
 
 /// One mail exchange (RFC 1035 section 3.3.9).
@@ -93,22 +142,45 @@ pub struct Authorization {
 
 /// Answers a question from a catalog.
 pub fn resolve(catalog: &Catalog, qname: &Name, rtype: RecordType) -> Resolution {
-    let query = [
-        // One question, and neither an identifier nor flags.
-        &[0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0],
-        qname.as_wire(),
-        &rtype.0.to_be_bytes(),
-        &CLASS_IN.to_be_bytes(),
-    ]
-    .concat();
+    let mut query = Vec::new();
+    let mut writer = MessageWriter::new(&mut query, 0, opcode::QUERY, 0, QUERY_OCTETS_MAX);
+    let asked = writer.push_question(qname, rtype, CLASS_IN);
+    debug_assert!(asked.is_ok(), "a question fits");
+    writer.finish();
     let mut reply = Vec::with_capacity(REPLY_OCTETS);
     // Nothing is cut here, so the reply may be as long as a stream's.
     let peer = Peer { transport: Transport::Tcp };
     Responder::default().respond(catalog, &query, peer, &mut reply);
-    let view = read(&reply);
-    debug_assert!(view.is_some(), "our own replies are well-formed");
-    let nothing = || Resolution { aliases: Vec::new(), outcome: Outcome::NoData };
+    let view = ReplyView::read(&reply);
+    debug_assert!(view.is_ok(), "our own replies are well-formed");
+    let nothing = |_| Resolution { aliases: Vec::new(), outcome: Outcome::NoData };
     view.map_or_else(nothing, |view| walk(catalog, qname, rtype, view))
+}
+
+/// What a reply says.
+#[derive(Debug)]
+struct ReplyView {
+    /// The RCODE.
+    rcode: u16,
+    /// Whether something did not fit.
+    is_truncated: bool,
+    /// The answer section.
+    answers: Vec<Rrset>,
+    /// The authority section.
+    authority: Vec<Rrset>,
+}
+
+impl ReplyView {
+    /// Reads what a look-up wants to know.
+    fn read(reply: &[u8]) -> Result<Self, MessageError> {
+        let message = Message::read(reply)?;
+        Ok(Self {
+            rcode: message.rcode(),
+            is_truncated: message.header().flags() & FLAG_TC != 0,
+            answers: message.rrsets(Section::Answer)?,
+            authority: message.rrsets(Section::Authority)?,
+        })
+    }
 }
 
 /// Follows the aliases of a reply from `qname` on to what it says of the last name.
@@ -123,7 +195,7 @@ fn walk(catalog: &Catalog, qname: &Name, rtype: RecordType, view: ReplyView) -> 
         if is_asked {
             return Resolution { aliases, outcome: Outcome::Found(rrset) };
         }
-        if let Some(target) = names(&rrset.rdata).into_iter().next()
+        if let Some(target) = rrset.rdata.iter().find_map(name_in)
             && rrset.rtype == RecordType::CNAME
         {
             name = target;
@@ -152,57 +224,41 @@ fn walk(catalog: &Catalog, qname: &Name, rtype: RecordType, view: ReplyView) -> 
     Resolution { aliases, outcome }
 }
 
-/// Reads the addresses of an A RRset.
-pub(super) fn ipv4(rdata: &RdataList) -> Vec<Ipv4Addr> {
-    rdata.iter().filter_map(|octets| <[u8; 4]>::try_from(octets).ok()).map(Into::into).collect()
-}
-
-/// Reads the addresses of an AAAA RRset.
-pub(super) fn ipv6(rdata: &RdataList) -> Vec<Ipv6Addr> {
-    rdata.iter().filter_map(|octets| <[u8; 16]>::try_from(octets).ok()).map(Into::into).collect()
-}
-
-/// Reads the names of a CNAME, NS or PTR RRset.
-pub(super) fn names(rdata: &RdataList) -> Vec<Name> {
-    rdata.iter().filter_map(name_in).collect()
-}
-
-/// Reads a name that fills its octets, in any case.
-fn name_in(octets: &[u8]) -> Option<Name> {
-    Name::from_wire(&octets.to_ascii_lowercase()).ok()
-}
-
-/// Reads an MX RRset, best first.
-pub(super) fn exchanges(rdata: &RdataList) -> Vec<MailExchange> {
-    let read = |octets: &[u8]| {
+impl MailExchange {
+    /// Reads the RDATA of an MX record.
+    fn read(octets: &[u8]) -> Option<Self> {
         let (preference, exchange) = octets.split_first_chunk::<2>()?;
         let preference = u16::from_be_bytes(*preference);
-        Some(MailExchange { preference, exchange: name_in(exchange)? })
-    };
-    let mut exchanges: Vec<_> = rdata.iter().filter_map(read).collect();
-    exchanges.sort();
-    exchanges
+        Some(Self { preference, exchange: name_in(exchange)? })
+    }
 }
 
-/// Reads an SRV RRset, lowest priority first, heaviest first within one.
-pub(super) fn services(rdata: &RdataList) -> Vec<Service> {
-    let read = |octets: &[u8]| {
+impl Service {
+    /// Reads the RDATA of an SRV record.
+    fn read(octets: &[u8]) -> Option<Self> {
         let ([p0, p1, w0, w1, o0, o1], target) = octets.split_first_chunk::<6>()?;
-        Some(Service {
+        Some(Self {
             priority: u16::from_be_bytes([*p0, *p1]),
             weight: u16::from_be_bytes([*w0, *w1]),
             port: u16::from_be_bytes([*o0, *o1]),
             target: name_in(target)?,
         })
-    };
-    let mut services: Vec<_> = rdata.iter().filter_map(read).collect();
-    services.sort_by_key(|service| (service.priority, u16::MAX - service.weight));
-    services
+    }
 }
 
-/// Reads a TXT RRset: for each record its strings in order.
-pub(super) fn texts(rdata: &RdataList) -> Vec<Vec<Vec<u8>>> {
-    rdata.iter().map(strings).collect()
+impl Authorization {
+    /// Reads the RDATA of a CAA record.
+    fn read(octets: &[u8]) -> Option<Self> {
+        let ([flags, tag_len], rest) = octets.split_first_chunk::<2>()?;
+        let (tag, value) = rest.split_at_checked(usize::from(*tag_len))?;
+        let tag = String::from_utf8(tag.to_vec()).ok()?;
+        Some(Self { flags: *flags, tag, value: value.to_vec() })
+    }
+}
+
+/// Reads a name that fills its octets, in any case.
+fn name_in(octets: &[u8]) -> Option<Name> {
+    Name::from_wire(&octets.to_ascii_lowercase()).ok()
 }
 
 /// Reads the strings of one TXT record.
@@ -216,17 +272,8 @@ fn strings(mut octets: &[u8]) -> Vec<Vec<u8>> {
     strings
 }
 
-/// Reads a CAA RRset.
-pub(super) fn authorizations(rdata: &RdataList) -> Vec<Authorization> {
-    let read = |octets: &[u8]| {
-        let ([flags, tag_len], rest) = octets.split_first_chunk::<2>()?;
-        let (tag, value) = rest.split_at_checked(usize::from(*tag_len))?;
-        let tag = String::from_utf8(tag.to_vec()).ok()?;
-        Some(Authorization { flags: *flags, tag, value: value.to_vec() })
-    };
-    rdata.iter().filter_map(read).collect()
-}
-
+/// Octets that every query fits.
+const QUERY_OCTETS_MAX: u16 = 512;
 /// Octets that most replies fit; a longer one takes more.
 const REPLY_OCTETS: usize = 1_024;
 
@@ -307,8 +354,40 @@ mod tests {
         assert_eq!(summary(&any), "mail.example. A 1");
         let mail = resolve(&catalog, &name("x.wild.example."), RecordType::MX);
         let expected = MailExchange { preference: 10, exchange: name("mail.example.") };
-        assert_eq!(mail.rrset().map(|rrset| exchanges(&rrset.rdata)), Some(vec![expected]));
+        assert_eq!(mail.exchanges(), [expected]);
         assert_eq!(mail.rrset().map(|rrset| rrset.ttl_s), Some(300));
+    }
+
+    #[test]
+    fn records_are_read_by_their_type_alone() {
+        let catalog = catalog(&format!(
+            "{ZONE}{}",
+            concat!(
+                "six AAAA 2001:db8::1\n_s._tcp SRV 2 1 80 www\n_s._tcp SRV 1 1 81 .\n",
+                "_s._tcp SRV 1 9 82 www\ntext TXT one \"two three\"\ntext TXT \"\"\n",
+                "ca CAA 128 issue \"ca.test\"\nback PTR www\n",
+            )
+        ));
+        let ask = |qname: &str, rtype| resolve(&catalog, &name(qname), rtype);
+        let six = ask("six.example.", RecordType::AAAA);
+        assert_eq!(six.ipv6(), ["2001:db8::1".parse::<Ipv6Addr>().expect("an address")]);
+        assert!(six.ipv4().is_empty() && six.names().is_empty() && six.texts().is_empty());
+        let ports: Vec<u16> = ask("_s._tcp.example.", RecordType::SRV)
+            .services()
+            .iter()
+            .map(|service| service.port)
+            .collect();
+        assert_eq!(ports, [82, 81, 80], "by priority, then the heaviest");
+        let texts = ask("text.example.", RecordType::TXT).texts();
+        assert_eq!(texts.len(), 2);
+        assert!(texts.contains(&vec![b"one".to_vec(), b"two three".to_vec()]));
+        assert!(texts.contains(&vec![Vec::new()]));
+        let (tag, value) = ("issue".to_owned(), b"ca.test".to_vec());
+        let expected = Authorization { flags: 128, tag, value };
+        assert_eq!(ask("ca.example.", RecordType::CAA).authorizations(), [expected]);
+        assert_eq!(ask("back.example.", RecordType::PTR).names(), [name("www.example.")]);
+        assert_eq!(ask("alias.example.", RecordType::A).ipv4().len(), 2);
+        assert!(ask("nobody.example.", RecordType::A).ipv4().is_empty());
     }
 
     #[test]
