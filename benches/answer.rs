@@ -16,7 +16,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 fn answer(criterion: &mut Criterion) {
     let names = zones::names_from_env();
     let responder = Responder::new(ResponderConfig::default());
-    let peer = Peer { transport: Transport::Udp };
+    let peer = Peer::in_process(Transport::Udp);
     let mut reply = Vec::with_capacity(70_000);
     let mut group = criterion.benchmark_group(format!("answer/{names}"));
     group.throughput(Throughput::Elements(1));
@@ -33,7 +33,7 @@ fn answer(criterion: &mut Criterion) {
             let Some((_, catalog)) = &held else { return };
             bencher.iter(|| {
                 next = (next + 1) % queries.len();
-                black_box(responder.respond(catalog, &queries[next], peer, &mut reply))
+                black_box(responder.respond(catalog, &queries[next], &peer, &mut reply))
             });
         });
     }

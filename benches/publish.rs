@@ -48,8 +48,8 @@ fn publish(criterion: &mut Criterion) {
     let mut next = 0;
     let mut query = || {
         next = (next + 1) % queries.len();
-        let peer = Peer { transport: Transport::Udp };
-        black_box(responder.respond(&reader.load(), &queries[next], peer, &mut reply))
+        let peer = Peer::in_process(Transport::Udp);
+        black_box(responder.respond(&reader.load(), &queries[next], &peer, &mut reply))
     };
     group.bench_function("read_quiet", |bencher| bencher.iter(&mut query));
     let ended = AtomicBool::new(false);

@@ -25,8 +25,8 @@ fn main() {
     let mut replies = 0;
     for index in 0..count {
         let query = &queries[index % queries.len()];
-        let peer = Peer { transport: Transport::Udp };
-        let verdict = responder.respond(&catalog, query, peer, &mut reply);
+        let peer = Peer::in_process(Transport::Udp);
+        let verdict = responder.respond(&catalog, query, &peer, &mut reply);
         replies += u64::from(matches!(verdict, Verdict::Reply(_)));
     }
     // What was counted, in words: whoever reads the count can see that it is of the right answer.

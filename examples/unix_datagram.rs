@@ -57,8 +57,8 @@ impl FrontEnd for UnixFrontEnd {
             };
             let started_at = self.recorder.start_batch();
             // No datagram is cut here, so the reply may be as long as a TCP reply.
-            let peer = Peer { transport: Transport::Tcp };
-            let verdict = responder.respond(&reader.load(), &query[..len], peer, &mut reply);
+            let peer = Peer::in_process(Transport::Tcp);
+            let verdict = responder.respond(&reader.load(), &query[..len], &peer, &mut reply);
             self.recorder.count_verdict(&verdict);
             if let (Verdict::Reply(_), Some(path)) = (verdict, source.as_pathname())
                 && self.socket.send_to(&reply, path).is_err()

@@ -7,6 +7,12 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+/// Returns the time in seconds since 1970, modulo 2^32.
+pub fn now_s() -> u32 {
+    // What is cut off is the number of the era (RFC 1982 serials, as cookies and signatures have them).
+    (now_ms() / 1_000) as u32
+}
+
 /// Returns the time in milliseconds since 1970, 0 if the clock stands before.
 pub fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -149,8 +149,8 @@ pub fn resolve(catalog: &Catalog, qname: &Name, rtype: RecordType) -> Resolution
     writer.finish();
     let mut reply = Vec::with_capacity(REPLY_OCTETS);
     // Nothing is cut here, so the reply may be as long as a stream's.
-    let peer = Peer { transport: Transport::Tcp };
-    Responder::default().respond(catalog, &query, peer, &mut reply);
+    let peer = Peer::in_process(Transport::Tcp);
+    Responder::default().respond(catalog, &query, &peer, &mut reply);
     let view = ReplyView::read(&reply);
     debug_assert!(view.is_ok(), "our own replies are well-formed");
     let nothing = |_| Resolution { aliases: Vec::new(), outcome: Outcome::NoData };

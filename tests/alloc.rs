@@ -233,7 +233,8 @@ fn respond_allocates_nothing_in_the_steady_state() {
     for query in &all {
         for transport in [Transport::Udp, Transport::Tcp] {
             let before = ALLOCATIONS.get();
-            let verdict = responder.respond(&catalog, query, Peer { transport }, &mut reply);
+            let verdict =
+                responder.respond(&catalog, query, &Peer::in_process(transport), &mut reply);
             let allocations = ALLOCATIONS.get() - before;
             assert_eq!(allocations, 0, "{}", query.escape_ascii());
             if let Verdict::Reply(facts) = verdict {

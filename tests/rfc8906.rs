@@ -183,8 +183,8 @@ fn every_probe_gets_its_answer_in_process() {
     let (reader, responder) = (reader(), Responder::default());
     for probe in probes() {
         for transport in [Transport::Udp, Transport::Tcp] {
-            let (mut reply, peer) = (Vec::new(), Peer { transport });
-            let verdict = responder.respond(&reader.load(), &probe.query(), peer, &mut reply);
+            let (mut reply, peer) = (Vec::new(), Peer::in_process(transport));
+            let verdict = responder.respond(&reader.load(), &probe.query(), &peer, &mut reply);
             assert!(matches!(verdict, Verdict::Reply(_)), "{}", probe.section);
             probe.check(&reply, transport);
         }

@@ -93,7 +93,7 @@ fn a_front_end_of_ones_own_is_run_and_stopped_like_the_others() {
         ) -> std::io::Result<()> {
             for query in &self.0 {
                 let (catalog, mut reply) = (reader.load(), Vec::new());
-                responder.respond(&catalog, &query, Peer { transport: Transport::Tcp }, &mut reply);
+                responder.respond(&catalog, &query, &Peer::in_process(Transport::Tcp), &mut reply);
                 self.1.send(reply).map_err(std::io::Error::other)?;
             }
             Ok(())

@@ -60,12 +60,13 @@ fn query(qname: &str, qtype: u16, tail: &[u8]) -> Vec<u8> {
 /// Sends a packet, checks what every reply keeps, and returns the rcode and the message.
 fn ask(catalog: &Catalog, packet: &[u8], transport: Transport) -> (u16, Message) {
     let mut reply = Vec::new();
-    let verdict = Responder::default().respond(catalog, packet, Peer { transport }, &mut reply);
+    let verdict =
+        Responder::default().respond(catalog, packet, &Peer::in_process(transport), &mut reply);
     let Verdict::Reply(facts) = verdict else { panic!("no reply to {}", packet.escape_ascii()) };
     let limit = match transport {
-        Transport::Tcp => MESSAGE_OCTETS_MAX,
         Transport::Udp if packet.ends_with(OPT) => UDP_OCTETS_MAX,
         Transport::Udp => UDP_PLAIN_OCTETS_MAX,
+        _ => MESSAGE_OCTETS_MAX,
     };
     assert!(reply.len() <= limit, "{} octets", reply.len());
     assert_eq!((&reply[..2], reply[2] & 0xf8), (&packet[..2], packet[2] & 0x78 | 0x80));
@@ -128,8 +129,8 @@ fn every_type_and_every_class_gets_an_answer_with_every_opcode() {
             let (qtype, class) = (number, number.wrapping_mul(40_503).wrapping_add(1));
             packet[type_at..type_at + 2].copy_from_slice(&qtype.to_be_bytes());
             packet[type_at + 2..].copy_from_slice(&class.to_be_bytes());
-            let peer = Peer { transport: Transport::Udp };
-            let verdict = responder.respond(&catalog, &packet, peer, &mut reply);
+            let peer = Peer::in_process(Transport::Udp);
+            let verdict = responder.respond(&catalog, &packet, &peer, &mut reply);
             let Verdict::Reply(facts) = verdict else { panic!("{opcode} {qtype} {class}") };
             assert_eq!((&reply[..2], reply[2] & 0xf8), (&packet[..2], 0x80 | opcode << 3));
             assert_eq!(reply[12..packet.len()], packet[12..], "{opcode} {qtype} {class}");
@@ -148,8 +149,8 @@ fn a_response_is_never_answered() {
     for flags in 0..=0x7f_u8 {
         let mut packet = query("www.example.", 1, b"");
         packet[2] = 0x80 | flags;
-        let (peer, mut reply) = (Peer { transport: Transport::Udp }, Vec::new());
-        let verdict = Responder::default().respond(&catalog, &packet, peer, &mut reply);
+        let (peer, mut reply) = (Peer::in_process(Transport::Udp), Vec::new());
+        let verdict = Responder::default().respond(&catalog, &packet, &peer, &mut reply);
         assert!(matches!(verdict, Verdict::Drop(_)), "{flags:#x}");
         assert!(reply.is_empty());
     }
@@ -182,8 +183,8 @@ fn names_in_questions_may_be_as_long_as_names_are() {
     ] {
         let packet = raw(&labels(lens));
         let mut reply = Vec::new();
-        let peer = Peer { transport: Transport::Udp };
-        let verdict = Responder::default().respond(&catalog, &packet, peer, &mut reply);
+        let peer = Peer::in_process(Transport::Udp);
+        let verdict = Responder::default().respond(&catalog, &packet, &peer, &mut reply);
         let Verdict::Reply(facts) = verdict else { panic!("no reply: {lens:?}") };
         assert_eq!(facts.rcode, expected, "{lens:?}");
         assert!(Message::from_vec(&reply).is_ok(), "{lens:?}");
@@ -242,9 +243,9 @@ fn a_message_is_filled_to_its_last_octet() {
     let fits = MESSAGE_OCTETS_MAX - head;
     let catalog = catalog(vec![txt("exact1.example.", fits), txt("bigger.example.", fits + 1)]);
     let mut reply = Vec::new();
-    let peer = Peer { transport: Transport::Tcp };
+    let peer = Peer::in_process(Transport::Tcp);
     let packet = query("exact1.example.", 16, b"");
-    Responder::default().respond(&catalog, &packet, peer, &mut reply);
+    Responder::default().respond(&catalog, &packet, &peer, &mut reply);
     assert_eq!(reply.len(), MESSAGE_OCTETS_MAX);
     let (_, message) = ask(&catalog, &packet, Transport::Tcp);
     assert_eq!((message.answers.len(), message.metadata.truncation), (1, false));
@@ -321,8 +322,8 @@ fn counts_that_lie_are_malformed_and_cost_nothing() {
         }
     }
     for len in 0..12 {
-        let (peer, mut reply) = (Peer { transport: Transport::Udp }, Vec::new());
-        let verdict = Responder::default().respond(&catalog, &vec![0; len], peer, &mut reply);
+        let (peer, mut reply) = (Peer::in_process(Transport::Udp), Vec::new());
+        let verdict = Responder::default().respond(&catalog, &vec![0; len], &peer, &mut reply);
         assert!(matches!(verdict, Verdict::Drop(_)), "{len}");
     }
 }
@@ -336,7 +337,7 @@ fn a_long_identity_leaves_room_for_the_longest_question() {
     let qname = format!("{label}.{label}.{label}.{}.example.", "a".repeat(53));
     let packet = query(&qname, 1, b"\0\0\x29\0\0\0\0\0\0\0\x04\0\x03\0\0");
     let mut reply = Vec::new();
-    responder.respond(&catalog, &packet, Peer { transport: Transport::Udp }, &mut reply);
+    responder.respond(&catalog, &packet, &Peer::in_process(Transport::Udp), &mut reply);
     assert!(reply.len() <= UDP_PLAIN_OCTETS_MAX);
     assert!(Message::from_vec(&reply).expect("hickory reads it").edns.is_some());
 }

@@ -66,8 +66,8 @@ fn check_answer(lines: &str, question: &str, expected: &str) {
     query.extend_from_slice(Name::from_text(qname).expect(question).as_wire());
     query.extend_from_slice(&qtype.0.to_be_bytes());
     query.extend_from_slice(&[0, 1]);
-    let (mut reply, peer) = (Vec::new(), Peer { transport: Transport::Udp });
-    let verdict = Responder::default().respond(&catalog, &query, peer, &mut reply);
+    let (mut reply, peer) = (Vec::new(), Peer::in_process(Transport::Udp));
+    let verdict = Responder::default().respond(&catalog, &query, &peer, &mut reply);
     assert!(matches!(verdict, Verdict::Reply(_)), "{question}");
     let message = Message::from_vec(&reply).expect("hickory reads the reply");
     let mut shown = format!("{:?}", message.metadata.response_code);

@@ -142,10 +142,10 @@ impl Server {
         query.extend_from_slice(qname.as_wire());
         query.extend_from_slice(&qtype.0.to_be_bytes());
         query.extend_from_slice(&[0, 1]);
-        let (mut reply, peer) = (Vec::new(), Peer { transport });
-        match Responder::default().respond(&self.catalog, &query, peer, &mut reply) {
-            Verdict::Reply(_) => Response::from_wire(&reply),
+        let (mut reply, peer) = (Vec::new(), Peer::in_process(transport));
+        match Responder::default().respond(&self.catalog, &query, &peer, &mut reply) {
             Verdict::Drop(reason) => Err(format!("{qname} {qtype}: {reason:?}").into()),
+            _ => Response::from_wire(&reply),
         }
     }
 }

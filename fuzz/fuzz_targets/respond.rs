@@ -12,11 +12,17 @@ use aspen_dns::answer::oracle::compare::difference;
 use aspen_dns::answer::oracle::sample::{Draw, ZoneData};
 use aspen_dns::answer::oracle::sign::{Chain, sign};
 use aspen_dns::catalog::{Catalog, CatalogChange, HoldReason};
+use aspen_dns::message::header::opcode;
+use aspen_dns::message::{Section, reader};
 use aspen_dns::name::{Name, wire_len};
 use aspen_dns::record::{RecordType, Rrset, rdata};
+use aspen_dns::responder::opcode::Opcodes;
+use aspen_dns::responder::transfer::{AskedTransfer, Progress, Transfer, TransferPolicy};
 use aspen_dns::responder::{Peer, Responder, ResponderConfig, Transport, Verdict};
+use aspen_dns::wire::kind::ReplyKind;
 use aspen_dns::zone::{HashSeed, build};
 use hickory_proto::op::{Message, MessageType, OpCode};
+use hickory_proto::serialize::binary::BinEncodable as _;
 use libfuzzer_sys::fuzz_target;
 
 /// The seed of hashes.
@@ -27,7 +33,7 @@ struct Served {
     /// The zones.
     zones: Vec<ZoneData>,
     /// For the fast answer.
-    catalog: Catalog,
+    catalog: Arc<Catalog>,
     /// For the slow one.
     oracle: Oracle,
 }
@@ -104,6 +110,7 @@ static SERVED: LazyLock<Served> = LazyLock::new(|| {
     let mut served = zones.clone();
     served.last_mut().expect("there are some").1.clear();
     let catalog = Catalog::new(SEED).with_changes(served.iter().cloned().map(put).collect());
+    let catalog = Arc::new(catalog);
     Served { catalog, oracle: Oracle::new(served), zones }
 });
 
@@ -172,6 +179,39 @@ fn well_formed(packet: &[u8]) -> Option<(Vec<u8>, RecordType, bool)> {
     is_query.then(|| (packet[12..12 + len].to_vec(), qtype, is_dnssec_ok))
 }
 
+/// Reads the messages of a transfer that may begin.
+fn transfer(packet: &[u8], asked: &AskedTransfer) {
+    let transfer = Transfer::begin(Arc::clone(&SERVED.catalog), packet, asked);
+    let (mut transfer, mut out) = (transfer.expect("the zone is served"), Vec::new());
+    for _ in 0..1_000 {
+        let progress = transfer.next_message(&mut out);
+        let message = reader::Message::read(&out).expect("what we write we read");
+        message.rrsets(Section::Answer).expect("and its records");
+        match progress {
+            Progress::More => {}
+            Progress::Last => return,
+            Progress::Impossible => panic!("all records are short"),
+        }
+    }
+    panic!("the transfer does not end");
+}
+
+/// Checks that hickory-proto would write header, question and OPT record as they stand in the reply, and all
+/// records, too, unless it finds another name to compress against.
+fn same_as_written_by_another(message: &Message, reply: &[u8]) {
+    let again = message.to_vec().expect("hickory-proto writes what it has read");
+    let question_len = message.queries.iter().map(|query| query.name().len() + 4).sum::<usize>();
+    let front_len = 12 + question_len;
+    assert_eq!(reply[..front_len], again[..front_len]);
+    if let Some(edns) = &message.edns {
+        let opt_len = edns.to_bytes().expect("an OPT record").len();
+        assert_eq!(reply[reply.len() - opt_len..], again[again.len() - opt_len..]);
+    }
+    if reply.len() == again.len() {
+        assert_eq!(reply, again);
+    }
+}
+
 fuzz_target!(|octets: &[u8]| {
     let Some((&mode, rest)) = octets.split_first() else { return };
     let packet = if mode & 1 == 0 { rest.to_vec() } else { query(&mut Draw::new(rest)) };
@@ -179,17 +219,31 @@ fuzz_target!(|octets: &[u8]| {
     let identity = (mode & 4 != 0).then(|| "edge-1.example".to_owned());
     let (has_rotation, has_full_replies) = (mode & 8 != 0, mode & 16 != 0);
     let version = identity.clone();
-    let config = ResponderConfig { version, identity, has_rotation, has_full_replies };
+    // Whoever asks from this program may transfer zones, and NOTIFY is taken by somebody.
+    let transfers = TransferPolicy::new(["::1/128".parse().expect("a network")]);
+    let handed = Opcodes::default().with(opcode::NOTIFY);
+    let config =
+        ResponderConfig { version, identity, has_rotation, has_full_replies, transfers, handed };
     let responder = Responder::new(config);
     let mut reply = Vec::new();
-    let verdict = responder.respond(&SERVED.catalog, &packet, Peer { transport }, &mut reply);
+    let peer = Peer::in_process(transport);
+    let verdict = responder.respond(&SERVED.catalog, &packet, &peer, &mut reply);
     let is_dropped = packet.len() < 12 || packet[2] & 0x80 != 0;
-    let Verdict::Reply(facts) = verdict else {
+    let Some(facts) = verdict.facts() else {
         assert!(is_dropped && reply.is_empty());
         return;
     };
     assert!(!is_dropped);
+    if let Verdict::Transfer(asked) = verdict {
+        assert!(transport.is_stream());
+        transfer(&packet, &asked);
+    }
+    if let Verdict::Hand(handed) = verdict {
+        assert_eq!((handed.opcode, facts.rcode), (opcode::NOTIFY, 4));
+    }
+    assert_eq!(facts.kind == ReplyKind::NxDomain, facts.rcode == 3);
     let message = Message::from_vec(&reply).expect("hickory-proto reads the reply");
+    same_as_written_by_another(&message, &reply);
     assert_eq!(u16::from(message.metadata.response_code), facts.rcode);
     assert_eq!((&reply[..2], reply[2] & 0xf8), (&packet[..2], packet[2] & 0x78 | 0x80));
     if message.queries.len() == 1 {
@@ -199,7 +253,7 @@ fuzz_target!(|octets: &[u8]| {
     let limit = match transport {
         Transport::Udp if packet[10..12] == [0, 0] => 512,
         Transport::Udp => 1_232,
-        Transport::Tcp => 65_535,
+        _ => 65_535,
     };
     assert!(reply.len() <= limit, "{} octets", reply.len());
     let Some((qname, qtype, is_dnssec_ok)) = well_formed(&packet) else { return };

@@ -31,8 +31,8 @@ fn replies(zone: &Zone, names: &[Name]) -> Vec<Vec<u8>> {
             packet.extend_from_slice(name.as_wire());
             packet.extend_from_slice(&qtype.to_be_bytes());
             packet.extend_from_slice(&[0, 1, 0, 0, 41, 0, 0, 0, 0, 0x80, 0, 0, 0]);
-            let (mut reply, peer) = (Vec::new(), Peer { transport: Transport::Tcp });
-            Responder::default().respond(&catalog, &packet, peer, &mut reply);
+            let (mut reply, peer) = (Vec::new(), Peer::in_process(Transport::Tcp));
+            Responder::default().respond(&catalog, &packet, &peer, &mut reply);
             replies.push(reply);
         }
     }

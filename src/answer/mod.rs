@@ -13,8 +13,6 @@ mod dnssec;
 #[cfg(any(test, feature = "oracle"))]
 pub mod oracle;
 mod referral;
-pub mod transfer;
-pub mod warm;
 
 use dnssec::{PROOFS_MAX, Proof};
 
@@ -26,6 +24,7 @@ use crate::message::header::{FLAG_AA, FLAG_TC};
 use crate::message::question::Question;
 use crate::message::{ExpandedName, HEADER_LEN, RECORD_HEAD_LEN, Section, rcode};
 use crate::record::RecordType;
+use crate::wire::kind::ReplyKind;
 use crate::wire::reply::{Full, Owner, Reply};
 use crate::zone::node::{EntryView, NodeView};
 use crate::zone::path::NamePath;
@@ -39,6 +38,8 @@ pub struct Outcome {
     pub rcode: u16,
     /// The AA and TC bits.
     pub flags: u16,
+    /// What kind of answer it is.
+    pub kind: ReplyKind,
 }
 
 /// A question's name in the zone that answers for it.
@@ -98,6 +99,12 @@ impl<'c> Place<'c> {
         path.depth() == self.zone.apex_depth()
     }
 
+    /// Returns the keyed hash of the zone's apex, by which limits and counters tell zones apart.
+    #[inline]
+    pub fn zone_hash(&self, path: &NamePath) -> u64 {
+        path.hash_at(self.zone.apex_depth())
+    }
+
     /// Returns the RRset that is all of the answer, where it is that simple.
     #[inline]
     pub fn whole_answer(&self, qtype: RecordType, is_dnssec_ok: bool) -> Option<EntryView<'c>> {
@@ -130,6 +137,7 @@ pub fn answer(
         other: &mut other,
         message,
         flags: FLAG_AA,
+        kind: ReplyKind::Answer,
         proofs: ArrayVec::new(),
         dnames: ArrayVec::new(),
     };
@@ -138,7 +146,7 @@ pub fn answer(
     if wants.is_full {
         walk.push_additional(catalog);
     }
-    Outcome { rcode, flags: walk.flags }
+    Outcome { rcode, flags: walk.flags, kind: walk.kind }
 }
 
 /// Returns the zone that answers for a name: the deepest one, but for the DS records of an apex
@@ -180,6 +188,8 @@ struct Walk<'w, 'r, 'c> {
     message: &'w mut Reply<'r>,
     /// The AA bit, until a referral takes it away; TC once something did not fit.
     flags: u16,
+    /// What the walk has ended with.
+    kind: ReplyKind,
     /// What the authority section will prove.
     proofs: ArrayVec<Proof<'c>, PROOFS_MAX>,
     /// The DNAMEs that are in the answer, by their owner's hash.
@@ -243,6 +253,7 @@ impl<'c> Walk<'_, '_, 'c> {
             Found::Dname(node, depth) => self.synthesize(here, &node, depth, target),
             Found::Cut(node, depth) => self.refer_or_answer_ds(zone, here, &node, depth),
             Found::Missing(encloser) => {
+                self.kind = ReplyKind::NxDomain;
                 self.push_soa(zone);
                 self.prove_missing(zone, here.path, encloser);
                 Step::Done(rcode::NXDOMAIN)
@@ -300,6 +311,7 @@ impl<'c> Walk<'_, '_, 'c> {
             self.prove_synthesis(zone, here, wildcard);
             return Step::Alias((start + RECORD_HEAD_LEN) as u16);
         } else {
+            self.kind = ReplyKind::NoData;
             self.push_soa(zone);
             match wildcard {
                 None => self.prove_nodata(zone, here.path, node),
@@ -323,6 +335,7 @@ impl<'c> Walk<'_, '_, 'c> {
         let Some((entry, record)) =
             entry.and_then(|entry| Some((entry, records(entry.body).next()?)))
         else {
+            self.kind = ReplyKind::Error;
             return Step::Done(rcode::SERVFAIL);
         };
         // A chain may pass one DNAME several times; the record stands in the answer once.
@@ -338,6 +351,7 @@ impl<'c> Walk<'_, '_, 'c> {
         let below = here.path.start_at(depth);
         let as_asked = if here.is_alias { here.path.wire() } else { self.question.qname };
         if below + record.rdata.len() > NAME_OCTETS_MAX {
+            self.kind = ReplyKind::Error;
             return Step::Done(rcode::YXDOMAIN);
         }
         target.clear();
@@ -419,4 +433,4 @@ fn synthesized_owner<'p>(here: Here<'_>, prepared: &'p [u8]) -> Owner<'p> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -11,6 +11,7 @@ use crate::limits::REFERRAL_GLUE_NAMES_MAX;
 use crate::message::{ExpandedName, RECORD_HEAD_LEN, Section};
 use crate::name::is_at_or_below;
 use crate::record::RecordType;
+use crate::wire::kind::ReplyKind;
 use crate::wire::reply::{Full, Owner};
 use crate::zone::Zone;
 use crate::zone::node::{EntryView, NodeView};
@@ -31,6 +32,7 @@ impl<'c> Walk<'_, '_, 'c> {
             match cut.rrset(RecordType::DS) {
                 Some(ds) => drop(self.push(Section::Answer, &ds, owner, self.is_dnssec_ok)),
                 None => {
+                    self.kind = ReplyKind::NoData;
                     self.push_soa(zone);
                     self.prove_nodata(zone, here.path, cut);
                 }
@@ -40,6 +42,7 @@ impl<'c> Walk<'_, '_, 'c> {
         if !here.is_alias {
             self.flags &= !FLAG_AA;
         }
+        self.kind = ReplyKind::Referral;
         self.refer(zone, here, cut, depth);
         Step::Done(rcode::NOERROR)
     }

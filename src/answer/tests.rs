@@ -14,7 +14,7 @@ use crate::zone::{HashSeed, build};
 const SEED: HashSeed = HashSeed(1);
 
 /// Reads zones from lines `owner TYPE rdata`; an SOA line begins a zone.
-pub(super) fn catalog(text: &str) -> Catalog {
+pub(crate) fn catalog(text: &str) -> Catalog {
     let mut zones: Vec<(Name, Vec<Rrset>)> = Vec::new();
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let mut words = line.splitn(3, ' ');
@@ -41,7 +41,7 @@ pub(super) fn catalog(text: &str) -> Catalog {
 }
 
 /// Makes a query; `tail` is what follows the question, one record.
-pub(super) fn query(qname: &str, qtype: &str, tail: Option<&[u8]>) -> Vec<u8> {
+pub(crate) fn query(qname: &str, qtype: &str, tail: Option<&[u8]>) -> Vec<u8> {
     let qtype: RecordType = qtype.parse().expect(qtype);
     let mut packet = vec![0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, u8::from(tail.is_some())];
     crate::name::parse_labels(qname.as_bytes(), &mut packet).expect(qname);
@@ -55,15 +55,15 @@ pub(super) fn query(qname: &str, qtype: &str, tail: Option<&[u8]>) -> Vec<u8> {
 fn ask(catalog: &Catalog, packet: &[u8]) -> (Verdict, Vec<u8>) {
     let mut reply = Vec::new();
     let responder = Responder::new(ResponderConfig::default());
-    let peer = Peer { transport: Transport::Udp };
-    (responder.respond(catalog, packet, peer, &mut reply), reply)
+    let peer = Peer::in_process(Transport::Udp);
+    (responder.respond(catalog, packet, &peer, &mut reply), reply)
 }
 
 /// Sends a query over UDP to a responder with this configuration and returns the reply.
 pub(super) fn answer_with(config: ResponderConfig, catalog: &Catalog, packet: &[u8]) -> Vec<u8> {
     let mut reply = Vec::new();
-    let peer = Peer { transport: Transport::Udp };
-    let _ = Responder::new(config).respond(catalog, packet, peer, &mut reply);
+    let peer = Peer::in_process(Transport::Udp);
+    let _ = Responder::new(config).respond(catalog, packet, &peer, &mut reply);
     reply
 }
 
@@ -426,8 +426,8 @@ fn who_is_refused_learns_why_if_it_has_edns() {
     let label = "a".repeat(63);
     let nsid = &b"\0\0\x29\0\0\0\0\0\0\0\x04\0\x03\0\0"[..];
     let packet = query(&format!("{label}.{label}.{label}.{}.", "a".repeat(61)), "A", Some(nsid));
-    let (mut reply, peer) = (Vec::new(), Peer { transport: Transport::Udp });
-    responder.respond(&catalog, &packet, peer, &mut reply);
+    let (mut reply, peer) = (Vec::new(), Peer::in_process(Transport::Udp));
+    responder.respond(&catalog, &packet, &peer, &mut reply);
     let edns = Message::from_vec(&reply).expect("hickory reads it").edns.expect("an OPT record");
     assert_eq!((reply.len() <= 512, edns.options().as_ref().len()), (true, 1));
 }
@@ -449,6 +449,7 @@ fn queries_that_are_none_get_the_right_rcode_or_silence() {
                 i32::from(facts.rcode)
             }
             Verdict::Drop(_) => -1,
+            other => panic!("{other:?}"),
         }
     };
     assert_eq!(rcode(&good), 0);
@@ -483,7 +484,7 @@ fn a_reply_that_does_not_fit_is_truncated_between_rrsets() {
     }
     let mut reply = Vec::new();
     let responder = Responder::new(ResponderConfig::default());
-    let peer = Peer { transport: Transport::Tcp };
-    responder.respond(&catalog, &query("big.e.", "A", None), peer, &mut reply);
+    let peer = Peer::in_process(Transport::Tcp);
+    responder.respond(&catalog, &query("big.e.", "A", None), &peer, &mut reply);
     assert_eq!(Message::from_vec(&reply).expect("hickory reads it").answers.len(), 100);
 }

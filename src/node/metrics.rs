@@ -299,6 +299,15 @@ fn encode_front_ends(
             labeled(&mut family, &labels, count)?;
         }
     }
+    let help = "Replies by front end and kind: answer, nodata, nxdomain, referral or error";
+    let mut family = encoder.encode_descriptor("reply_kinds", help, None, MetricType::Counter)?;
+    for front_end in front_ends {
+        for &(kind, count) in front_end.by_kind.iter().filter(|row| row.1 > 0) {
+            let kind = kind.name().to_owned();
+            let labels = [("front_end", front_end.name.to_owned()), ("kind", kind)];
+            labeled(&mut family, &labels, count)?;
+        }
+    }
     let help = "Queries without an answer by front end and reason";
     let mut family = encoder.encode_descriptor("dropped", help, None, MetricType::Counter)?;
     for front_end in front_ends {

@@ -13,9 +13,9 @@ use super::config::{ApiListen, Flags, Plan, Steering};
 use super::run::RunError;
 use crate::durable;
 use crate::publish::Reader;
+use crate::responder::transfer::TransferPolicy;
 use crate::responder::{Responder, ResponderConfig};
 use crate::serve::DnsProtocolServer;
-use crate::serve::transfer::TransferPolicy;
 use crate::serve::udp::UdpSteering;
 
 /// Binds the DNS addresses; nothing is answered yet.
@@ -28,10 +28,11 @@ pub(super) fn bind_dns(flags: &Flags, reader: Reader) -> Result<DnsProtocolServe
         identity: flags.nsid.clone(),
         has_rotation: flags.rotate,
         has_full_replies: flags.full_replies,
+        transfers: TransferPolicy::new(flags.allow_transfer.0.as_slice()),
+        ..ResponderConfig::default()
     };
-    let mut builder = DnsProtocolServer::builder(reader)
-        .responder(Arc::new(Responder::new(config)))
-        .transfers(TransferPolicy::new(flags.allow_transfer.0.as_slice()));
+    let mut builder =
+        DnsProtocolServer::builder(reader).responder(Arc::new(Responder::new(config)));
     for address in flags.dns_addresses() {
         builder = builder.udp_tcp(address);
     }

@@ -13,7 +13,7 @@ pub mod server;
 pub mod shutdown;
 pub mod stats;
 pub mod tcp;
-pub mod transfer;
+mod transfer;
 pub mod udp;
 
 use std::io;
@@ -88,8 +88,8 @@ use stats::Counters;
 ///         while !shutdown.is_requested() {
 ///             let wake = Duration::from_millis(100);
 ///             let Ok((query, asker)) = self.0.recv_timeout(wake) else { continue };
-///             let (peer, mut reply) = (Peer { transport: Transport::Tcp }, Vec::new());
-///             let verdict = responder.respond(&reader.load(), &query, peer, &mut reply);
+///             let (peer, mut reply) = (Peer::in_process(Transport::Tcp), Vec::new());
+///             let verdict = responder.respond(&reader.load(), &query, &peer, &mut reply);
 ///             if let Verdict::Reply(_) = verdict {
 ///                 let _ = asker.send(reply); // who has gone needs no answer
 ///             }

@@ -15,7 +15,6 @@ use crate::publish::Reader;
 use crate::responder::{Responder, ResponderConfig};
 use crate::serve::stats::{Counters, ServeStats};
 use crate::serve::tcp::{self, Admission, TcpFrontEnd, TcpLimits};
-use crate::serve::transfer::TransferPolicy;
 use crate::serve::udp::{self, UdpExchange, UdpFrontEnd, UdpSteering};
 use crate::serve::{FrontEnd, Shutdown};
 
@@ -70,8 +69,6 @@ pub struct ServerBuilder {
     cpus: Vec<usize>,
     /// Limits of all TCP connections together.
     tcp_limits: TcpLimits,
-    /// Who may transfer zones.
-    transfers: TransferPolicy,
     /// Other front ends.
     front_ends: Vec<Box<dyn FrontEnd>>,
 }
@@ -126,7 +123,6 @@ impl DnsProtocolServer {
             steering: UdpSteering::default(),
             cpus: Vec::new(),
             tcp_limits: TcpLimits::default(),
-            transfers: TransferPolicy::default(),
             front_ends: Vec::new(),
         }
     }
@@ -285,13 +281,6 @@ impl ServerBuilder {
         self
     }
 
-    /// Lets `policy` decide who may transfer zones (AXFR and IXFR). Default: nobody.
-    #[must_use]
-    pub fn transfers(mut self, policy: TransferPolicy) -> Self {
-        self.transfers = policy;
-        self
-    }
-
     /// Adds another front end.
     #[must_use]
     pub fn front_end(mut self, front_end: Box<dyn FrontEnd>) -> Self {
@@ -326,7 +315,7 @@ impl ServerBuilder {
         limits.connections_max = limits.connections_max.div_ceil(workers);
         for own in listeners.into_iter().filter(|own| !own.is_empty()) {
             let worker = TcpFrontEnd::new(own, limits, admission.clone());
-            front_ends.push(Box::new(worker.with_transfers(self.transfers.clone())));
+            front_ends.push(Box::new(worker));
         }
         front_ends.append(&mut self.front_ends);
         let default = || Arc::new(Responder::new(ResponderConfig::default()));

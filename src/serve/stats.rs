@@ -16,6 +16,7 @@ use crate::limits::LATENCY_SAMPLE_BATCHES;
 use crate::record::RecordType;
 use crate::responder::{DropReason, ReplyFacts, Verdict};
 use crate::serve::event::{ConnectionEvent, DropCause};
+use crate::wire::kind::ReplyKind;
 
 /// Query types that are counted by themselves. All others are counted together.
 pub const COUNTED_TYPES: [RecordType; 24] = [
@@ -59,6 +60,8 @@ pub struct Counters {
     by_type: [Counter; COUNTED_TYPES.len() + 1],
     /// Replies by RCODE, then all others.
     by_rcode: [Counter; RCODES + 1],
+    /// Replies by kind.
+    by_kind: [Counter; ReplyKind::ALL.len()],
     /// Queries without an answer.
     drops: [Counter; DropCause::ALL.len()],
     /// Batches by the binary logarithm of their size, rounded up.
@@ -80,6 +83,7 @@ impl Counters {
             truncated: Counter::default(),
             by_type: Default::default(),
             by_rcode: Default::default(),
+            by_kind: Default::default(),
             drops: Default::default(),
             batches: Default::default(),
             latency: Default::default(),
@@ -113,9 +117,11 @@ impl Recorder {
     #[inline]
     pub fn count_verdict(&mut self, verdict: &Verdict) {
         match verdict {
-            Verdict::Reply(facts) => self.count_reply(facts),
             Verdict::Drop(DropReason::Response) => self.count_dropped_query(DropCause::Response),
             Verdict::Drop(DropReason::TooShort) => self.count_dropped_query(DropCause::TooShort),
+            Verdict::Reply(facts) => self.count_reply(facts),
+            Verdict::Transfer(asked) => self.count_reply(&asked.refusal),
+            Verdict::Hand(handed) => self.count_reply(&handed.refusal),
         }
     }
 
@@ -126,6 +132,7 @@ impl Recorder {
         counters.queries.add(1);
         counters.by_type[type_index(facts.qtype)].add(1);
         counters.by_rcode[usize::from(facts.rcode).min(RCODES)].add(1);
+        counters.by_kind[facts.kind as usize].add(1);
         if facts.is_truncated {
             counters.truncated.add(1);
         }
@@ -203,6 +210,8 @@ pub struct FrontEndStats {
     pub by_type: Vec<(Option<RecordType>, u64)>,
     /// Replies by RCODE; `None` stands for all RCODEs above 23.
     pub by_rcode: Vec<(Option<u16>, u64)>,
+    /// Replies by kind.
+    pub by_kind: Vec<(ReplyKind, u64)>,
     /// Queries without an answer, by reason.
     pub drops: Vec<(DropCause, u64)>,
     /// Batches by size: so many had at most this many queries, and more than the row before.
@@ -258,6 +267,7 @@ impl FrontEndStats {
             truncated: 0,
             by_type: types.map(|rtype| (rtype, 0)).collect(),
             by_rcode: rcodes.map(|rcode| (rcode, 0)).collect(),
+            by_kind: ReplyKind::ALL.map(|kind| (kind, 0)).to_vec(),
             drops: DropCause::ALL.map(|reason| (reason, 0)).to_vec(),
             batches: (0..BATCH_BUCKETS).map(|index| (1 << index, 0)).collect(),
             latency: ns.map(|ns| (Duration::from_nanos(ns), 0)).collect(),
@@ -273,6 +283,7 @@ impl FrontEndStats {
         self.truncated += counters.truncated.read();
         add_row(&mut self.by_type, &counters.by_type);
         add_row(&mut self.by_rcode, &counters.by_rcode);
+        add_row(&mut self.by_kind, &counters.by_kind);
         add_row(&mut self.drops, &counters.drops);
         add_row(&mut self.batches, &counters.batches);
         add_row(&mut self.latency, &counters.latency);
@@ -365,7 +376,8 @@ mod tests {
     use super::*;
 
     fn reply(rcode: u16, qtype: RecordType, is_truncated: bool) -> Verdict {
-        Verdict::Reply(ReplyFacts { rcode, qtype, is_truncated })
+        let kind = if rcode == 0 { ReplyKind::Answer } else { ReplyKind::Error };
+        Verdict::Reply(ReplyFacts { rcode, qtype, is_truncated, kind, zone: None })
     }
 
     #[test]
@@ -386,6 +398,8 @@ mod tests {
         assert_eq!(udp.by_type.last(), Some(&(None, 1)));
         assert_eq!((udp.by_rcode[0].1, udp.by_rcode[3].1), (1, 1));
         assert_eq!(udp.by_rcode.last(), Some(&(None, 1)));
+        let kinds: Vec<u64> = udp.by_kind.iter().map(|row| row.1).collect();
+        assert_eq!(kinds, [1, 0, 0, 0, 2]);
         assert_eq!(
             (udp.dropped(DropCause::Response), udp.dropped(DropCause::SendQueueFull)),
             (1, 5)

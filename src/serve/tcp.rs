@@ -27,7 +27,7 @@ use crate::limits::{
 use crate::publish::Reader;
 use crate::responder::Responder;
 use crate::serve::stats::{Counters, Recorder};
-use crate::serve::transfer::TransferPolicy;
+use crate::serve::transfer::TransferSlots;
 use crate::serve::{FrontEnd, Shutdown, udp};
 use connection::Answerer;
 use worker::Worker;
@@ -70,15 +70,19 @@ impl TcpLimits {
     }
 }
 
-/// How many connections each address has, over all workers. Touched when a connection comes or
-/// goes, never by a query.
+/// What there is over all workers. Touched when a connection or a transfer comes or goes, never by a query.
 #[derive(Clone, Debug, Default)]
-pub struct Admission(Arc<Mutex<HashMap<IpAddr, u32>>>);
+pub struct Admission {
+    /// How many connections each address has.
+    connections: Arc<Mutex<HashMap<IpAddr, u32>>>,
+    /// The zone transfers that run.
+    transfers: TransferSlots,
+}
 
 impl Admission {
     /// Adds a connection, unless its address has `max` already.
     fn enter(&self, source: IpAddr, max: u32) -> bool {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(source).or_default();
         let has_room = *count < max;
         if has_room {
@@ -89,7 +93,7 @@ impl Admission {
 
     /// Takes a connection away.
     fn leave(&self, source: IpAddr) {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = counts.get_mut(&source) {
             *count = count.saturating_sub(1);
             if *count == 0 {
@@ -108,8 +112,6 @@ pub struct TcpFrontEnd {
     limits: TcpLimits,
     /// Shared by all TCP workers.
     admission: Admission,
-    /// Who may transfer zones; shared by all TCP workers.
-    transfers: TransferPolicy,
     /// Its counters' writer.
     recorder: Recorder,
 }
@@ -123,15 +125,7 @@ impl TcpFrontEnd {
         admission: Admission,
     ) -> Self {
         let listeners = listeners.into_iter().map(TcpListener::from_std).collect();
-        let (transfers, recorder) = (TransferPolicy::default(), Recorder::new(NAME));
-        Self { listeners, limits, admission, transfers, recorder }
-    }
-
-    /// Lets `policy` decide who may transfer zones.
-    #[must_use]
-    pub fn with_transfers(mut self, policy: TransferPolicy) -> Self {
-        self.transfers = policy;
-        self
+        Self { listeners, limits, admission, recorder: Recorder::new(NAME) }
     }
 }
 
@@ -150,7 +144,8 @@ impl FrontEnd for TcpFrontEnd {
         responder: Arc<Responder>,
         shutdown: Shutdown,
     ) -> io::Result<()> {
-        let answerer = Answerer::new(reader, responder, self.transfers, self.recorder);
+        let answerer =
+            Answerer::new(reader, responder, self.admission.transfers.clone(), self.recorder);
         Worker::new(self.listeners, self.limits, self.admission, answerer)?.run(&shutdown)
     }
 }

@@ -1,22 +1,17 @@
-//! Who may transfer zones, and how many transfers there may be at once.
+//! How many zone transfers there may be at once.
 //!
 //! **Invariant:** a transfer is counted from its start to its end, however it ends.
-//! **Not here:** what a transfer sends (`answer::transfer`).
+//! **Not here:** who may have one, and what it sends (`responder::transfer`).
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use ipnet::IpNet;
-
-use crate::answer::transfer::{Progress, Transfer};
 use crate::limits::TRANSFERS_MAX;
+use crate::responder::transfer::{Progress, Transfer};
 
-/// Decides about transfers; a clone shares the count. The default allows nobody.
+/// Counts the transfers of all workers; a clone shares the count.
 #[derive(Clone, Debug, Default)]
-pub struct TransferPolicy {
-    /// Networks whose addresses may transfer every zone.
-    allowed: Arc<[IpNet]>,
+pub(super) struct TransferSlots {
     /// How many transfers run.
     running: Arc<AtomicU32>,
 }
@@ -30,17 +25,7 @@ pub(super) struct RunningTransfer {
     running: Arc<AtomicU32>,
 }
 
-impl TransferPolicy {
-    /// Allows every address of these networks to transfer every zone.
-    pub fn new(allowed: impl Into<Arc<[IpNet]>>) -> Self {
-        Self { allowed: allowed.into(), running: Arc::default() }
-    }
-
-    /// Whether an address may transfer zones.
-    pub fn allows(&self, source: IpAddr) -> bool {
-        self.allowed.iter().any(|network| network.contains(&source))
-    }
-
+impl TransferSlots {
     /// Counts a transfer, unless there are as many as there may be.
     pub(super) fn start(&self, transfer: Transfer) -> Option<Box<RunningTransfer>> {
         let has_room = |running| (running < TRANSFERS_MAX).then_some(running + 1);
@@ -65,30 +50,5 @@ impl RunningTransfer {
 impl Drop for RunningTransfer {
     fn drop(&mut self) {
         self.running.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nobody_is_allowed_but_who_was_named() {
-        let networks = ["127.0.0.0/8", "2001:db8:1::/48", "192.0.2.7/32"];
-        let networks: Vec<IpNet> = networks.map(|text| text.parse().expect(text)).into();
-        let policy = TransferPolicy::new(networks);
-        for (source, is_allowed) in [
-            ("127.1.2.3", true),
-            ("128.0.0.1", false),
-            ("2001:db8:1:2::3", true),
-            ("2001:db8:2::", false),
-            ("192.0.2.7", true),
-            ("192.0.2.8", false),
-            ("::1", false),
-        ] {
-            let source = source.parse().expect(source);
-            assert_eq!(policy.allows(source), is_allowed, "{source}");
-            assert!(!TransferPolicy::default().allows(source));
-        }
     }
 }

@@ -27,12 +27,13 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::answer::warm::Names;
+use crate::clock;
 use crate::limits::{
     UDP_BATCH_MAX, UDP_DRAIN_BATCHES_MAX, UDP_RECEIVE_ERRORS_MAX, UDP_SOCKET_BUFFER_OCTETS,
-    UDP_WAKE_MS, WARM_QUERIES_MIN,
+    UDP_WAKE_MS,
 };
 use crate::publish::Reader;
+use crate::responder::batch::QueryBatch;
 use crate::responder::{Peer, Responder, Transport};
 use crate::serve::event::DropCause;
 use crate::serve::stats::{Counters, Recorder};
@@ -121,7 +122,7 @@ impl FrontEnd for UdpFrontEnd {
             reader,
             responder,
             recorder: self.recorder,
-            names: Names::default(),
+            batch: QueryBatch::default(),
             errors_in_a_row: 0,
             receive_drops: 0,
         };
@@ -219,8 +220,8 @@ enum Wait {
 struct Slot<'a> {
     /// What came in.
     query: &'a [u8],
-    /// The port that it came from.
-    source_port: u16,
+    /// Where it came from.
+    source: SocketAddr,
     /// What goes out.
     reply: &'a mut Vec<u8>,
 }
@@ -243,7 +244,7 @@ trait Exchange {
     fn slot(&mut self, index: usize) -> Slot<'_>;
 
     /// Iterates over the datagrams of the batch.
-    fn queries(&self) -> impl Iterator<Item = &[u8]>;
+    fn queries(&self) -> impl Iterator<Item = &[u8]> + Clone;
 
     /// Sends all replies of the batch that are not empty, without ever waiting.
     fn send(&mut self) -> SendReport;
@@ -261,8 +262,8 @@ struct Worker {
     responder: Arc<Responder>,
     /// Counts.
     recorder: Recorder,
-    /// What the queries of a batch ask for.
-    names: Names,
+    /// Its buffers for the queries of a batch.
+    batch: QueryBatch,
     /// Failed receives that we cannot explain, since the last one that we can.
     errors_in_a_row: u32,
     /// What the exchange said last of the kernel's drops.
@@ -325,20 +326,16 @@ impl Worker {
     /// Answers every query of the batch from one snapshot.
     fn answer(&mut self, exchange: &mut impl Exchange, count: usize) {
         let catalog = self.reader.load();
-        self.names.clear();
-        if count >= WARM_QUERIES_MIN {
-            self.names.read(&catalog, exchange.queries());
-        }
+        let now_s = clock::now_s();
+        let batch = self.batch.open(&self.responder, &catalog, exchange.queries());
         for index in 0..count {
             let slot = exchange.slot(index);
             slot.reply.clear();
-            if slot.source_port == 0 {
+            if slot.source.port() == 0 {
                 self.recorder.count_dropped_query(DropCause::SourcePortZero);
             } else {
-                let peer = Peer { transport: Transport::Udp };
-                let name = (&self.names, index);
-                let verdict =
-                    self.responder.respond_in_batch(&catalog, slot.query, name, peer, slot.reply);
+                let peer = Peer { source: slot.source, transport: Transport::Udp, now_s };
+                let verdict = batch.respond(index, slot.query, &peer, slot.reply);
                 self.recorder.count_verdict(&verdict);
             }
         }

@@ -3,4 +3,5 @@
 //! **Not here:** messages of any other kind (`message`).
 
 mod compress;
+pub mod kind;
 pub mod reply;

@@ -130,7 +130,7 @@ impl<'r> Reply<'r> {
             let owner = match owner {
                 // What the body has written out the signatures point to.
                 Owner::Written { apex, .. } if entry.records > 0 && start <= POINTER_MAX.into() => {
-                    Owner::Elsewhere { at: start as u16, name: apex }
+                    Owner::Elsewhere { at: self.resolve_pointer(start as u16), name: apex }
                 }
                 owner => owner,
             };
@@ -326,7 +326,7 @@ impl<'r> Reply<'r> {
                 if start > usize::from(POINTER_MAX) {
                     return owner;
                 }
-                Owner::Elsewhere { at: start as u16, name: apex }
+                Owner::Elsewhere { at: self.resolve_pointer(start as u16), name: apex }
             }
         }
     }

@@ -9,9 +9,10 @@ use aspen_dns::catalog::{CatalogChange, HoldReason};
 use aspen_dns::name::Name;
 use aspen_dns::publish::Publisher;
 use aspen_dns::record::{Change, RecordType, Rrset, master};
+use aspen_dns::responder::transfer::TransferPolicy;
+use aspen_dns::responder::{Responder, ResponderConfig};
 use aspen_dns::serve::event::ConnectionEvent;
 use aspen_dns::serve::tcp::TcpLimits;
-use aspen_dns::serve::transfer::TransferPolicy;
 use aspen_dns::serve::{DnsProtocolServer, RunningServer};
 use aspen_dns::zone::{HashSeed, build};
 use hickory_proto::op::{Message, Query, ResponseCode};
@@ -61,11 +62,13 @@ fn serve(text: &str, allowed: &str, limits: TcpLimits) -> Server {
     let publisher = Publisher::new(SEED);
     publisher.publish(vec![put(text)]);
     let networks: Vec<_> = allowed.split_terminator(',').map(|net| net.parse().unwrap()).collect();
+    let transfers = TransferPolicy::new(networks);
+    let config = ResponderConfig { transfers, ..ResponderConfig::default() };
     let running = DnsProtocolServer::builder(publisher.reader())
+        .responder(Arc::new(Responder::new(config)))
         .udp_tcp("127.0.0.1:0".parse().unwrap())
         .workers(1)
         .tcp_limits(limits)
-        .transfers(TransferPolicy::new(networks))
         .bind()
         .unwrap()
         .start()

@@ -43,11 +43,11 @@ fn catalog(zones: &[ZoneData]) -> Catalog {
 fn differ(oracle: &Oracle, catalog: &Catalog, question: &Question) -> Option<String> {
     let expected = oracle.answer(&question.qname, question.qtype, question.is_dnssec_ok);
     let (responder, mut reply) = (Responder::default(), Vec::new());
-    let peer = Peer { transport: Transport::Tcp };
-    responder.respond(catalog, &query(question, 512), peer, &mut reply);
+    let peer = Peer::in_process(Transport::Tcp);
+    responder.respond(catalog, &query(question, 512), &peer, &mut reply);
     let whole = difference(&expected, &reply);
-    let peer = Peer { transport: Transport::Udp };
-    responder.respond(catalog, &query(question, 512), peer, &mut reply);
+    let peer = Peer::in_process(Transport::Udp);
+    responder.respond(catalog, &query(question, 512), &peer, &mut reply);
     assert!(reply.len() <= 512);
     // Glue of siblings may be missing without TC (RFC 9471 section 3.2).
     let is_whole = reply[2] & 2 == 0 && expected.additional.is_empty();

@@ -8,23 +8,23 @@
 //! **Not here:** deadlines and limits over all connections (`serve::tcp`).
 
 use std::io::{self, Read, Write};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use mio::net::TcpStream;
 
 use super::table::Phase;
-use crate::answer::transfer::Progress;
-use crate::answer::warm::Names;
+use crate::clock;
 use crate::limits::{
     REPLY_OCTETS_CAPACITY, TCP_OUTPUT_OCTETS_MAX, TCP_READ_OCTETS, TCP_READS_PER_TURN_MAX,
-    WARM_QUERIES_MIN,
 };
-use crate::message::rcode;
-use crate::publish::{Reader, Snapshot};
-use crate::responder::{Peer, Responder, Transport, Verdict, is_transfer};
+use crate::publish::Reader;
+use crate::responder::batch::QueryBatch;
+use crate::responder::transfer::{Progress, Transfer};
+use crate::responder::{Peer, Responder, Transport, Verdict};
 use crate::serve::event::ConnectionEvent;
 use crate::serve::stats::Recorder;
-use crate::serve::transfer::{RunningTransfer, TransferPolicy};
+use crate::serve::transfer::{RunningTransfer, TransferSlots};
 
 /// What a worker answers with; its buffers serve all connections in turn.
 pub(super) struct Answerer {
@@ -32,12 +32,12 @@ pub(super) struct Answerer {
     reader: Reader,
     /// Makes the answers.
     responder: Arc<Responder>,
-    /// Who may transfer zones.
-    pub(super) transfers: TransferPolicy,
+    /// The transfers of all workers.
+    transfers: TransferSlots,
     /// Counts.
     pub(super) recorder: Recorder,
-    /// What the queries of a batch ask for.
-    names: Names,
+    /// Its buffers for the queries of a batch.
+    queries: QueryBatch,
     /// What was read just now.
     input: Box<[u8]>,
     /// One reply.
@@ -57,7 +57,7 @@ pub(super) struct Connection<S = TcpStream> {
     output: Vec<u8>,
     /// How much of them it has taken since.
     output_sent: usize,
-    /// The zone transfer that it is in the midst of.
+    /// Its peer, and the zone transfer that it is in the midst of.
     session: Session,
     /// Whether the system says that the peer has closed its side, perhaps behind octets that are
     /// still to be read. It says so once.
@@ -66,12 +66,12 @@ pub(super) struct Connection<S = TcpStream> {
     has_ended: bool,
 }
 
-/// A connection's zone transfers.
+/// Who is at the other end, and what it is being sent.
 #[derive(Debug)]
 struct Session {
-    /// Whether its peer may have any.
-    may_transfer: bool,
-    /// The one whose messages are being sent; until its end no other query is answered.
+    /// The peer's address.
+    source: SocketAddr,
+    /// The zone transfer whose messages are being sent; until its end no other query is answered.
     running: Option<Box<RunningTransfer>>,
 }
 
@@ -99,7 +99,7 @@ impl Answerer {
     pub(super) fn new(
         reader: Reader,
         responder: Arc<Responder>,
-        transfers: TransferPolicy,
+        transfers: TransferSlots,
         recorder: Recorder,
     ) -> Self {
         Self {
@@ -107,7 +107,7 @@ impl Answerer {
             responder,
             transfers,
             recorder,
-            names: Names::default(),
+            queries: QueryBatch::default(),
             input: vec![0; TCP_READ_OCTETS].into(),
             reply: Vec::with_capacity(REPLY_OCTETS_CAPACITY),
             output: Vec::with_capacity(2 * TCP_OUTPUT_OCTETS_MAX + usize::from(u16::MAX)),
@@ -116,10 +116,10 @@ impl Answerer {
 }
 
 impl<S: Read + Write> Connection<S> {
-    /// Makes a connection of a socket that does not block.
-    pub(super) fn new(stream: S, may_transfer: bool) -> Self {
+    /// Makes a connection from `source` of a socket that does not block.
+    pub(super) fn new(stream: S, source: SocketAddr) -> Self {
         let (input, output) = (Vec::new(), Vec::new());
-        let session = Session { may_transfer, running: None };
+        let session = Session { source, running: None };
         let (is_end_announced, has_ended) = (false, false);
         Self { stream, input, output, output_sent: 0, session, is_end_announced, has_ended }
     }
@@ -287,10 +287,9 @@ impl Answerer {
     fn answer(&mut self, input: &[u8], session: &mut Session) -> Batch {
         self.output.clear();
         let catalog = self.reader.load();
-        self.names.clear();
-        if messages(input).nth(WARM_QUERIES_MIN - 1).is_some() {
-            self.names.read(&catalog, messages(input));
-        }
+        let peer =
+            Peer { source: session.source, transport: Transport::Tcp, now_s: clock::now_s() };
+        let queries = self.queries.open(&self.responder, &catalog, messages(input));
         let mut batch = Batch::default();
         while self.output.len() < TCP_OUTPUT_OCTETS_MAX && batch.end.is_none() {
             if let Some(running) = &mut session.running {
@@ -302,7 +301,20 @@ impl Answerer {
             } else if let Some(query) = first_message(&input[batch.input_len..]) {
                 batch.input_len += 2 + query.len();
                 batch.queries += 1;
-                self.answer_query(&catalog, query, session, &mut batch);
+                let mut verdict = queries.respond(batch.queries - 1, query, &peer, &mut self.reply);
+                match verdict {
+                    // Whoever sent it speaks no DNS to us.
+                    Verdict::Drop(_) => batch.end = Some(ConnectionEvent::ClosedGarbage),
+                    Verdict::Transfer(asked) => {
+                        let transfer = Transfer::begin(catalog.keep(), query, &asked);
+                        session.running = transfer.and_then(|it| self.transfers.start(it));
+                        if session.running.is_some() {
+                            verdict = Verdict::Reply(asked.begun());
+                        }
+                    }
+                    Verdict::Reply(_) | Verdict::Hand(_) => {}
+                }
+                self.recorder.count_verdict(&verdict);
                 if session.running.is_some() {
                     continue;
                 }
@@ -317,34 +329,6 @@ impl Answerer {
         }
         batch
     }
-
-    /// Answers one query, or begins the transfer that it asks for.
-    #[inline]
-    fn answer_query(
-        &mut self,
-        catalog: &Snapshot,
-        query: &[u8],
-        session: &mut Session,
-        batch: &mut Batch,
-    ) {
-        let peer = Peer { transport: Transport::Tcp };
-        let name = (&self.names, batch.queries - 1);
-        let mut verdict =
-            self.responder.respond_in_batch(catalog, query, name, peer, &mut self.reply);
-        match &mut verdict {
-            // Whoever sent it speaks no DNS to us.
-            Verdict::Drop(_) => batch.end = Some(ConnectionEvent::ClosedGarbage),
-            Verdict::Reply(facts) if session.may_transfer && is_transfer(facts.qtype) => {
-                let transfer = self.responder.transfer(&catalog.keep(), query);
-                session.running = transfer.and_then(|transfer| self.transfers.start(transfer));
-                if session.running.is_some() {
-                    facts.rcode = rcode::NOERROR;
-                }
-            }
-            Verdict::Reply(_) => {}
-        }
-        self.recorder.count_verdict(&verdict);
-    }
 }
 
 /// Returns the first message of a stream without its length, if all of it is there.
@@ -354,7 +338,7 @@ fn first_message(input: &[u8]) -> Option<&[u8]> {
 }
 
 /// Iterates over the whole messages at the start of a stream.
-fn messages(mut input: &[u8]) -> impl Iterator<Item = &[u8]> {
+fn messages(mut input: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
     std::iter::from_fn(move || {
         let message = first_message(input)?;
         input = &input[2 + message.len()..];

@@ -185,8 +185,7 @@ impl Worker {
             self.make_room();
         }
         self.answerer.recorder.count_connection(ConnectionEvent::Accepted);
-        let may_transfer = self.answerer.transfers.allows(addr.ip());
-        let connection = Connection::new(stream, may_transfer);
+        let connection = Connection::new(stream, addr);
         let peer = Peer { connection, source, buffered: 0, watch: Watch::New };
         let key = self.table.insert(peer, Phase::Idle, self.now);
         self.serve(key);

@@ -16,7 +16,7 @@
 
 use std::io;
 use std::mem::{size_of, size_of_val};
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{SocketAddr, SocketAddrV6, UdpSocket};
 use std::os::fd::{AsRawFd, RawFd};
 use std::ptr;
 
@@ -77,6 +77,20 @@ impl SourceAddress {
         let last = if source_len as usize == size_of::<libc::sockaddr_in>() { 6 } else { 22 };
         u32::from(self.port()) << 16
             | u32::from(u16::from_be_bytes([self.0[last], self.0[last + 1]]))
+    }
+
+    /// Returns the address and the port.
+    #[inline]
+    fn socket_addr(&self, source_len: libc::socklen_t) -> SocketAddr {
+        let octets = &self.0;
+        if source_len as usize == size_of::<libc::sockaddr_in>() {
+            let address = [octets[4], octets[5], octets[6], octets[7]];
+            return SocketAddr::from((address, self.port()));
+        }
+        let mut address = [0; 16];
+        address.copy_from_slice(&octets[8..24]);
+        let scope = u32::from_ne_bytes([octets[24], octets[25], octets[26], octets[27]]);
+        SocketAddrV6::new(address.into(), self.port(), 0, scope).into()
     }
 
     /// Returns the port, which stands at one place in both families.
@@ -240,12 +254,12 @@ impl Exchange for Batch {
         let arrival = &self.arrivals[index];
         Slot {
             query: &self.queries[index * QUERY_STRIDE..][..arrival.query_len],
-            source_port: self.sources[index].port(),
+            source: self.sources[index].socket_addr(arrival.source_len),
             reply: &mut self.replies[index],
         }
     }
 
-    fn queries(&self) -> impl Iterator<Item = &[u8]> {
+    fn queries(&self) -> impl Iterator<Item = &[u8]> + Clone {
         let arrivals = self.arrivals[..self.received].iter();
         let queries = self.queries.chunks_exact(QUERY_STRIDE);
         arrivals.zip(queries).map(|(arrival, query)| &query[..arrival.query_len])

@@ -61,14 +61,11 @@ impl Exchange for Single {
 
     fn slot(&mut self, index: usize) -> Slot<'_> {
         debug_assert_eq!(index, 0, "a batch of one");
-        Slot {
-            query: &self.query[..self.query_len],
-            source_port: self.source.port(),
-            reply: &mut self.reply,
-        }
+        let query = &self.query[..self.query_len];
+        Slot { query, source: self.source, reply: &mut self.reply }
     }
 
-    fn queries(&self) -> impl Iterator<Item = &[u8]> {
+    fn queries(&self) -> impl Iterator<Item = &[u8]> + Clone {
         std::iter::once(&self.query[..self.query_len])
     }
 

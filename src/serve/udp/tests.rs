@@ -22,10 +22,11 @@ impl Exchange for Script {
 
     fn slot(&mut self, index: usize) -> Slot<'_> {
         let (source_port, query) = self.arrivals[index];
-        Slot { query, source_port, reply: &mut self.replies[index] }
+        let source = SocketAddr::from(([192, 0, 2, 1], source_port));
+        Slot { query, source, reply: &mut self.replies[index] }
     }
 
-    fn queries(&self) -> impl Iterator<Item = &[u8]> {
+    fn queries(&self) -> impl Iterator<Item = &[u8]> + Clone {
         self.arrivals.iter().map(|arrival| arrival.1)
     }
 
@@ -43,7 +44,7 @@ fn worker() -> Worker {
         reader: Publisher::new(HashSeed(1)).reader(),
         responder: Arc::new(Responder::new(ResponderConfig::default())),
         recorder: Recorder::new(NAME),
-        names: Names::default(),
+        batch: QueryBatch::default(),
         errors_in_a_row: 0,
         receive_drops: 0,
     }

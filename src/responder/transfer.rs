@@ -6,21 +6,115 @@
 //! **Invariant:** all messages are of the one version that was served when the transfer began; the
 //! SOA is the first record and the last, and every other record is sent once; a transfer keeps no more
 //! than its place, however large the zone.
-//! **Not here:** who may transfer a zone, and when the next message is wanted (`serve::tcp`).
+//! **Not here:** how many transfers there may be at once, and when the next message is wanted (`serve`).
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use ipnet::IpNet;
+
+use super::{Asked, ReplyFacts, Responder, Verdict};
 use crate::catalog::Catalog;
-use crate::limits::{MESSAGE_OCTETS_MAX, TRANSFER_MESSAGE_OCTETS};
+use crate::limits::{MESSAGE_OCTETS_MAX, TRANSFER_MESSAGE_OCTETS, UDP_PLAIN_OCTETS_MAX};
 use crate::message::edns::OptReply;
 use crate::message::header::{FLAG_AA, Header};
+use crate::message::query::read_ixfr_serial;
+use crate::message::question::Question;
+use crate::message::rcode::ede;
 use crate::message::{ExpandedName, HEADER_LEN, Section, rcode};
 use crate::name::Name;
 use crate::record::RecordType;
+use crate::record::serial::is_newer;
+use crate::wire::kind::ReplyKind;
 use crate::wire::reply::{Full, Owner, Reply};
 use crate::zone::node::{EntryView, NodeView};
 use crate::zone::prepare::{expand_rdata, records};
 use crate::zone::{Cursor, Zone};
+
+/// Decides who may transfer zones. The default allows nobody.
+#[derive(Clone, Debug, Default)]
+pub struct TransferPolicy {
+    /// Networks whose addresses may transfer every zone.
+    allowed: Arc<[IpNet]>,
+}
+
+impl TransferPolicy {
+    /// Allows every address of these networks to transfer every zone.
+    pub fn new(allowed: impl Into<Arc<[IpNet]>>) -> Self {
+        Self { allowed: allowed.into() }
+    }
+
+    /// Whether an address may transfer zones.
+    pub fn allows(&self, source: IpAddr) -> bool {
+        self.allowed.iter().any(|network| network.contains(&source))
+    }
+}
+
+/// A transfer that its asker may have.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct AskedTransfer {
+    /// Octets of the query that are its header and question.
+    front_len: usize,
+    /// The DO bit, if the query has an OPT record.
+    is_dnssec_ok: Option<bool>,
+    /// Whether the asker has this version already.
+    is_up_to_date: bool,
+    /// What the reply's buffer says meanwhile: that the transfer is refused.
+    pub refusal: ReplyFacts,
+}
+
+impl AskedTransfer {
+    /// States that the transfer has begun, in place of the refusal.
+    pub fn begun(&self) -> ReplyFacts {
+        ReplyFacts { rcode: rcode::NOERROR, kind: ReplyKind::Answer, ..self.refusal }
+    }
+}
+
+/// Whether a question asks for a zone transfer.
+pub(super) fn is_transfer(qtype: RecordType) -> bool {
+    matches!(qtype, RecordType::AXFR | RecordType::IXFR)
+}
+
+impl Asked<'_> {
+    /// Answers a question for the transfer of a zone: with one message, or with what begins the transfer.
+    #[cold]
+    pub(super) fn answer_transfer(
+        &self,
+        responder: &Responder,
+        zone: &Zone,
+        question: &Question<'_>,
+        reply: &mut Vec<u8>,
+    ) -> Verdict {
+        let is_ixfr = question.qtype == RecordType::IXFR;
+        let serial = match is_ixfr {
+            true => read_ixfr_serial(self.query, &self.header, question.end()).map(Some),
+            false => Ok(None),
+        };
+        let Ok(serial) = serial else { return self.reply(reply, rcode::FORMERR) };
+        let is_stream = self.peer.transport.is_stream();
+        if is_ixfr && !is_stream {
+            // RFC 1995 section 2: what does not fit is asked for by TCP, and the SOA alone says so.
+            // It is what anybody may ask for.
+            let mut message = Reply::new(reply, self.front(), UDP_PLAIN_OCTETS_MAX);
+            let soa = zone.apex_node().rrset(RecordType::SOA);
+            let owner = Owner::Suffix { at: HEADER_LEN as u16, shift: 0 };
+            if soa.is_some_and(|soa| message.push(Section::Answer, &soa, owner, false).is_ok()) {
+                message.finish(&self.header, FLAG_AA, rcode::NOERROR, self.opt.as_ref());
+                return self.verdict(rcode::NOERROR, FLAG_AA, ReplyKind::Answer, None);
+            }
+        }
+        let verdict = self.refuse(reply, rcode::REFUSED, ede::PROHIBITED, "");
+        if !is_stream || !responder.config.transfers.allows(self.peer.source.ip()) {
+            return verdict;
+        }
+        Verdict::Transfer(AskedTransfer {
+            front_len: self.front_len,
+            is_dnssec_ok: self.opt.map(|opt| opt.is_dnssec_ok),
+            is_up_to_date: serial.is_some_and(|serial| !is_newer(zone.serial(), serial)),
+            refusal: self.error_facts(rcode::REFUSED),
+        })
+    }
+}
 
 /// A transfer that has begun.
 #[derive(Clone, Debug)]
@@ -72,26 +166,22 @@ pub enum Progress {
 }
 
 impl Transfer {
-    /// Begins the transfer of the zone of `apex` to whoever sent the query that begins with `front`.
+    /// Begins the transfer that `query` asks for, out of the catalog that the responder had for it.
     ///
-    /// With `is_up_to_date` the asker only learns that it has this version. `None` if there is no
-    /// such zone.
-    pub(crate) fn begin(
-        catalog: &Arc<Catalog>,
-        apex: &Name,
-        header: Header,
-        front: &[u8],
-        opt: Option<OptReply<'static>>,
-        is_up_to_date: bool,
-    ) -> Option<Self> {
-        catalog.zone(apex)?;
+    /// `None` if the catalog has no such zone.
+    pub fn begin(catalog: Arc<Catalog>, query: &[u8], asked: &AskedTransfer) -> Option<Self> {
+        let front = query.get(..asked.front_len)?;
+        let header = Header::read(front)?;
+        let qname = front.get(HEADER_LEN..front.len().checked_sub(QUESTION_TAIL_LEN)?)?;
+        let apex = Name::from_wire(&qname.to_ascii_lowercase()).ok()?;
+        catalog.zone(&apex)?;
         Some(Self {
-            catalog: Arc::clone(catalog),
-            apex: apex.clone(),
+            catalog,
+            apex,
             header,
             front: front.into(),
-            opt,
-            stage: if is_up_to_date { Stage::UpToDate } else { Stage::FirstSoa },
+            opt: asked.is_dnssec_ok.map(|is_dnssec_ok| OptReply { is_dnssec_ok, nsid: None }),
+            stage: if asked.is_up_to_date { Stage::UpToDate } else { Stage::FirstSoa },
             cursor: Cursor::default(),
             entries: 0,
             records: 0,
@@ -226,4 +316,32 @@ fn push_soa(zone: &Zone, message: &mut Reply<'_>) -> Result<(), Full> {
     // Not as a copy of what was prepared: the names keep their case, whatever case was asked in.
     let owner = Owner::Elsewhere { at: HEADER_LEN as u16, name: zone.apex().as_wire() };
     message.push(Section::Answer, &soa, owner, false).map(drop)
+}
+
+/// Octets of a question behind its name: type and class.
+const QUESTION_TAIL_LEN: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_allowed_but_who_was_named() {
+        let networks = ["127.0.0.0/8", "2001:db8:1::/48", "192.0.2.7/32"];
+        let networks: Vec<IpNet> = networks.map(|text| text.parse().expect(text)).into();
+        let policy = TransferPolicy::new(networks);
+        for (source, is_allowed) in [
+            ("127.1.2.3", true),
+            ("128.0.0.1", false),
+            ("2001:db8:1:2::3", true),
+            ("2001:db8:2::", false),
+            ("192.0.2.7", true),
+            ("192.0.2.8", false),
+            ("::1", false),
+        ] {
+            let source = source.parse().expect(source);
+            assert_eq!(policy.allows(source), is_allowed, "{source}");
+            assert!(!TransferPolicy::default().allows(source));
+        }
+    }
 }

@@ -1,45 +1,84 @@
-//! From a query's octets to a reply's: the function that front ends, benches and fuzzers call.
+//! The one door: from a message's octets to a reply's, or to what else becomes of it.
+//!
+//! ```text
+//! batch     queries that came together, read ahead of      transfer  a zone as a run of messages
+//! opcode    messages that are no queries
+//! ```
+//!
+//! All that an answer may depend on of its asker stands in [`Peer`], and all that may become of a message in
+//! [`Verdict`]: front ends of every transport hand messages over here, and keep the rules that are kept here.
 //!
 //! **Invariant:** no I/O, lock, clock, log or panic; always an answer or a drop; no allocation
 //! once the reply's buffer has a message's capacity.
 //! **Not here:** the answer algorithm (`answer`), sockets (`serve`).
 
-use std::sync::Arc;
+pub mod batch;
+pub mod opcode;
+pub mod transfer;
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use crate::answer;
 use crate::answer::Wants;
-use crate::answer::transfer::Transfer;
-use crate::answer::warm::Names;
-use crate::catalog::{AtApex, Catalog, HoldReason};
+use crate::catalog::{Catalog, HoldReason};
 use crate::limits::{
     IDENTITY_OCTETS_MAX, MESSAGE_OCTETS_MAX, UDP_OCTETS_MAX, UDP_PLAIN_OCTETS_MAX,
 };
 use crate::message::edns::{OptReply, explain};
 use crate::message::header::{FLAG_AA, FLAG_TC, Header};
-use crate::message::query::{Malformed, Rest, read_ixfr_serial};
+use crate::message::query::Rest;
 use crate::message::question::{CLASS_ANY, CLASS_CHAOS, CLASS_IN, Question};
 use crate::message::rcode::ede;
-use crate::message::{HEADER_LEN, Section, rcode};
+use crate::message::record::Record;
+use crate::message::tsig::{self, Tsig};
+use crate::message::{HEADER_LEN, rcode};
 use crate::record::RecordType;
-use crate::record::serial::is_newer;
-use crate::wire::reply::{Owner, Reply, write_whole};
-use crate::zone::Zone;
+use crate::wire::kind::ReplyKind;
+use crate::wire::reply::{Reply, write_whole};
 use crate::zone::path::NamePath;
+use opcode::{Handed, Opcodes};
+use transfer::{AskedTransfer, TransferPolicy, is_transfer};
 
-/// How a query came.
+/// How a message came.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Transport {
     /// As a datagram: the reply is truncated to what the sender accepts.
     Udp,
-    /// On a stream: the reply may fill a message.
+    /// On a TCP connection.
     Tcp,
+    /// On a TLS connection (RFC 7858).
+    Tls,
+    /// On a QUIC stream (RFC 9250).
+    Quic,
+    /// In an HTTP request (RFC 8484).
+    Https,
 }
 
-/// Who asked, as far as the answer depends on it.
-#[derive(Clone, Copy, Debug)]
+impl Transport {
+    /// Whether a reply may fill a message, and its asker is who it says: all but datagrams.
+    #[inline]
+    pub fn is_stream(self) -> bool {
+        self != Self::Udp
+    }
+}
+
+/// Who sent a message, as far as what becomes of it depends on it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Peer {
-    /// How the query came.
+    /// The address that it came from.
+    pub source: SocketAddr,
+    /// How it came.
     pub transport: Transport,
+    /// When it came: seconds since 1970, modulo 2^32.
+    pub now_s: u32,
+}
+
+impl Peer {
+    /// A part of this program that asks itself, at no time in particular.
+    pub const fn in_process(transport: Transport) -> Self {
+        let source = SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), 0);
+        Self { source, transport, now_s: 0 }
+    }
 }
 
 /// What an operator may set.
@@ -56,6 +95,10 @@ pub struct ResponderConfig {
     /// Whether an answer also tells the zone's NS records and the addresses of the hosts that it
     /// names, as RFC 1034 section 4.3.2 has it, where they fit.
     pub has_full_replies: bool,
+    /// Who may transfer zones. Default: nobody.
+    pub transfers: TransferPolicy,
+    /// Opcodes of messages that somebody else takes. Default: none, they are not implemented.
+    pub handed: Opcodes,
 }
 
 /// Answers queries.
@@ -65,16 +108,35 @@ pub struct Responder {
     config: ResponderConfig,
 }
 
-/// What became of a packet.
+/// What becomes of a message.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Verdict {
     /// The reply's buffer holds the reply.
     Reply(ReplyFacts),
     /// There is no reply.
     Drop(DropReason),
+    /// Its sender may have the zone transfer that it asks for: [`Transfer::begin`](transfer::Transfer::begin).
+    /// The buffer holds a refusal, for where that cannot be.
+    Transfer(AskedTransfer),
+    /// It is for somebody else, whom [`ResponderConfig::handed`] speaks for. The buffer holds what it gets
+    /// where that one cannot take it.
+    Hand(Handed),
 }
 
-/// What a reply says, for counters.
+impl Verdict {
+    /// Returns what the reply in the buffer says, if one is there.
+    #[inline]
+    pub fn facts(&self) -> Option<&ReplyFacts> {
+        match self {
+            Self::Reply(facts) => Some(facts),
+            Self::Drop(_) => None,
+            Self::Transfer(asked) => Some(&asked.refusal),
+            Self::Hand(handed) => Some(&handed.refusal),
+        }
+    }
+}
+
+/// What a reply says, for counters and limits.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ReplyFacts {
     /// The rcode, with its upper bits.
@@ -83,6 +145,10 @@ pub struct ReplyFacts {
     pub qtype: RecordType,
     /// Whether the TC bit is set.
     pub is_truncated: bool,
+    /// What kind of reply it is.
+    pub kind: ReplyKind,
+    /// The keyed hash of the apex of the zone that has answered, if one has.
+    pub zone: Option<u64>,
 }
 
 /// Why a packet gets no reply.
@@ -107,30 +173,13 @@ impl Responder {
         &self,
         catalog: &Catalog,
         query: &[u8],
-        peer: Peer,
+        peer: &Peer,
         reply: &mut Vec<u8>,
     ) -> Verdict {
         let mut path = NamePath::new();
         let octets = query.get(HEADER_LEN..).unwrap_or_default();
-        let name_len = path.read(octets, catalog.seed()).unwrap_or(0);
-        self.respond_to(catalog, query, (&path, name_len), peer, reply)
-    }
-
-    /// Answers one packet of a batch of which `names` were read, as [`Responder::respond`] does.
-    ///
-    /// The catalog must be the one with which [`Names::read`] read them.
-    pub fn respond_in_batch(
-        &self,
-        catalog: &Catalog,
-        query: &[u8],
-        (names, index): (&Names, usize),
-        peer: Peer,
-        reply: &mut Vec<u8>,
-    ) -> Verdict {
-        match names.name(index) {
-            Some(name) => self.respond_to(catalog, query, name, peer, reply),
-            None => self.respond(catalog, query, peer, reply),
-        }
+        let len = path.read(octets, catalog.seed()).unwrap_or(0);
+        self.respond_to(catalog, query, AskedName { path: &path, len }, peer, reply)
     }
 
     /// Answers one packet whose question's name was read, its octets 0 if that failed.
@@ -139,18 +188,18 @@ impl Responder {
         &self,
         catalog: &Catalog,
         query: &[u8],
-        (path, name_len): (&NamePath, usize),
-        peer: Peer,
+        name: AskedName<'_>,
+        peer: &Peer,
         reply: &mut Vec<u8>,
     ) -> Verdict {
         let Some(header) = Header::read(query) else { return Verdict::Drop(DropReason::TooShort) };
         if header.is_response() {
             return Verdict::Drop(DropReason::Response);
         }
-        let mut asked = Asked::new(query, header, peer.transport);
-        let question = match Question::read(query, name_len) {
+        let mut asked = Asked::new(query, header, peer);
+        let question = match Question::read(query, name.len) {
             Ok(question) if header.is_of_one_question() => question,
-            other => return asked.refuse_to_read(reply, other),
+            other => return asked.take_other(self, reply, other),
         };
         asked.front_len = question.end();
         asked.qtype = question.qtype;
@@ -167,45 +216,10 @@ impl Responder {
             }
             asked.limit = asked.limit.max(usize::from(edns.udp_octets).min(UDP_OCTETS_MAX));
         }
-        if rest.tsig_at.is_some() {
-            // No key is known here (RFC 8945 section 5.2): the query is not authorized.
-            return asked.reply(reply, rcode::NOTAUTH);
+        if let Some(at) = rest.tsig_at {
+            return asked.refuse_signed(reply, at);
         }
-        asked.answer(self, catalog, &question, path, reply)
-    }
-
-    /// Begins the zone transfer that a query on a stream asks for, if its sender may have it.
-    ///
-    /// [`respond`](Self::respond) refuses every transfer; `None` means that its reply stands, because
-    /// the query asks for none, or for one of a zone that is not ours.
-    pub fn transfer(&self, catalog: &Arc<Catalog>, query: &[u8]) -> Option<Transfer> {
-        let header = Header::read(query)?;
-        if header.is_response() || !header.is_of_one_question() {
-            return None;
-        }
-        let mut path = NamePath::new();
-        let name_len = path.read(query.get(HEADER_LEN..)?, catalog.seed())?;
-        let question = Question::read(query, name_len).ok()?;
-        let rest = Rest::read(query, &header, question.end()).ok()?;
-        let is_plain = rest.edns.is_none_or(|edns| edns.version == 0) && rest.tsig_at.is_none();
-        if !is_plain || question.qclass != CLASS_IN {
-            return None;
-        }
-        let zone = catalog.find(&path).and_then(AtApex::zone)?;
-        if zone.apex_depth() != path.depth() {
-            return None;
-        }
-        let is_up_to_date = match question.qtype {
-            RecordType::AXFR => false,
-            RecordType::IXFR => {
-                let serial = read_ixfr_serial(query, &header, question.end()).ok()?;
-                !is_newer(zone.serial(), serial)
-            }
-            _ => return None,
-        };
-        let opt = rest.edns.map(|edns| OptReply { is_dnssec_ok: edns.is_dnssec_ok, nsid: None });
-        let front = &query[..question.end()];
-        Transfer::begin(catalog, zone.apex(), header, front, opt, is_up_to_date)
+        asked.answer(self, catalog, &question, name.path, reply)
     }
 
     /// Returns what identifies this server, as far as the smallest reply has room for it.
@@ -227,9 +241,13 @@ impl Responder {
     }
 }
 
-/// Whether a question asks for a zone transfer.
-pub fn is_transfer(qtype: RecordType) -> bool {
-    matches!(qtype, RecordType::AXFR | RecordType::IXFR)
+/// The name of a query's question, taken apart.
+#[derive(Clone, Copy, Debug)]
+struct AskedName<'p> {
+    /// The name; it means nothing if none could be read.
+    path: &'p NamePath,
+    /// Octets of it in the packet; 0 if none could be read.
+    len: usize,
 }
 
 /// What is known of a query when its reply begins.
@@ -245,8 +263,8 @@ struct Asked<'q> {
     qtype: RecordType,
     /// The OPT record of the reply.
     opt: Option<OptReply<'q>>,
-    /// How the query came.
-    transport: Transport,
+    /// Who sent it.
+    peer: &'q Peer,
     /// Octets that the reply may have.
     limit: usize,
 }
@@ -254,13 +272,13 @@ struct Asked<'q> {
 impl<'q> Asked<'q> {
     /// Begins with what the header says.
     #[inline]
-    fn new(query: &'q [u8], header: Header, transport: Transport) -> Self {
-        let limit = match transport {
-            Transport::Tcp => MESSAGE_OCTETS_MAX,
-            Transport::Udp => UDP_PLAIN_OCTETS_MAX,
+    fn new(query: &'q [u8], header: Header, peer: &'q Peer) -> Self {
+        let limit = match peer.transport.is_stream() {
+            true => MESSAGE_OCTETS_MAX,
+            false => UDP_PLAIN_OCTETS_MAX,
         };
         let (front_len, qtype) = (HEADER_LEN, RecordType(0));
-        Self { query, front_len, header, qtype, opt: None, transport, limit }
+        Self { query, front_len, header, qtype, opt: None, peer, limit }
     }
 
     /// Writes a reply without records.
@@ -268,7 +286,7 @@ impl<'q> Asked<'q> {
     fn reply(&self, reply: &mut Vec<u8>, rcode: u16) -> Verdict {
         let message = Reply::new(reply, self.front(), MESSAGE_OCTETS_MAX);
         message.finish(&self.header, 0, rcode, self.opt.as_ref());
-        self.verdict(rcode, 0)
+        Verdict::Reply(self.error_facts(rcode))
     }
 
     /// Writes a reply without records that says why, to who has EDNS (RFC 8914), perhaps in words.
@@ -281,27 +299,21 @@ impl<'q> Asked<'q> {
         verdict
     }
 
-    /// Replies to what is no query with one question.
+    /// Replies to a query whose TSIG record begins at `at`: no key is known here, so it is not authorized, and
+    /// is told so without a signature (RFC 8945 sections 5.2.1 and 5.3.2).
     #[cold]
-    fn refuse_to_read(
-        mut self,
-        reply: &mut Vec<u8>,
-        question: Result<Question<'_>, Malformed>,
-    ) -> Verdict {
-        if self.header.opcode() == 0 {
-            // RFC 9619: a query has one question, and one that can be read.
+    fn refuse_signed(&self, reply: &mut Vec<u8>, at: usize) -> Verdict {
+        let Ok(tsig) = Record::read(self.query, at).and_then(Tsig::read) else {
             return self.reply(reply, rcode::FORMERR);
+        };
+        let verdict = self.reply(reply, rcode::NOTAUTH);
+        let unsigned_len = reply.len();
+        if tsig.push_refusal(reply, tsig::BADKEY).is_err() || reply.len() > self.limit {
+            reply.truncate(unsigned_len);
+        } else if let Some(count) = reply.get_mut(11) {
+            *count += 1; // the low octet of ARCOUNT, which is 1 at most
         }
-        // Only QUERY is implemented. A question that cannot be read makes no message at all.
-        match (self.header.counts()[0], question) {
-            (0, _) => self.reply(reply, rcode::NOTIMP),
-            (1, Ok(question)) => {
-                self.front_len = question.end();
-                self.qtype = question.qtype;
-                self.reply(reply, rcode::NOTIMP)
-            }
-            _ => self.reply(reply, rcode::FORMERR),
-        }
+        verdict
     }
 
     /// Answers a well-formed query.
@@ -327,7 +339,7 @@ impl<'q> Asked<'q> {
         if is_transfer(question.qtype) {
             let zone = place.filter(|place| place.is_apex(path)).map(|place| place.zone());
             return match zone {
-                Some(zone) => self.answer_transfer(zone, question, reply),
+                Some(zone) => self.answer_transfer(responder, zone, question, reply),
                 None => self.answer_without_zone(catalog, question, path, reply),
             };
         }
@@ -344,16 +356,18 @@ impl<'q> Asked<'q> {
             && let Some(entry) = place.whole_answer(question.qtype, is_dnssec_ok)
             && write_whole(reply, (self.front(), &self.header), entry, FLAG_AA, room, opt)
         {
-            return self.verdict(rcode::NOERROR, FLAG_AA);
+            let zone = Some(place.zone_hash(path));
+            return self.verdict(rcode::NOERROR, FLAG_AA, ReplyKind::Answer, zone);
         }
         let mut message = Reply::new(reply, self.front(), room);
         if config.has_rotation {
             message.turn_rrsets(self.header.id);
         }
+        let zone = Some(place.zone_hash(path));
         let wants = Wants { is_dnssec_ok, is_full: config.has_full_replies };
         let outcome = answer::answer(catalog, place, question, path, wants, &mut message);
         message.finish(&self.header, outcome.flags, outcome.rcode, opt);
-        self.verdict(outcome.rcode, outcome.flags)
+        self.verdict(outcome.rcode, outcome.flags, outcome.kind, zone)
     }
 
     /// Answers a question that no zone of ours has data for.
@@ -373,7 +387,7 @@ impl<'q> Asked<'q> {
                 // RFC 5936 section 2.2.1: the name must be the apex of a zone of ours. Section 4.2: by
                 // UDP there is no AXFR, whatever the name.
                 let has_sense =
-                    question.qtype == RecordType::IXFR || self.transport == Transport::Tcp;
+                    question.qtype == RecordType::IXFR || self.peer.transport.is_stream();
                 let rcode = if has_sense { rcode::NOTAUTH } else { rcode::REFUSED };
                 return self.refuse(reply, rcode, ede::NOT_AUTHORITATIVE, "");
             }
@@ -402,32 +416,6 @@ impl<'q> Asked<'q> {
         verdict
     }
 
-    /// Answers a question for a zone transfer as far as that is one message.
-    #[cold]
-    fn answer_transfer(
-        &self,
-        zone: &Zone,
-        question: &Question<'_>,
-        reply: &mut Vec<u8>,
-    ) -> Verdict {
-        let is_ixfr = question.qtype == RecordType::IXFR;
-        if is_ixfr && read_ixfr_serial(self.query, &self.header, question.end()).is_err() {
-            return self.reply(reply, rcode::FORMERR);
-        }
-        if is_ixfr && self.transport == Transport::Udp {
-            // RFC 1995 section 2: what does not fit is asked for by TCP, and the SOA alone says so.
-            // It is what anybody may ask for.
-            let mut message = Reply::new(reply, self.front(), UDP_PLAIN_OCTETS_MAX);
-            let soa = zone.apex_node().rrset(RecordType::SOA);
-            let owner = Owner::Suffix { at: HEADER_LEN as u16, shift: 0 };
-            if soa.is_some_and(|soa| message.push(Section::Answer, &soa, owner, false).is_ok()) {
-                message.finish(&self.header, FLAG_AA, rcode::NOERROR, self.opt.as_ref());
-                return self.verdict(rcode::NOERROR, FLAG_AA);
-            }
-        }
-        self.refuse(reply, rcode::REFUSED, ede::PROHIBITED, "")
-    }
-
     /// Answers a question of class CH (RFC 4892).
     #[cold]
     fn answer_chaos(
@@ -446,7 +434,7 @@ impl<'q> Asked<'q> {
         let mut message = Reply::new(reply, self.front(), MESSAGE_OCTETS_MAX);
         message.push_text(CLASS_CHAOS, text);
         message.finish(&self.header, FLAG_AA, rcode::NOERROR, self.opt.as_ref());
-        self.verdict(rcode::NOERROR, FLAG_AA)
+        self.verdict(rcode::NOERROR, FLAG_AA, ReplyKind::Answer, None)
     }
 
     /// Returns the header and, if it could be read, the question.
@@ -457,8 +445,17 @@ impl<'q> Asked<'q> {
 
     /// States what was replied.
     #[inline]
-    fn verdict(&self, rcode: u16, flags: u16) -> Verdict {
+    fn verdict(&self, rcode: u16, flags: u16, kind: ReplyKind, zone: Option<u64>) -> Verdict {
         let is_truncated = flags & FLAG_TC != 0;
-        Verdict::Reply(ReplyFacts { rcode, qtype: self.qtype, is_truncated })
+        Verdict::Reply(ReplyFacts { rcode, qtype: self.qtype, is_truncated, kind, zone })
+    }
+
+    /// States that the query was refused.
+    fn error_facts(&self, rcode: u16) -> ReplyFacts {
+        let (is_truncated, kind, zone) = (false, ReplyKind::Error, None);
+        ReplyFacts { rcode, qtype: self.qtype, is_truncated, kind, zone }
     }
 }
+
+#[cfg(test)]
+mod tests;

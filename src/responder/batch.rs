@@ -1,23 +1,75 @@
-//! Reads ahead of a batch of queries, so that their answers wait for memory together.
+//! Queries that came together: read ahead of, so that their answers wait for memory together.
 //!
 //! The names are read once, here, and answered from what was read.
 //!
-//! **Invariant:** an answer is the same without it; nothing is allocated once [`Names`] are made.
+//! **Invariant:** an answer is the same as [`Responder::respond`] gives; what was read ahead with one catalog
+//! is answered from that one; nothing is allocated once a [`QueryBatch`] is made.
 //! **Not here:** the steps through a zone's table (`zone::table_warm`).
 
 use std::hint::black_box;
 
 use arrayvec::ArrayVec;
 
+use super::{AskedName, Peer, Responder, Verdict};
 use crate::catalog::Catalog;
-use crate::limits::WARM_QUERIES_MAX;
+use crate::limits::{WARM_QUERIES_MAX, WARM_QUERIES_MIN};
 use crate::message::HEADER_LEN;
 use crate::zone::path::NamePath;
 use crate::zone::{Warming, Zone};
 
+/// The buffers of one worker for the queries that it answers together.
+#[derive(Debug, Default)]
+pub struct QueryBatch {
+    /// What the queries ask for.
+    names: Names,
+}
+
+/// A batch that has been read ahead of.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenBatch<'b> {
+    /// Makes the answers.
+    responder: &'b Responder,
+    /// What they are made from, and what was read ahead in.
+    catalog: &'b Catalog,
+    /// What the queries ask for.
+    names: &'b Names,
+}
+
+impl QueryBatch {
+    /// Takes the queries of a batch, in the order in which they will be answered.
+    ///
+    /// A few are not worth reading ahead of; of many, those beyond [`WARM_QUERIES_MAX`] are left as they are.
+    #[inline]
+    pub fn open<'b, 'q>(
+        &'b mut self,
+        responder: &'b Responder,
+        catalog: &'b Catalog,
+        queries: impl Iterator<Item = &'q [u8]> + Clone,
+    ) -> OpenBatch<'b> {
+        self.names.count = 0;
+        if queries.clone().nth(WARM_QUERIES_MIN - 1).is_some() {
+            self.names.read(catalog, queries);
+        }
+        OpenBatch { responder, catalog, names: &self.names }
+    }
+}
+
+impl OpenBatch<'_> {
+    /// Answers the query that was the one with this index, as [`Responder::respond`] does.
+    #[inline]
+    pub fn respond(&self, index: usize, query: &[u8], peer: &Peer, reply: &mut Vec<u8>) -> Verdict {
+        match self.names.name(index) {
+            Some((path, len)) => {
+                self.responder.respond_to(self.catalog, query, AskedName { path, len }, peer, reply)
+            }
+            None => self.responder.respond(self.catalog, query, peer, reply),
+        }
+    }
+}
+
 /// The names that the queries of a batch ask for.
 #[derive(Debug)]
-pub struct Names {
+struct Names {
     /// The names.
     paths: Box<[NamePath]>,
     /// Octets of each in its packet; 0 where no name could be read.
@@ -37,7 +89,7 @@ impl Names {
     /// Reads the names of a batch and brings what their answers will read into the caches.
     ///
     /// Queries beyond [`WARM_QUERIES_MAX`] are left as they are.
-    pub fn read<'q>(&mut self, catalog: &Catalog, queries: impl Iterator<Item = &'q [u8]>) {
+    fn read<'q>(&mut self, catalog: &Catalog, queries: impl Iterator<Item = &'q [u8]>) {
         self.count = 0;
         let places = self.paths.iter_mut().zip(&mut self.lens);
         for (query, (path, len)) in queries.zip(places) {
@@ -48,15 +100,10 @@ impl Names {
         self.warm(catalog);
     }
 
-    /// Forgets the batch.
-    pub fn clear(&mut self) {
-        self.count = 0;
-    }
-
     /// Returns the name of one query and its octets in the packet, 0 if it could not be read;
     /// `None` of a query that was left as it was.
     #[inline]
-    pub fn name(&self, index: usize) -> Option<(&NamePath, usize)> {
+    fn name(&self, index: usize) -> Option<(&NamePath, usize)> {
         (index < self.count).then(|| (&self.paths[index], usize::from(self.lens[index])))
     }
 

@@ -1,0 +1,134 @@
+//! What becomes of messages: refusals, kinds of replies, transfers.
+
+use std::sync::Arc;
+
+use super::batch::QueryBatch;
+use super::transfer::{Progress, Transfer};
+use super::*;
+use crate::answer::tests::{catalog, query};
+use crate::message::Section;
+use crate::message::reader::Message;
+
+const ZONE: &str = "example. SOA ns.example. h.example. 7 2 3 4 60
+    example. NS ns.example.
+    ns.example. A 192.0.2.1
+    a.ent.example. A 192.0.2.2
+    alias.example. CNAME no.example.
+    cut.example. NS ns.cut.example.
+    ns.cut.example. A 192.0.2.3
+    long.example. DNAME x.a.example.";
+
+fn ask(responder: &Responder, catalog: &Catalog, packet: &[u8], peer: &Peer) -> (Verdict, Vec<u8>) {
+    let mut reply = Vec::new();
+    (responder.respond(catalog, packet, peer, &mut reply), reply)
+}
+
+const UDP: Peer = Peer::in_process(Transport::Udp);
+const TCP: Peer = Peer::in_process(Transport::Tcp);
+
+#[test]
+fn a_key_that_is_not_known_is_told_so_without_a_signature() {
+    let catalog = catalog(ZONE);
+    let rdata = b"\x0bhmac-sha256\0\0\0\x65\0\0\0\x01\x2c\0\x02ab\x12\x34\0\0\0\0";
+    let head = b"\x03key\x07example\0\0\xfa\0\xff\0\0\0\0\0";
+    let tsig = [&head[..], &[rdata.len() as u8], rdata].concat();
+    for peer in [UDP, TCP] {
+        let packet = query("ns.example.", "A", Some(&tsig));
+        let (verdict, reply) = ask(&Responder::default(), &catalog, &packet, &peer);
+        let message = Message::read(&reply).expect("a whole message");
+        assert_eq!(verdict.facts().map(|facts| facts.rcode), Some(rcode::NOTAUTH));
+        assert_eq!(message.header().counts(), [1, 0, 0, 1]);
+        let said = message.tsig().expect("a TSIG record");
+        assert_eq!((said.error, said.mac), (tsig::BADKEY, &b""[..]));
+        assert_eq!((said.algorithm, said.original_id), (&b"\x0bhmac-sha256\0"[..], 0x1234));
+        assert_eq!((said.signed_at_s, said.fudge_s), (0x6500_0000, 300));
+    }
+    // One that is cut short is no TSIG record (RFC 8945 section 5.2).
+    let cut = [&head[..], &[2], &rdata[..2]].concat();
+    let (verdict, _) = ask(&Responder::default(), &catalog, &query(".", "A", Some(&cut)), &UDP);
+    assert_eq!(verdict.facts().map(|facts| facts.rcode), Some(rcode::FORMERR));
+    // Where the longest names leave no room in a datagram, the refusal goes without it.
+    let label = |octet: u8| [&[63][..], &[octet; 63]].concat();
+    let long = [&label(b'a')[..], &label(b'b'), &label(b'c'), &[61], &[b'd'; 61], &[0]].concat();
+    let rdata = [&long[..], &[0; 16]].concat();
+    let len = u16::try_from(rdata.len()).expect("short").to_be_bytes();
+    let tsig = [&long[..], b"\0\xfa\0\xff\0\0\0\0", &len, &rdata].concat();
+    let packet = query("ns.example.", "A", Some(&tsig));
+    let (_, reply) = ask(&Responder::default(), &catalog, &packet, &UDP);
+    let message = Message::read(&reply).expect("a whole message");
+    assert_eq!((message.rcode(), message.tsig().is_none()), (rcode::NOTAUTH, true));
+}
+
+#[test]
+fn a_reply_is_of_the_kind_that_its_asker_sees() {
+    let catalog = catalog(ZONE);
+    for (qname, qtype, kind, has_zone) in [
+        ("ns.example.", "A", ReplyKind::Answer, true),
+        ("ns.example.", "MX", ReplyKind::NoData, true),
+        ("ent.example.", "A", ReplyKind::NoData, true),
+        ("no.example.", "A", ReplyKind::NxDomain, true),
+        ("alias.example.", "A", ReplyKind::NxDomain, true),
+        ("alias.example.", "CNAME", ReplyKind::Answer, true),
+        ("x.cut.example.", "A", ReplyKind::Referral, true),
+        ("cut.example.", "DS", ReplyKind::NoData, true),
+        ("test.", "A", ReplyKind::Error, false),
+        ("example.", "AXFR", ReplyKind::Error, false),
+    ] {
+        let (verdict, reply) =
+            ask(&Responder::default(), &catalog, &query(qname, qtype, None), &UDP);
+        let facts = verdict.facts().expect("a reply");
+        assert_eq!((facts.kind, facts.zone.is_some()), (kind, has_zone), "{qname} {qtype}");
+        assert_eq!(Message::read(&reply).map(|message| message.rcode()), Ok(facts.rcode));
+    }
+}
+
+#[test]
+fn a_transfer_may_begin_for_whom_it_is_allowed_and_is_refused_until_it_does() {
+    let catalog = Arc::new(catalog(ZONE));
+    let networks: Vec<_> = vec!["192.0.2.0/24".parse().expect("a network")];
+    let transfers = TransferPolicy::new(networks);
+    let responder = Responder::new(ResponderConfig { transfers, ..ResponderConfig::default() });
+    let from = |source: &str, transport| {
+        let source = SocketAddr::new(source.parse().expect("an address"), 53);
+        Peer { source, transport, now_s: 0 }
+    };
+    let packet = query("Example.", "AXFR", None);
+    for (peer, may) in [
+        (from("192.0.2.9", Transport::Tcp), true),
+        (from("192.0.2.9", Transport::Tls), true),
+        (from("192.0.2.9", Transport::Udp), false),
+        (from("198.51.100.1", Transport::Tcp), false),
+    ] {
+        let (verdict, reply) = ask(&responder, &catalog, &packet, &peer);
+        assert_eq!(reply[3] & 15, 5, "until it begins it is refused");
+        assert_eq!(matches!(verdict, Verdict::Transfer(_)), may, "{peer:?}");
+        let Verdict::Transfer(asked) = verdict else { continue };
+        let transfer = Transfer::begin(Arc::clone(&catalog), &packet, &asked);
+        let (mut transfer, mut out) = (transfer.expect("a zone"), Vec::new());
+        assert_eq!(transfer.next_message(&mut out), Progress::Last);
+        let message = Message::read(&out).expect("a whole message");
+        let rrsets = message.rrsets(Section::Answer).expect("whole records");
+        let soas = rrsets.iter().filter(|rrset| rrset.rtype == RecordType::SOA);
+        assert_eq!((soas.count(), asked.begun().rcode), (2, rcode::NOERROR));
+    }
+}
+
+#[test]
+fn a_batch_is_answered_as_its_queries_are_alone() {
+    let catalog = catalog(ZONE);
+    let responder = Responder::default();
+    let qnames = ["ns.example.", "no.example.", "test.", "x.cut.example.", "alias.example."];
+    let mut packets: Vec<_> = qnames.map(|qname| query(qname, "A", None)).to_vec();
+    packets.push(vec![0; 5]);
+    packets.push(packets[0][..14].to_vec());
+    packets.extend(vec![packets[1].clone(); crate::limits::WARM_QUERIES_MAX]);
+    let mut batch = QueryBatch::default();
+    for count in [0, 1, 3, 4, packets.len()] {
+        let open = batch.open(&responder, &catalog, packets[..count].iter().map(Vec::as_slice));
+        for (index, packet) in packets[..count].iter().enumerate() {
+            let mut reply = Vec::new();
+            let verdict = open.respond(index, packet, &UDP, &mut reply);
+            assert_eq!((verdict, reply), ask(&responder, &catalog, packet, &UDP), "{index}");
+        }
+    }
+}
