@@ -62,7 +62,7 @@ impl<S: ZoneSource> Follower<S> {
         Self { source, stage, progress, revisions, pace, began }
     }
 
-    /// Publishes all zones as they are, and returns the revision from which to go on.
+    /// Publishes all zones as they are, at once, and returns the revision from which to go on.
     ///
     /// # Errors
     /// Every [`FollowError`] but those of one zone, which are logged.
@@ -73,18 +73,13 @@ impl<S: ZoneSource> Follower<S> {
             let there: HashSet<&Name> = zones.iter().map(|zone| &zone.apex).collect();
             self.revisions.keys().filter(|apex| !there.contains(apex)).cloned().collect()
         };
-        for apex in &gone {
-            self.revisions.remove(apex);
+        let wanted = zones.into_iter().map(|zone| (zone.apex, zone.digest.records)).collect();
+        let mut changes = self.reload(wanted).await?;
+        for apex in gone {
+            self.revisions.remove(&apex);
+            changes.push(CatalogChange::Remove(apex));
         }
-        let removes = gone.into_iter().map(CatalogChange::Remove).collect();
-        self.stage.publish(Rank::Store, removes);
-        let mut wanted: Vec<_> =
-            zones.into_iter().map(|zone| (zone.apex, zone.digest.records)).collect();
-        while !wanted.is_empty() {
-            let rest = wanted.split_off(wanted.len().min(LOAD_ZONES_MAX));
-            let changes = self.reload(std::mem::replace(&mut wanted, rest)).await?;
-            self.stage.publish(Rank::Store, changes);
-        }
+        self.stage.publish(Rank::Store, changes);
         self.progress.heard(revision);
         self.progress.served(revision);
         Ok(revision)
@@ -353,9 +348,6 @@ fn changes_in(commit: &Commit) -> usize {
     };
     commit.zones.iter().map(count).sum::<usize>().max(1)
 }
-
-/// Zones that become visible together in a load.
-const LOAD_ZONES_MAX: usize = 4_096;
 
 #[cfg(test)]
 mod tests;

@@ -5,17 +5,15 @@
 //! published at once. A record that breaks a rule is left out and counted; the rest applies.
 //!
 //! **Invariant:** one zone is written by one step at a time, in the order of its revisions.
-//! Static zones are never overwritten, and static records are laid over every synced zone.
 //! **Not here:** what is to be done (`sync`), events' form (`event`).
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use super::AspenDnsClient;
 use super::event::DnsEvent;
 use crate::catalog::CatalogChange;
 use crate::feed::Revision;
 use crate::feed::digest::{Digest, DigestKey};
-use crate::feed::items::ItemRef;
 use crate::feed::live::coalesce;
 use crate::feed::merge::{MergeError, for_each_rrset};
 use crate::name::Name;
@@ -114,7 +112,7 @@ impl AspenDnsClient {
                     Some(Arc::new(zone))
                 });
             }
-            ZoneStep::Edit(changes) => self.prepare_edit(&mut prepared, changes, proof),
+            ZoneStep::Edit(changes) => self.prepare_edit(&mut prepared, &changes, proof),
         }
         prepared
     }
@@ -130,14 +128,10 @@ impl AspenDnsClient {
     ) -> Result<(Zone, u64, Digest), ApplyError> {
         let mut builder = ZoneBuilder::new(apex.clone(), self.seed, name_count);
         let (mut refused, mut digest) = (0, Digest::default());
-        let mut covered = Vec::new();
         for_each_rrset(apex, packs, edits, |rrset| match builder.push(rrset) {
             Ok(()) => {
                 if let Some(key) = key {
                     digest = digest.plus(key.rrset(&rrset));
-                }
-                if !self.static_records.is_empty() {
-                    covered.extend(ItemRef::Put(rrset).to_change());
                 }
             }
             Err(error) => {
@@ -147,30 +141,18 @@ impl AspenDnsClient {
                 refused += 1;
             }
         })?;
-        let zone = builder.finish()?;
-        self.cover(apex, covered);
-        let statics = self.static_changes(apex);
-        let zone = if statics.is_empty() { zone } else { zone.edit(&statics).0 };
-        Ok((zone, refused, digest))
+        Ok((builder.finish()?, refused, digest))
     }
 
     /// Computes an edit of the zone as it is now.
-    fn prepare_edit(
-        &self,
-        prepared: &mut Prepared,
-        mut changes: Vec<Change>,
-        proof: Option<Proof>,
-    ) {
+    fn prepare_edit(&self, prepared: &mut Prepared, changes: &[Change], proof: Option<Proof>) {
         let Some(zone) = &self.stage.zone(Rank::Feed, &prepared.apex) else {
             prepared.zone = Err(ApplyError::NoZone);
             return;
         };
-        let covered = changes.extract_if(.., |change| self.is_static(change)).collect();
-        let (edited, report) = zone.edit(&changes);
+        let (edited, report) = zone.edit(changes);
         if let Some(proof) = proof {
-            let before = self.cover_changes(proof, covered);
-            let proof = Proof { before, ..proof };
-            prepared.digest = digest_after(proof, zone, &changes, &report);
+            prepared.digest = digest_after(proof, zone, changes, &report);
         }
         if let Some((index, error)) = report.refused.first() {
             let owner = changes.get(*index).map(Change::owner);
@@ -178,40 +160,9 @@ impl AspenDnsClient {
         }
         prepared.refused = report.refused.len() as u64;
         if self.events.receiver_count() > 0 {
-            prepared.events = record_events(zone, &edited, &changes);
+            prepared.events = record_events(zone, &edited, changes);
         }
         prepared.zone = Ok(Some(Arc::new(edited)));
-    }
-
-    /// Remembers what the feed has of a zone that is built where static records cover it.
-    fn cover(&self, apex: &Name, built: Vec<Change>) {
-        if self.static_records.is_empty() {
-            return;
-        }
-        let mut covered = self.covered.lock().unwrap_or_else(PoisonError::into_inner);
-        covered.retain(|(owner, _), _| !owner.is_at_or_below(apex));
-        for change in built {
-            if let Change::Put(rrset) = change
-                && self.static_records.contains_key(&(rrset.owner.clone(), rrset.rtype))
-            {
-                covered.insert((rrset.owner.clone(), rrset.rtype), rrset);
-            }
-        }
-    }
-
-    /// Makes changes that static records cover, and returns what the zone comes to after them.
-    fn cover_changes(&self, proof: Proof, changes: Vec<Change>) -> Digest {
-        let Proof { key, before: mut digest, .. } = proof;
-        let mut covered = self.covered.lock().unwrap_or_else(PoisonError::into_inner);
-        for change in changes {
-            let place = (change.owner().clone(), change.rtype());
-            digest = key.after(digest, covered.get(&place), &change);
-            match change {
-                Change::Put(rrset) => drop(covered.insert(place, rrset)),
-                Change::Delete { .. } => drop(covered.remove(&place)),
-            }
-        }
-        digest
     }
 
     /// Publishes computed steps, all at once, and tells subscribers.

@@ -3,7 +3,6 @@
 //! **Invariant:** a client that was built serves its static zones at once.
 //! **Not here:** reading zones from files (`record::master`, the node).
 
-use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -50,8 +49,6 @@ pub struct AspenDnsClientBuilder {
     ticket: Option<DnsClientTicket>,
     /// Zones that are served whatever the feed says.
     static_zones: Vec<(Name, Vec<Rrset>)>,
-    /// Records that are laid over synced zones.
-    static_records: Vec<Rrset>,
     /// The seed of every zone's hashes.
     seed: Option<HashSeed>,
     /// Milliseconds of silence after which the client is stale.
@@ -70,13 +67,6 @@ impl AspenDnsClientBuilder {
     #[must_use]
     pub fn static_zone(mut self, apex: Name, rrsets: Vec<Rrset>) -> Self {
         self.static_zones.push((apex, rrsets));
-        self
-    }
-
-    /// Lays a record over the synced zone that holds its owner name, as long as there is one.
-    #[must_use]
-    pub fn static_record(mut self, rrset: Rrset) -> Self {
-        self.static_records.push(rrset);
         self
     }
 
@@ -109,11 +99,6 @@ impl AspenDnsClientBuilder {
         }
         stage.publish(Rank::File, changes);
         let config = sync_config(self.ticket.as_ref(), self.stale_after_ms);
-        let static_records: HashMap<_, _> = self
-            .static_records
-            .into_iter()
-            .map(|rrset| ((rrset.owner.clone(), rrset.rtype), rrset))
-            .collect();
         Ok(Arc::new(AspenDnsClient {
             reader: stage.reader(),
             stage: Arc::new(stage),
@@ -131,8 +116,6 @@ impl AspenDnsClientBuilder {
             is_followed: AtomicBool::new(false),
             wake: Notify::new(),
             began: Instant::now(),
-            static_records,
-            covered: Mutex::default(),
             events: broadcast::channel(CLIENT_EVENTS_MAX).0,
             progress: watch::channel(SyncProgress::default()).0,
             counters: Counters::default(),

@@ -26,7 +26,7 @@ mod progress;
 mod supervisor;
 mod upstream;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -39,7 +39,7 @@ use crate::lookup::{self, Authorization, MailExchange, Resolution, Service};
 use crate::name::Name;
 use crate::publish::Reader;
 use crate::publish::stage::Stage;
-use crate::record::{Change, RecordType, Rrset};
+use crate::record::RecordType;
 use crate::sync::core::SyncCore;
 use crate::sync::entry::{FeedEntry, Origin};
 use crate::sync::mirror::{Mirror, MirrorStats};
@@ -88,10 +88,6 @@ pub struct AspenDnsClient {
     wake: Notify,
     /// When `now_ms` began.
     began: Instant,
-    /// Static records, laid over the synced zone that holds them.
-    static_records: HashMap<(Name, RecordType), Rrset>,
-    /// What the feed has where static records cover it.
-    covered: Mutex<HashMap<(Name, RecordType), Rrset>>,
     /// Tells subscribers what changes.
     events: broadcast::Sender<DnsEvent>,
     /// How far the edge is.
@@ -347,21 +343,12 @@ impl AspenDnsClient {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where zones of files are staged, before those of the feed.
-    pub(crate) fn stage(&self) -> &Arc<Stage> {
+    /// Where zones are staged: a program's own, published there as those of files ([`Rank::File`]), are served
+    /// before the feed's, from one moment to the next and until they are removed.
+    ///
+    /// [`Rank::File`]: crate::publish::stage::Rank::File
+    pub fn stage(&self) -> &Arc<Stage> {
         &self.stage
-    }
-
-    /// Whether a change would overwrite a static record.
-    fn is_static(&self, change: &Change) -> bool {
-        !self.static_records.is_empty()
-            && self.static_records.contains_key(&(change.owner().clone(), change.rtype()))
-    }
-
-    /// Returns the static records at or below an apex, as changes.
-    fn static_changes(&self, apex: &Name) -> Vec<Change> {
-        let records = self.static_records.values();
-        records.filter(|rrset| rrset.owner.is_at_or_below(apex)).cloned().map(Change::Put).collect()
     }
 
     /// Tells subscribers something, if there are any.
