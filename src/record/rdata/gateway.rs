@@ -1,4 +1,4 @@
-//! Fields whose form a number before them chooses: IPSECKEY, AMTRELAY and HIP.
+//! Fields whose form a number before them chooses: A6, IPSECKEY, AMTRELAY and HIP.
 
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -8,6 +8,9 @@ use crate::record::RdataError;
 use crate::record::rdata::field::{Codec, Kind, no_name, write_name};
 use crate::record::rdata::{Words, base};
 
+/// Prefix length, address suffix and prefix name (RFC 2874 section 3.1).
+pub(super) const A6: Codec =
+    Codec { parse: parse_a6, len: len_a6, write: write_a6, name_in: name_in_a6 };
 /// Gateway type, algorithm and gateway (RFC 4025 section 2.1).
 pub(super) const GATEWAY: Codec = Codec {
     parse: parse_gateway,
@@ -21,6 +24,76 @@ pub(super) const RELAY: Codec =
 /// Lengths, algorithm, identity tag and public key (RFC 8005 section 5).
 pub(super) const HOST_IDENTITY: Codec =
     Codec { parse: parse_identity, len: len_identity, write: write_identity, name_in: no_name };
+
+/// Reads `length suffix name`, the suffix as an IPv6 address; no name behind a length of 0
+/// (RFC 2874 section 3.2).
+fn parse_a6(_: &'static str, words: &mut Words<'_>, out: &mut Vec<u8>) -> Result<(), RdataError> {
+    let start = out.len();
+    Kind::U8.parse(PREFIX_LENGTH, words, out)?;
+    let (suffix_len, pad) = suffix_shape(out[start])?;
+    // An address that would have no bit of its own may be left out.
+    let is_address = words.peek().is_some_and(|word| word.octets.contains(&b':'));
+    if suffix_len > 0 || is_address {
+        let mut address = Vec::with_capacity(16);
+        Kind::Ipv6.parse(SUFFIX, words, &mut address)?;
+        out.extend_from_slice(&address[16 - suffix_len..]);
+        if let Some(first) = out[start + 1..].first_mut() {
+            *first &= !pad;
+        }
+    }
+    if out[start] > 0 { Kind::Name.parse(PREFIX_NAME, words, out) } else { Ok(()) }
+}
+
+/// Returns the octets of prefix length, suffix and name.
+fn len_a6(_: &'static str, rest: &[u8]) -> Result<usize, RdataError> {
+    let [prefix_bits, tail @ ..] = rest else {
+        return Err(RdataError::CutShort { field: PREFIX_LENGTH });
+    };
+    let (suffix_len, pad) = suffix_shape(*prefix_bits)?;
+    let Some((suffix, name)) = tail.split_at_checked(suffix_len) else {
+        return Err(RdataError::CutShort { field: SUFFIX });
+    };
+    if suffix.first().is_some_and(|first| first & pad != 0) {
+        let rule = "zero before its own bits (RFC 2874 section 3.1)";
+        return Err(RdataError::BadValue { field: SUFFIX, rule });
+    }
+    let name_len = if *prefix_bits > 0 { Kind::Name.len(PREFIX_NAME, name)? } else { 0 };
+    Ok(1 + suffix_len + name_len)
+}
+
+/// Writes `length suffix name`.
+fn write_a6(octets: &[u8], out: &mut String) -> Option<()> {
+    let [prefix_bits, tail @ ..] = octets else { return None };
+    let (suffix, name) = tail.split_at_checked(suffix_shape(*prefix_bits).ok()?.0)?;
+    write!(out, "{prefix_bits}").ok()?;
+    if !suffix.is_empty() {
+        let mut address = [0; 16];
+        address[16 - suffix.len()..].copy_from_slice(suffix);
+        write!(out, " {}", Ipv6Addr::from(address)).ok()?;
+    }
+    if *prefix_bits > 0 {
+        out.push(' ');
+        write_name(name, out)?;
+    }
+    Some(())
+}
+
+/// Finds the name of a prefix that has one.
+fn name_in_a6(octets: &[u8]) -> Option<(usize, usize)> {
+    let prefix_bits = *octets.first()?;
+    let at = 1 + suffix_shape(prefix_bits).ok()?.0;
+    (prefix_bits > 0).then(|| (at, octets.len() - at))
+}
+
+/// Returns how many octets hold the address bits that a prefix leaves, and the bits in front of
+/// these in the first of the octets.
+fn suffix_shape(prefix_bits: u8) -> Result<(usize, u8), RdataError> {
+    let suffix_bits = 128_u8
+        .checked_sub(prefix_bits)
+        .ok_or(RdataError::BadNumber { field: PREFIX_LENGTH, max: 128 })?;
+    let pad = !(u8::MAX >> (prefix_bits % 8));
+    Ok((usize::from(suffix_bits.div_ceil(8)), pad))
+}
 
 /// Reads `type algorithm gateway`.
 fn parse_gateway(
@@ -182,6 +255,12 @@ fn write_identity(octets: &[u8], out: &mut String) -> Option<()> {
     Some(())
 }
 
+/// The number of an A6 record's RDATA.
+const PREFIX_LENGTH: &str = "prefix length";
+/// The address bits of an A6 record.
+const SUFFIX: &str = "address suffix";
+/// The name of an A6 record, which has the other bits.
+const PREFIX_NAME: &str = "prefix name";
 /// No host; text says `.`.
 const HOST_NONE: u8 = 0;
 /// An IPv4 address.

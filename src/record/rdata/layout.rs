@@ -182,6 +182,7 @@ static LAYOUTS: &[Layout] = &[
             ("certificate", Base64(1)),
         ],
     ),
+    row(RecordType::A6, &[("prefix and suffix", Other(&gateway::A6))]),
     row(RecordType::DNAME, NAME),
     row(
         RecordType::SINK,

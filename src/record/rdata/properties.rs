@@ -98,6 +98,17 @@ fn any_field(field: &'static str, kind: Kind) -> BoxedStrategy<Vec<u8>> {
                     [&[kind | u8::from(bit) << 7], host].concat()
                 })
                 .boxed(),
+            "prefix and suffix" => (0..131_u8, any::<[u8; 16]>(), any_name())
+                .prop_map(|(bits, address, name)| {
+                    let suffix_len = usize::from(128_u8.saturating_sub(bits).div_ceil(8));
+                    let mut wire = [&[bits], &address[16 - suffix_len..]].concat();
+                    if suffix_len > 0 {
+                        wire[1] &= u8::MAX >> (bits % 8);
+                    }
+                    wire.extend(name.iter().take_while(|_| bits > 0));
+                    wire
+                })
+                .boxed(),
             "identity" => (vec(any::<u8>(), 1..20), any::<u8>(), vec(any::<u8>(), 1..20))
                 .prop_map(|(tag, algorithm, key)| {
                     let lens =

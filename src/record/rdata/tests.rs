@@ -185,6 +185,11 @@ fn rarer_types_have_their_forms() {
             "2 200100107b1a74df365639cc39f1d578 AwEAAQ== rvs1.example. rvs2.",
         ),
         (T::HIP, "2 00 AA==", ""),
+        (T::A6, "0 2001:db8::1", ""),
+        (T::A6, "64 ::1234:5678:9abc:def0 Net.example.", ""),
+        (T::A6, "61 ffff:0:0:ffff::1 net", "61 ::7:0:0:0:1 net.example."),
+        (T::A6, "128 net.", ""),
+        (T::A6, "128 :: net.", "128 net."),
         (T::WKS, "192.0.2.1 TCP smtp 80", "192.0.2.1 6 25 80"),
         (T::NSAP, "0x47.0005.80", "0x47000580"),
         (T::CERT, "PKIX 12345 RSASHA256 aGVs bG8=", "1 12345 8 aGVsbG8="),
@@ -223,6 +228,12 @@ fn rarer_types_that_break_a_rule_name_it() {
     check_refused(T::IPSECKEY, "10 4 2 . AA==", "gateway type");
     check_refused(T::IPSECKEY, "10 0 2 a. AA==", "\".\"");
     check_refused(T::AMTRELAY, "10 2 0 .", "discovery bit");
+    check_refused(T::A6, "129 :: a.", "the prefix length is no number from 0 to 128");
+    check_refused(T::A6, "0 :: a.", "text follows the last field");
+    check_refused(T::A6, "64 a.", "the address suffix is not an IPv6 address");
+    check_refused(T::A6, "64 ::", "the prefix name is missing");
+    check_refused(T::A6, "\\# 3 7f0200", "the address suffix must be zero before its own bits");
+    check_refused(T::A6, "\\# 3 400000", "RDATA ends inside the address suffix");
     check_refused(T::EUI48, "00-00-5e-00-53", "six pairs");
     check_refused(T::NID, "1 1:2:3", "four groups");
     check_refused(T::ZONEMD, "1 1 1 00", "digest is missing");
