@@ -5,6 +5,7 @@
 //! RFC 1035 section 3.2, RFC 2181 section 5 (RRsets), RFC 3597 (types that nobody named).
 
 pub mod document;
+pub mod facts;
 pub mod master;
 pub mod rdata;
 pub mod rrset;

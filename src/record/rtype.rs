@@ -2,6 +2,8 @@
 //!
 //! Any of the 65,536 numbers is a type; those without a mnemonic here are written `TYPEnnn`
 //! (RFC 3597 section 5). The table follows IANA's "Resource Record (RR) TYPEs".
+//!
+//! **Not here:** what holds of a type's records (`record::facts`).
 
 use std::fmt;
 use std::str::FromStr;
@@ -60,12 +62,6 @@ impl RecordType {
     pub fn mnemonic(self) -> Option<&'static str> {
         let row = MNEMONICS.binary_search_by_key(&self.0, |row| row.0).ok()?;
         Some(MNEMONICS[row].1)
-    }
-
-    /// Whether the number stands for a question or for message data, never for data in a zone
-    /// (OPT, and the meta and question types 128 to 255; RFC 6895 section 3.1).
-    pub fn is_meta(self) -> bool {
-        self == Self::OPT || self.0 == 0 || (128..=255).contains(&self.0)
     }
 }
 

@@ -193,6 +193,34 @@ proptest! {
     }
 
     #[test]
+    fn facts_speak_of_names_that_are_there((rtype, rdata) in any_rdata()) {
+        prop_assume!(check(rtype, &rdata).is_ok());
+        let found: Vec<_> = names(rtype, &rdata).collect();
+        if let Some(layout) = rtype.compressible_names() {
+            prop_assert!(layout.fits(&rdata), "{}", rtype);
+            let mut at = layout.skip;
+            for &(start, len) in &found {
+                prop_assert_eq!(start, at, "{}", rtype);
+                at += len;
+            }
+            prop_assert_eq!((found.len(), rdata.len()), (layout.names, at + layout.tail), "{}", rtype);
+        }
+        // An A6 record of all 128 bits has no prefix to name.
+        let has_none = rtype == RecordType::A6 && rdata[0] == 0;
+        prop_assert!(!rtype.has_lower_names() || has_none || !found.is_empty(), "{}", rtype);
+        prop_assert!(rtype.host_at().is_some() || !rtype.needs_host_address(), "{}", rtype);
+        if let Some(host_at) = rtype.host_at() {
+            let host = found.iter().find(|name| name.0 == host_at);
+            prop_assert!(host.is_some(), "{}", rtype);
+            let ends = host.is_some_and(|(at, len)| at + len == rdata.len());
+            prop_assert!(ends || !rtype.needs_host_address(), "{}", rtype);
+        }
+        if rtype.is_address() {
+            prop_assert!(found.is_empty() && [4, 16].contains(&rdata.len()), "{}", rtype);
+        }
+    }
+
+    #[test]
     fn a_record_in_a_master_file_is_the_record((rtype, rdata) in any_rdata()) {
         prop_assume!(check(rtype, &rdata).is_ok());
         let text = format!("x 5 {rtype} {}", show(rtype, &rdata));
