@@ -52,7 +52,7 @@ pub fn push_records(
 /// Whether the canonical form of a type has its names in lower case (RFC 4034 section 6.2; not
 /// NSEC, by RFC 6840 section 5.1).
 fn has_lower_names(rtype: RecordType) -> bool {
-    rdata::is_compressible(rtype)
+    rtype.compressible_names().is_some()
         || matches!(
             rtype,
             RecordType::RP

@@ -279,25 +279,6 @@ pub fn names(rtype: RecordType, rdata: &[u8]) -> Names<'_> {
     Names { rdata, at: 0, fields }
 }
 
-/// Whether names in RDATA of this type may be compressed: the types of RFC 1035 alone
-/// (RFC 3597 section 4).
-pub fn is_compressible(rtype: RecordType) -> bool {
-    matches!(
-        rtype,
-        RecordType::NS
-            | RecordType::MD
-            | RecordType::MF
-            | RecordType::CNAME
-            | RecordType::SOA
-            | RecordType::MB
-            | RecordType::MG
-            | RecordType::MR
-            | RecordType::PTR
-            | RecordType::MINFO
-            | RecordType::MX
-    )
-}
-
 /// Offset and length of each name inside RDATA.
 #[derive(Clone, Debug)]
 pub struct Names<'a> {

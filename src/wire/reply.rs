@@ -19,7 +19,7 @@ use crate::message::{ExpandedName, HEADER_LEN, POINTER, POINTER_MAX, RECORD_HEAD
 use crate::record::RecordType;
 use crate::zone::node::EntryView;
 use crate::zone::prepare::{
-    PREPARED_QUESTION_END, PreparedRecord, expand_name, name_layout, records as records_of,
+    PREPARED_QUESTION_END, PreparedRecord, expand_name, records as records_of,
 };
 
 /// Where an RRset's owner stands, and how its prepared pointers read in this message.
@@ -345,7 +345,7 @@ impl<'r> Reply<'r> {
         owner: Owner<'_>,
         name: &[u8],
     ) {
-        let Some(layout) = name_layout(entry.rtype) else { return };
+        let Some(layout) = entry.rtype.compressible_names() else { return };
         let mut target = ExpandedName::new();
         let mut owner = owner;
         for record in records {

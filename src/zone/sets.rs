@@ -186,7 +186,7 @@ pub fn check_rrset(apex: &Name, rrset: &RrsetRef<'_>) -> Result<(), InsertError>
     let fits = check_list(rrset.rdata).is_ok()
         && RdataIter::over(rrset.rdata).all(|rdata| match rrset.rtype {
             RecordType::RRSIG => covered(rdata).is_some(),
-            rtype => prepare::name_layout(rtype).is_none_or(|layout| layout.fits(rdata)),
+            rtype => rtype.compressible_names().is_none_or(|layout| layout.fits(rdata)),
         });
     if !fits {
         return Err(InsertError::BadRdata { owner: canonical(rrset.owner), rtype: rrset.rtype });
