@@ -115,6 +115,8 @@ fn a_record_that_is_there_twice_is_kept_once_and_named() {
         "x MX 1 Mail.test.\n  MX 1 mail.TEST.",
         "f:4:3: MX at x.example repeats line 3 and is left out (RFC 2181 section 5)",
     );
+    // Types that came later are compared octet by octet (RFC 3597 section 6).
+    check_warnings("x HTTPS 1 Mail.test.\n  HTTPS 1 mail.test.", "");
     check_warnings(
         "@ 300 SOA NS.test. host 1 2 3 4 60",
         "f:3:1: SOA at example repeats line 1 and is left out (RFC 2181 section 5)",

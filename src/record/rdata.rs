@@ -24,6 +24,7 @@ mod svcb;
 mod time;
 mod words;
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use crate::limits::RDATA_OCTETS_MAX;
@@ -277,6 +278,20 @@ fn write_fields(rtype: RecordType, rdata: &[u8], out: &mut String) -> Option<()>
 pub fn names(rtype: RecordType, rdata: &[u8]) -> Names<'_> {
     let fields = layout::layout(rtype).map_or(&[][..], |layout| layout.fields);
     Names { rdata, at: 0, fields }
+}
+
+/// Returns RDATA in canonical form, which is also the form in which two records are compared: names
+/// in lower case where their case does not count (RFC 4034 sections 6.2 and 6.3).
+pub fn canonical(rtype: RecordType, rdata: &[u8]) -> Cow<'_, [u8]> {
+    if !rtype.has_lower_names() || !rdata.iter().any(u8::is_ascii_uppercase) {
+        return Cow::Borrowed(rdata);
+    }
+    let mut lower = rdata.to_vec();
+    for (at, len) in names(rtype, rdata) {
+        // A length octet is at most 63 and so below every letter.
+        lower[at..at + len].make_ascii_lowercase();
+    }
+    Cow::Owned(lower)
 }
 
 /// Offset and length of each name inside RDATA.

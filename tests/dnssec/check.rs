@@ -21,8 +21,13 @@ pub(crate) struct Signed {
 
 /// Signs [`ZONE`].
 pub(crate) fn sign(signer: Signer, denial: Denial) -> Signed {
+    sign_text(signer, denial, ZONE)
+}
+
+/// Signs the zone of a master file.
+fn sign_text(signer: Signer, denial: Denial, text: &str) -> Signed {
     let dir = tempfile::tempdir().unwrap();
-    let path = signers::sign(signer, denial, dir.path(), APEX, ZONE);
+    let path = signers::sign(signer, denial, dir.path(), APEX, text);
     let ds = signers::ds(&path, APEX);
     let ds = ds.lines().map(|line| line.split_once(" DS ").unwrap().1);
     let ds = ds.map(|text| rdata::parse(RecordType::DS, text, &Name::root()).unwrap()).collect();
@@ -152,6 +157,48 @@ fn nothing_is_wrong_with_what_others_signed() {
         }
     }
 }
+
+#[test]
+fn capital_letters_in_rdata_are_signed_as_others_sign_them() {
+    let apex = "$TTL 300\n@ SOA Ns.Example. Host.Example. 7 3600 600 86400 60\n@ NS Ns.Example.\n";
+    for signer in [Signer::Bind, Signer::Knot, Signer::Ldns] {
+        let rare = if signer == Signer::Bind { RARE_CAPITALS } else { &[] };
+        let records = CAPITALS.iter().chain(rare).enumerate();
+        let text: String = records.map(|(index, rdata)| format!("a{index} {rdata}\n")).collect();
+        let report = sign_text(signer, Denial::Nsec, &format!("{apex}{text}")).check();
+        assert!(report.findings.is_empty(), "{signer:?}: {:?}", lines(&report));
+        assert!(report.signatures > (CAPITALS.len() + rare.len()) as u64, "{signer:?}");
+    }
+}
+
+/// Records with capital letters in their names.
+const CAPITALS: &[&str] = &[
+    "CNAME A.Example.",
+    "PTR A.Example.",
+    "MINFO A.Example. B.Example.",
+    "MX 1 A.Example.",
+    "RP A.Example. B.Example.",
+    "AFSDB 1 A.Example.",
+    "RT 1 A.Example.",
+    "NAPTR 1 2 \"S\" \"X\" \"\" A.Example.",
+    "KX 1 A.Example.",
+    "SRV 1 2 3 A.Example.",
+    "DNAME A.Example.",
+    "HINFO \"A\" \"B\"",
+    "IPSECKEY 1 3 2 A.Example. AAAA",
+    "LP 1 A.Example.",
+    "SVCB 1 A.Example.",
+    "HTTPS 1 A.Example.",
+];
+/// Further ones, of which Knot or ldns does not know the form.
+const RARE_CAPITALS: &[&str] = &[
+    "MB A.Example.",
+    "MG A.Example.",
+    "MR A.Example.",
+    "PX 1 A.Example. B.Example.",
+    "A6 64 ::1 A.Example.",
+    "NXT A.Example. A",
+];
 
 #[test]
 fn an_rrset_that_is_not_what_was_signed_is_found() {

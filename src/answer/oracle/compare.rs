@@ -107,12 +107,9 @@ fn record(record: &rr::Record) -> Option<Record> {
 /// Puts the records of each section in one order, and compressible names in lower case.
 fn sorted(mut expected: Expected) -> Expected {
     for section in [&mut expected.answer, &mut expected.authority, &mut expected.additional] {
-        for record in
-            section.iter_mut().filter(|record| record.rtype.compressible_names().is_some())
-        {
-            for (start, len) in rdata::names(record.rtype, &record.rdata.clone()) {
-                record.rdata[start..start + len].make_ascii_lowercase();
-            }
+        let is_compressible = |rtype: RecordType| rtype.compressible_names().is_some();
+        for record in section.iter_mut().filter(|record| is_compressible(record.rtype)) {
+            record.rdata = rdata::canonical(record.rtype, &record.rdata).into_owned();
         }
         section.sort();
     }

@@ -16,10 +16,9 @@ use crate::name::{self, Name};
 use crate::record::master::lint;
 use crate::record::master::order::{Key, is_whole, sort_key};
 use crate::record::master::reader::{CLASS_IN, MasterReader, RecordHead};
-use crate::record::master::rules::lower_names;
 use crate::record::master::{MasterError, MasterRule, MasterWarning, WarningKind, Warnings};
 use crate::record::rrset::{RdataIter, RrsetRef};
-use crate::record::{RdataList, RecordType, Rrset, RrsetError};
+use crate::record::{RdataList, RecordType, Rrset, RrsetError, rdata};
 
 /// Where a record stands.
 #[derive(Clone, Copy, Debug)]
@@ -443,14 +442,14 @@ fn count_distinct(list: &[u8]) -> Option<usize> {
     Some(seen.len())
 }
 
-/// Keeps the first of records that differ at most in the case of names; returns the octets and the
-/// records that are left, and the indices of each that is not and of the one that it repeats.
+/// Keeps the first of records that are the same in canonical form; returns the octets and the records
+/// that are left, and the indices of each that is not and of the one that it repeats.
 fn drop_doubles(rtype: RecordType, list: &mut [u8]) -> (usize, usize, Vec<(usize, usize)>) {
     let (mut seen, mut doubles) = (HashMap::new(), Vec::new());
     let (mut from, mut to, mut record) = (0, 0, 0);
     while let Some(rdata) = RdataIter::over(&list[from..]).next() {
         let len = 2 + rdata.len();
-        match seen.entry(lower_names(rtype, rdata)) {
+        match seen.entry(rdata::canonical(rtype, rdata).into_owned()) {
             Entry::Occupied(first) => doubles.push((record, *first.get())),
             Entry::Vacant(vacant) => {
                 vacant.insert(record);

@@ -80,17 +80,7 @@ fn may_stand_beside_cname(rtype: RecordType) -> bool {
     )
 }
 
-/// Whether two RDATA are the same but for the case of names (RFC 2181 section 5, RFC 4343).
+/// Whether two RDATA are the same record (RFC 2181 section 5, RFC 4034 section 6.3).
 fn is_same_rdata(rtype: RecordType, left: &[u8], right: &[u8]) -> bool {
-    left == right || lower_names(rtype, left) == lower_names(rtype, right)
-}
-
-/// Returns RDATA with its names in lower case.
-pub(super) fn lower_names(rtype: RecordType, rdata: &[u8]) -> Vec<u8> {
-    let mut lower = rdata.to_vec();
-    for (at, len) in rdata::names(rtype, rdata) {
-        // A length octet is at most 63 and so below every letter.
-        lower[at..at + len].make_ascii_lowercase();
-    }
-    lower
+    left == right || rdata::canonical(rtype, left) == rdata::canonical(rtype, right)
 }

@@ -157,6 +157,38 @@ fn names_are_found_where_they_stand() {
 }
 
 #[test]
+fn the_canonical_form_has_names_of_the_listed_types_in_lower_case() {
+    use RecordType as T;
+    for (rtype, text, canonical) in [
+        (T::SOA, "Ns.Test. Host. 1 2 3 4 5", "ns.test. host. 1 2 3 4 5"),
+        (T::MINFO, "A. B.", "a. b."),
+        (T::NAPTR, "1 2 \"S\" \"X\" \"\" A.B.", "1 2 \"S\" \"X\" \"\" a.b."),
+        (T::NXT, "B. A", "b. A"),
+        (T::A6, "64 ::1 Net.", "64 ::1 net."),
+        (T::DNAME, "A.", "a."),
+        // RFC 6840 section 5.1 corrects what RFC 4034 section 6.2 says of these.
+        (T::RRSIG, "A 8 1 9 0 0 1 Test. ABCD", "A 8 1 9 0 0 1 test. ABCD"),
+        (T::NSEC, "B. A", ""),
+        (T::HINFO, "\"A\" \"B\"", ""),
+        (T::TXT, "\"A\"", ""),
+        // No other is on the list, to which RFC 3597 section 7 let none be added.
+        (T::NSAP_PTR, "A.", ""),
+        (T::IPSECKEY, "1 3 2 Gw. AAAA", ""),
+        (T::HIP, "2 00 AAAA A. B.", ""),
+        (T::TALINK, "A. B.", ""),
+        (T::SVCB, "1 A. alpn=\"H2\"", ""),
+        (T::HTTPS, "1 A.", ""),
+        (T::DSYNC, "CDS 1 53 A.", ""),
+        (T::LP, "1 A.", ""),
+    ] {
+        let wire = |text| parse(rtype, text, &Name::root()).unwrap();
+        let expected = wire(if canonical.is_empty() { text } else { canonical });
+        assert_eq!(super::canonical(rtype, &wire(text)), expected, "{rtype} {text}");
+        assert_eq!(super::canonical(rtype, &expected), expected, "{rtype} {text}");
+    }
+}
+
+#[test]
 fn rarer_types_have_their_forms() {
     use RecordType as T;
     for (rtype, text, shown) in [
