@@ -145,8 +145,7 @@ pub fn check_rrset(rrset: &Rrset, apex: &Name, records_max: u32) -> Result<(), R
         return Err(RuleError::TtlTooLong { owner: owner.clone(), rtype, ttl_s });
     }
     let count = rrset.rdata.count();
-    let is_singleton = [RecordType::SOA, RecordType::CNAME, RecordType::DNAME].contains(&rtype);
-    if is_singleton && count != 1 {
+    if rtype.is_singleton() && count != 1 {
         return Err(RuleError::Singleton { owner: owner.clone(), rtype, count });
     }
     if count > records_max as usize {
@@ -199,18 +198,13 @@ pub fn check_owner_octets(
 /// [`RuleError::CnameNotAlone`].
 pub fn check_alias(owner: &Name, apex: &Name, types: &[RecordType]) -> Result<(), RuleError> {
     if types.contains(&RecordType::CNAME) {
-        let other = types.iter().copied().find(|rtype| !may_stand_beside_cname(*rtype));
+        let other = types.iter().copied().find(|rtype| !rtype.may_stand_beside_cname());
         let other = other.or((owner == apex).then_some(RecordType::SOA));
         if let Some(beside) = other {
             return Err(RuleError::CnameNotAlone { owner: owner.clone(), beside });
         }
     }
     Ok(())
-}
-
-/// Whether a CNAME tolerates the type: itself and DNSSEC's own (RFC 4035 section 2.5).
-fn may_stand_beside_cname(rtype: RecordType) -> bool {
-    [RecordType::CNAME, RecordType::RRSIG, RecordType::NSEC].contains(&rtype)
 }
 
 #[cfg(test)]
@@ -250,12 +244,12 @@ mod tests {
     }
 
     #[test]
-    fn w_27_a_cname_stands_beside_nothing_but_rrsig_and_nsec() {
+    fn w_27_a_cname_stands_beside_nothing_but_what_signs_and_denies_it() {
         let (apex, owner) = (name("example.com"), name("www.example.com"));
         use RecordType as T;
         for (owner, types, is_allowed) in [
             (&owner, &[T::CNAME][..], true),
-            (&owner, &[T::CNAME, T::RRSIG, T::NSEC], true),
+            (&owner, &[T::CNAME, T::RRSIG, T::NSEC, T::KEY], true),
             (&owner, &[T::CNAME, T::A], false),
             (&owner, &[T::TXT, T::CNAME], false),
             (&owner, &[T::DNAME, T::CNAME], false),

@@ -1,5 +1,6 @@
 //! `DnsStore`: the rules of records, who owns a name, preconditions, look-ups.
 
+use aspen_dns::record::master::{MasterOptions, read_zone};
 use aspen_dns::record::{RecordType, Rrset};
 use aspen_dns::store::rules::RuleError;
 use aspen_dns::store::zone_settings::ZoneSettings;
@@ -27,6 +28,40 @@ async fn w_27_cname_rules_hold_in_both_directions() {
     // One batch may turn the one into the other, in any order.
     apply(s, "+ a.example.com CNAME c.example.com.\n- a.example.com A").await.unwrap();
     apply(s, "+ c.example.com A 192.0.2.1\n- c.example.com CNAME").await.unwrap();
+}
+
+#[tokio::test]
+async fn what_may_stand_beside_a_cname_is_read_imported_and_changed_alike() {
+    for (rdata, is_allowed) in [
+        ("RRSIG CNAME 8 2 9 0 0 1 example.com. AAAA", true),
+        ("NSEC b.example.com. CNAME RRSIG NSEC", true),
+        ("KEY 256 3 8 AAAA", true),
+        ("SIG CNAME 8 2 9 0 0 1 example.com. AAAA", true),
+        ("NXT b.example.com. CNAME SIG NXT", true),
+        ("A 192.0.2.1", false),
+        ("NS ns.test.", false),
+        ("DNAME b.test.", false),
+        ("DS 1 8 9 AA", false),
+        ("DNSKEY 256 3 8 AAAA", false),
+        ("NSEC3 1 0 0 - 00 A", false),
+        ("TYPE65280 \\# 0", false),
+    ] {
+        let f = fixture().await;
+        let apex = name("example.com");
+        let text = format!(
+            "$TTL 60\n@ SOA ns.test. host.test. 1 2 3 4 5\n@ NS ns.test.\n\
+             a CNAME b.test.\na {rdata}\n"
+        );
+        let read = read_zone(text.as_bytes(), &apex, MasterOptions::default(), &mut |_| ());
+        assert_eq!(read.is_ok(), is_allowed, "{rdata}");
+        let beside =
+            [rrset("a.example.com CNAME b.test."), rrset(&format!("a.example.com {rdata}"))];
+        let imported = f.store.import_zone(&apex, beside.to_vec(), None, &|_| {}).await;
+        assert_eq!(imported.is_ok(), is_allowed, "{rdata}");
+        let change =
+            format!("+zone example.com\n+ a.example.com {rdata}\n+ a.example.com CNAME b.test.");
+        assert_eq!(apply(&f.store, &change).await.is_ok(), is_allowed, "{rdata}");
+    }
 }
 
 #[tokio::test]

@@ -27,17 +27,18 @@ impl Groups {
         Ok(())
     }
 
-    /// Checks, owner by owner, that a CNAME is alone, and that no two CNAMEs or DNAMEs differ.
+    /// Checks, owner by owner, that a CNAME is alone, and that there is one record where there may be
+    /// only one.
     pub(super) fn check_owners(&self) -> Result<(), MasterError> {
         for places in self.order().chunk_by(|a, b| self.is_same_owner(a, b)) {
-            if places.iter().any(|place| is_single(place.rtype())) {
+            if places.iter().any(|place| place.rtype().is_singleton()) {
                 self.check_owner(places)?;
             }
         }
         Ok(())
     }
 
-    /// Checks one owner that has a CNAME or a DNAME.
+    /// Checks one owner that has a record of which there may be one.
     fn check_owner(&self, places: &[Place]) -> Result<(), MasterError> {
         let groups = || places.iter().map(|place| self.at(place));
         let cname = groups().find(|group| group.rtype == RecordType::CNAME);
@@ -45,13 +46,13 @@ impl Groups {
             let rtype = group.rtype;
             let mut records = RdataIter::over(self.rdata(group));
             let first = records.next().unwrap_or_default();
-            let is_other = |octets| is_single(rtype) && !is_same_rdata(rtype, octets, first);
+            let is_other = |octets| rtype.is_singleton() && !is_same_rdata(rtype, octets, first);
             if let Some(further) = records.position(is_other) {
                 let (owner, line) = (self.name(group), group.spot.line);
                 let rule = MasterRule::SecondSingle { owner, rtype, line };
                 return Err(self.error(self.spot(group, 1 + further), rule));
             }
-            if let Some(cname) = cname.filter(|_| !may_stand_beside_cname(rtype)) {
+            if let Some(cname) = cname.filter(|_| !rtype.may_stand_beside_cname()) {
                 let (owner, line) = (self.name(group), cname.spot.line);
                 let rule = MasterRule::CnameNotAlone { owner, rtype, line };
                 return Err(self.error(group.spot, rule));
@@ -59,25 +60,6 @@ impl Groups {
         }
         Ok(())
     }
-}
-
-/// Whether an owner may have only one record of a type (RFC 2181 section 10.1, RFC 6672
-/// section 2.4).
-fn is_single(rtype: RecordType) -> bool {
-    matches!(rtype, RecordType::CNAME | RecordType::DNAME)
-}
-
-/// Whether data of a type may be at the owner of a CNAME (RFC 4034 section 2.5; RFC 2535's too).
-fn may_stand_beside_cname(rtype: RecordType) -> bool {
-    matches!(
-        rtype,
-        RecordType::CNAME
-            | RecordType::RRSIG
-            | RecordType::NSEC
-            | RecordType::SIG
-            | RecordType::NXT
-            | RecordType::KEY
-    )
 }
 
 /// Whether two RDATA are the same record (RFC 2181 section 5, RFC 4034 section 6.3).
