@@ -67,14 +67,16 @@ fn check_host(
     let is_ns = set.rtype == RecordType::NS;
     let severity = if is_ns { Severity::Error } else { Severity::Warning };
     let found = find(view, &host);
-    let has = |rtype| found.is_some_and(|place| place.set(rtype).is_some());
+    let has_address =
+        found.is_some_and(|place| place.sets.iter().any(|set| set.rtype.is_address()));
+    let is_alias = found.is_some_and(|place| place.set(RecordType::CNAME).is_some());
     let is_below_cut = is_ns && place.kind == Kind::Cut && host.is_at_or_below(place.owner);
     let is_here = found.is_none_or(|found| matches!(found.kind, Kind::Data));
-    let fault = if has(RecordType::A) || has(RecordType::AAAA) {
+    let fault = if has_address {
         return;
     } else if is_below_cut {
         Fault::GlueMissing { host }
-    } else if has(RecordType::CNAME) && is_here {
+    } else if is_alias && is_here {
         Fault::HostAlias { host }
     } else if is_delegated(view, &host) {
         return;
@@ -113,9 +115,8 @@ fn is_delegated(view: &View<'_>, name: &Name) -> bool {
 /// Checks a name that is never answered: only addresses, as glue, have a use there.
 fn check_occluded(place: &Place<'_>, above: &Name, findings: &mut Findings) {
     for set in &place.sets {
-        let is_glue = matches!(set.rtype, RecordType::A | RecordType::AAAA);
         // What DNSSEC records are doing there is told elsewhere.
-        if !is_glue && !matches!(set.rtype, RecordType::RRSIG | RecordType::NSEC) {
+        if !set.rtype.is_address() && !matches!(set.rtype, RecordType::RRSIG | RecordType::NSEC) {
             let fault = Fault::Occluded { above: above.clone() };
             findings.add(Severity::Warning, place.owner, set.rtype, fault);
         }

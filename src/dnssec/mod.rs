@@ -216,8 +216,7 @@ fn check_denial_ttls(view: &View<'_>, findings: &mut Findings) {
     let minimum_s = soa.rdata.first().last_chunk::<4>().map_or(0, |o| u32::from_be_bytes(*o));
     let expected_s = soa.ttl_s.min(minimum_s);
     for set in view.places.iter().flat_map(|place| &place.sets) {
-        let is_denial = matches!(set.rtype, RecordType::NSEC | RecordType::NSEC3);
-        if is_denial && set.ttl_s != expected_s {
+        if set.rtype.is_denial() && set.ttl_s != expected_s {
             let fault = Fault::DenialTtl { ttl_s: set.ttl_s, expected_s };
             findings.add(Severity::Warning, &set.owner, set.rtype, fault);
         }

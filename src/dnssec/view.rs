@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use crate::name::Name;
+use crate::record::facts::AtCut;
 use crate::record::{RecordType, Rrset};
 use crate::zone::denial::{nsec3_key, order_key};
 
@@ -122,18 +123,21 @@ impl<'a> Place<'a> {
     pub fn is_signed(&self, rtype: RecordType) -> bool {
         match self.kind {
             Kind::Data | Kind::Nsec3 => rtype != RecordType::RRSIG,
-            Kind::Cut => matches!(rtype, RecordType::DS | RecordType::NSEC),
+            Kind::Cut => rtype.at_cut() == AtCut::Signed,
             Kind::Occluded(_) => false,
         }
     }
 
     /// Returns the types of a bitmap, without NSEC and RRSIG (RFC 4035 section 2.3).
     pub fn types(&self) -> Vec<RecordType> {
-        let is_own = |rtype: &RecordType| match self.kind {
-            Kind::Cut => matches!(*rtype, RecordType::NS | RecordType::DS),
-            Kind::Data => !matches!(*rtype, RecordType::NSEC | RecordType::RRSIG),
+        let is_own = |rtype: RecordType| match self.kind {
+            Kind::Cut => matches!(rtype.at_cut(), AtCut::Signed | AtCut::Unsigned),
+            Kind::Data => true,
             Kind::Occluded(_) | Kind::Nsec3 => false,
         };
-        self.sets.iter().map(|set| set.rtype).filter(is_own).collect()
+        let is_told = |rtype: &RecordType| {
+            !matches!(*rtype, RecordType::NSEC | RecordType::RRSIG) && is_own(*rtype)
+        };
+        self.sets.iter().map(|set| set.rtype).filter(is_told).collect()
     }
 }

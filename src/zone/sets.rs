@@ -158,9 +158,9 @@ impl Written {
         self.types += 1;
         self.rrsets += 1;
         self.records += records;
+        self.has_denial |= rtype.is_denial();
         match rtype {
             RecordType::NS => self.has_ns = true,
-            RecordType::NSEC | RecordType::NSEC3 => self.has_denial = true,
             RecordType::DNAME => self.flags |= DNAME,
             RecordType::CNAME => self.flags |= CNAME,
             _ => {}

@@ -6,7 +6,7 @@
 //! **Not here:** how names are looked up (`master::owners`).
 
 use super::groups::{Group, Groups, Place};
-use super::lint::{Found, is_address};
+use super::lint::Found;
 use super::owners::{Owners, Sought};
 use super::warning::WarningKind;
 use crate::limits::NAME_OCTETS_MAX;
@@ -68,7 +68,8 @@ fn fault(owner: &[u8], group: &Group, owners: &Owners<'_>, target: &[u8]) -> Opt
     let places = || owners.places_at(first, &sought);
     let is_cut = group.rtype == RecordType::NS && owner != owners.apex();
     if is_cut && is_at_or_below(target, owner) {
-        return (!has(places(), is_address)).then_some(|target| WarningKind::NoGlue { target });
+        return (!has(places(), RecordType::is_address))
+            .then_some(|target| WarningKind::NoGlue { target });
     }
     if let Some(cover) = owners.cover_at(first, &sought) {
         // Addresses below another cut belong to another zone.
@@ -108,7 +109,7 @@ fn fault_of(places: &[Place]) -> Option<Fault> {
     if has(places, |rtype| rtype == RecordType::CNAME) {
         return Some(|target| WarningKind::TargetIsAlias { target });
     }
-    (!has(places, is_address)).then_some(|target| WarningKind::NoAddress { target })
+    (!has(places, RecordType::is_address)).then_some(|target| WarningKind::NoAddress { target })
 }
 
 /// Whether an owner has a type that is wanted.

@@ -17,6 +17,7 @@ use super::warning::WarningKind;
 use crate::limits::MASTER_WARNINGS_MAX;
 use crate::name::{Name, is_at_or_below};
 use crate::record::RecordType;
+use crate::record::facts::AtCut;
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -107,7 +108,7 @@ impl<'a> Lint<'a> {
             if cover.rtype() == RecordType::DNAME {
                 let kind = || WarningKind::BelowDname { dname: groups.name(hider), line };
                 self.add(place.index(), 0, kind);
-            } else if !is_address(place.rtype()) {
+            } else if !place.rtype().is_address() {
                 // Addresses may be glue, of this cut or of another.
                 let kind = || WarningKind::Occluded { cut: groups.name(hider), line };
                 self.add(place.index(), 0, kind);
@@ -123,7 +124,7 @@ impl<'a> Lint<'a> {
             let rtype = place.rtype();
             if rtype == RecordType::DNAME {
                 self.add(place.index(), 0, || WarningKind::DnameAtCut { line });
-            } else if !is_address(rtype) && !may_stand_at_cut(rtype) {
+            } else if rtype.at_cut() == AtCut::Occluded {
                 let cut = || groups.name(groups.at(ns));
                 self.add(place.index(), 0, || WarningKind::Occluded { cut: cut(), line });
             } else if rtype == NS {
@@ -166,17 +167,6 @@ impl Found {
         }
         debug_assert!(kept.len() <= MASTER_WARNINGS_MAX);
     }
-}
-
-/// Whether a type's records are addresses.
-pub(super) fn is_address(rtype: RecordType) -> bool {
-    matches!(rtype, RecordType::A | RecordType::AAAA)
-}
-
-/// Whether records of a type at a zone cut are the parent's (RFC 4034 section 5, RFC 4035
-/// section 2), or hide nothing.
-fn may_stand_at_cut(rtype: RecordType) -> bool {
-    matches!(rtype, NS | RecordType::DS | RecordType::NSEC | RecordType::RRSIG)
 }
 
 /// The type of zone cuts.
