@@ -51,7 +51,7 @@ impl<'c> Walk<'_, '_, 'c> {
         entry: &EntryView<'_>,
         owner: &[u8],
     ) -> Result<(), Full> {
-        let Some(skip) = octets_before_host(entry.rtype) else { return Ok(()) };
+        let Some(skip) = entry.rtype.host_at() else { return Ok(()) };
         let mut target = ExpandedName::new();
         for record in records(entry.body).take(ADDITIONAL_NAMES_MAX) {
             let at = record.at + RECORD_HEAD_LEN + skip;
@@ -92,17 +92,6 @@ impl<'c> Walk<'_, '_, 'c> {
             self.message.push(Section::Additional, &entry, owner, self.is_dnssec_ok)?;
         }
         Ok(())
-    }
-}
-
-/// Returns how many octets of RDATA stand in front of the name of a host, for types that name one.
-fn octets_before_host(rtype: RecordType) -> Option<usize> {
-    match rtype {
-        RecordType::NS | RecordType::MB | RecordType::MD | RecordType::MF => Some(0),
-        RecordType::MX | RecordType::AFSDB | RecordType::RT | RecordType::KX => Some(2),
-        RecordType::SVCB | RecordType::HTTPS => Some(2),
-        RecordType::SRV => Some(6),
-        _ => None,
     }
 }
 

@@ -6,7 +6,7 @@ use super::Findings;
 use super::fault::{Fault, Severity};
 use super::view::{Kind, Place, View};
 use crate::name::Name;
-use crate::record::{RecordType, Rrset, rdata};
+use crate::record::{RecordType, Rrset};
 
 /// Checks all names of a zone.
 pub fn check(view: &View<'_>, findings: &mut Findings) {
@@ -31,12 +31,8 @@ fn check_place(view: &View<'_>, place: &Place<'_>, findings: &mut Findings) {
         findings.add(Severity::Warning, place.owner, RecordType::NS, Fault::WildcardNs {});
     }
     for set in &place.sets {
-        let is_looked_at = match set.rtype {
-            RecordType::NS => true,
-            RecordType::MX | RecordType::SRV => place.kind == Kind::Data,
-            _ => false,
-        };
-        if is_looked_at {
+        let is_ours = place.kind == Kind::Data || set.rtype == RecordType::NS;
+        if is_ours && set.rtype.needs_host_address() {
             for host in hosts(set) {
                 check_host(view, place, set, host, findings);
             }
@@ -44,12 +40,10 @@ fn check_place(view: &View<'_>, place: &Place<'_>, findings: &mut Findings) {
     }
 }
 
-/// Returns the names that records of an RRset hold.
+/// Returns the hosts that records of an RRset name.
 fn hosts(set: &Rrset) -> impl Iterator<Item = Name> {
-    set.rdata.iter().filter_map(|octets| {
-        let (at, len) = rdata::names(set.rtype, octets).next()?;
-        Name::from_wire(octets.get(at..at + len)?).ok()
-    })
+    let host_in = |octets: &[u8]| Name::from_wire(octets.get(set.rtype.host_at()?..)?).ok();
+    set.rdata.iter().filter_map(host_in)
 }
 
 /// Checks a host that a record names, as far as the zone knows of it.

@@ -17,25 +17,12 @@ use crate::record::rrset::RdataIter;
 /// Makes the warning of a host's name.
 type Fault = fn(Name) -> WarningKind;
 
-/// Whether records of a type name a host.
-pub(super) fn names_host(rtype: RecordType) -> bool {
-    host_at(rtype).is_some()
-}
-
-/// Returns how many octets stand in front of the name of the host, which ends the RDATA.
-fn host_at(rtype: RecordType) -> Option<usize> {
-    match rtype {
-        RecordType::NS => Some(0),
-        RecordType::MX => Some(2),
-        RecordType::SRV => Some(6),
-        _ => None,
-    }
-}
-
-/// Checks the hosts that the records of a group name, by its index in the file's order.
+/// Checks the hosts that the records of a group name, by its index in the file's order; their type
+/// needs addresses of them.
 pub(super) fn check(groups: &Groups, owners: &Owners<'_>, index: usize, found: &mut Found) {
     let group = &groups.list()[index];
-    let Some(host_at) = host_at(group.rtype) else { return };
+    debug_assert!(group.rtype.needs_host_address());
+    let Some(host_at) = group.rtype.host_at() else { return };
     let apex = owners.apex();
     let mut target = arrayvec::ArrayVec::<u8, NAME_OCTETS_MAX>::new();
     for (record, octets) in RdataIter::over(groups.rdata(group)).enumerate() {

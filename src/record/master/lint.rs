@@ -135,7 +135,7 @@ impl<'a> Lint<'a> {
 
     /// Takes down the groups of an owner that name hosts.
     fn add_hosts(&mut self, places: &[Place]) {
-        let hosts = places.iter().filter(|place| hosts::names_host(place.rtype()));
+        let hosts = places.iter().filter(|place| place.rtype().needs_host_address());
         self.hosts.extend(hosts.map(Place::index));
     }
 
