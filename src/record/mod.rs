@@ -11,9 +11,11 @@ pub mod rdata;
 pub mod rrset;
 pub mod rtype;
 pub mod serial;
+pub mod soa;
 pub(crate) mod token;
 
 pub use rdata::RdataError;
 pub use rrset::{Change, RdataList, Rrset, RrsetError, RrsetRef};
 pub use rtype::RecordType;
+pub use soa::Soa;
 pub use token::SplitError;
