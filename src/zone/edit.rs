@@ -17,7 +17,7 @@ use super::path::NamePath;
 use super::sets::{NodeSets, canonical, check_rrset};
 use super::table::TableBuilder;
 use super::table_edit::TableEdit;
-use super::{InsertError, NegativeSoa, Totals, Zone, soa_serial};
+use super::{InsertError, NegativeSoa, Totals, Zone, read_soa};
 use crate::name::{Name, is_at_or_below};
 use crate::record::{Change, RecordType, RrsetRef};
 
@@ -312,7 +312,8 @@ impl<'z> ZoneEdit<'z> {
         }
         let apex = zone.apex_node();
         let hashing = Hashing::of(zone.apex.as_wire(), &apex, zone.denial.hashing.as_ref());
-        let soa = apex.rrset(RecordType::SOA).map(|soa| (soa_serial(&soa), NegativeSoa::of(&soa)));
+        let soa = apex.rrset(RecordType::SOA);
+        let soa = soa.map(|soa| (read_soa(&soa).serial, NegativeSoa::of(&soa)));
         zone.denial.hashing = hashing;
         if let Some((serial, negative)) = soa {
             (zone.serial, zone.negative) = (serial, negative);

@@ -31,7 +31,7 @@ pub use table_walk::Cursor;
 pub use table_warm::Warming;
 
 use crate::name::Name;
-use crate::record::{RecordType, Rrset};
+use crate::record::{RecordType, Rrset, Soa};
 use denial::{Denial, DenialBuilder};
 use node::{EntryView, NodeView};
 use path::NamePath;
@@ -156,7 +156,7 @@ impl Zone {
         if soa.records != 1 {
             return Err(BuildError::SoaNotSingle { apex });
         }
-        let (serial, negative) = (soa_serial(&soa), NegativeSoa::of(&soa));
+        let (serial, negative) = (read_soa(&soa).serial, NegativeSoa::of(&soa));
         let (apex_depth, apex_hash) = (apex.label_count() as u8, hash);
         Ok(Self { apex, apex_depth, apex_hash, seed, table, totals, negative, serial, denial })
     }
@@ -267,9 +267,7 @@ impl Zone {
 }
 
 impl NegativeSoa {
-    /// Makes it from the apex's SOA: the TTL is the smaller of SOA TTL and SOA MINIMUM.
-    ///
-    /// RFC 2308 section 5.
+    /// Makes it from the apex's SOA.
     fn of(soa: &EntryView<'_>) -> Self {
         let with_ttl = |octets: &[u8], ttl_s: u32| {
             let mut octets: Box<[u8]> = octets.into();
@@ -279,9 +277,8 @@ impl NegativeSoa {
             }
             octets
         };
-        let minimum_s = soa.body.last_chunk::<4>().map_or(0, |octets| u32::from_be_bytes(*octets));
         let ttl_s = prepare::records(soa.body).next().map_or(0, |record| record.ttl_s);
-        let ttl_s = ttl_s.min(minimum_s);
+        let ttl_s = read_soa(soa).negative_ttl_s(ttl_s);
         Self {
             body: with_ttl(soa.body, ttl_s),
             sigs: with_ttl(soa.sigs, ttl_s),
@@ -301,10 +298,10 @@ impl NegativeSoa {
     }
 }
 
-/// Reads the serial of an SOA: the first of the five integers that end its RDATA.
-fn soa_serial(soa: &EntryView<'_>) -> u32 {
-    let integers = soa.body.last_chunk::<20>().copied().unwrap_or_default();
-    u32::from_be_bytes([integers[0], integers[1], integers[2], integers[3]])
+/// Reads the apex's SOA, its names compressed. [`sets::check_rrset`] has seen that it is one.
+fn read_soa<'z>(entry: &EntryView<'z>) -> Soa<'z> {
+    let record = prepare::records(entry.body).next();
+    record.and_then(|record| Soa::read(record.rdata)).unwrap_or_default()
 }
 
 #[cfg(test)]
