@@ -12,7 +12,7 @@ use super::MessageError;
 use super::edns::{self, Edns, OPT_FRONT_LEN, OPTION_NSID};
 use super::header::Header;
 use super::record::Record;
-use crate::record::RecordType;
+use crate::record::{RecordType, Soa};
 
 /// What stands behind the question.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -97,11 +97,8 @@ impl Rest {
 pub fn read_ixfr_serial(packet: &[u8], header: &Header, end: usize) -> Result<u32, Malformed> {
     let [_, 0, 1, _] = header.counts() else { return Err(Malformed) };
     let record = Record::read(packet, end)?;
-    // Two names of at least an octet each, then five integers of which the serial is the first.
-    let rdata = record.rdata();
-    let serial = rdata.len().checked_sub(20).filter(|at| *at >= 2).ok_or(Malformed)?;
-    match (record.rtype, rdata[serial..].first_chunk()) {
-        (RecordType::SOA, Some(octets)) => Ok(u32::from_be_bytes(*octets)),
+    match (record.rtype, Soa::read(record.rdata())) {
+        (RecordType::SOA, Some(soa)) => Ok(soa.serial),
         _ => Err(Malformed),
     }
 }
