@@ -35,7 +35,7 @@ use std::collections::BTreeMap;
 use crate::limits::{ALIAS_CHAIN_MAX, NAME_OCTETS_MAX};
 use crate::message::rcode;
 use crate::name::Name;
-use crate::record::{RecordType, Rrset};
+use crate::record::{RecordType, Rrset, Soa};
 
 /// All zones of a server.
 #[derive(Clone, Debug, Default)]
@@ -355,8 +355,8 @@ impl View<'_> {
     fn add_soa(&self, ask: &Ask, expected: &mut Expected) {
         let mut section = Vec::new();
         self.add(&mut section, self.apex, self.apex, RecordType::SOA, ask.is_dnssec_ok);
-        let minimum_s = section.first().and_then(|soa| soa.rdata.last_chunk::<4>().copied());
-        let minimum_s = minimum_s.map_or(0, u32::from_be_bytes);
+        let soa = section.first().and_then(|record| Soa::read(&record.rdata));
+        let minimum_s = soa.map_or(0, |soa| soa.minimum_s);
         for record in section {
             let ttl_s = record.ttl_s.min(minimum_s);
             expected.authority.push(Record { ttl_s, ..record });

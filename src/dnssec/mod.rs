@@ -30,7 +30,7 @@ pub use touched::{check_names, names_needed};
 
 use crate::limits::FINDINGS_PER_KIND_MAX;
 use crate::name::Name;
-use crate::record::{RecordType, Rrset};
+use crate::record::{RecordType, Rrset, Soa};
 use view::{Kind, View};
 
 /// How to check.
@@ -212,9 +212,9 @@ fn check_denial(view: &View<'_>, findings: &mut Findings) {
 
 /// Checks that the records have the TTL of negative answers (RFC 9077 section 3).
 fn check_denial_ttls(view: &View<'_>, findings: &mut Findings) {
-    let Some(soa) = view.at_apex(RecordType::SOA) else { return };
-    let minimum_s = soa.rdata.first().last_chunk::<4>().map_or(0, |o| u32::from_be_bytes(*o));
-    let expected_s = soa.ttl_s.min(minimum_s);
+    let Some(set) = view.at_apex(RecordType::SOA) else { return };
+    let Some(soa) = Soa::read(set.rdata.first()) else { return };
+    let expected_s = soa.negative_ttl_s(set.ttl_s);
     for set in view.places.iter().flat_map(|place| &place.sets) {
         if set.rtype.is_denial() && set.ttl_s != expected_s {
             let fault = Fault::DenialTtl { ttl_s: set.ttl_s, expected_s };

@@ -6,7 +6,7 @@ use super::crypto::{Crypto, Hash};
 use super::fault::{Fault, Severity};
 use super::signatures::Signature;
 use super::view::{Place, View};
-use crate::record::{RecordType, Rrset};
+use crate::record::{RecordType, Rrset, Soa};
 
 /// Checks every ZONEMD record.
 pub fn check(view: &View<'_>, crypto: &dyn Crypto, findings: &mut Findings) {
@@ -48,7 +48,8 @@ pub fn check(view: &View<'_>, crypto: &dyn Crypto, findings: &mut Findings) {
 /// Checks that every record is of the zone's serial.
 pub fn check_serials(view: &View<'_>, findings: &mut Findings) {
     let Some(set) = view.at_apex(RecordType::ZONEMD) else { return };
-    let soa_serial = view.at_apex(RecordType::SOA).map_or(0, soa_serial);
+    let soa = view.at_apex(RecordType::SOA).and_then(|set| Soa::read(set.rdata.first()));
+    let soa_serial = soa.map_or(0, |soa| soa.serial);
     for rdata in &set.rdata {
         let serial = rdata.first_chunk::<4>().map_or(0, |octets| u32::from_be_bytes(*octets));
         if serial != soa_serial {
@@ -64,12 +65,6 @@ fn kind_of(rdata: &[u8]) -> (u8, u8) {
         [_, _, _, _, scheme, hash, ..] => (*scheme, *hash),
         _ => (0, 0),
     }
-}
-
-/// Returns the serial of an SOA RRset: the first of the five integers that end its RDATA.
-fn soa_serial(soa: &Rrset) -> u32 {
-    let integers = soa.rdata.first().last_chunk::<20>().and_then(|octets| octets.first_chunk());
-    integers.map_or(0, |octets| u32::from_be_bytes(*octets))
 }
 
 /// Yields what is digested, RRset by RRset (RFC 8976 section 3.3.1 and 3.4.1).
