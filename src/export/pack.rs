@@ -12,7 +12,7 @@ use crate::feed::items::ItemRef;
 use crate::feed::pack::{PackWriter, rrset_octets};
 use crate::limits::{OWNER_OCTETS_MAX, PACK_HEAD_OCTETS_MAX, PACK_OCTETS_MAX, PACK_OCTETS_TARGET};
 use crate::name::Name;
-use crate::record::{RecordType, Rrset};
+use crate::record::{RecordType, Rrset, Soa};
 
 /// One pack that was cut.
 #[derive(Debug)]
@@ -67,17 +67,10 @@ pub(super) fn cut(apex: &Name, mut rrsets: Vec<Rrset>) -> CutZone {
     zone
 }
 
-/// Returns the serial of a zone's SOA (RFC 1035 section 3.3.13).
+/// Returns the serial of a zone's SOA.
 fn serial(apex: &Name, rrsets: &[Rrset]) -> Option<u32> {
     let soa = rrsets.iter().find(|rrset| rrset.rtype == RecordType::SOA && rrset.owner == *apex)?;
-    soa_serial(soa)
-}
-
-/// Returns the serial in an SOA RRset: the fifth number from the end of its RDATA.
-pub(super) fn soa_serial(soa: &Rrset) -> Option<u32> {
-    let rdata = soa.rdata.iter().next()?;
-    let numbers = rdata.last_chunk::<20>()?;
-    Some(u32::from_be_bytes(*numbers.first_chunk::<4>()?))
+    Some(Soa::read(soa.rdata.first())?.serial)
 }
 
 /// Whether a pack ends before `owner`, whose RRsets take `octets`.

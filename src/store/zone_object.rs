@@ -13,7 +13,7 @@ use super::kv::KvError;
 use super::zone_settings::ZoneSettings;
 use crate::feed::digest::{Digest, DigestKey};
 use crate::record::serial::is_newer;
-use crate::record::{RdataList, RecordType, Rrset};
+use crate::record::{RdataList, RecordType, Rrset, Soa};
 
 /// The stored zone object, JSON.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
@@ -91,11 +91,12 @@ impl ZoneObject {
     pub(super) fn soa_rrset(&self) -> Rrset {
         let synthesised = || self.settings.synthesised_soa(self.serial);
         let Some(soa) = &self.soa else { return synthesised() };
-        let Ok(mut rdata) = data_encoding::HEXLOWER.decode(soa.names.as_bytes()) else {
+        let Ok(names) = data_encoding::HEXLOWER.decode(soa.names.as_bytes()) else {
             return synthesised();
         };
-        rdata.extend_from_slice(&self.serial.to_be_bytes());
-        rdata.extend(soa.times_s.iter().flat_map(|seconds| seconds.to_be_bytes()));
+        let [refresh_s, retry_s, expire_s, minimum_s] = soa.times_s;
+        let (names, serial) = (&names[..], self.serial);
+        let rdata = Soa { names, serial, refresh_s, retry_s, expire_s, minimum_s }.to_rdata();
         let rdata = RdataList::new([rdata]).expect("one record of two names' length");
         let owner = self.settings.apex.clone();
         Rrset { owner, rtype: RecordType::SOA, ttl_s: soa.ttl_s, rdata }
@@ -118,15 +119,14 @@ impl StoredSoa {
     ///
     /// `None` if the RDATA is no SOA; `record::rdata::check` has seen to that.
     pub(super) fn new(rrset: &Rrset, now_ms: u64) -> Option<(Self, u32)> {
-        let (names, numbers) = rrset.rdata.first().split_last_chunk::<20>()?;
-        let mut words = [0_u32; 5];
-        for (word, octets) in words.iter_mut().zip(numbers.as_chunks::<4>().0) {
-            *word = u32::from_be_bytes(*octets);
-        }
-        let [serial, times_s @ ..] = words;
-        let names = data_encoding::HEXLOWER.encode(names);
-        let soa = Self { ttl_s: rrset.ttl_s, names, times_s, updated_at_ms: now_ms };
-        Some((soa, serial))
+        let soa = Soa::read(rrset.rdata.first())?;
+        let stored = Self {
+            ttl_s: rrset.ttl_s,
+            names: data_encoding::HEXLOWER.encode(soa.names),
+            times_s: [soa.refresh_s, soa.retry_s, soa.expire_s, soa.minimum_s],
+            updated_at_ms: now_ms,
+        };
+        Some((stored, soa.serial))
     }
 }
 

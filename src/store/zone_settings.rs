@@ -12,7 +12,7 @@ use super::serial::SerialPolicy;
 use crate::limits::{RRSET_RECORDS_DEFAULT_MAX, RRSET_RECORDS_MAX};
 use crate::limits::{TTL_S_MAX, ZONE_DESCRIPTION_OCTETS_MAX, ZONE_NAMESERVERS_MAX};
 use crate::name::Name;
-use crate::record::{RdataList, RecordType, Rrset};
+use crate::record::{RdataList, RecordType, Rrset, Soa};
 
 /// The settings of one zone.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
@@ -142,11 +142,15 @@ impl ZoneSettings {
             Some(hostmaster) => hostmaster.clone(),
             None => self.below_apex(b"hostmaster"),
         };
-        let mut rdata = self.first_nameserver().as_wire().to_vec();
-        rdata.extend_from_slice(rname.as_wire());
-        let times = [serial, self.refresh_s, self.retry_s, self.expire_s, self.negative_ttl_s];
-        rdata.extend(times.iter().flat_map(|number| number.to_be_bytes()));
-        self.at_apex(RecordType::SOA, &[rdata])
+        let soa = Soa {
+            names: &[self.first_nameserver().as_wire(), rname.as_wire()].concat(),
+            serial,
+            refresh_s: self.refresh_s,
+            retry_s: self.retry_s,
+            expire_s: self.expire_s,
+            minimum_s: self.negative_ttl_s,
+        };
+        self.at_apex(RecordType::SOA, &[soa.to_rdata()])
     }
 
     /// Returns the NS RRset of a zone that has none of its own.

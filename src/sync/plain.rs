@@ -17,7 +17,7 @@ use crate::feed::key::{KeyError, ZONE_PREFIX, parse_record_key, parse_zone_key};
 use crate::limits::{BATCH_CHANGES_MAX, PLAIN_ENTRIES_MAX, PLAIN_WAIT_MS};
 use crate::name::Name;
 use crate::record::document::{RecordDocument, ZoneDocument};
-use crate::record::{Change, RecordType, Rrset};
+use crate::record::{Change, RecordType, Rrset, Soa};
 use crate::sync::batch::{ZoneBatch, ZoneStep};
 use crate::sync::complaint::EntryError;
 use crate::sync::entry::FeedEntry;
@@ -472,14 +472,18 @@ fn is_at(change: &Change, rrset: &Rrset) -> bool {
     *change.owner() == rrset.owner && change.rtype() == rrset.rtype
 }
 
-/// Writes the RDATA of a made-up SOA (RFC 1035 section 3.3.13), if its names are not too long.
+/// Writes the RDATA of a made-up SOA, if its names are not too long.
 fn soa_rdata(apex: &Name, serial: u32) -> Option<Vec<u8>> {
-    let mut rdata = apex.with_label(b"ns").ok()?.as_wire().to_vec();
-    rdata.extend_from_slice(apex.with_label(b"hostmaster").ok()?.as_wire());
-    for field in [serial, 3_600, 600, 604_800, 300] {
-        rdata.extend_from_slice(&field.to_be_bytes());
-    }
-    Some(rdata)
+    let (mname, rname) = (apex.with_label(b"ns").ok()?, apex.with_label(b"hostmaster").ok()?);
+    let soa = Soa {
+        names: &[mname.as_wire(), rname.as_wire()].concat(),
+        serial,
+        refresh_s: 3_600,
+        retry_s: 600,
+        expire_s: 604_800,
+        minimum_s: 300,
+    };
+    Some(soa.to_rdata())
 }
 
 /// TTL in seconds of made-up records.
