@@ -342,13 +342,13 @@ fn shard_index(hash: u64, shards: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{RecordType, Rrset};
+    use crate::record::{RecordType, Rrset, Soa};
 
     const SEED: HashSeed = HashSeed(3);
 
     fn zone(apex: &str) -> Arc<Zone> {
         let apex = Name::from_text(apex).expect(apex);
-        let rdata = [&b"\0\0"[..], &[0; 20]].concat();
+        let rdata = Soa::default().to_rdata();
         let soa = Rrset::new(apex.clone(), RecordType::SOA, 1, [rdata]).expect("one record");
         Arc::new(crate::zone::build(apex, SEED, vec![soa]).expect("has an SOA"))
     }

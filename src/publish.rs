@@ -147,11 +147,11 @@ fn free(retired: &mut Vec<Arc<Catalog>>) {
 mod tests {
     use super::*;
     use crate::name::Name;
-    use crate::record::{RecordType, Rrset};
+    use crate::record::{RecordType, Rrset, Soa};
     use crate::zone::{Zone, build};
 
     fn zone(serial: u8) -> Arc<Zone> {
-        let rdata = [&[0, 0, 0, 0, 0, serial][..], &[0; 16]].concat();
+        let rdata = Soa { serial: serial.into(), ..Soa::default() }.to_rdata();
         let soa = Rrset::new(Name::root(), RecordType::SOA, 1, [rdata]).expect("one record");
         Arc::new(build(Name::root(), HashSeed(1), vec![soa]).expect("has an SOA"))
     }

@@ -16,7 +16,7 @@ use aspen_dns::feed::pack::PackWriter;
 use aspen_dns::lookup::Outcome;
 use aspen_dns::mesh::{Mesh, MeshConfig};
 use aspen_dns::publish::stage::Rank;
-use aspen_dns::record::{RecordType, Rrset};
+use aspen_dns::record::{RecordType, Rrset, Soa};
 use aspen_dns::replica::{AspenDnsClient, spawn_dns_sync_listener};
 use aspen_dns::ticket::DnsClientTicket;
 use aspen_dns::zone::build;
@@ -109,7 +109,7 @@ fn pack(apex: &str, rrsets: &[Rrset]) -> Vec<u8> {
 
 /// A zone of an SOA and one host.
 fn zone(apex: &str, octet: u8) -> Vec<Rrset> {
-    let rdata = [&b"\x02ns\x00\x04host\x00"[..], &[0, 0, 0, 1], &[0; 16]].concat();
+    let rdata = Soa { serial: 1, ..Soa::default() }.to_rdata();
     let soa = Rrset::new(name(apex), RecordType::SOA, 60, [rdata]).expect("an SOA");
     vec![soa, a(&format!("www.{apex}"), octet)]
 }

@@ -143,6 +143,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::record::Soa;
     use crate::zone::{HashSeed, build};
 
     const KEY: DigestKey = DigestKey(*b"0123456789abcdef");
@@ -205,7 +206,7 @@ mod tests {
         fn a_built_zone_comes_to_what_it_was_built_from(
             hosts in proptest::collection::vec((0_u8..20, 0_u32..3, 1_usize..4, any::<bool>()), 0..40)
         ) {
-            let soa = [&[0, 0, 0, 0, 0, 1][..], &[0; 16]].concat();
+            let soa = Soa::default().to_rdata();
             let mut rrsets = vec![rrset("example", RecordType::SOA, 7, &[&soa])];
             let mut owners = std::collections::BTreeSet::new();
             for (host, ttl_s, count, is_signed) in hosts {

@@ -176,13 +176,13 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::record::{RecordType, Rrset};
+    use crate::record::{RecordType, Rrset, Soa};
     use crate::zone::build;
 
     const RANK_LIST: [Rank; RANKS] = [Rank::Feed, Rank::Store, Rank::File];
 
     fn zone(apex: &Name, serial: u8) -> Arc<Zone> {
-        let rdata = [&[0, 0, 0, 0, 0, serial][..], &[0; 16]].concat();
+        let rdata = Soa { serial: serial.into(), ..Soa::default() }.to_rdata();
         let soa = Rrset::new(apex.clone(), RecordType::SOA, 1, [rdata]).expect("one record");
         Arc::new(build(apex.clone(), HashSeed(1), vec![soa]).expect("has an SOA"))
     }

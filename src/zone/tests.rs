@@ -1,7 +1,7 @@
 //! Facts about zones as a whole: every edit equals a rebuild.
 
 use super::*;
-use crate::record::Change;
+use crate::record::{Change, Soa};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -17,11 +17,8 @@ fn rrset(owner: &str, rtype: RecordType, rdata: &[u8]) -> Rrset {
 }
 
 fn soa(apex: &str, serial: u32) -> Rrset {
-    let mut rdata = b"\x02ns\0\x04host\0".to_vec();
-    for number in [serial, 1, 2, 3, 60] {
-        rdata.extend_from_slice(&number.to_be_bytes());
-    }
-    rrset(apex, RecordType::SOA, &rdata)
+    let soa = Soa { names: b"\x02ns\0\x04host\0", serial, minimum_s: 60, ..Soa::default() };
+    rrset(apex, RecordType::SOA, &soa.to_rdata())
 }
 
 /// Flags, children and RRsets of each node, the counts, and the serial.

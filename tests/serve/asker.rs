@@ -8,7 +8,7 @@ use std::time::Duration;
 use aspen_dns::catalog::CatalogChange;
 use aspen_dns::name::Name;
 use aspen_dns::publish::{Publisher, Reader};
-use aspen_dns::record::{RecordType, Rrset};
+use aspen_dns::record::{RecordType, Rrset, Soa};
 use aspen_dns::serve::server::ServerBuilder;
 use aspen_dns::serve::{DnsProtocolServer, RunningServer};
 use aspen_dns::zone::{HashSeed, build};
@@ -21,12 +21,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// Publishes `example.` with an address at `www` and 60 KB of text at `big`.
 pub(crate) fn reader() -> Reader {
     let name = |text| Name::from_text(text).unwrap();
-    let soa = [
-        name("ns.example.").as_wire(),
-        name("hostmaster.example.").as_wire(),
-        &[0, 0, 0, 1, 0, 0, 14, 16, 0, 0, 2, 88, 0, 9, 58, 128, 0, 0, 1, 44],
-    ]
-    .concat();
+    let soa = Soa { serial: 1, minimum_s: 300, ..Soa::default() }.to_rdata();
     let texts = (0..240_u8).map(|number| [&[249, number][..], &[b'x'; 248]].concat());
     let rrsets = vec![
         Rrset::new(name("example."), RecordType::SOA, 300, [soa]).unwrap(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aspen_dns::name::Name;
-use aspen_dns::record::{Change, RecordType, Rrset, rdata};
+use aspen_dns::record::{Change, RecordType, Rrset, Soa, rdata};
 use aspen_dns::store::history::{Commit, ZoneChange};
 use aspen_dns::store::redb::RedbStore;
 use aspen_dns::store::rules::RuleError;
@@ -89,8 +89,7 @@ pub fn show(rrset: &Rrset) -> String {
 }
 
 pub fn soa_serial(rrset: &Rrset) -> u32 {
-    let numbers = rrset.rdata.first().split_last_chunk::<20>().unwrap().1;
-    u32::from_be_bytes(*numbers.first_chunk().unwrap())
+    Soa::read(rrset.rdata.first()).unwrap().serial
 }
 
 pub fn show_commit(commit: &Commit) -> String {

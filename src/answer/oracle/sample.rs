@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::name::Name;
-use crate::record::{Change, RdataList, RecordType, Rrset};
+use crate::record::{Change, RdataList, RecordType, Rrset, Soa};
 
 /// Octets to draw from; zeros follow when they end.
 #[derive(Clone, Debug)]
@@ -189,11 +189,9 @@ impl<'a> Draw<'a> {
 
 /// Makes a zone's SOA record.
 pub fn soa(apex: &Name, ttl_s: u32) -> Option<Rrset> {
-    let mut rdata = b"\x02ns\x07example\0\x04Host\x07example\0".to_vec();
-    for number in [1_u32, 2, 3, 4, 100] {
-        rdata.extend_from_slice(&number.to_be_bytes());
-    }
-    let rdata = RdataList::new([rdata]).ok()?;
+    let names = b"\x02ns\x07example\0\x04Host\x07example\0";
+    let soa = Soa { names, serial: 1, minimum_s: 100, ..Soa::default() };
+    let rdata = RdataList::new([soa.to_rdata()]).ok()?;
     Some(Rrset { owner: apex.clone(), rtype: RecordType::SOA, ttl_s, rdata })
 }
 

@@ -13,7 +13,7 @@ use super::Seeded;
 use crate::feed::HistoryId;
 use crate::feed::digest::{Digest, DigestKey};
 use crate::name::Name;
-use crate::record::{Change, RecordType, Rrset};
+use crate::record::{Change, RecordType, Rrset, Soa};
 use crate::store::history::{
     Commit, CommitSource, History, SourceError, ZoneChange, ZoneCommit, ZoneContents, ZoneSource,
     ZoneState,
@@ -325,7 +325,7 @@ fn changes(
 
 /// Makes the SOA of a zone.
 fn soa(apex: &Name, serial: u32) -> Rrset {
-    let rdata = [&[0, 0][..], &serial.to_be_bytes(), &[0; 16]].concat();
+    let rdata = Soa { serial, ..Soa::default() }.to_rdata();
     Rrset::new(apex.clone(), RecordType::SOA, 60, [rdata]).expect("an RRset")
 }
 

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 
 use crate::feed::digest::{Digest, DigestKey};
-use crate::record::{RecordType, Rrset};
+use crate::record::{RecordType, Rrset, Soa};
 use crate::store::history::{History, ZoneState};
 use crate::zone::HashSeed;
 
@@ -72,7 +72,7 @@ fn a(owner: &str, last: u8) -> Rrset {
 }
 
 fn soa() -> Rrset {
-    let rdata = [&[0, 0, 0, 0, 0, 1][..], &[0; 16]].concat();
+    let rdata = Soa { serial: 1, ..Soa::default() }.to_rdata();
     Rrset::new(Name::from_text("example").unwrap(), RecordType::SOA, 1, [rdata]).unwrap()
 }
 
