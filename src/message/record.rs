@@ -125,18 +125,13 @@ impl<'m> Record<'m> {
 /// Returns how many octets stand in front of the names of RDATA that may be compressed, and how many names
 /// these are.
 fn sent_names(rtype: RecordType, rdata: &[u8]) -> Option<(usize, usize)> {
+    if let Some(layout) = rtype.compressible_names() {
+        return Some((layout.skip, layout.names));
+    }
     Some(match rtype {
-        RecordType::NS
-        | RecordType::MD
-        | RecordType::MF
-        | RecordType::CNAME
-        | RecordType::MB
-        | RecordType::MG
-        | RecordType::MR
-        | RecordType::PTR
-        | RecordType::NXT => (0, 1),
-        RecordType::SOA | RecordType::MINFO | RecordType::RP => (0, 2),
-        RecordType::MX | RecordType::AFSDB | RecordType::RT => (2, 1),
+        RecordType::NXT => (0, 1),
+        RecordType::RP => (0, 2),
+        RecordType::AFSDB | RecordType::RT => (2, 1),
         RecordType::PX => (2, 2),
         RecordType::SRV => (6, 1),
         RecordType::SIG => (18, 1),
