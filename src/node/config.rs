@@ -1,430 +1,119 @@
-//! What a node is started with: flags, `ASPEN_…` environment variables, and the plan they make.
+//! What a node is started with, as plain data.
 //!
-//! clap reads single values; [`Plan::from_flags`] then decides what has to start and refuses
-//! combinations that make no sense, so that nothing after it asks about flags again.
+//! Flags and environment are one way to fill it in (`flags`); a program that runs a node in itself does so
+//! by hand.
 //!
-//! **Invariant:** a plan that exists can be started as far as flags can tell.
+//! **Invariant:** nothing here depends on how it was read; a plan that exists can be started.
 //! **Not here:** opening sockets and files (`run`).
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::str::FromStr;
 
-use clap::{Parser, ValueEnum};
-use ipnet::IpNet;
-use iroh::RelayUrl;
-
-use crate::limits::{CPUS_MAX, READY_LAG_MS, UDP_WORKERS_MAX};
 use crate::mesh::RelayChoice;
+use crate::responder::ResponderConfig;
+use crate::serve::udp::UdpSteering;
 use crate::ticket::DnsClientTicket;
 
-/// The flags of `aspen-node`.
-#[derive(Clone, Debug, Parser)]
-#[command(name = "aspen-node", version, about = ABOUT, after_help = EXAMPLES)]
-pub struct Flags {
-    /// Directory of store, replicas, keys. Created when it is missing.
-    #[arg(long, env = "ASPEN_DATA_DIR", default_value = "./aspen-data", value_name = "DIR")]
+/// What a node is started with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The directory of store, replicas and keys. Made if it is missing.
     pub data_dir: PathBuf,
-
-    /// What the node does: write zones and answer (authority, all), or follow a ticket (edge).
-    /// Without it: edge if there is a ticket, a plain server of zone files if there are only
-    /// those, all otherwise.
-    #[arg(long, env = "ASPEN_ROLE", value_enum)]
-    pub role: Option<Role>,
-
-    /// Address to answer DNS on, UDP and TCP; may be given several times. [default: 127.0.0.1:5300]
-    #[arg(long, env = "ASPEN_DNS_LISTEN", value_name = "IP:PORT", value_delimiter = ',')]
-    pub dns_listen: Vec<SocketAddr>,
-
-    /// Address of the HTTP API, or "off". [default: 127.0.0.1:8053]
-    #[arg(long, env = "ASPEN_API_LISTEN", value_name = "IP:PORT")]
-    pub api_listen: Option<ApiListen>,
-
-    /// UDP address for other nodes. A fixed port lets edges find a restarted authority again.
-    #[arg(
-        long,
-        env = "ASPEN_IROH_LISTEN",
-        value_name = "IP:PORT",
-        default_value = "0.0.0.0:0",
-        hide_default_value = true
-    )]
-    pub iroh_listen: SocketAddr,
-
-    /// Relay that helps nodes behind address translation to meet: off, default, or a URL.
-    #[arg(long, env = "ASPEN_RELAY", value_name = "off|default|URL", default_value = "off")]
-    pub relay: Relay,
-
-    /// Ticket of the feed that an edge follows (`aspen-dns ticket create` prints one).
-    #[arg(long, env = "ASPEN_TICKET", value_name = "TICKET", hide_env_values = true)]
-    pub ticket: Option<DnsClientTicket>,
-
-    /// Directory whose NAME.zone master files are served as static zones. SIGHUP reads those that
-    /// have changed; an edge reads them at its start only.
-    #[arg(long, env = "ASPEN_ZONE_DIR", value_name = "DIR")]
-    pub zone_dir: Option<PathBuf>,
-
-    /// Master file to serve as a static zone; may be given several times.
-    #[arg(long, env = "ASPEN_ZONE_FILE", value_name = "FILE", value_delimiter = ',')]
-    pub zone_file: Vec<PathBuf>,
-
-    /// Where an authority keeps its records: redb (one file below the data directory) or etcd.
-    #[arg(long, env = "ASPEN_STORE", value_name = "redb|etcd=URL[,URL…]")]
-    pub store: Option<StoreChoice>,
-
-    /// Begin with an empty store although this node has fed edges from one that is gone: they lose
-    /// every zone that is not made anew. A store that is there stays as it is.
-    #[arg(long, env = "ASPEN_NEW_STORE")]
-    pub new_store: bool,
-
-    /// Networks whose addresses may transfer zones (AXFR, IXFR), or off.
-    #[arg(
-        long,
-        env = "ASPEN_ALLOW_TRANSFER",
-        value_name = "off|CIDR[,CIDR…]",
-        default_value = TRANSFER_DEFAULT
-    )]
-    pub allow_transfer: TransferNetworks,
-
-    /// UDP threads for each DNS address. [default: one for each processor]
-    #[arg(long, env = "ASPEN_UDP_WORKERS", value_name = "N", value_parser = parse_udp_workers)]
-    pub udp_workers: Option<u16>,
-
-    /// CPUs that the UDP threads of each DNS address stay on, one after the other.
-    #[arg(
-        long,
-        env = "ASPEN_UDP_CPUS",
-        value_name = "CPU",
-        value_delimiter = ',',
-        value_parser = parse_cpu
-    )]
-    pub udp_cpus: Vec<usize>,
-
-    /// Which UDP thread gets a query: one by the asker's address and port (hash), or that of the
-    /// CPU that received it (cpu; for network cards that spread queries over all those CPUs).
-    #[arg(long, env = "ASPEN_UDP_STEERING", value_enum, default_value = "hash")]
-    pub udp_steering: Steering,
-
-    /// Milliseconds that answers may be behind the store, or the feed, while `/readyz` says ready.
-    #[arg(
-        long,
-        env = "ASPEN_READY_LAG_MS",
-        value_name = "MS",
-        default_value_t = READY_LAG_MS
-    )]
+    /// What has to start.
+    pub plan: Plan,
+    /// The front ends.
+    pub dns: DnsConfig,
+    /// The HTTP API; none if it is off.
+    pub api: Option<ApiConfig>,
+    /// The UDP address for other nodes.
+    pub mesh_listen: SocketAddr,
+    /// The relay that helps nodes behind address translation to meet.
+    pub relay: RelayChoice,
+    /// Zones from files.
+    pub files: FilesConfig,
+    /// Milliseconds that answers may be behind the store, or the feed, on a node that is ready.
     pub ready_lag_ms: u64,
-
-    /// Text that answers an NSID option (RFC 5001); at most 64 octets.
-    #[arg(long, env = "ASPEN_NSID", value_name = "TEXT", value_parser = parse_short_text)]
-    pub nsid: Option<String>,
-
-    /// Text that answers `version.bind. CH TXT`; without it that question is refused.
-    #[arg(long, env = "ASPEN_VERSION_TXT", value_name = "TEXT", value_parser = parse_short_text)]
-    pub version_txt: Option<String>,
-
-    /// Lets each record of an RRset be the first of an answer in its turn.
-    #[arg(long, env = "ASPEN_ROTATE")]
-    pub rotate: bool,
-
-    /// Adds the zone's NS records, and addresses of the hosts that an answer names.
-    #[arg(long, env = "ASPEN_FULL_REPLIES")]
-    pub full_replies: bool,
-
-    /// What to log to stderr: error, warn, info, debug, trace, or tracing directives.
-    #[arg(
-        long,
-        env = "ASPEN_LOG",
-        value_name = "LEVEL",
-        default_value = LOG_DEFAULT,
-        hide_default_value = true
-    )]
-    pub log: String,
 }
 
-/// What a node does.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub enum Role {
-    /// Store, export, and answer through the whole pipeline, in one process.
-    All,
-    /// Store, export and answer from the store.
-    Authority,
-    /// Follow a ticket and answer.
-    Edge,
-}
-
-/// Which UDP thread of an address gets a query.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub enum Steering {
-    /// One by the asker's address and port.
-    Hash,
-    /// The one of the CPU that received the query.
-    Cpu,
-}
-
-/// Where the API listens.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum ApiListen {
-    /// Nowhere.
-    Off,
-    /// On this address.
-    On(SocketAddr),
-}
-
-/// Which relay servers are used, as the flag spells it.
+/// What has to start.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Relay(pub RelayChoice);
+pub enum Plan {
+    /// Zones from files only: no store, no replication.
+    Static,
+    /// A store with its feeds; answers come from what the store commits. An empty one gets an example.
+    All(StoreConfig),
+    /// A store with its feeds; answers come from what the store commits.
+    Authority(StoreConfig),
+    /// A replica of the ticket's feed.
+    Edge(Box<DnsClientTicket>),
+}
 
-/// Who may transfer zones, as the flag spells it.
+impl Plan {
+    /// Returns what it makes of a node: `static`, `all`, `authority` or `edge`.
+    pub fn role_name(&self) -> &'static str {
+        match self {
+            Self::Static => "static",
+            Self::All(_) => "all",
+            Self::Authority(_) => "authority",
+            Self::Edge(_) => "edge",
+        }
+    }
+}
+
+/// Where records are kept.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct TransferNetworks(pub Vec<IpNet>);
+pub struct StoreConfig {
+    /// The engine.
+    pub engine: StoreEngine,
+    /// Whether it may be another, empty one than edges were fed from.
+    pub is_new_allowed: bool,
+}
 
 /// Which engine keeps the records.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum StoreChoice {
+pub enum StoreEngine {
     /// One file below the data directory.
     Redb,
     /// An etcd cluster at these URLs.
     Etcd(Vec<String>),
 }
 
-/// Why the text of a flag has no meaning.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum FlagError {
-    /// `--api-listen`.
-    #[error("neither IP:PORT nor \"off\"")]
-    ApiListen,
-    /// `--relay`.
-    #[error("neither \"off\", \"default\" nor the URL of a relay")]
-    Relay,
-    /// `--store`.
-    #[error("neither \"redb\" nor \"etcd=URL[,URL…]\" with http:// or https:// URLs")]
-    Store,
-    /// `--allow-transfer`.
-    #[error("neither \"off\" nor networks like 192.0.2.0/24,2001:db8::/32")]
-    Transfer,
-    /// `--udp-workers`.
-    #[error("not a number from 1 to {UDP_WORKERS_MAX}")]
-    UdpWorkers,
-    /// `--udp-cpus`.
-    #[error("not a CPU's number, from 0 to {}", CPUS_MAX - 1)]
-    Cpu,
-    /// `--nsid`, `--version-txt`.
-    #[error("not 1 to {SHORT_TEXT_OCTETS_MAX} octets")]
-    ShortText,
+/// How DNS is answered.
+#[derive(Clone, Debug)]
+pub struct DnsConfig {
+    /// The addresses, UDP and TCP.
+    pub addresses: Vec<SocketAddr>,
+    /// UDP threads for each address; one for each processor if it is not said.
+    pub workers: Option<u16>,
+    /// CPUs that the UDP threads of each address stay on, one after the other.
+    pub cpus: Vec<usize>,
+    /// Which UDP thread of an address gets a query.
+    pub steering: UdpSteering,
+    /// What answers depend on.
+    pub responder: ResponderConfig,
 }
 
-/// What has to start: the part of the flags in which they depend on each other.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Plan {
-    /// Zones from files only: no store, no replication.
-    Static,
-    /// A store with its exporter, and an edge of its own.
-    All(StoreChoice),
-    /// A store with its exporter; answers come from what the store commits.
-    Authority(StoreChoice),
-    /// A replica of the ticket's feed.
-    Edge(Box<DnsClientTicket>),
+/// Where the API listens.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ApiConfig {
+    /// The address.
+    pub address: SocketAddr,
+    /// Whether somebody asked for it: else a server of plain zone files can do without.
+    pub is_asked_for: bool,
 }
 
-/// Why the flags cannot be meant together.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum PlanError {
-    /// An edge needs something to follow.
-    #[error("--role edge needs a --ticket")]
-    EdgeWithoutTicket,
-    /// Only an edge follows a ticket.
-    #[error("--ticket is for --role edge only")]
-    TicketWithoutEdge,
-    /// An edge has no store.
-    #[error("--store is for the roles all and authority only")]
-    EdgeWithStore,
-    /// Two flags name the same address.
-    #[error("--dns-listen {address} is given twice")]
-    AddressTwice {
-        /// The address.
-        address: SocketAddr,
-    },
+/// Which files are served as zones.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct FilesConfig {
+    /// A directory of `NAME.zone` master files.
+    pub dir: Option<PathBuf>,
+    /// Master files.
+    pub named: Vec<PathBuf>,
 }
 
-impl Plan {
-    /// Decides what has to start.
-    ///
-    /// # Errors
-    /// Every [`PlanError`].
-    pub fn from_flags(flags: &Flags) -> Result<Self, PlanError> {
-        let mut seen = std::collections::HashSet::new();
-        for &address in &flags.dns_listen {
-            if address.port() != 0 && !seen.insert(address) {
-                return Err(PlanError::AddressTwice { address });
-            }
-        }
-        let has_files = flags.zone_dir.is_some() || !flags.zone_file.is_empty();
-        let store = || flags.store.clone().unwrap_or(StoreChoice::Redb);
-        match (flags.role, &flags.ticket) {
-            (Some(Role::Edge), None) => Err(PlanError::EdgeWithoutTicket),
-            (Some(Role::All | Role::Authority), Some(_)) => Err(PlanError::TicketWithoutEdge),
-            (Some(Role::Edge) | None, Some(_)) if flags.store.is_some() => {
-                Err(PlanError::EdgeWithStore)
-            }
-            (Some(Role::Edge) | None, Some(ticket)) => Ok(Self::Edge(Box::new(ticket.clone()))),
-            (Some(Role::Authority), None) => Ok(Self::Authority(store())),
-            (None, None) if has_files && flags.store.is_none() => Ok(Self::Static),
-            (Some(Role::All) | None, None) => Ok(Self::All(store())),
-        }
+impl FilesConfig {
+    /// Whether there is anything to read.
+    pub fn is_empty(&self) -> bool {
+        self.dir.is_none() && self.named.is_empty()
     }
 }
-
-impl Flags {
-    /// Returns the DNS addresses to listen on.
-    pub fn dns_addresses(&self) -> Vec<SocketAddr> {
-        match self.dns_listen.as_slice() {
-            [] => vec![DNS_LISTEN_DEFAULT],
-            addresses => addresses.to_vec(),
-        }
-    }
-
-    /// Returns where the API listens.
-    pub fn api_address(&self) -> ApiListen {
-        self.api_listen.unwrap_or(ApiListen::On(API_LISTEN_DEFAULT))
-    }
-}
-
-/// Reads flags and environment as `main` gets them.
-///
-/// # Errors
-/// clap's error, of which [`one_line`] makes what a user should see.
-pub fn parse_flags(
-    arguments: impl IntoIterator<Item = std::ffi::OsString>,
-) -> Result<Flags, clap::Error> {
-    Flags::try_parse_from(arguments)
-}
-
-/// Returns one line for an error about a flag's value; other errors are clap's to print.
-pub fn one_line(error: &clap::Error) -> Option<String> {
-    use clap::error::{ContextKind, ContextValue, ErrorKind};
-    if !matches!(error.kind(), ErrorKind::ValueValidation | ErrorKind::InvalidValue) {
-        return None;
-    }
-    let text = |kind| match error.get(kind) {
-        Some(ContextValue::String(text)) => Some(text.as_str()),
-        _ => None,
-    };
-    let flag = text(ContextKind::InvalidArg)?.split_whitespace().next()?;
-    let value = text(ContextKind::InvalidValue)?;
-    let reason = match (std::error::Error::source(error), error.get(ContextKind::ValidValue)) {
-        (Some(source), _) => source.to_string(),
-        (None, Some(ContextValue::Strings(valid))) => format!("not one of {}", valid.join(", ")),
-        (None, _) => "not a value for it".to_owned(),
-    };
-    let shown: String = value.chars().take(SHOWN_CHARACTERS_MAX).collect();
-    let dots = if shown.len() < value.len() { "…" } else { "" };
-    Some(format!("{flag} {shown:?}{dots}: {reason}"))
-}
-
-impl FromStr for ApiListen {
-    type Err = FlagError;
-
-    fn from_str(text: &str) -> Result<Self, FlagError> {
-        match text {
-            "off" => Ok(Self::Off),
-            text => text.parse().map(Self::On).map_err(|_| FlagError::ApiListen),
-        }
-    }
-}
-
-impl FromStr for Relay {
-    type Err = FlagError;
-
-    fn from_str(text: &str) -> Result<Self, FlagError> {
-        match text {
-            "off" => Ok(Self(RelayChoice::Off)),
-            "default" => Ok(Self(RelayChoice::Default)),
-            url if url.starts_with("http://") || url.starts_with("https://") => {
-                let url = url.parse::<RelayUrl>().map_err(|_| FlagError::Relay)?;
-                Ok(Self(RelayChoice::Url(url)))
-            }
-            _ => Err(FlagError::Relay),
-        }
-    }
-}
-
-impl FromStr for TransferNetworks {
-    type Err = FlagError;
-
-    fn from_str(text: &str) -> Result<Self, FlagError> {
-        if text == "off" {
-            return Ok(Self(Vec::new()));
-        }
-        // An address alone is a network of one.
-        let network = |part: &str| part.parse().or_else(|_| part.parse().map(IpAddr::into));
-        let networks: Result<Vec<IpNet>, _> = text.split(',').map(network).collect();
-        networks.map(Self).map_err(|_| FlagError::Transfer)
-    }
-}
-
-impl FromStr for StoreChoice {
-    type Err = FlagError;
-
-    fn from_str(text: &str) -> Result<Self, FlagError> {
-        if text == "redb" {
-            return Ok(Self::Redb);
-        }
-        let urls = text.strip_prefix("etcd=").ok_or(FlagError::Store)?;
-        let urls: Vec<String> = urls.split(',').map(str::to_owned).collect();
-        let is_url = |url: &String| {
-            ["http://", "https://"]
-                .iter()
-                .any(|scheme| url.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty()))
-        };
-        if urls.iter().all(is_url) { Ok(Self::Etcd(urls)) } else { Err(FlagError::Store) }
-    }
-}
-
-/// Reads the number of UDP threads.
-fn parse_udp_workers(text: &str) -> Result<u16, FlagError> {
-    text.parse()
-        .ok()
-        .filter(|workers| (1..=UDP_WORKERS_MAX).contains(workers))
-        .ok_or(FlagError::UdpWorkers)
-}
-
-/// Reads the number of a CPU.
-fn parse_cpu(text: &str) -> Result<usize, FlagError> {
-    text.parse().ok().filter(|cpu| *cpu < CPUS_MAX).ok_or(FlagError::Cpu)
-}
-
-/// Reads a text that goes into one character string or EDNS option.
-fn parse_short_text(text: &str) -> Result<String, FlagError> {
-    match text.len() {
-        1..=SHORT_TEXT_OCTETS_MAX => Ok(text.to_owned()),
-        _ => Err(FlagError::ShortText),
-    }
-}
-
-/// Where DNS is answered if nothing is said.
-const DNS_LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5_300);
-/// Where the API listens if nothing is said.
-const API_LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8_053);
-/// Who may transfer zones if nothing is said: this machine.
-const TRANSFER_DEFAULT: &str = "127.0.0.0/8,::1/128";
-/// What is logged if nothing is said: of the transport only what went wrong for good.
-const LOG_DEFAULT: &str = "error,aspen_dns=info";
-/// Octets of the texts that replies carry: they must not push an answer out of a reply.
-const SHORT_TEXT_OCTETS_MAX: usize = 64;
-/// Characters of a bad value that its error line repeats.
-const SHOWN_CHARACTERS_MAX: usize = 60;
-/// The first line of the help.
-const ABOUT: &str = "Authoritative DNS server whose zones are replicated documents";
-/// The end of the help.
-const EXAMPLES: &str = "\
-Examples:
-  aspen-node
-      An authority with its own edge, in ./aspen-data: dig @127.0.0.1 -p 5300 www.example.test
-  aspen-node --zone-dir zones/ --dns-listen 0.0.0.0:53
-      A plain server of master files.
-  aspen-node --ticket aspendns… --data-dir /var/lib/aspen --dns-listen 0.0.0.0:53
-      An edge that follows an authority's feed.
-
-Every flag is also an environment variable: --dns-listen is ASPEN_DNS_LISTEN (lists with commas).";
-
-#[cfg(test)]
-mod tests;

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use sha1::Digest as _;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -124,31 +124,6 @@ impl Feeds {
     /// Returns the exporter of the feed with all zones.
     pub fn main(&self) -> &DocsExporter {
         &self.main
-    }
-
-    /// Says how far the feed with all zones is.
-    pub fn status(&self) -> Value {
-        let status = *self.main.status().borrow();
-        json!({
-            "exported_revision": status.revision.revision,
-            "history": status.history.to_string(),
-            "document_revision": status.document.revision,
-            "document_version": status.version,
-            "zones": status.zone_count,
-            "versions_written": status.versions_written,
-            "octets_written": status.octets_written,
-            "document_faults": status.document_faults,
-            "document_failing_ms": status.document_failing_ms,
-            "partings": status.partings,
-            "digest_faults": status.digest_faults,
-            "wrong_zones": status.wrong_zones,
-            "restarts": status.restarts,
-            // Names of older versions: nothing waits for a clock any more.
-            "clock_waits": 0,
-            "manifests_written": status.versions_written,
-            "is_working": status.is_working,
-            "followers": self.main.followers().len(),
-        })
     }
 
     /// What the exporters show, for the watchdog; those of partial feeds not while one is being made.

@@ -6,10 +6,10 @@
 //! **Invariant:** a scrape locks nothing that an answer needs.
 //! **Not here:** the counters of the parts (`serve::stats`, `sync`).
 
+use std::collections::VecDeque;
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
@@ -19,83 +19,90 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
-use tokio::sync::Semaphore;
 
 use super::state::{NodeState, Progress};
-use super::status::{EntriesReport, FeedReport, LogReport, SyncReport};
+use super::status::sync::{EntriesReport, FeedReport, LogReport, SyncReport};
+use super::status::{FeedStatus, Status, StoreStatus};
 use crate::limits::{COMMIT_WAIT_S_MAX, COMMITS_TIMED_MAX};
-use crate::replica::AspenDnsClient;
 use crate::serve::stats::FrontEndStats;
-use crate::store::StoreError;
 
 /// What is measured while the node runs.
 #[derive(Debug)]
 pub struct Metrics {
     /// Seconds from the end of a commit until this node answers with it.
     commit_to_answer_s: Histogram,
-    /// A place for each commit that is being timed.
-    timed: Arc<Semaphore>,
+    /// Commits that are being timed: their revision, and when they ended.
+    timed: Mutex<VecDeque<(u64, Instant)>>,
 }
 
 impl Default for Metrics {
     /// Returns metrics that have measured nothing.
     fn default() -> Self {
-        Self {
-            commit_to_answer_s: Histogram::new(COMMIT_BUCKETS_S),
-            timed: Arc::new(Semaphore::new(COMMITS_TIMED_MAX as usize)),
-        }
+        Self { commit_to_answer_s: Histogram::new(COMMIT_BUCKETS_S), timed: Mutex::default() }
     }
 }
 
 impl Metrics {
     /// Measures how long it takes until this node answers with a commit that was made just now.
     pub fn observe_commit(&self, progress: &Progress, revision: u64) {
-        // Under a flood of commits some are not measured; the others tell enough.
-        let Ok(permit) = Arc::clone(&self.timed).try_acquire_owned() else { return };
-        let (progress, histogram) = (progress.clone(), self.commit_to_answer_s.clone());
-        let committed_at = Instant::now();
-        tokio::spawn(async move {
-            if progress.wait(revision, Duration::from_secs(COMMIT_WAIT_S_MAX)).await {
-                histogram.observe(committed_at.elapsed().as_secs_f64());
+        {
+            let mut timed = self.timed.lock().unwrap_or_else(PoisonError::into_inner);
+            // Under a flood of commits some are not measured; the others tell enough.
+            if timed.len() < COMMITS_TIMED_MAX as usize {
+                timed.push_back((revision, Instant::now()));
             }
-            drop(permit);
+        }
+        // It may be answered already, and nothing newer may come for long.
+        self.take_timed(progress.now().served);
+    }
+
+    /// Takes the time of commits as they are answered.
+    pub async fn time_commits(&self, progress: &Progress) {
+        let mut served = 0;
+        loop {
+            served = progress.past(served).await;
+            self.take_timed(served);
+        }
+    }
+
+    /// Takes the time of commits up to a revision that is answered now.
+    fn take_timed(&self, served: u64) {
+        let mut timed = self.timed.lock().unwrap_or_else(PoisonError::into_inner);
+        timed.retain(|(revision, ended_at)| {
+            let waited = ended_at.elapsed();
+            if *revision <= served {
+                self.commit_to_answer_s.observe(waited.as_secs_f64());
+            }
+            *revision > served && waited.as_secs() < COMMIT_WAIT_S_MAX
         });
     }
 }
 
 /// Returns the metrics as text.
-///
-/// # Errors
-/// Those of the store.
-pub async fn text(node: &Arc<NodeState>) -> Result<String, StoreError> {
+pub async fn text(node: &NodeState) -> String {
     let mut registry = Registry::with_prefix("aspen");
     registry.register(
         "commit_to_answer_seconds",
         "Time from the end of a commit until this node answers with it",
         node.metrics.commit_to_answer_s.clone(),
     );
-    let store_revision = match &node.store {
-        Some(store) => Some(store.revision().await?),
-        None => None,
-    };
-    registry.register_collector(Box::new(Scrape { node: Arc::clone(node), store_revision }));
+    registry.register_collector(Box::new(Scrape(Status::of(node).await)));
     let mut out = String::new();
     // Writing to a string does not fail.
     let _ = encode(&mut out, &registry);
-    Ok(out)
+    out
 }
 
 /// Returns some of the numbers by the names that PowerDNS's clients know.
-pub fn statistics(node: &NodeState) -> Vec<(String, u64)> {
-    let stats = node.server.stats();
+pub fn statistics(status: &Status) -> Vec<(String, u64)> {
     let mut rows = vec![
-        ("uptime".to_owned(), node.started_at.elapsed().as_secs()),
-        ("zones".to_owned(), node.reader.load().zone_count()),
-        ("zones-held".to_owned(), node.held_count()),
-        ("served-revision".to_owned(), node.progress.now().served),
-        ("heard-revision".to_owned(), node.progress.now().heard),
+        ("uptime".to_owned(), status.uptime_s),
+        ("zones".to_owned(), status.zones),
+        ("zones-held".to_owned(), status.held_count),
+        ("served-revision".to_owned(), status.served_revision),
+        ("heard-revision".to_owned(), status.heard_revision),
     ];
-    for front_end in &stats.front_ends {
+    for front_end in &status.front_ends.front_ends {
         rows.push((format!("{}-queries", front_end.name), front_end.queries));
         rows.push((format!("{}-truncated", front_end.name), front_end.truncated));
     }
@@ -104,88 +111,80 @@ pub fn statistics(node: &NodeState) -> Vec<(String, u64)> {
 
 /// The numbers of one scrape.
 #[derive(Debug)]
-struct Scrape {
-    /// Where they are read.
-    node: Arc<NodeState>,
-    /// The store's newest revision, on a node that has a store.
-    store_revision: Option<u64>,
-}
+struct Scrape(Status);
 
 impl Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
-        let node = &self.node;
-        let revisions = node.progress.now();
+        let Self(status) = self;
         let gauges = [
-            ("zones", "Zones that are answered", node.reader.load().zone_count()),
-            ("zones_held", "Zones that are ours and answered with SERVFAIL", node.held_count()),
-            ("static_zones", "Zones from files", node.static_zones.load(Ordering::Relaxed)),
-            ("served_revision", "Newest revision that is answered as a whole", revisions.served),
-            ("heard_revision", "Newest revision known to exist", revisions.heard),
-            ("uptime_seconds", "Seconds since the start", node.started_at.elapsed().as_secs()),
+            ("zones", "Zones that are answered", status.zones),
+            ("zones_held", "Zones that are ours and answered with SERVFAIL", status.held_count),
+            ("static_zones", "Zones from files", status.static_zones),
+            (
+                "served_revision",
+                "Newest revision that is answered as a whole",
+                status.served_revision,
+            ),
+            ("heard_revision", "Newest revision known to exist", status.heard_revision),
+            ("uptime_seconds", "Seconds since the start", status.uptime_s),
         ];
         for (name, help, value) in gauges {
             gauge(&mut encoder, name, help, value)?;
         }
-        let published = node.reader.stats();
+        let published = &status.published;
         let help = "Times that changes became visible, all that were ready at once";
         counter(&mut encoder, "publishes", help, published.publishes)?;
         let help = "Changes of RRsets and of whole zones that became visible";
         counter(&mut encoder, "published_changes", help, published.changes)?;
-        if let Some(revision) = self.store_revision {
-            gauge(&mut encoder, "store_revision", "Newest revision of the store", revision)?;
+        if let Some(store) = &status.store {
+            encode_store(&mut encoder, store)?;
         }
-        if let Some(store) = &node.store {
-            let found = store.recounts();
-            let help = "Zones of the store that were counted anew, again and again";
-            counter(&mut encoder, "store_recounts", help, found.counted.load(Ordering::Relaxed))?;
-            let help =
-                "Zones of which the store did not say what their records come to, and does now";
-            counter(
-                &mut encoder,
-                "store_recounts_mended",
-                help,
-                found.mended.load(Ordering::Relaxed),
-            )?;
+        if let Some(feed) = &status.feed {
+            encode_feed(&mut encoder, feed)?;
         }
-        if let Some(feeds) = &node.feeds {
-            let status = *feeds.main().status().borrow();
-            let help = "Newest revision of which the feed has everything";
-            gauge(&mut encoder, "exported_revision", help, status.revision.revision)?;
-            let help = "Times the exporter began anew";
-            counter(&mut encoder, "export_restarts", help, status.restarts)?;
-            let help = "Where the newest version of the document holds";
-            gauge(&mut encoder, "document_revision", help, status.document.revision)?;
-            let help = "Number of the newest version of the document";
-            gauge(&mut encoder, "document_version", help, status.version)?;
-            let help = "Times a version of the document could not be written";
-            counter(&mut encoder, "document_faults", help, status.document_faults)?;
-            let help = "Seconds for which no version of the document could be written";
-            gauge(
-                &mut encoder,
-                "document_failing_seconds",
-                help,
-                status.document_failing_ms / 1_000,
-            )?;
-            let help = "Zones whose records or packs did not come to what they must";
-            counter(&mut encoder, "digest_faults", help, status.digest_faults)?;
-            let help = "Zones of the document that were not what they must be when read last";
-            gauge(&mut encoder, "wrong_zones", help, status.wrong_zones)?;
-            let help = "Who follows the feed at this node";
-            gauge(&mut encoder, "followers", help, feeds.main().followers().len() as u64)?;
+        if let Some(sync) = &status.sync {
+            encode_sync(&mut encoder, sync)?;
         }
-        if let Some(client) = &node.client {
-            encode_sync(&mut encoder, client)?;
-        }
-        encode_front_ends(&mut encoder, &node.server.stats().front_ends)
+        encode_front_ends(&mut encoder, &status.front_ends.front_ends)
     }
 }
 
-/// Writes how an edge follows its feed.
-fn encode_sync(
+/// Writes how the store is.
+fn encode_store(
     encoder: &mut DescriptorEncoder<'_>,
-    client: &AspenDnsClient,
+    store: &StoreStatus,
 ) -> Result<(), fmt::Error> {
-    let report = SyncReport::of(client);
+    if let Some(revision) = store.revision {
+        gauge(encoder, "store_revision", "Newest revision of the store", revision)?;
+    }
+    let help = "Zones of the store that were counted anew, again and again";
+    counter(encoder, "store_recounts", help, store.recounted)?;
+    let help = "Zones of which the store did not say what their records come to, and does now";
+    counter(encoder, "store_recounts_mended", help, store.mended)
+}
+
+/// Writes how the feed with all zones is.
+fn encode_feed(encoder: &mut DescriptorEncoder<'_>, feed: &FeedStatus) -> Result<(), fmt::Error> {
+    let help = "Newest revision of which the feed has everything";
+    gauge(encoder, "exported_revision", help, feed.exported_revision)?;
+    counter(encoder, "export_restarts", "Times the exporter began anew", feed.restarts)?;
+    let help = "Where the newest version of the document holds";
+    gauge(encoder, "document_revision", help, feed.document_revision)?;
+    let help = "Number of the newest version of the document";
+    gauge(encoder, "document_version", help, feed.document_version)?;
+    let help = "Times a version of the document could not be written";
+    counter(encoder, "document_faults", help, feed.document_faults)?;
+    let help = "Seconds for which no version of the document could be written";
+    gauge(encoder, "document_failing_seconds", help, feed.document_failing_ms / 1_000)?;
+    let help = "Zones whose records or packs did not come to what they must";
+    counter(encoder, "digest_faults", help, feed.digest_faults)?;
+    let help = "Zones of the document that were not what they must be when read last";
+    gauge(encoder, "wrong_zones", help, feed.wrong_zones)?;
+    gauge(encoder, "followers", "Who follows the feed at this node", feed.followers)
+}
+
+/// Writes how an edge follows its feed.
+fn encode_sync(encoder: &mut DescriptorEncoder<'_>, report: &SyncReport) -> Result<(), fmt::Error> {
     let help = "1 if everything that the feed is known to hold is answered";
     gauge(encoder, "sync_is_synced", help, u64::from(report.is_synced()))?;
     let help = "Records that break a rule";
@@ -408,3 +407,43 @@ fn labeled<const N: usize>(
 /// Bounds of the histogram from commit to answer, in seconds.
 const COMMIT_BUCKETS_S: [f64; 14] =
     [0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    /// How many commits were timed.
+    fn timed(metrics: &Metrics) -> String {
+        let (mut registry, mut out) = (Registry::default(), String::new());
+        registry.register("commits", "", metrics.commit_to_answer_s.clone());
+        encode(&mut out, &registry).expect("a string takes it");
+        let count = out.lines().find_map(|line| line.strip_prefix("commits_count "));
+        count.expect("a histogram has a count").to_owned()
+    }
+
+    #[tokio::test]
+    async fn a_commit_is_timed_once_whether_it_is_answered_before_or_after() {
+        let (metrics, progress) = (Arc::new(Metrics::default()), Progress::default());
+        progress.served(3);
+        metrics.observe_commit(&progress, 3);
+        assert_eq!(timed(&metrics), "1", "it was answered when it was told of");
+        metrics.observe_commit(&progress, 5);
+        metrics.observe_commit(&progress, 4);
+        assert_eq!(timed(&metrics), "1");
+        let task = tokio::spawn({
+            let (metrics, progress) = (Arc::clone(&metrics), progress.clone());
+            async move { metrics.time_commits(&progress).await }
+        });
+        progress.served(4);
+        while timed(&metrics) != "2" {
+            tokio::task::yield_now().await;
+        }
+        progress.served(9);
+        while timed(&metrics) != "3" {
+            tokio::task::yield_now().await;
+        }
+        assert!(metrics.timed.lock().expect("no panic").is_empty());
+        task.abort();
+    }
+}

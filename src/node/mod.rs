@@ -5,14 +5,18 @@
 pub mod api;
 pub mod config;
 pub mod feeds;
+pub mod flags;
 pub mod follow;
 pub mod health;
 pub mod metrics;
 pub mod origin;
+mod parts;
 mod prepare;
 mod recount;
 pub mod reload;
 pub mod run;
+mod service;
+mod services;
 pub mod state;
 pub mod status;
 pub mod watchdog;

@@ -11,7 +11,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::config::StoreChoice;
+use super::config::{StoreConfig, StoreEngine};
 use crate::durable;
 use crate::name::Name;
 use crate::record::master::{self, MasterError, MasterOptions};
@@ -86,19 +86,18 @@ pub enum OriginError {
     Example(#[from] MasterError),
 }
 
-/// Opens the store. With `is_new_allowed` it may be another one than edges were fed from.
+/// Opens the store, which may be another one than edges were fed from if that is allowed.
 ///
 /// # Errors
 /// [`OriginError::Open`], [`OriginError::Store`], [`OriginError::StoreGone`],
 /// [`OriginError::StoreReplaced`], [`OriginError::File`], or that the engine is not built in.
 pub async fn open_store(
-    choice: &StoreChoice,
+    config: &StoreConfig,
     data_dir: &Path,
-    is_new_allowed: bool,
 ) -> Result<Arc<DnsStore>, OriginError> {
-    let kv: Arc<dyn KeyValueStore> = match choice {
-        StoreChoice::Redb => Arc::new(open_redb(data_dir, is_new_allowed).await?),
-        StoreChoice::Etcd(urls) => open_etcd(urls).await?,
+    let kv: Arc<dyn KeyValueStore> = match &config.engine {
+        StoreEngine::Redb => Arc::new(open_redb(data_dir, config.is_new_allowed).await?),
+        StoreEngine::Etcd(urls) => open_etcd(urls).await?,
     };
     Ok(DnsStore::open(kv).await?)
 }
@@ -225,7 +224,8 @@ mod tests {
     #[tokio::test]
     async fn a_new_store_gets_the_example_zone_once() {
         let dir = tempfile::tempdir().unwrap();
-        let store = open_store(&StoreChoice::Redb, dir.path(), false).await.unwrap();
+        let config = StoreConfig { engine: StoreEngine::Redb, is_new_allowed: false };
+        let store = open_store(&config, dir.path()).await.unwrap();
         assert!(offer_example(&store).await.unwrap());
         assert!(!offer_example(&store).await.unwrap());
         let apex = "example.test".parse().unwrap();

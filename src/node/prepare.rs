@@ -9,53 +9,40 @@ use std::sync::Arc;
 
 use super::api::auth::ApiKey;
 use super::api::{self, BoundApi};
-use super::config::{ApiListen, Flags, Plan, Steering};
+use super::config::{Config, DnsConfig, Plan};
 use super::run::RunError;
 use crate::durable;
 use crate::publish::Reader;
-use crate::responder::transfer::TransferPolicy;
-use crate::responder::{Responder, ResponderConfig};
+use crate::responder::Responder;
 use crate::serve::DnsProtocolServer;
-use crate::serve::udp::UdpSteering;
 
 /// Binds the DNS addresses; nothing is answered yet.
 ///
 /// # Errors
 /// [`RunError::Dns`].
-pub(super) fn bind_dns(flags: &Flags, reader: Reader) -> Result<DnsProtocolServer, RunError> {
-    let config = ResponderConfig {
-        version: flags.version_txt.clone(),
-        identity: flags.nsid.clone(),
-        has_rotation: flags.rotate,
-        has_full_replies: flags.full_replies,
-        transfers: TransferPolicy::new(flags.allow_transfer.0.as_slice()),
-        ..ResponderConfig::default()
-    };
-    let mut builder =
-        DnsProtocolServer::builder(reader).responder(Arc::new(Responder::new(config)));
-    for address in flags.dns_addresses() {
-        builder = builder.udp_tcp(address);
+pub(super) fn bind_dns(dns: &DnsConfig, reader: Reader) -> Result<DnsProtocolServer, RunError> {
+    let responder = Arc::new(Responder::new(dns.responder.clone()));
+    let mut builder = DnsProtocolServer::builder(reader).responder(responder);
+    for address in &dns.addresses {
+        builder = builder.udp_tcp(*address);
     }
-    if let Some(workers) = flags.udp_workers {
+    if let Some(workers) = dns.workers {
         builder = builder.workers(usize::from(workers));
     }
-    let steering = match flags.udp_steering {
-        Steering::Hash => UdpSteering::Hash,
-        Steering::Cpu => UdpSteering::Cpu,
-    };
-    Ok(builder.pin_to_cpus(flags.udp_cpus.clone()).udp_steering(steering).bind()?)
+    Ok(builder.pin_to_cpus(dns.cpus.clone()).udp_steering(dns.steering).bind()?)
 }
 
 /// Binds the API's address, if it is to listen.
 ///
 /// # Errors
 /// [`RunError::Api`].
-pub(super) async fn bind_api(flags: &Flags, plan: &Plan) -> Result<Option<BoundApi>, RunError> {
-    let ApiListen::On(address) = flags.api_address() else { return Ok(None) };
+pub(super) async fn bind_api(config: &Config) -> Result<Option<BoundApi>, RunError> {
+    let Some(wanted) = config.api else { return Ok(None) };
+    let address = wanted.address;
     match api::bind(address).await {
         Ok(api) => Ok(Some(api)),
         // Nobody asked for the API: a server of plain zone files can do without.
-        Err(error) if flags.api_listen.is_none() && *plan == Plan::Static => {
+        Err(error) if !wanted.is_asked_for && config.plan == Plan::Static => {
             tracing::warn!(%address, %error, "there is no API");
             Ok(None)
         }
@@ -70,13 +57,9 @@ pub(super) async fn bind_api(flags: &Flags, plan: &Plan) -> Result<Option<BoundA
 ///
 /// # Errors
 /// [`RunError::File`].
-pub(super) fn prepare_data_dir(
-    flags: &Flags,
-    plan: &Plan,
-    has_api: bool,
-) -> Result<Option<ApiKey>, RunError> {
-    let dir = &flags.data_dir;
-    let is_static = *plan == Plan::Static;
+pub(super) fn prepare_data_dir(config: &Config, has_api: bool) -> Result<Option<ApiKey>, RunError> {
+    let dir = &config.data_dir;
+    let is_static = config.plan == Plan::Static;
     if !is_static || has_api {
         match durable::create_dir(dir) {
             Err(source) if !is_static => return Err(RunError::File { path: dir.clone(), source }),

@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::config::Flags;
+use super::config::Config;
 use super::run::RunError;
 use crate::catalog::{CatalogChange, HoldReason};
 use crate::files::{Instead, Refreshed, ZoneFiles};
@@ -20,13 +20,12 @@ use crate::zone::HashSeed;
 /// # Errors
 /// [`RunError::ZoneFile`]: the directory cannot be read; a named file is not there, or is one that
 /// nothing can be answered for; or there is nothing at all.
-pub fn load_static(flags: &Flags, seed: HashSeed) -> Result<(ZoneFiles, Refreshed), RunError> {
-    let (dir, named) = (flags.zone_dir.clone(), flags.zone_file.clone());
-    let has_files = dir.is_some() || !named.is_empty();
-    let compiled = has_files.then(|| flags.data_dir.join("compiled"));
+pub fn load_static(config: &Config, seed: HashSeed) -> Result<(ZoneFiles, Refreshed), RunError> {
+    let (dir, named) = (config.files.dir.clone(), config.files.named.clone());
+    let compiled = (!config.files.is_empty()).then(|| config.data_dir.join("compiled"));
     let mut files = ZoneFiles::new(dir, named, compiled, seed);
     let mut loaded = files.refresh()?;
-    if flags.zone_dir.is_some() && loaded.zone_count == 0 && loaded.errors.is_empty() {
+    if config.files.dir.is_some() && loaded.zone_count == 0 && loaded.errors.is_empty() {
         tracing::warn!("the zone directory holds no NAME.zone file");
     }
     for mut failed in std::mem::take(&mut loaded.errors) {

@@ -46,11 +46,6 @@ pub struct NodeState {
 }
 
 impl NodeState {
-    /// Returns how many apexes are answered with SERVFAIL for want of a zone.
-    pub fn held_count(&self) -> u64 {
-        self.reader.load().held_count()
-    }
-
     /// Returns the addresses of the front ends.
     pub fn dns_addresses(&self) -> &[SocketAddr] {
         self.server.addrs()
@@ -105,6 +100,19 @@ impl Progress {
                 let progress = client.progress();
                 Revisions { served: progress.served.number, heard: progress.heard.number }
             }
+        }
+    }
+
+    /// Waits until a newer revision than `served` is answered, and returns it.
+    pub async fn past(&self, served: u64) -> u64 {
+        match self {
+            Self::Told(sender) => {
+                let mut receiver = sender.subscribe();
+                let risen = receiver.wait_for(|now| now.served > served).await;
+                // The sender is ours: it is there as long as we are.
+                risen.map_or(served, |now| now.served)
+            }
+            Self::Edge(_) => std::future::pending().await,
         }
     }
 

@@ -3,21 +3,21 @@
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
-use aspen_dns::node::config::{self, Flags};
+use aspen_dns::node::flags::{self, Flags};
 use aspen_dns::node::run::{self, RunError};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     // What databases make below the data directory is nobody else's business: keys lie in it.
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
-    let flags = match config::parse_flags(std::env::args_os()) {
+    let flags = match flags::parse_flags(std::env::args_os()) {
         Ok(flags) => flags,
-        Err(error) => match config::one_line(&error) {
+        Err(error) => match flags::one_line(&error) {
             Some(line) => return fail(&line),
             None => error.exit(),
         },
     };
-    match start(&flags) {
+    match start(flags) {
         Ok(()) => ExitCode::SUCCESS,
         // An error's text has its cause's in it.
         Err(error) => match error.downcast_ref() {
@@ -31,7 +31,7 @@ fn main() -> ExitCode {
 }
 
 /// Sets up the log and runs the node.
-fn start(flags: &Flags) -> anyhow::Result<()> {
+fn start(flags: Flags) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(format!("{QUIET},{}", flags.log))
         .map_err(|error| anyhow::anyhow!("--log {:?}: {error}", flags.log))?;
     let is_terminal = std::io::stderr().is_terminal();
@@ -39,8 +39,9 @@ fn start(flags: &Flags) -> anyhow::Result<()> {
     // A line that cannot be written is lost: telling so on the same stream would be a panic, which
     // ends whatever part of the node had something to say when a disk was full.
     log.log_internal_errors(false).with_writer(std::io::stderr).init();
+    let config = flags.into_config()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let result = runtime.block_on(run::run(flags));
+    let result = runtime.block_on(run::run(&config));
     // A thread that still works on a dropped request must not keep the process.
     runtime.shutdown_background();
     Ok(result?)

@@ -17,6 +17,7 @@ use super::{Api, check_server};
 use crate::limits::API_PAGE_MAX;
 use crate::name::Name;
 use crate::node::metrics;
+use crate::node::status::Status;
 use crate::record::Rrset;
 
 /// `GET /api`: the versions of the API.
@@ -62,7 +63,7 @@ pub(crate) async fn statistics(
     Path(server): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
     check_server(&server)?;
-    let items: Vec<Value> = metrics::statistics(api.node())
+    let items: Vec<Value> = metrics::statistics(&Status::of(api.node()).await)
         .into_iter()
         .map(|(name, value)| {
             json!({ "name": name, "type": "StatisticItem", "value": value.to_string() })

@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Json;
@@ -14,7 +13,7 @@ use axum::extract::{Query, State};
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::error::ApiError;
 use super::powerdns::parse_name;
@@ -22,8 +21,7 @@ use super::{Api, read_json};
 use crate::limits::API_WAIT_S_MAX;
 use crate::name::Name;
 use crate::node::metrics;
-use crate::node::status::SyncReport;
-use crate::store::StoreError;
+use crate::node::status::Status;
 
 /// What a ticket is wanted for.
 #[derive(Debug, Deserialize)]
@@ -33,57 +31,8 @@ struct TicketBody {
 }
 
 /// `GET …/status`.
-pub(crate) async fn status(State(api): State<Arc<Api>>) -> Result<Json<Value>, ApiError> {
-    let node = api.node();
-    let catalog = Arc::new(node.reader.load());
-    let revisions = node.progress.now();
-    let stats = node.server.stats();
-    let addresses: Vec<String> = node.dns_addresses().iter().map(ToString::to_string).collect();
-    let mut held: Vec<String> = catalog.held().map(|hold| hold.apex.to_fqdn()).collect();
-    held.sort();
-    held.truncate(HELD_SHOWN_MAX);
-    let mut value = json!({
-        "role": node.role,
-        "version": env!("CARGO_PKG_VERSION"),
-        "uptime_s": node.started_at.elapsed().as_secs(),
-        "dns": addresses,
-        "zones": catalog.zone_count(),
-        "held_zones": held,
-        "static_zones": node.static_zones.load(Ordering::Relaxed),
-        "queries": stats.queries(),
-        "served_revision": revisions.served,
-        "heard_revision": revisions.heard,
-        "behind_revisions": revisions.heard.saturating_sub(revisions.served),
-    });
-    let faults: Vec<String> = node.faults().iter().map(ToString::to_string).collect();
-    let unready = node.unready();
-    value["is_healthy"] = json!(faults.is_empty());
-    value["faults"] = json!(faults);
-    value["is_ready"] = json!(unready.is_none());
-    if let Some(unready) = unready {
-        value["unready"] = json!(unready.to_string());
-    }
-    if let Some(store) = &node.store {
-        // A store that is down is what is asked about, so it must not fail the answer.
-        let revision = match store.revision().await {
-            Ok(revision) => store.health().map(|()| revision).map_err(StoreError::from),
-            Err(error) => Err(error),
-        };
-        match revision {
-            Ok(revision) => value["store_revision"] = json!(revision),
-            Err(error) => {
-                value["store_error"] = json!(error.to_string());
-                value["is_healthy"] = json!(false);
-            }
-        }
-    }
-    if let Some(feeds) = &node.feeds {
-        value["feed"] = feeds.status();
-    }
-    if let Some(client) = &node.client {
-        value["sync"] = json!(SyncReport::of(client));
-    }
-    Ok(Json(value))
+pub(crate) async fn status(State(api): State<Arc<Api>>) -> Json<Status> {
+    Json(Status::of(api.node()).await)
 }
 
 /// `GET …/wait[?revision=R][&timeout=S]`: until the node serves the revision, by default the
@@ -147,12 +96,12 @@ async fn parse_zones(api: &Api, names: &[String]) -> Result<Vec<Name>, ApiError>
 }
 
 /// `GET /metrics`: Prometheus text.
-pub(crate) async fn metrics(State(api): State<Arc<Api>>) -> Result<Response, ApiError> {
-    let text = metrics::text(api.node()).await?;
+pub(crate) async fn metrics(State(api): State<Arc<Api>>) -> Response {
+    let text = metrics::text(api.node()).await;
     let kind =
         HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     let headers: [(HeaderName, HeaderValue); 1] = [(header::CONTENT_TYPE, kind)];
-    Ok((headers, text).into_response())
+    (headers, text).into_response()
 }
 
 /// Reads a number of the query string.
@@ -168,5 +117,3 @@ fn bad_number(field: &'static str, text: &str) -> ApiError {
 
 /// Seconds that a wait takes at most if it does not say.
 const WAIT_S_DEFAULT: f64 = 30.0;
-/// Apexes that a status names of those held; the metric `zones_held` counts all.
-const HELD_SHOWN_MAX: usize = 100;

@@ -7,18 +7,28 @@ fn flags(arguments: &str) -> Result<Flags, clap::Error> {
     parse_flags(arguments.map(Into::into))
 }
 
+fn config(arguments: &str) -> Result<Config, PlanError> {
+    flags(arguments).expect(arguments).into_config()
+}
+
 fn plan(arguments: &str) -> Result<Plan, PlanError> {
-    Plan::from_flags(&flags(arguments).expect(arguments))
+    config(arguments).map(|config| config.plan)
+}
+
+/// A store of an engine that may not be another one than before.
+fn store(engine: StoreEngine) -> StoreConfig {
+    StoreConfig { engine, is_new_allowed: false }
 }
 
 #[test]
 fn without_arguments_it_is_a_whole_node_on_loopback() {
-    let flags = flags("").unwrap();
-    assert_eq!(flags.dns_addresses(), ["127.0.0.1:5300".parse().unwrap()]);
-    assert_eq!(flags.api_address(), ApiListen::On("127.0.0.1:8053".parse().unwrap()));
-    assert_eq!(flags.data_dir, PathBuf::from("./aspen-data"));
-    assert_eq!(flags.relay, Relay(RelayChoice::Off));
-    assert_eq!(Plan::from_flags(&flags), Ok(Plan::All(StoreChoice::Redb)));
+    let config = config("").unwrap();
+    assert_eq!(config.dns.addresses, ["127.0.0.1:5300".parse().unwrap()]);
+    let address = "127.0.0.1:8053".parse().unwrap();
+    assert_eq!(config.api, Some(ApiConfig { address, is_asked_for: false }));
+    assert_eq!(config.data_dir, PathBuf::from("./aspen-data"));
+    assert_eq!(config.relay, RelayChoice::Off);
+    assert_eq!(config.plan, Plan::All(store(StoreEngine::Redb)));
 }
 
 #[test]
@@ -34,18 +44,31 @@ fn this_machine_may_transfer_zones_unless_others_are_named() {
 
 #[test]
 fn threads_are_kept_on_cpus_in_the_order_given() {
-    let flags = flags("--udp-workers 2 --udp-cpus 3,1 --udp-steering cpu").unwrap();
-    assert_eq!(flags.udp_cpus, [3, 1]);
-    assert_eq!(flags.udp_steering, Steering::Cpu);
+    let dns = config("--udp-workers 2 --udp-cpus 3,1 --udp-steering cpu").unwrap().dns;
+    assert_eq!((dns.workers, dns.cpus), (Some(2), vec![3, 1]));
+    assert_eq!(dns.steering, UdpSteering::Cpu);
 }
 
 #[test]
 fn zone_files_alone_need_no_store() {
     assert_eq!(plan("--zone-dir d"), Ok(Plan::Static));
     assert_eq!(plan("--zone-file a --zone-file b --data-dir d"), Ok(Plan::Static));
-    assert_eq!(plan("--zone-dir d --role all"), Ok(Plan::All(StoreChoice::Redb)));
-    let etcd = StoreChoice::Etcd(vec!["http://192.0.2.1:2379".to_owned()]);
+    assert_eq!(plan("--zone-dir d --role all"), Ok(Plan::All(store(StoreEngine::Redb))));
+    let etcd = store(StoreEngine::Etcd(vec!["http://192.0.2.1:2379".to_owned()]));
     assert_eq!(plan("--zone-dir d --store etcd=http://192.0.2.1:2379"), Ok(Plan::All(etcd)));
+}
+
+#[test]
+fn an_api_that_somebody_asked_for_is_told_from_one_that_is_there_by_default() {
+    let address = "192.0.2.1:80".parse().unwrap();
+    let api = |arguments| config(arguments).unwrap().api;
+    let expected = ApiConfig { address, is_asked_for: true };
+    assert_eq!(api("--api-listen 192.0.2.1:80"), Some(expected));
+    assert_eq!(api("--api-listen off"), None);
+    assert!(
+        plan("--new-store")
+            == Ok(Plan::All(StoreConfig { engine: StoreEngine::Redb, is_new_allowed: true }))
+    );
 }
 
 #[test]

@@ -1,0 +1,148 @@
+//! The parts of a node that depend on its plan.
+//!
+//! | plan | store and feeds | what is answered |
+//! |---|---|---|
+//! | static | none | zones from files |
+//! | authority, all | yes | zones from files, and every commit at once (`follow`); `all` has an example in an empty store |
+//! | edge | none | zones from files, and what it receives of the ticket's feed |
+//!
+//! **Invariant:** once [`Parts::start`] returns, everything that the node has itself is published.
+//! **Not here:** what every node has (`run`).
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::config::{Config, Plan, StoreConfig};
+use super::feeds::Feeds;
+use super::origin;
+use super::reload::stage_files;
+use super::run::RunError;
+use super::service::Service;
+use super::services;
+use super::state::Progress;
+use crate::files::Refreshed;
+use crate::mesh::{Documents, Mesh, MeshConfig};
+use crate::publish::stage::Stage;
+use crate::replica::{AspenDnsClient, documents_for};
+use crate::store::DnsStore;
+use crate::ticket::DnsClientTicket;
+
+/// What the plans differ in.
+pub(super) struct Parts {
+    /// What is served.
+    pub(super) stage: Arc<Stage>,
+    /// The store.
+    pub(super) store: Option<Arc<DnsStore>>,
+    /// The feeds made from it.
+    pub(super) feeds: Option<Arc<Feeds>>,
+    /// Ends them.
+    pub(super) stop_feeds: CancellationToken,
+    /// The edge.
+    pub(super) client: Option<Arc<AspenDnsClient>>,
+    /// The peer.
+    pub(super) mesh: Option<Arc<Mesh>>,
+    /// How far the answers are.
+    pub(super) progress: Progress,
+    /// What runs.
+    pub(super) services: Vec<Service>,
+}
+
+impl Parts {
+    /// Nothing is started yet; what is served is staged in `stage`.
+    pub(super) fn new(stage: Arc<Stage>) -> Self {
+        Self {
+            stage,
+            store: None,
+            feeds: None,
+            stop_feeds: CancellationToken::new(),
+            client: None,
+            mesh: None,
+            progress: Progress::default(),
+            services: Vec::new(),
+        }
+    }
+
+    /// Starts what the plan says; `loaded` are the zones of files.
+    pub(super) async fn start(
+        &mut self,
+        config: &Config,
+        loaded: Refreshed,
+    ) -> Result<(), RunError> {
+        if let Plan::Edge(ticket) = &config.plan {
+            let seed = self.stage.catalog().seed();
+            let builder = AspenDnsClient::builder().seed(seed).ticket(ticket.as_ref().clone());
+            let client = builder.build()?;
+            self.stage = Arc::clone(client.stage());
+            stage_files(&self.stage, loaded);
+            return self.start_edge(config, client, ticket).await;
+        }
+        stage_files(&self.stage, loaded);
+        if let Plan::Authority(store) | Plan::All(store) = &config.plan {
+            self.start_origin(config, store).await?;
+        }
+        self.services.push(services::sweep(Arc::clone(&self.stage)));
+        Ok(())
+    }
+
+    /// Starts the peer.
+    async fn start_mesh(
+        &mut self,
+        config: &Config,
+        documents: Documents,
+    ) -> Result<Arc<Mesh>, RunError> {
+        let dir = Some(config.data_dir.join("mesh"));
+        let (listen, relay) = (config.mesh_listen, config.relay.clone());
+        let mesh = Arc::new(Mesh::start(MeshConfig { dir, documents, listen, relay }).await?);
+        self.mesh = Some(Arc::clone(&mesh));
+        Ok(mesh)
+    }
+
+    /// Opens the store, starts its feeds, and answers from it.
+    async fn start_origin(
+        &mut self,
+        config: &Config,
+        choice: &StoreConfig,
+    ) -> Result<(), RunError> {
+        let dir = &config.data_dir;
+        let store = origin::open_store(choice, dir).await?;
+        origin::check_feed(dir)?;
+        let mesh = self.start_mesh(config, Documents::InMemory).await?;
+        let stop = self.stop_feeds.clone();
+        let feeds = match Feeds::start(Arc::clone(&mesh), Arc::clone(&store), dir, stop).await {
+            Ok(feeds) => feeds,
+            Err(error) => {
+                mesh.shutdown().await;
+                return Err(error.into());
+            }
+        };
+        if let Err(error) = origin::note_feed(dir, &feeds.main().ticket().namespace) {
+            // A disk that is full keeps nobody from answering.
+            tracing::warn!(%error, "it cannot be noted which feed this node has");
+        }
+        self.feeds = Some(Arc::new(feeds));
+        if matches!(config.plan, Plan::All(_)) && origin::offer_example(&store).await? {
+            tracing::info!("the store was empty: the zone example.test is there to try");
+        }
+        let stage = Arc::clone(&self.stage);
+        self.services.push(services::follow(&store, stage, &self.progress).await?);
+        self.services.push(services::recount(&store));
+        self.store = Some(store);
+        Ok(())
+    }
+
+    /// Starts the peer, and follows a feed.
+    async fn start_edge(
+        &mut self,
+        config: &Config,
+        client: Arc<AspenDnsClient>,
+        ticket: &DnsClientTicket,
+    ) -> Result<(), RunError> {
+        let documents = documents_for(&config.data_dir.join("mesh"), ticket);
+        let mesh = self.start_mesh(config, documents).await?;
+        self.services.push(services::edge(&client, &mesh, ticket).await?);
+        self.progress = Progress::Edge(Arc::clone(&client));
+        self.client = Some(client);
+        Ok(())
+    }
+}

@@ -1,0 +1,119 @@
+//! The services of a node, each started by itself from what it needs, and stopped by itself.
+//!
+//! | service | on | does |
+//! |---|---|---|
+//! | [`files`] | all | reads zone files again when it is asked to |
+//! | [`sweep`] | all but edges | frees snapshots that are no longer read |
+//! | [`follow`] | authorities | answers with what the store commits |
+//! | [`recount`] | authorities | compares the store's rows with what it says of them |
+//! | [`time_commits`] | authorities | measures how soon a commit is answered |
+//! | [`edge`] | edges | follows a feed |
+//! | [`api`] | nodes with an API | answers it |
+//!
+//! **Invariant:** what a service publishes when it starts is published when its function returns.
+//! **Not here:** which of them a node has (`run`), threads that answer DNS (`serve`), feeds (`feeds`).
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::api::BoundApi;
+use super::api::auth::ApiKey;
+use super::follow::{FollowError, Follower};
+use super::reload::Reload;
+use super::service::Service;
+use super::state::{NodeState, Progress};
+use crate::limits::FREE_RETIRED_MS;
+use crate::mesh::Mesh;
+use crate::publish::stage::Stage;
+use crate::replica::{AspenDnsClient, ListenerError, spawn_dns_sync_listener};
+use crate::store::DnsStore;
+use crate::ticket::DnsClientTicket;
+
+/// Reads zone files again each time that the sender is used; what is asked for during a reading is read after
+/// it, once.
+pub(super) fn files(reload: Arc<Reload>, state: Arc<NodeState>) -> (Service, mpsc::Sender<()>) {
+    let (ask, mut asked) = mpsc::channel(1);
+    let service = Service::spawn("reads zone files", |stop| async move {
+        while let Some(Some(())) = stop.run_until_cancelled(asked.recv()).await {
+            let reload = Arc::clone(&reload);
+            let reading = tokio::task::spawn_blocking(move || reload.run());
+            if let Ok(Some(zones)) = reading.await {
+                state.static_zones.store(zones, Ordering::Relaxed);
+            }
+        }
+    });
+    (service, ask)
+}
+
+/// Frees snapshots that are no longer read.
+pub(super) fn sweep(stage: Arc<Stage>) -> Service {
+    Service::spawn("frees what is no longer read", |stop| async move {
+        let mut tick = tokio::time::interval(Duration::from_millis(FREE_RETIRED_MS));
+        while stop.run_until_cancelled(tick.tick()).await.is_some() {
+            stage.free_retired();
+        }
+    })
+}
+
+/// Publishes what the store has, and then each of its commits.
+///
+/// # Errors
+/// Every [`FollowError`].
+pub(super) async fn follow(
+    store: &Arc<DnsStore>,
+    stage: Arc<Stage>,
+    progress: &Progress,
+) -> Result<Service, FollowError> {
+    let mut follower = Follower::new(Arc::clone(store), stage, progress.clone());
+    let revision = follower.load().await?;
+    Ok(Service::spawn("follows the store", |stop| follower.run(revision, stop)))
+}
+
+/// Counts the zones of the store anew, one after the other.
+pub(super) fn recount(store: &Arc<DnsStore>) -> Service {
+    let store = Arc::clone(store);
+    Service::spawn("counts zones anew", |stop| super::recount::run(store, stop))
+}
+
+/// Measures how soon a commit is answered.
+pub(super) fn time_commits(state: Arc<NodeState>) -> Service {
+    Service::spawn("times commits", |stop| async move {
+        stop.run_until_cancelled(state.metrics.time_commits(&state.progress)).await;
+    })
+}
+
+/// Follows a feed; what the client has kept of it is answered when this returns.
+///
+/// # Errors
+/// Every [`ListenerError`].
+pub(super) async fn edge(
+    client: &Arc<AspenDnsClient>,
+    mesh: &Mesh,
+    ticket: &DnsClientTicket,
+) -> Result<Service, ListenerError> {
+    let (end, mut listener) = spawn_dns_sync_listener(Arc::clone(client), mesh, ticket).await?;
+    Ok(Service::spawn("follows the feed", |stop| async move {
+        let ended = tokio::select! {
+            () = stop.cancelled() => {
+                end.cancel();
+                listener.await
+            }
+            ended = &mut listener => ended,
+        };
+        if let Err(error) = ended {
+            tracing::error!(%error, "the listener ended badly");
+        }
+    }))
+}
+
+/// Answers the API.
+pub(super) fn api(api: BoundApi, key: ApiKey, state: Arc<NodeState>) -> Service {
+    Service::spawn("answers the API", |stop| async move {
+        if let Err(error) = api.serve(key, state, stop).await {
+            tracing::error!(%error, "the API has ended");
+        }
+    })
+}

@@ -1,0 +1,224 @@
+//! How a node is, as one typed value that the API, the metrics and the statistics render.
+//!
+//! **Invariant:** asking waits for nothing that an answer needs; a part that does not answer is said to be so,
+//! and leaves out its own numbers alone.
+//! **Not here:** how the parts find out (`health`, `sync`, `export`), names and units in metrics (`metrics`).
+
+pub mod sync;
+
+use std::sync::atomic::Ordering;
+
+use serde::Serialize;
+
+use super::feeds::Feeds;
+use super::state::NodeState;
+use crate::export::ExportStatus;
+use crate::publish::PublishStats;
+use crate::serve::ServeStats;
+use crate::store::{DnsStore, StoreError};
+use sync::SyncReport;
+
+/// How a node is, at about one moment.
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    /// `all`, `authority`, `edge` or `static`.
+    pub role: &'static str,
+    /// The version of the program.
+    pub version: &'static str,
+    /// Seconds since the start.
+    pub uptime_s: u64,
+    /// Addresses that DNS is answered on.
+    pub dns: Vec<String>,
+    /// Zones that are answered.
+    pub zones: u64,
+    /// Apexes that are ours and answered with SERVFAIL, in order, [`HELD_SHOWN_MAX`] at most.
+    pub held_zones: Vec<String>,
+    /// Zones from files.
+    pub static_zones: u64,
+    /// Queries that came in.
+    pub queries: u64,
+    /// The newest revision that is answered as a whole.
+    pub served_revision: u64,
+    /// The newest revision that is known to exist.
+    pub heard_revision: u64,
+    /// By how many revisions answers are behind.
+    pub behind_revisions: u64,
+    /// Whether every part works.
+    pub is_healthy: bool,
+    /// What does not work, a line for each.
+    pub faults: Vec<String>,
+    /// Whether the node answers what it should.
+    pub is_ready: bool,
+    /// Why it does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unready: Option<String>,
+    /// The store, on a node that has one.
+    #[serde(flatten)]
+    pub store: Option<StoreStatus>,
+    /// The feed with all zones, on a node that writes feeds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub feed: Option<FeedStatus>,
+    /// The feed that is followed, on an edge.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sync: Option<SyncReport>,
+    /// How many apexes are held.
+    #[serde(skip)]
+    pub held_count: u64,
+    /// What was published.
+    #[serde(skip)]
+    pub published: PublishStats,
+    /// What the front ends count.
+    #[serde(skip)]
+    pub front_ends: ServeStats,
+}
+
+/// How the store is.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct StoreStatus {
+    /// Its newest revision, if it takes commits.
+    #[serde(rename = "store_revision", skip_serializing_if = "Option::is_none")]
+    pub revision: Option<u64>,
+    /// Why it does not.
+    #[serde(rename = "store_error", skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Zones that were counted anew, again and again.
+    #[serde(skip)]
+    pub recounted: u64,
+    /// Those of which the store did not say what their records come to, and does now.
+    #[serde(skip)]
+    pub mended: u64,
+}
+
+/// How the feed with all zones is.
+#[derive(Clone, Debug, Serialize)]
+pub struct FeedStatus {
+    /// The newest revision of which the feed has everything.
+    pub exported_revision: u64,
+    /// The history that is exported.
+    pub history: String,
+    /// Where the newest version of the document holds.
+    pub document_revision: u64,
+    /// The number of that version.
+    pub document_version: u64,
+    /// Zones in the feed.
+    pub zones: u64,
+    /// Versions of the document written since the start.
+    pub versions_written: u64,
+    /// Octets written for them.
+    pub octets_written: u64,
+    /// Times a version could not be written.
+    pub document_faults: u64,
+    /// For how many milliseconds none could be written; 0 if all is well.
+    pub document_failing_ms: u64,
+    /// Times that peers have shown a history or an exporter of this feed that is not ours.
+    pub partings: u64,
+    /// Zones whose records or packs did not come to what they must.
+    pub digest_faults: u64,
+    /// Zones of the document that were not what they must be when read last.
+    pub wrong_zones: u64,
+    /// Times the exporter began anew.
+    pub restarts: u64,
+    /// The name of older versions: nothing waits for a clock any more.
+    pub clock_waits: u64,
+    /// The name of older versions for `versions_written`.
+    pub manifests_written: u64,
+    /// Whether the exporter works: false between an error and the next try.
+    pub is_working: bool,
+    /// Who follows the feed at this node.
+    pub followers: u64,
+}
+
+impl Status {
+    /// Asks the parts of a node.
+    pub async fn of(node: &NodeState) -> Self {
+        // The snapshot is given back before anything is waited for.
+        let (zones, held_count, held_zones) = held(node);
+        let revisions = node.progress.now();
+        let front_ends = node.server.stats();
+        let store = match &node.store {
+            Some(store) => Some(StoreStatus::of(store).await),
+            None => None,
+        };
+        let is_store_down = store.as_ref().is_some_and(|store| store.error.is_some());
+        let faults: Vec<String> = node.faults().iter().map(ToString::to_string).collect();
+        let unready = node.unready().map(|unready| unready.to_string());
+        Self {
+            role: node.role,
+            version: env!("CARGO_PKG_VERSION"),
+            uptime_s: node.started_at.elapsed().as_secs(),
+            dns: node.dns_addresses().iter().map(ToString::to_string).collect(),
+            zones,
+            held_zones,
+            static_zones: node.static_zones.load(Ordering::Relaxed),
+            queries: front_ends.queries(),
+            served_revision: revisions.served,
+            heard_revision: revisions.heard,
+            behind_revisions: revisions.heard.saturating_sub(revisions.served),
+            is_healthy: faults.is_empty() && !is_store_down,
+            faults,
+            is_ready: unready.is_none(),
+            unready,
+            store,
+            feed: node.feeds.as_ref().map(|feeds| FeedStatus::of(feeds)),
+            sync: node.client.as_ref().map(|client| SyncReport::of(client)),
+            held_count,
+            published: node.reader.stats(),
+            front_ends,
+        }
+    }
+}
+
+/// Returns how many zones are answered, how many apexes are held, and the first of these.
+fn held(node: &NodeState) -> (u64, u64, Vec<String>) {
+    let catalog = node.reader.load();
+    let mut held: Vec<String> = catalog.held().map(|hold| hold.apex.to_fqdn()).collect();
+    held.sort();
+    held.truncate(HELD_SHOWN_MAX);
+    (catalog.zone_count(), catalog.held_count(), held)
+}
+
+impl StoreStatus {
+    /// Asks the store; one that is down is what is asked about, so that is no error of the asking.
+    async fn of(store: &DnsStore) -> Self {
+        let revision = match store.revision().await {
+            Ok(revision) => store.health().map(|()| revision).map_err(StoreError::from),
+            Err(error) => Err(error),
+        };
+        let found = store.recounts();
+        Self {
+            error: revision.as_ref().err().map(ToString::to_string),
+            revision: revision.ok(),
+            recounted: found.counted.load(Ordering::Relaxed),
+            mended: found.mended.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl FeedStatus {
+    /// Reads it off the exporter.
+    fn of(feeds: &Feeds) -> Self {
+        let status: ExportStatus = *feeds.main().status().borrow();
+        Self {
+            exported_revision: status.revision.revision,
+            history: status.history.to_string(),
+            document_revision: status.document.revision,
+            document_version: status.version,
+            zones: status.zone_count,
+            versions_written: status.versions_written,
+            octets_written: status.octets_written,
+            document_faults: status.document_faults,
+            document_failing_ms: status.document_failing_ms,
+            partings: status.partings,
+            digest_faults: status.digest_faults,
+            wrong_zones: status.wrong_zones,
+            restarts: status.restarts,
+            clock_waits: 0,
+            manifests_written: status.versions_written,
+            is_working: status.is_working,
+            followers: feeds.main().followers().len() as u64,
+        }
+    }
+}
+
+/// Apexes that a status names of those held; the metric `zones_held` counts all.
+pub const HELD_SHOWN_MAX: usize = 100;
