@@ -3,7 +3,7 @@
 //! **Invariant:** a client that was built serves its static zones at once.
 //! **Not here:** reading zones from files (`record::master`, the node).
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -115,6 +115,7 @@ impl AspenDnsClientBuilder {
             driving: Mutex::new(()),
             is_followed: AtomicBool::new(false),
             wake: Notify::new(),
+            handed_us: AtomicU64::new(0),
             began: Instant::now(),
             events: broadcast::channel(CLIENT_EVENTS_MAX).0,
             progress: watch::channel(SyncProgress::default()).0,

@@ -346,7 +346,6 @@ impl Worker {
 
     /// Hands one entry to the core.
     fn take_entry(&self, entry: &Entry, origin: Origin) {
-        let now_ms = self.client.now_ms();
         let entry = FeedEntry {
             key: entry.key(),
             author: *entry.author().as_bytes(),
@@ -356,7 +355,7 @@ impl Worker {
             origin,
             content: None,
         };
-        self.client.core().handle_entry(&entry, now_ms);
+        self.client.take_entry(&entry);
     }
 
     /// Hands all entries of the replica to the core.
@@ -375,7 +374,7 @@ impl Worker {
                 origin: Origin::Scan,
                 content: None,
             };
-            self.client.core().handle_entry(&entry, now_ms);
+            self.client.take_entry(&entry);
         }
         let query = Query::all().include_empty().build();
         let mut entries = match docs_result(self.doc.get_many(query).await) {

@@ -12,6 +12,7 @@ mod apply;
 mod archive;
 mod builder;
 mod document;
+mod entries;
 mod event;
 mod fetch;
 mod first_load;
@@ -41,7 +42,6 @@ use crate::publish::Reader;
 use crate::publish::stage::Stage;
 use crate::record::RecordType;
 use crate::sync::core::SyncCore;
-use crate::sync::entry::{FeedEntry, Origin};
 use crate::sync::mirror::{Mirror, MirrorStats};
 use crate::sync::output::SyncStats;
 use crate::sync::status::SyncStatus;
@@ -84,8 +84,10 @@ pub struct AspenDnsClient {
     driving: Mutex<()>,
     /// Whether a listener drives the core.
     is_followed: AtomicBool,
-    /// Wakes the listener when an entry was handed in by hand.
+    /// Wakes the listener when an entry was handed in.
     wake: Notify,
+    /// The timestamp of the entry that was handed in last, in microseconds since the client was made.
+    handed_us: AtomicU64,
     /// When `now_ms` began.
     began: Instant,
     /// Tells subscribers what changes.
@@ -151,64 +153,6 @@ impl AspenDnsClient {
     /// What servers read.
     pub fn reader(&self) -> Reader {
         self.reader.clone()
-    }
-
-    /// Takes one entry of a feed: the key and the value as they stand in the namespace. Keys of
-    /// other things than DNS are passed over.
-    ///
-    /// # Errors
-    /// [`ClientError::Entry`] for an entry that breaks a rule. It is counted and changes nothing.
-    pub fn process_sync_entry(&self, key: &[u8], value: &[u8]) -> Result<(), ClientError> {
-        self.process(key, Some(value))
-    }
-
-    /// Takes the delete of one entry, as the original system's feeds have them. In a feed with a
-    /// header deletes are values, and an emptied entry changes nothing.
-    ///
-    /// # Errors
-    /// [`ClientError::Entry`] for a key that breaks a rule.
-    pub fn process_sync_delete(&self, key: &[u8]) -> Result<(), ClientError> {
-        self.process(key, None)
-    }
-
-    /// Takes one entry that was handed in by hand.
-    fn process(&self, key: &[u8], value: Option<&[u8]>) -> Result<(), ClientError> {
-        if !key.starts_with(crate::feed::key::PREFIX.as_bytes()) {
-            return Ok(());
-        }
-        let now_ms = self.now_ms();
-        let content = value.map(bytes::Bytes::copy_from_slice);
-        let complaint = {
-            let mut core = self.core();
-            core.handle_scan_started(now_ms);
-            let entry = FeedEntry {
-                key,
-                author: self.author.unwrap_or_default(),
-                hash: value.map_or(*iroh_blobs::Hash::EMPTY.as_bytes(), |value| {
-                    *iroh_blobs::Hash::new(value).as_bytes()
-                }),
-                len: value.map_or(0, |value| value.len() as u64),
-                timestamp_us: now_ms.saturating_mul(1_000),
-                origin: Origin::Event,
-                content,
-            };
-            let refused = core.stats().refused;
-            core.handle_entry(&entry, now_ms);
-            core.handle_scan_complete(now_ms);
-            (core.stats().refused > refused).then(|| core.poll_complaint()).flatten()
-        };
-        if self.is_followed.load(Ordering::Acquire) {
-            self.wake.notify_one();
-        } else {
-            self.drive();
-        }
-        match complaint {
-            Some(complaint) => Err(ClientError::Entry {
-                key: complaint.key.escape_ascii().to_string(),
-                error: complaint.error,
-            }),
-            None => Ok(()),
-        }
     }
 
     /// Publishes everything that the core has to hand out.
