@@ -90,6 +90,8 @@ impl<'m> Record<'m> {
 
     /// Returns the RDATA as it stands in the message.
     pub fn rdata(&self) -> &'m [u8] {
+        debug_assert!(self.at < self.rdata_at && self.rdata_at <= self.end);
+        debug_assert!(self.end <= self.message.len());
         &self.message[self.rdata_at..self.end]
     }
 

@@ -137,6 +137,11 @@ impl<'o> MessageWriter<'o> {
         let header = Header { metadata: self.metadata, counts };
         let written = self.encoder.emit_at(self.header, header);
         debug_assert!(written.is_ok(), "its place was kept");
+        debug_assert_eq!(
+            self.encoder.offset(),
+            self.encoder.len(),
+            "nothing is left of what was taken back"
+        );
     }
 }
 

@@ -124,12 +124,19 @@ impl Stage {
             }
         }
         self.publisher.publish_edits(visible, change_count);
+        debug_assert!(touched.iter().all(|apex| self.shows(apex, shared.get(apex))));
         // Only now the catalog says again what the usual source has.
         for apex in touched {
             if shared.get(&apex).is_some_and(|entries| self.is_usual(entries)) {
                 shared.remove(&apex);
             }
         }
+    }
+
+    /// Whether the catalog has at an apex what is served of the sources' entries.
+    fn shows(&self, apex: &Name, entries: Option<&[Option<Entry>; RANKS]>) -> bool {
+        let shown = self.publisher.catalog().at(apex).map(Entry::of);
+        is_same(shown.as_ref(), entries.and_then(served))
     }
 
     /// Whether no source but the usual one has something.

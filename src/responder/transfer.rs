@@ -206,6 +206,7 @@ impl Transfer {
             return Progress::Impossible;
         }
         message.finish(&self.header, FLAG_AA, rcode::NOERROR, self.opt.as_ref());
+        debug_assert!(out.len() <= MESSAGE_OCTETS_MAX);
         if self.stage == Stage::Done { Progress::Last } else { Progress::More }
     }
 

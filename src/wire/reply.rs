@@ -15,6 +15,7 @@ use hickory_proto::serialize::binary::BinEncoder;
 
 use crate::message::edns::OptReply;
 use crate::message::header::Header;
+use crate::message::reader::Message;
 use crate::message::{ExpandedName, HEADER_LEN, POINTER, POINTER_MAX, RECORD_HEAD_LEN, Section};
 use crate::record::RecordType;
 use crate::zone::node::EntryView;
@@ -392,9 +393,11 @@ impl<'r> Reply<'r> {
     /// Appends the OPT record, which `limit` has left room for, and writes the header.
     #[inline]
     pub fn finish(self, header: &Header, flags: u16, rcode: u16, opt: Option<&OptReply<'_>>) {
-        let Self { out, counts, question_end, .. } = self;
+        let Self { out, limit, counts, question_end, .. } = self;
+        debug_assert!(out.len() <= limit);
         let questions = u16::from(question_end > HEADER_LEN);
         finish(out, header, flags | rcode & 15, questions, counts, rcode, opt);
+        debug_assert!(is_whole(out));
     }
 }
 
@@ -422,7 +425,18 @@ pub fn write_whole(
         move_pointers(out, entry.pointers, front.len(), front.len());
     }
     finish(out, header, flags, 1, [entry.records, 0, 0], 0, opt);
+    debug_assert!(is_whole(out));
     true
+}
+
+/// Whether a reply has the records that its header counts and ends with them: the reader's side of what
+/// is asserted when it is written.
+fn is_whole(out: &[u8]) -> bool {
+    let names = |message: &Message<'_>| {
+        let mut records = Section::ALL.into_iter().flat_map(|section| message.records(section));
+        records.all(|record| record.expand_owner(&mut ExpandedName::new()).is_ok())
+    };
+    Message::read(out).is_ok_and(|message| names(&message))
 }
 
 /// Moves the pointers of a body that was copied to `start`, where `pointers` say that they stand. Its
