@@ -43,8 +43,7 @@ use crate::publish::stage::Stage;
 use crate::record::RecordType;
 use crate::sync::core::SyncCore;
 use crate::sync::mirror::{Mirror, MirrorStats};
-use crate::sync::output::SyncStats;
-use crate::sync::status::SyncStatus;
+use crate::sync::status::{SyncStats, SyncStatus};
 use crate::zone::HashSeed;
 
 pub use builder::{AspenDnsClientBuilder, ClientError};

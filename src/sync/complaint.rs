@@ -24,7 +24,7 @@ pub enum EntryError {
     NotCanonical,
     /// The content is malformed.
     #[error(transparent)]
-    BadContent(DecodeError),
+    BadContent(#[from] DecodeError),
     /// The content is longer than it may be; it was not fetched.
     #[error("content of {len} octets, {max} at most")]
     TooLong {

@@ -6,37 +6,26 @@
 //! `poll_complaint` and `poll_rescan`; `poll_timeout` says when to call `handle_time` at the latest.
 //! A batch is published before the next one is asked for, and told by `handle_applied`.
 //!
-//! Entries of another author than the feed's are counted and dropped. An emptied entry (what
-//! iroh-docs leaves behind a delete) changes nothing in a feed that has a header. One bad entry is
-//! counted and complained of once; the rest applies.
-//!
 //! **Invariant:** see `sync`. What waits is bounded; at a bound it is dropped, counted, and asked
 //! for again by a rescan.
-//! **Not here:** zones' histories (`sync::history`), feeds without header (`sync::plain`), outputs
-//! and progress (`sync::output`).
-
-use std::collections::{BTreeSet, HashMap, HashSet};
+//! **Not here:** what entries mean (`sync::intake`), which zones have a step (`sync::outbox`), how far
+//! everything is (`sync::progress`).
 
 use bytes::Bytes;
 
 use crate::feed::Revision;
 use crate::feed::beat::{Beat, Header};
-use crate::feed::key::{self, FeedKey, KeyError, parse_feed_key};
-use crate::feed::live::read_live;
-use crate::feed::manifest::Manifest;
-use crate::limits::{
-    BEAT_OCTETS_MAX, LIVE_HELD_OCTETS_MAX, MANIFEST_OCTETS_MAX, PACK_HELD_OCTETS_MAX,
-    PACK_OCTETS_MAX, PACKS_STORED_MAX,
-};
+use crate::limits::GAP_MS_MAX;
 use crate::name::Name;
-use crate::octets::DecodeError;
-use crate::sync::complaint::{Complaints, EntryError};
+use crate::sync::batch::ZoneBatch;
+use crate::sync::complaint::Complaint;
 use crate::sync::entry::{FeedEntry, Origin};
-use crate::sync::history::History;
-use crate::sync::inbox::{Hash, Inbox};
-use crate::sync::output::{Progress, SyncStats};
-use crate::sync::plain::PlainFeed;
-use crate::sync::status::{StatusClock, StatusEvent, SyncStatus};
+use crate::sync::headed::News;
+use crate::sync::inbox::Hash;
+use crate::sync::intake::{FeedKind, Intake};
+use crate::sync::outbox::Outbox;
+use crate::sync::progress::{Missing, Progress};
+use crate::sync::status::{StatusClock, StatusEvent, SyncStats, SyncStatus};
 
 /// What an edge wants from its feed.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -59,302 +48,86 @@ impl Default for SyncConfig {
     }
 }
 
-/// What kind of feed it is.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(super) enum FeedKind {
-    /// Not known yet.
-    #[default]
-    Unknown,
-    /// A feed with a header.
-    Headed,
-    /// The original system's form.
-    Plain,
-}
-
 /// The edge's state machine. See the module page.
 #[derive(Debug)]
 pub struct SyncCore {
-    /// What the edge wants.
-    pub(super) config: SyncConfig,
-    /// What kind of feed it is.
-    pub(super) kind: FeedKind,
-    /// Entries that wait for content.
-    pub(super) inbox: Inbox,
-    /// Every zone of a feed with header.
-    pub(super) zones: HashMap<Name, History>,
-    /// Zones that may have a step to hand out.
-    pub(super) dirty: BTreeSet<Name>,
-    /// When the first of `dirty` became so.
-    pub(super) dirty_since_ms: Option<u64>,
-    /// Octets of live changes and of packs that wait, over all zones.
-    pub(super) held: HeldOctets,
-    /// Packs that have arrived once, so that a rescan does not bring all of them again.
-    stored: HashSet<Hash>,
-    /// Records and zones of a feed without header.
-    pub(super) plain: PlainFeed,
-    /// The newest header.
-    pub(super) header: Option<Header>,
-    /// The newest heartbeat.
-    pub(super) beat: Option<Beat>,
-    /// The status.
-    pub(super) clock: StatusClock,
+    /// What entries and contents have told.
+    intake: Intake,
+    /// Zones that have a step to hand out.
+    outbox: Outbox,
     /// How far everything is.
-    pub(super) progress: Progress,
-    /// What is to be logged.
-    pub(super) complaints: Complaints,
-    /// What is counted.
-    pub(super) stats: SyncStats,
-}
-
-/// Octets that wait, over all zones.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct HeldOctets {
-    /// Live changes.
-    pub(super) live: usize,
-    /// Packs.
-    pub(super) packs: usize,
+    progress: Progress,
+    /// The status.
+    clock: StatusClock,
+    /// How often a bound was hit.
+    bound_hits: u64,
+    /// Steps that the caller could not build.
+    build_failures: u64,
 }
 
 impl SyncCore {
     /// Begins with nothing known.
     pub fn new(config: SyncConfig, now_ms: u64) -> Self {
-        let clock = StatusClock::new(config.stale_after_ms, now_ms);
-        let plain = PlainFeed::new(config.zone_filter.clone().unwrap_or_default());
+        let SyncConfig { author, zone_filter, stale_after_ms, batch_age_ms } = config;
         Self {
-            config,
-            kind: FeedKind::default(),
-            inbox: Inbox::default(),
-            zones: HashMap::new(),
-            dirty: BTreeSet::new(),
-            dirty_since_ms: None,
-            held: HeldOctets::default(),
-            stored: HashSet::new(),
-            plain,
-            header: None,
-            beat: None,
-            clock,
+            intake: Intake::new(author, zone_filter),
+            outbox: Outbox::new(batch_age_ms),
             progress: Progress::default(),
-            complaints: Complaints::default(),
-            stats: SyncStats::default(),
+            clock: StatusClock::new(stale_after_ms, now_ms),
+            bound_hits: 0,
+            build_failures: 0,
         }
     }
 
     /// Takes one entry.
     pub fn handle_entry(&mut self, entry: &FeedEntry<'_>, now_ms: u64) {
-        self.stats.entries += 1;
-        if self.config.author.is_some_and(|author| author != entry.author) {
-            self.stats.foreign_authors += 1;
+        let mut news = News::default();
+        if !self.intake.handle_entry(entry, &mut news) {
             return;
         }
         if entry.origin == Origin::Event {
             self.clock.handle(StatusEvent::Contact, now_ms);
         }
-        let taken = match parse_feed_key(entry.key) {
-            Err(KeyError::NotTerminated) | Ok(FeedKey::Record { .. }) => {
-                self.take_plain(entry, now_ms)
-            }
-            // What a delete leaves behind; a delete of a prefix leaves a key of no kind.
-            emptied if entry.len == 0 => {
-                self.stats.emptied += 1;
-                if let Ok(FeedKey::Pack { apex, .. }) = emptied {
-                    // Nobody need wait for it, unless the manifest still names it.
-                    self.inbox.forget(entry.key);
-                    self.mark_dirty(apex, now_ms);
-                }
-                Ok(())
-            }
-            Err(error) => Err(EntryError::BadKey(error)),
-            Ok(feed_key) => self.take_headed(&feed_key, entry, now_ms),
-        };
-        if let Err(error) = taken {
-            self.complain(entry.key, &entry.hash, error);
+        self.note(news, now_ms);
+        if self.progress.is_reconciled() {
+            self.decide_kind(now_ms);
         }
         self.look(now_ms);
-    }
-
-    /// Takes an entry of a feed with header.
-    fn take_headed(
-        &mut self,
-        feed_key: &FeedKey<'_>,
-        entry: &FeedEntry<'_>,
-        now_ms: u64,
-    ) -> Result<(), EntryError> {
-        let (len_max, is_urgent) = match feed_key {
-            FeedKey::Header | FeedKey::Beat => (BEAT_OCTETS_MAX, true),
-            FeedKey::Zone { apex } => {
-                check_form(entry.key, &key::terminate(&key::zone_key(apex)))?;
-                let known = self.zones.get(apex).and_then(History::manifest_hash);
-                if !self.admits(apex) || known == Some(entry.hash) {
-                    self.inbox.forget_older(entry.key, entry.timestamp_us);
-                    return Ok(());
-                }
-                (MANIFEST_OCTETS_MAX, true)
-            }
-            FeedKey::Pack { apex, number } => {
-                check_form(entry.key, &key::terminate(&key::pack_key(apex, *number)))?;
-                // What arrived once is on disk; whoever needs it again says so.
-                if !self.admits(apex) || self.stored.contains(&entry.hash) {
-                    return Ok(());
-                }
-                (PACK_OCTETS_MAX, false)
-            }
-            FeedKey::Live { apex, revision, change } => {
-                check_form(entry.key, &key::live_key(apex, *revision, change))?;
-                self.become_headed();
-                return self.take_live(apex, *revision, change, now_ms);
-            }
-            FeedKey::Root | FeedKey::Record { .. } => return Ok(()),
-        };
-        self.become_headed();
-        if *feed_key == FeedKey::Beat && entry.origin == Origin::Event {
-            self.progress.note_live_beat();
-        }
-        if entry.len > len_max as u64 {
-            return Err(EntryError::TooLong { len: entry.len, max: len_max as u64 });
-        }
-        match &entry.content {
-            Some(octets) => self.take_value(entry.key, entry.hash, octets, now_ms),
-            None => {
-                self.want(entry.key, entry.hash, entry.timestamp_us, is_urgent);
-                Ok(())
-            }
-        }
-    }
-
-    /// Takes a live change.
-    fn take_live(
-        &mut self,
-        apex: &Name,
-        number: u64,
-        octets: &[u8],
-        now_ms: u64,
-    ) -> Result<(), EntryError> {
-        if !self.admits(apex) {
-            return Ok(());
-        }
-        let live = read_live(apex, number, octets)?;
-        self.progress.hear(live.revision);
-        let history = self.zones.entry(apex.clone()).or_default();
-        let before = history.live_octets();
-        if !history.handle_live(live, octets.len()) {
-            return Ok(());
-        }
-        self.stats.live += 1;
-        self.held.live = self.held.live + history.live_octets() - before;
-        if self.held.live > LIVE_HELD_OCTETS_MAX && !history.can_follow() {
-            self.held.live -= history.live_octets();
-            history.drop_live();
-            self.hit_bound();
-        }
-        self.mark_dirty(apex.clone(), now_ms);
-        Ok(())
     }
 
     /// Takes content that was wanted, or that nobody wants any more.
     pub fn handle_content(&mut self, hash: Hash, octets: &Bytes, now_ms: u64) {
-        self.stats.contents += 1;
+        let mut news = News::default();
+        self.intake.handle_content(hash, octets, &mut news);
         self.progress.note_content(now_ms);
-        for key in self.inbox.take(&hash) {
-            let taken = match parse_feed_key(&key) {
-                Err(_) | Ok(FeedKey::Record { .. }) => {
-                    let is_headed = self.kind == FeedKind::Headed;
-                    if is_headed { Ok(()) } else { self.plain.handle_value(&key, octets) }
-                }
-                Ok(_) => self.take_value(&key, hash, octets, now_ms),
-            };
-            if let Err(error) = taken {
-                self.complain(&key, &hash, error);
-            }
-        }
+        self.note(news, now_ms);
         self.look(now_ms);
     }
 
-    /// Takes the content of an entry of a feed with header.
-    fn take_value(
-        &mut self,
-        key: &[u8],
-        hash: Hash,
-        octets: &Bytes,
-        now_ms: u64,
-    ) -> Result<(), EntryError> {
-        match parse_feed_key(key).map_err(EntryError::BadKey)? {
-            FeedKey::Header => {
-                let header = Header::from_octets(octets)?;
-                let place = |header: &Header| (header.epoch, header.term);
-                if self.header.as_ref().is_none_or(|known| place(known) <= place(&header)) {
-                    self.header = Some(header);
-                }
-            }
-            FeedKey::Beat => {
-                let beat = Beat::from_octets(octets)?;
-                self.progress.hear(beat.revision);
-                let place = |beat: &Beat| (beat.revision, beat.time_ms);
-                if self.beat.is_none_or(|known| place(&known) <= place(&beat)) {
-                    self.beat = Some(beat);
-                    self.progress.note_beat();
-                }
-            }
-            FeedKey::Zone { apex } => {
-                let manifest = Manifest::from_octets(octets)?;
-                if manifest.apex != apex {
-                    return Err(EntryError::WrongZone { found: manifest.apex });
-                }
-                self.progress.hear(manifest.revision);
-                let history = self.zones.entry(apex.clone()).or_default();
-                let before = history.pack_octets();
-                let is_news = history.handle_manifest(manifest, hash);
-                self.held.packs = self.held.packs + history.pack_octets() - before;
-                if is_news {
-                    self.mark_dirty(apex, now_ms);
-                }
-            }
-            FeedKey::Pack { apex, .. } => {
-                let may_hold = PACK_HELD_OCTETS_MAX.saturating_sub(self.held.packs);
-                let history = self.zones.entry(apex.clone()).or_default();
-                let before = history.pack_octets();
-                let is_kept = history.handle_pack(hash, octets.clone(), may_hold);
-                if self.stored.len() >= PACKS_STORED_MAX {
-                    self.stored.clear();
-                }
-                self.stored.insert(hash);
-                self.held.packs = self.held.packs + history.pack_octets() - before;
-                if is_kept {
-                    self.mark_dirty(apex, now_ms);
-                }
-            }
-            FeedKey::Root | FeedKey::Live { .. } | FeedKey::Record { .. } => {}
+    /// Notes what entries and their contents have told.
+    fn note(&mut self, news: News, now_ms: u64) {
+        let News { heard, zones, is_beat, is_live_beat, bound_hits } = news;
+        self.progress.hear(heard);
+        if is_beat {
+            self.progress.note_beat();
         }
-        Ok(())
-    }
-
-    /// Takes an entry in the original system's form.
-    fn take_plain(&mut self, entry: &FeedEntry<'_>, now_ms: u64) -> Result<(), EntryError> {
-        if self.kind == FeedKind::Headed && entry.len == 0 {
-            self.stats.emptied += 1;
-            return Ok(());
+        if is_live_beat {
+            self.progress.note_live_beat();
         }
-        if self.kind == FeedKind::Headed {
-            return Err(EntryError::PlainInFeed);
+        if bound_hits > 0 {
+            // What was dropped must be told again.
+            self.bound_hits += bound_hits;
+            self.progress.want_rescan();
         }
-        let taken = self.plain.handle_entry(entry, self.config.zone_filter.as_deref())?;
-        taken.passed.iter().for_each(|key| self.inbox.forget(key));
-        self.stats.filtered += u64::from(taken.is_filtered);
-        if taken.needs_content {
-            match &entry.content {
-                Some(octets) => self.plain.handle_value(entry.key, octets)?,
-                None => self.want(entry.key, entry.hash, entry.timestamp_us, true),
-            }
+        for apex in zones {
+            self.outbox.mark(apex, now_ms);
+            self.progress.check_lag_later(now_ms);
         }
-        if self.progress.is_reconciled() {
-            self.decide_kind(now_ms);
-        }
-        Ok(())
     }
 
     /// Notes that content could not be fetched; it will be wanted again.
     pub fn handle_content_failed(&mut self, hash: Hash, now_ms: u64) {
-        self.stats.fetch_failures += 1;
-        self.inbox.fail(&hash, now_ms);
+        self.intake.handle_content_failed(&hash, now_ms);
         self.look(now_ms);
     }
 
@@ -381,7 +154,7 @@ impl SyncCore {
     /// Notes any proof that a peer lives.
     pub fn handle_contact(&mut self, now_ms: u64) {
         self.clock.handle(StatusEvent::Contact, now_ms);
-        self.inbox.retry_all(now_ms);
+        self.intake.retry_all(now_ms);
         self.look(now_ms);
     }
 
@@ -396,85 +169,144 @@ impl SyncCore {
         self.progress.note_silence();
     }
 
+    /// Notes the time.
+    pub fn handle_time(&mut self, now_ms: u64) {
+        self.clock.handle_time(now_ms, self.progress.has_data());
+        if self.clock.status() == SyncStatus::Stale {
+            self.progress.note_silence();
+        }
+        if self.progress.is_lag_check_due(now_ms) {
+            self.check_lag(now_ms);
+        }
+        self.look(now_ms);
+    }
+
+    /// Notes that the caller has published a step.
+    pub fn handle_applied(&mut self, apex: &Name, revision: Revision, now_ms: u64) {
+        if let Some(is_served) = self.outbox.done(apex, revision) {
+            self.intake.headed_mut().handle_applied(apex, revision, is_served);
+        }
+        let may_compare =
+            self.intake.headed().is_digest_cheap() || self.progress.is_compared_long_ago(now_ms);
+        if self.progress.has_beat_differing() && may_compare {
+            self.compare_beat(now_ms);
+        }
+        if self.outbox.is_all_done() {
+            self.progress.note_all_done();
+        }
+        self.look(now_ms);
+    }
+
+    /// Notes that the caller could not build a step; what is published stays as it is.
+    pub fn handle_refused(&mut self, apex: &Name, revision: Revision, now_ms: u64) {
+        self.build_failures += 1;
+        self.outbox.done(apex, revision);
+        if self.intake.headed_mut().handle_refused(apex, revision) {
+            self.outbox.hold(apex, now_ms);
+            self.progress.check_lag_later(now_ms);
+        }
+        self.progress.note_refused(self.intake.headed().published());
+        self.look(now_ms);
+    }
+
+    /// Returns up to `max` hashes whose content is to be fetched now. Each is given once, and again
+    /// if it failed or nobody reports on it for a while.
+    pub fn poll_fetch(&mut self, now_ms: u64, max: usize) -> Vec<Hash> {
+        self.intake.poll_fetch(now_ms, max)
+    }
+
+    /// Returns what to publish now, at most one step a zone, and none for a zone whose last step was
+    /// not reported yet; at most some thousand changes, except that no commit is cut. `None` while
+    /// the replica is being listed for the first time: what it holds must not be served older than
+    /// it was before a restart.
+    pub fn poll_batch(&mut self, now_ms: u64) -> Option<Vec<ZoneBatch>> {
+        let is_early = self.outbox.due_ms().is_some_and(|due_ms| now_ms < due_ms);
+        if !self.progress.is_scanned() || is_early {
+            return None;
+        }
+        let mut batches = Vec::new();
+        // As with zones below: nothing follows what was not reported yet.
+        if self.intake.kind() == FeedKind::Plain && self.outbox.is_all_done() {
+            batches = self.intake.poll_plain(now_ms);
+            self.outbox.hand_out(&batches);
+        }
+        let mut news = News::default();
+        batches.extend(self.outbox.poll_batch(now_ms, |apex| self.intake.plan(apex, &mut news)));
+        self.note(news, now_ms);
+        for batch in &batches {
+            self.progress.note_handed_out(batch.revision);
+        }
+        if self.has_all_handed_out() {
+            self.progress.note_all_handed_out();
+        }
+        self.look(now_ms);
+        (!batches.is_empty()).then_some(batches)
+    }
+
+    /// Whether the replica was listed and [`SyncCore::poll_batch`] and [`SyncCore::poll_fetch`] have
+    /// nothing more to give, as long as nothing arrives and no step is reported.
+    pub fn has_nothing_to_give(&self) -> bool {
+        self.progress.is_scanned()
+            && self.intake.has_asked_for_all()
+            && self.outbox.has_nothing_to_give()
+    }
+
+    /// Returns the status if it has changed since this was last asked.
+    pub fn poll_status(&mut self) -> Option<SyncStatus> {
+        self.clock.poll()
+    }
+
+    /// Returns the next bad entry to log.
+    pub fn poll_complaint(&mut self) -> Option<Complaint> {
+        self.intake.poll_complaint()
+    }
+
+    /// Whether the caller is to reconcile with a peer now, and then to hand in every entry of the
+    /// replica again: something was dropped at a bound, or lost on the way.
+    pub fn poll_rescan(&mut self, now_ms: u64) -> bool {
+        self.progress.poll_rescan(now_ms)
+    }
+
+    /// Returns when to call [`SyncCore::handle_time`] and to ask for outputs at the latest.
+    pub fn poll_timeout(&self) -> Option<u64> {
+        [
+            self.intake.timeout_ms(),
+            self.clock.timeout_ms().filter(|_| self.progress.has_data()),
+            self.outbox.due_ms().filter(|_| self.progress.is_scanned()),
+            self.progress.timeout_ms(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
     /// Returns the status now.
     pub fn status(&self) -> SyncStatus {
         self.clock.status()
     }
 
+    /// Returns the counters.
+    pub fn stats(&self) -> SyncStats {
+        let pending = self.outbox.pending();
+        SyncStats {
+            build_failures: self.build_failures,
+            bound_hits: self.bound_hits,
+            rescans: self.progress.rescan_count(),
+            held: pending.map(|(apex, _)| self.intake.headed().held_count(apex)).sum(),
+            ..self.intake.stats()
+        }
+    }
+
     /// Returns the newest header that was read.
     pub fn header(&self) -> Option<&Header> {
-        self.header.as_ref()
+        self.intake.headed().header()
     }
 
     /// Returns the newest heartbeat that was read.
     pub fn beat(&self) -> Option<Beat> {
-        self.beat
+        self.intake.headed().beat()
     }
 
-    /// Makes a key wait for its content.
-    pub(super) fn want(&mut self, key: &[u8], hash: Hash, timestamp_us: u64, is_urgent: bool) {
-        if !self.inbox.want(key, hash, timestamp_us, is_urgent) {
-            self.hit_bound();
-        }
-    }
-
-    /// Counts a bound that was hit: what was dropped must be told again.
-    pub(super) fn hit_bound(&mut self) {
-        self.stats.bound_hits += 1;
-        self.progress.want_rescan();
-    }
-
-    /// Whether the zone passes the filter; counts it if not.
-    fn admits(&mut self, apex: &Name) -> bool {
-        let Some(filter) = &self.config.zone_filter else { return true };
-        let is_admitted = filter.iter().any(|zone| apex.is_at_or_below(zone));
-        self.stats.filtered += u64::from(!is_admitted);
-        is_admitted
-    }
-
-    /// Notes that a zone may have a step to hand out.
-    pub(super) fn mark_dirty(&mut self, apex: Name, now_ms: u64) {
-        self.dirty_since_ms.get_or_insert(now_ms);
-        self.progress.note_pending(&apex, now_ms);
-        self.dirty.insert(apex);
-    }
-
-    /// Counts a bad entry, and complains of it if that has not been done.
-    pub(super) fn complain(&mut self, key: &[u8], hash: &Hash, error: EntryError) {
-        self.stats.refused += 1;
-        self.complaints.add(key, hash, error);
-    }
-
-    /// Notes that this is a feed with header; what was read without one is void.
-    fn become_headed(&mut self) {
-        if self.kind != FeedKind::Headed {
-            self.kind = FeedKind::Headed;
-            self.plain.become_headed();
-        }
-    }
-
-    /// Decides that a feed in which no entry of ours was seen has the original's form.
-    fn decide_kind(&mut self, now_ms: u64) {
-        if self.kind == FeedKind::Unknown && self.progress.is_scanned() && self.plain.has_entries()
-        {
-            self.kind = FeedKind::Plain;
-            self.plain.begin(now_ms);
-        }
-    }
-}
-
-/// Checks that a key has the one form that is written.
-fn check_form(key: &[u8], canonical: &[u8]) -> Result<(), EntryError> {
-    if key == canonical { Ok(()) } else { Err(EntryError::NotCanonical) }
-}
-
-impl From<DecodeError> for EntryError {
-    fn from(error: DecodeError) -> Self {
-        Self::BadContent(error)
-    }
-}
-
-impl SyncCore {
     /// Returns the newest revision that is known to exist.
     pub fn heard_revision(&self) -> Revision {
         self.progress.heard()
@@ -483,5 +315,76 @@ impl SyncCore {
     /// Returns the revision up to which everything that is known to exist is published.
     pub fn revision(&self) -> Revision {
         self.progress.served()
+    }
+
+    /// Whether everything that is known was handed out.
+    fn has_all_handed_out(&self) -> bool {
+        self.progress.is_scanned()
+            && self.outbox.is_empty()
+            && !self.intake.is_waiting()
+            && self.intake.is_plain_idle()
+    }
+
+    /// Looks whether everything is here now.
+    fn look(&mut self, now_ms: u64) {
+        if !self.has_all_handed_out() || !self.outbox.is_all_done() {
+            return;
+        }
+        self.progress.note_all_published();
+        let is_complete = match self.intake.kind() {
+            FeedKind::Unknown => false,
+            FeedKind::Plain => self.progress.is_reconciled(),
+            FeedKind::Headed => {
+                if self.progress.is_beat_due() {
+                    self.compare_beat(now_ms);
+                }
+                self.intake.headed().header().is_some() && self.progress.is_confirmed()
+            }
+        };
+        if is_complete {
+            self.clock.handle(StatusEvent::Complete, now_ms);
+        }
+    }
+
+    /// Compares the newest heartbeat's digest with the zones here, if all steps are published.
+    fn compare_beat(&mut self, now_ms: u64) {
+        let Some(beat) = self.intake.headed().beat().filter(|_| self.outbox.is_all_done()) else {
+            return;
+        };
+        // A filtered edge does not know all zones; it believes that nothing more has happened.
+        let is_met = if self.intake.is_filtered() {
+            Some(true)
+        } else {
+            self.intake
+                .headed_mut()
+                .digest_at(beat.revision)
+                .map(|digest| digest == beat.zone_digest)
+        };
+        self.progress.note_compared(beat.revision, is_met, now_ms);
+    }
+
+    /// Looks for what has been missing for long: asks for a rescan, or is behind.
+    fn check_lag(&mut self, now_ms: u64) {
+        if self.progress.has_beat_differing() {
+            self.compare_beat(now_ms);
+        }
+        let is_old = |since_ms: u64| now_ms.saturating_sub(since_ms) >= GAP_MS_MAX;
+        let mut pending = self.outbox.pending();
+        let missing = Missing {
+            pending_since_ms: self.outbox.pending().map(|(_, since_ms)| since_ms).min(),
+            has_gap: pending
+                .any(|(apex, since_ms)| is_old(since_ms) && self.intake.headed().has_gap(apex)),
+            is_content_urgent: self.intake.is_waiting(),
+        };
+        if self.progress.check_lag(missing, now_ms) {
+            self.clock.handle(StatusEvent::Behind, now_ms);
+        }
+    }
+
+    /// Decides what kind of feed it is, once all that is here was handed in.
+    fn decide_kind(&mut self, now_ms: u64) {
+        if self.progress.is_scanned() {
+            self.intake.decide_kind(now_ms);
+        }
     }
 }

@@ -79,6 +79,25 @@ struct LiveParts {
     octets: usize,
 }
 
+/// Octets that wait.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct HeldOctets {
+    /// Those of live changes.
+    pub live: usize,
+    /// Those of packs.
+    pub packs: usize,
+}
+
+impl HeldOctets {
+    /// Counts a part of them, `before`, as what it is now.
+    pub fn replace(&mut self, before: Self, now: Self) {
+        debug_assert!(self.live >= before.live, "a part is no more than the whole");
+        debug_assert!(self.packs >= before.packs, "a part is no more than the whole");
+        self.live = self.live + now.live - before.live;
+        self.packs = self.packs + now.packs - before.packs;
+    }
+}
+
 /// What a zone can do now.
 #[derive(Debug, Default)]
 pub struct Plan {
@@ -88,6 +107,9 @@ pub struct Plan {
     pub needs: Vec<(u64, Hash)>,
     /// Why the manifest cannot be used, with the pack.
     pub refusal: Option<(u64, DecodeError)>,
+    /// Whether something is known that is not handed out: a manifest, one that could not be built
+    /// included, or live changes.
+    pub has_more: bool,
 }
 
 impl History {
@@ -163,6 +185,8 @@ impl History {
         {
             plan.step = Some((revision, ZoneStep::Edit(edits)));
         }
+        plan.has_more =
+            self.manifest.is_some() || !self.live.is_empty() || self.refused > self.handed_out;
         plan
     }
 
@@ -351,30 +375,19 @@ impl History {
         self.manifest_hash
     }
 
-    /// Returns the revision of the last step handed out.
-    pub fn handed_out(&self) -> Option<Revision> {
-        self.handed_out
-    }
-
     /// Returns the revision that the caller has published.
     pub fn published(&self) -> Option<Revision> {
         self.published
     }
 
     /// Whether the zone exists (served or disabled) after the last step handed out.
-    pub fn exists(&self) -> bool {
+    fn exists(&self) -> bool {
         self.handed_out.is_some() && self.mode != ZoneMode::Removed
     }
 
     /// Whether the zone is served after the last step handed out.
     pub fn is_served(&self) -> bool {
         self.is_built
-    }
-
-    /// Whether something is known that is not handed out: a manifest, one that could not be built
-    /// included, or live changes.
-    pub fn has_pending(&self) -> bool {
-        self.manifest.is_some() || !self.live.is_empty() || self.refused > self.handed_out
     }
 
     /// Whether a live change could be handed out now.
@@ -392,14 +405,9 @@ impl History {
         self.live.len() as u64
     }
 
-    /// Returns how many octets of live changes wait.
-    pub fn live_octets(&self) -> usize {
-        self.live_octets
-    }
-
-    /// Returns how many octets of packs wait.
-    pub fn pack_octets(&self) -> usize {
-        self.pack_octets
+    /// Returns how many octets wait.
+    pub fn held(&self) -> HeldOctets {
+        HeldOctets { live: self.live_octets, packs: self.pack_octets }
     }
 
     /// Returns the zone's share of a heartbeat's digest at `revision`: `None` if the zone's

@@ -100,11 +100,11 @@ enum Origin {
 #[derive(Debug, Default)]
 pub(super) struct Taken {
     /// Whether its content is needed.
-    pub(super) needs_content: bool,
+    pub needs_content: bool,
     /// Whether the filter kept it out.
-    pub(super) is_filtered: bool,
+    pub is_filtered: bool,
     /// Keys whose entries are gone or replaced, so that their content is not needed.
-    pub(super) passed: Vec<Box<[u8]>>,
+    pub passed: Vec<Box<[u8]>>,
 }
 
 impl PlainFeed {

@@ -79,6 +79,39 @@ impl std::fmt::Display for SyncStatus {
     }
 }
 
+/// What the core counts.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct SyncStats {
+    /// Entries handed in.
+    pub entries: u64,
+    /// Entries of other authors, dropped.
+    pub foreign_authors: u64,
+    /// Entries of zones outside the filter, dropped.
+    pub filtered: u64,
+    /// Emptied entries that change nothing.
+    pub emptied: u64,
+    /// Entries and contents that break a rule.
+    pub refused: u64,
+    /// Live changes taken in.
+    pub live: u64,
+    /// Content that arrived.
+    pub contents: u64,
+    /// Fetches that failed.
+    pub fetch_failures: u64,
+    /// Steps that the caller could not build.
+    pub build_failures: u64,
+    /// How often a bound was hit and something had to be dropped.
+    pub bound_hits: u64,
+    /// Rescans asked for.
+    pub rescans: u64,
+    /// Entries that wait for content now.
+    pub waiting: u64,
+    /// Live changes that wait for what stands between, now.
+    pub held: u64,
+    /// Zones that are served now.
+    pub zones: u64,
+}
+
 /// The status with the time of the last contact.
 #[derive(Clone, Copy, Debug)]
 pub struct StatusClock {
