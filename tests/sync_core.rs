@@ -413,6 +413,19 @@ fn a_removed_zone_stays_away_until_it_is_made_again() {
 }
 
 #[test]
+fn an_emptied_pack_of_an_unknown_zone_keeps_nobody_from_being_synced() {
+    let mut test = Test::new();
+    test.core.handle_scan_complete(0);
+    let gone: Name = "gone".parse().expect("a name");
+    test.entry(&key::terminate(&key::pack_key(&gone, 3)), b"");
+    test.header();
+    test.zone(5, vec![]);
+    test.beat(5);
+    assert_eq!(test.publish(), [(5, "rebuild 1".to_owned())]);
+    assert_eq!(test.core.status(), SyncStatus::Synced);
+}
+
+#[test]
 fn a_filter_takes_a_zone_with_all_below_it_and_drops_others() {
     let filter = Some(vec!["other".parse().expect("a name")]);
     let mut test = Test::with(SyncConfig { zone_filter: filter, ..SyncConfig::default() });

@@ -206,10 +206,10 @@ impl Intake {
         self.inbox.poll_fetch(now_ms, max)
     }
 
-    /// Finds the next step of a zone of a feed with header, and wants the packs that it needs; `None`
-    /// for a zone that is not known.
-    pub(super) fn plan(&mut self, apex: &Name, news: &mut News) -> Option<Planned> {
-        let Plan { step, needs, refusal, has_more } = self.headed.plan(apex)?;
+    /// Finds the next step of a zone of a feed with header, and wants the packs that it needs.
+    pub(super) fn plan(&mut self, apex: &Name, news: &mut News) -> Planned {
+        let Some(plan) = self.headed.plan(apex) else { return Planned::default() };
+        let Plan { step, needs, refusal, has_more } = plan;
         for (number, hash) in needs {
             let pack_key = key::terminate(&key::pack_key(apex, number));
             self.want(&pack_key, hash, u64::MAX, false, news);
@@ -220,7 +220,7 @@ impl Intake {
         }
         let batch =
             |(revision, step)| ZoneBatch { apex: apex.clone(), revision, step, proof: None };
-        Some(Planned { step: step.map(batch), has_more })
+        Planned { step: step.map(batch), has_more }
     }
 
     /// Returns what a feed without header has to publish.

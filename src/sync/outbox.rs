@@ -39,8 +39,8 @@ struct InFlight {
     is_served: bool,
 }
 
-/// What a zone's plan comes to.
-#[derive(Debug)]
+/// What a zone's plan comes to; nothing, for a zone that is not known.
+#[derive(Debug, Default)]
 pub(super) struct Planned {
     /// The step, if there is one.
     pub step: Option<ZoneBatch>,
@@ -75,11 +75,10 @@ impl Outbox {
 
     /// Asks `plan` for the steps of marked zones, and returns them as handed out: none for a zone
     /// that has one in flight, and at most some thousand changes, except that no commit is cut.
-    /// `plan` returns `None` for a zone that it does not know.
     pub(super) fn poll_batch(
         &mut self,
         now_ms: u64,
-        mut plan: impl FnMut(&Name) -> Option<Planned>,
+        mut plan: impl FnMut(&Name) -> Planned,
     ) -> Vec<ZoneBatch> {
         let mut batches = Vec::new();
         let (mut changes, mut waiting) = (0, Vec::new());
@@ -90,7 +89,7 @@ impl Outbox {
                 waiting.push(apex);
                 continue;
             }
-            let Some(Planned { step, has_more }) = plan(&apex) else { continue };
+            let Planned { step, has_more } = plan(&apex);
             if !has_more {
                 self.pending.remove(&apex);
             } else if step.is_some() {
@@ -162,7 +161,7 @@ mod tests {
     fn a_zone_whose_step_is_in_flight_waits_for_its_turn() {
         let mut outbox = Outbox::new(0);
         outbox.mark(apex(), 5);
-        let plan = |_: &Name| Some(Planned { step: Some(step(1)), has_more: false });
+        let plan = |_: &Name| Planned { step: Some(step(1)), has_more: false };
         assert_eq!(outbox.poll_batch(5, plan).len(), 1);
         assert!(outbox.is_empty() && !outbox.is_all_done());
         outbox.mark(apex(), 6);
@@ -180,7 +179,7 @@ mod tests {
         outbox.mark(apex(), 5);
         outbox.mark(apex(), 9);
         assert_eq!(outbox.due_ms(), Some(15));
-        let waits = |_: &Name| Some(Planned { step: None, has_more: true });
+        let waits = |_: &Name| Planned { step: None, has_more: true };
         assert!(outbox.poll_batch(15, waits).is_empty());
         assert_eq!((outbox.due_ms(), outbox.is_empty()), (None, false));
         assert_eq!(outbox.pending().collect::<Vec<_>>(), [(&apex(), 5)]);
