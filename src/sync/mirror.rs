@@ -13,6 +13,7 @@
 //! steps (`mirror::steps`).
 
 mod document;
+mod line;
 mod status;
 mod steps;
 mod zone;
@@ -27,6 +28,7 @@ use crate::feed::segment::{
 use crate::limits::HELD_STEPS_MAX;
 use crate::name::Name;
 use document::Documents;
+use line::Line;
 use zone::ZoneMirror;
 
 pub use document::{Adopted, Wish};
@@ -120,26 +122,6 @@ struct Differing {
     due_ms: u64,
     /// How long to wait after the next try.
     wait_ms: u64,
-}
-
-/// Commits that wait: runs between which something is missing.
-#[derive(Debug, Default)]
-struct Line {
-    /// The runs, by rising epochs and revisions.
-    runs: VecDeque<Run>,
-    /// Commits in them, and their steps of zones.
-    steps: usize,
-}
-
-/// Commits that follow on each other.
-#[derive(Debug)]
-struct Run {
-    /// Their history.
-    history: HistoryId,
-    /// The position that the first follows on.
-    from: Position,
-    /// The commits.
-    commits: VecDeque<LogCommit>,
 }
 
 impl Mirror {
@@ -244,7 +226,7 @@ impl Mirror {
             }
             _ => {
                 self.line.push(history, before, commits);
-                if self.line.steps > HELD_STEPS_MAX {
+                if self.line.steps() > HELD_STEPS_MAX {
                     // Too many to wait: what a later version has need not be told commit by commit.
                     self.line = Line::default();
                     self.stats.bound_hits += 1;
@@ -329,81 +311,5 @@ impl Mirror {
         if self.complaints.len() < crate::limits::COMPLAINTS_MAX {
             self.complaints.push_back(text);
         }
-    }
-}
-
-impl Line {
-    /// The newest history of the commits, and the position that those of it lead to.
-    fn last(&self) -> Option<(HistoryId, Position)> {
-        let history = self.runs.back()?.history;
-        Some((history, self.last_of(history)?))
-    }
-
-    /// The position that the commits of a history lead to.
-    fn last_of(&self, history: HistoryId) -> Option<Position> {
-        let runs = self.runs.iter().filter(|run| run.history == history);
-        runs.map(Run::last).max_by_key(|last| last.revision)
-    }
-
-    /// The position that the first commits of a history follow on, if any wait.
-    fn from(&self, history: HistoryId) -> Option<Position> {
-        self.runs.iter().find(|run| run.history == history).map(|run| run.from)
-    }
-
-    /// Returns the next commit of a history behind a position, if all before it are known; forgets those of
-    /// older histories. Where several runs have it, the one that begins last: an author that has begun
-    /// anew tells again what it told before, from further back and in less detail.
-    fn poll(&mut self, history: HistoryId, position: Position) -> Option<LogCommit> {
-        loop {
-            let key = (history.epoch, position.revision);
-            let reached = |run: &Run| (run.history.epoch, run.from.revision) <= key;
-            let last = self.runs.partition_point(reached).checked_sub(1)?;
-            let run = self.runs.get_mut(last)?;
-            while run.history == history
-                && let Some(commit) = run.commits.pop_front()
-            {
-                self.steps -= steps_of(&commit);
-                if commit.at.revision > position.revision {
-                    return Some(commit);
-                }
-            }
-            let run = self.runs.remove(last)?;
-            self.steps -= run.commits.iter().map(steps_of).sum::<usize>();
-        }
-    }
-
-    /// Takes commits, in whatever order they come. Those that follow on none wait as a run of their
-    /// own: what lies before them may come yet, and a version leads over it otherwise. Those of another
-    /// history wait behind: a restart may find the beginning of it behind what was served.
-    fn push(&mut self, history: HistoryId, before: Position, commits: Vec<LogCommit>) {
-        let key = (history.epoch, before.revision);
-        let place = self.runs.partition_point(|run| (run.history.epoch, run.from.revision) <= key);
-        let known = place.checked_sub(1).and_then(|known| self.runs.get_mut(known));
-        let run = match known {
-            Some(run) if run.history == history && before.revision <= run.last().revision => run,
-            _ => {
-                let commits = VecDeque::new();
-                self.runs.insert(place, Run { history, from: before, commits });
-                &mut self.runs[place]
-            }
-        };
-        for commit in commits {
-            if commit.at.revision > run.last().revision {
-                self.steps += steps_of(&commit);
-                run.commits.push_back(commit);
-            }
-        }
-    }
-}
-
-/// What a commit that waits counts for: those without zones wait, too.
-fn steps_of(commit: &LogCommit) -> usize {
-    1 + commit.zones.len()
-}
-
-impl Run {
-    /// The position that the commits lead to.
-    fn last(&self) -> Position {
-        self.commits.back().map_or(self.from, |commit| commit.at)
     }
 }

@@ -197,7 +197,7 @@ impl Mirror {
         let is_whole = self.position.is_some()
             && served.revision >= self.heard
             && self.lacking.is_empty()
-            && self.line.runs.is_empty()
+            && self.line.is_empty()
             && self.differing.is_empty()
             && self.differs_as_a_whole.is_none();
         match (is_fresh, is_whole) {
