@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use aspen_dns::name::Name;
 use aspen_dns::record::{RecordType, Rrset};
-use aspen_dns::zone::denial::{Nsec3Params, nsec3_hash, nsec3_prefix};
+use aspen_dns::zone::nsec3::{Nsec3Params, nsec3_hash, nsec3_prefix};
 
 /// How a zone denies.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -14,7 +14,7 @@ use aspen_dns::limits::REPLY_OCTETS_CAPACITY;
 use aspen_dns::name::Name;
 use aspen_dns::record::{RecordType, Rrset, rdata};
 use aspen_dns::responder::{Peer, Responder, ResponderConfig, Transport, Verdict};
-use aspen_dns::zone::denial::{Nsec3Params, nsec3_hash};
+use aspen_dns::zone::nsec3::{Nsec3Params, nsec3_hash};
 use aspen_dns::zone::{HashSeed, build};
 use data_encoding::BASE32HEX_NOPAD;
 

@@ -13,8 +13,9 @@ use crate::message::{ExpandedName, Section};
 use crate::record::RecordType;
 use crate::wire::reply::Owner;
 use crate::zone::Zone;
-use crate::zone::denial::{Hashing, NameHash, key_prefix, nsec3_prefix, order_key};
 use crate::zone::node::NodeView;
+use crate::zone::nsec3::{Hashing, NameHash, nsec3_prefix};
+use crate::zone::order::{key_prefix, order_key};
 use crate::zone::path::NamePath;
 
 /// A record that the authority section will hold.

@@ -14,7 +14,7 @@ use super::view::{Kind, Place, View};
 use crate::limits::NSEC3_ITERATIONS_CHECKED_MAX;
 use crate::name::Name;
 use crate::record::{RecordType, Rrset};
-use crate::zone::denial::{Nsec3Params, nsec3_hash, nsec3_key};
+use crate::zone::nsec3::{Nsec3Params, nsec3_hash, nsec3_key};
 
 /// A hash of a name.
 pub type NameHash = [u8; 20];

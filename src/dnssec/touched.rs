@@ -16,7 +16,7 @@ use super::{CheckOptions, Crypto, Findings, Report, nsec, signatures, zonemd};
 use crate::limits::NSEC3_ITERATIONS_CHECKED_MAX;
 use crate::name::Name;
 use crate::record::{RecordType, Rrset};
-use crate::zone::denial::{Nsec3Params, nsec3_hash, nsec3_prefix};
+use crate::zone::nsec3::{Nsec3Params, nsec3_hash, nsec3_prefix};
 
 /// Returns the names whose RRsets [`check_names`] needs, given those of the apex.
 pub fn names_needed(apex: &Name, at_apex: &[Rrset], touched: &[Name]) -> Vec<Name> {

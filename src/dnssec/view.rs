@@ -8,7 +8,8 @@ use std::collections::HashMap;
 use crate::name::Name;
 use crate::record::facts::AtCut;
 use crate::record::{RecordType, Rrset};
-use crate::zone::denial::{nsec3_key, order_key};
+use crate::zone::nsec3::nsec3_key;
+use crate::zone::order::order_key;
 
 /// A zone's names.
 #[derive(Debug)]

@@ -10,9 +10,11 @@
 
 use std::collections::BTreeMap;
 
-use super::denial::{Hashing, Key, NameHash, keys_of};
+use super::denial::keys_of;
 use super::hash::HashSeed;
 use super::node::{CNAME, CUT, DNAME, Entries, HAS_WILDCARD, NSEC3_ONLY, NodeView, OCCLUDED};
+use super::nsec3::{Hashing, NameHash};
+use super::order::Key;
 use super::path::NamePath;
 use super::sets::{NodeSets, canonical, check_rrset};
 use super::table::TableBuilder;

@@ -14,6 +14,8 @@ mod edit;
 pub mod find;
 pub mod hash;
 pub mod node;
+pub mod nsec3;
+pub mod order;
 pub mod path;
 pub mod prepare;
 pub mod sets;

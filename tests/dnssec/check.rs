@@ -6,7 +6,7 @@ use aspen_dns::dnssec::{self, CheckOptions, Finding, Parent, Report, Ring, Time}
 use aspen_dns::name::Name;
 use aspen_dns::record::master::{MasterOptions, read_zone};
 use aspen_dns::record::{RecordType, Rrset, rdata};
-use aspen_dns::zone::denial::{Nsec3Params, nsec3_hash};
+use aspen_dns::zone::nsec3::{Nsec3Params, nsec3_hash};
 
 use crate::signers::{self, Denial, Signer};
 use crate::validate::{APEX, ZONE};

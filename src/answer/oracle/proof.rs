@@ -11,7 +11,7 @@ use data_encoding::BASE32HEX_NOPAD;
 use super::{Ask, Expected, Record, View};
 use crate::name::Name;
 use crate::record::RecordType;
-use crate::zone::denial::{Nsec3Params, nsec3_hash};
+use crate::zone::nsec3::{Nsec3Params, nsec3_hash};
 
 impl View<'_> {
     /// NODATA: RFC 4035 section 3.1.3.1; RFC 5155 sections 7.2.3 and 7.2.4.

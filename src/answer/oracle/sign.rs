@@ -13,7 +13,7 @@ use data_encoding::BASE32HEX_NOPAD;
 use super::Sets;
 use crate::name::Name;
 use crate::record::{RdataList, RecordType, Rrset};
-use crate::zone::denial::{Nsec3Params, nsec3_hash};
+use crate::zone::nsec3::{Nsec3Params, nsec3_hash};
 
 /// How a zone denies.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
