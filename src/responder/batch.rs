@@ -4,7 +4,7 @@
 //!
 //! **Invariant:** an answer is the same as [`Responder::respond`] gives; what was read ahead with one catalog
 //! is answered from that one; nothing is allocated once a [`QueryBatch`] is made.
-//! **Not here:** the steps through a zone's table (`zone::table_warm`).
+//! **Not here:** the steps through a zone's table (`zone::table::warm`).
 
 use std::hint::black_box;
 

@@ -18,7 +18,7 @@ use super::order::Key;
 use super::path::NamePath;
 use super::sets::{NodeSets, canonical, check_rrset};
 use super::table::TableBuilder;
-use super::table_edit::TableEdit;
+use super::table::edit::TableEdit;
 use super::{InsertError, NegativeSoa, Totals, Zone, read_soa};
 use crate::name::{Name, is_at_or_below};
 use crate::record::{Change, RecordType, RrsetRef};

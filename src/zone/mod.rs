@@ -21,16 +21,13 @@ pub mod prepare;
 pub mod sets;
 mod slots;
 mod table;
-mod table_edit;
-mod table_walk;
-mod table_warm;
 
 pub use build::{Totals, ZoneBuilder, build};
 pub use edit::EditReport;
 pub use find::Found;
 pub use hash::HashSeed;
-pub use table_walk::Cursor;
-pub use table_warm::Warming;
+pub use table::walk::Cursor;
+pub use table::warm::Warming;
 
 use crate::name::Name;
 use crate::record::{RecordType, Rrset, Soa};

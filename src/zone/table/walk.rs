@@ -3,8 +3,8 @@
 //! **Invariant:** a cursor belongs to one version of a table; there it meets every node once.
 //! **Not here:** what is done with the nodes (`answer::transfer`).
 
-use super::node::NodeView;
-use super::table::Table;
+use super::Table;
+use crate::zone::node::NodeView;
 
 /// Where a walk stands: in front of the first node, by default.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -36,9 +36,9 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
-    use super::super::node::Entries;
-    use super::super::table::TableBuilder;
+    use super::super::TableBuilder;
     use super::*;
+    use crate::zone::node::Entries;
 
     #[test]
     fn a_walk_meets_every_node_once() {

@@ -14,10 +14,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::arena::Arena;
-use super::node::NodeView;
-use super::slots::{Slot, Slots};
-use super::table::{Shard, Table, offset};
+use super::{Shard, Table, offset};
+use crate::zone::arena::Arena;
+use crate::zone::node::NodeView;
+use crate::zone::slots::{Slot, Slots};
 
 /// Changes to a table, shard by shard, that make its next version.
 #[derive(Debug)]

@@ -7,14 +7,18 @@
 //!
 //! **Invariant:** a node stands in the shard that the top bits of its hash name; the slot array of a shard
 //! always has a free slot, so that every probe ends.
-//! **Not here:** the next version (`zone::table_edit`), what a node means (`zone::find`).
+//! **Not here:** the next version (`table::edit`), what a node means (`zone::find`).
+
+pub mod edit;
+pub mod walk;
+pub mod warm;
 
 use std::sync::Arc;
 
-use super::arena::Arena;
-use super::node::NodeView;
-use super::slots::{Slot, Slots};
 use crate::name::words::is_same;
+use crate::zone::arena::Arena;
+use crate::zone::node::NodeView;
+use crate::zone::slots::{Slot, Slots};
 
 /// The nodes of a zone.
 #[derive(Clone, Debug)]
@@ -271,11 +275,11 @@ const SHARDS_MAX: u64 = 1 << 24;
 
 #[cfg(test)]
 mod tests {
-    use super::super::hash::extend_hash;
-    use super::super::node::{Entries, EntryView, write_entry};
-    use super::super::table_edit::TableEdit;
+    use super::edit::TableEdit;
     use super::*;
     use crate::record::RecordType;
+    use crate::zone::hash::extend_hash;
+    use crate::zone::node::{Entries, EntryView, write_entry};
     use std::collections::BTreeMap;
 
     fn prefix(index: u64) -> Vec<u8> {

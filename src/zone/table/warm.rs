@@ -9,7 +9,7 @@
 
 use std::hint::black_box;
 
-use super::table::{Shard, Table};
+use super::{Shard, Table};
 
 /// One look-up on its way through the table.
 #[derive(Clone, Copy, Debug)]
