@@ -24,27 +24,27 @@ use crate::zone::slots::{Slot, Slots};
 #[derive(Clone, Debug)]
 pub struct Table {
     /// Branches of shards; both counts are powers of two.
-    pub(super) branches: Box<[Branch]>,
+    branches: Box<[Branch]>,
     /// How many bits of a hash name the branch.
     branch_bits: u32,
     /// How many further bits name the shard in it.
     shard_bits: u32,
     /// Nodes in all shards.
-    pub(super) nodes: u64,
+    nodes: u64,
 }
 
 /// Neighboring shards.
-pub(super) type Branch = Arc<[Arc<Shard>]>;
+type Branch = Arc<[Arc<Shard>]>;
 
 /// Some hundred nodes.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Shard {
+struct Shard {
     /// Where each node stands.
-    pub(super) slots: Slots,
+    slots: Slots,
     /// The nodes, see `zone::node`.
-    pub(super) arena: Box<[u8]>,
+    arena: Box<[u8]>,
     /// Octets that the arena would lose if it were written anew, about.
-    pub(super) stale: u32,
+    stale: u32,
 }
 
 impl Table {
@@ -91,20 +91,20 @@ impl Table {
 
     /// Reads the branch in which a hash belongs, to have it in the caches.
     #[inline]
-    pub(super) fn touch_branch(&self, hash: u64) -> u8 {
+    fn touch_branch(&self, hash: u64) -> u8 {
         self.branches[self.place(hash).0].len() as u8
     }
 
     /// Returns the shard in which a hash belongs.
     #[inline]
-    pub(super) fn shard(&self, hash: u64) -> &Shard {
+    fn shard(&self, hash: u64) -> &Shard {
         let (branch, shard) = self.place(hash);
         &self.branches[branch][shard]
     }
 
     /// Returns in which branch, and which of its shards, a hash belongs.
     #[inline]
-    pub(super) fn place(&self, hash: u64) -> (usize, usize) {
+    fn place(&self, hash: u64) -> (usize, usize) {
         let index = shard_index(hash, self.branch_bits + self.shard_bits);
         (index >> self.shard_bits, index & ((1 << self.shard_bits) - 1))
     }
@@ -132,12 +132,12 @@ impl Shard {
 
     /// Views the node that starts at an offset.
     #[inline]
-    pub(super) fn node_at(&self, at: u32) -> NodeView<'_> {
+    fn node_at(&self, at: u32) -> NodeView<'_> {
         NodeView::new(&self.arena, at as usize)
     }
 
     /// Iterates over the nodes.
-    pub(super) fn nodes(&self) -> impl Iterator<Item = NodeView<'_>> {
+    fn nodes(&self) -> impl Iterator<Item = NodeView<'_>> {
         self.slots.iter().map(|slot| self.node_at(slot.at))
     }
 }
@@ -264,7 +264,7 @@ fn shard_index(hash: u64, bits: u32) -> usize {
 }
 
 /// Turns an arena's length into an offset.
-pub(super) fn offset(len: usize) -> u32 {
+fn offset(len: usize) -> u32 {
     u32::try_from(len).ok().filter(|at| *at != u32::MAX).expect("a shard's arena stays below 4 GiB")
 }
 
