@@ -134,3 +134,7 @@ pub mod store;
 
 #[cfg(feature = "node")]
 pub mod node;
+
+#[cfg(test)]
+#[path = "../tests/seeded/mod.rs"]
+mod seeded;

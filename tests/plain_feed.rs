@@ -12,7 +12,7 @@ use aspen_dns::sync::core::{SyncConfig, SyncCore};
 use aspen_dns::sync::entry::{FeedEntry, Origin};
 use aspen_dns::sync::status::SyncStatus;
 use bytes::Bytes;
-use feed_model::{Choose, Seeded, hash_of};
+use feed_model::{Seeded, hash_of};
 
 /// One entry: author, key, content, timestamp.
 type Entry = (u8, &'static str, &'static str, u64);

@@ -4,6 +4,7 @@
 
 #[path = "serve/asker.rs"]
 mod asker;
+mod seeded;
 #[path = "serve/tcp.rs"]
 mod tcp;
 #[path = "serve/transfer.rs"]

@@ -201,6 +201,7 @@ const CHUNK_KEYS: usize = 256;
 mod tests {
     use super::*;
     use crate::name::Name;
+    use crate::seeded::Seeded;
 
     #[test]
     fn keys_order_as_names_do_and_read_back() {
@@ -236,13 +237,11 @@ mod tests {
         let key = |number: u32| -> Key { number.to_be_bytes().into() };
         let mut order = Order::<Key>::default();
         let mut expected = std::collections::BTreeSet::new();
-        let mut random = 1_u32;
+        let mut random = Seeded(1);
         for _ in 0..300 {
             let mut changes = BTreeMap::new();
             for _ in 0..40 {
-                random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                let (number, is_added) = (random >> 20, random >> 8 & 3 != 0);
-                changes.insert(key(number), is_added);
+                changes.insert(key(random.below(4_096) as u32), random.percent(75));
             }
             for (key, is_added) in &changes {
                 if *is_added {

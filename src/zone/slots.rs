@@ -192,8 +192,10 @@ impl Slots {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::seeded::Seeded;
 
     /// Whether the module's invariant holds.
     fn check(slots: &Slots, expected: &BTreeMap<u32, u32>) {
@@ -214,19 +216,13 @@ mod tests {
 
     #[test]
     fn slots_come_and_go_and_are_found_by_their_tags() {
-        let mut random = 0x9e37_79b9_7f4a_7c15_u64;
-        let mut next = move || {
-            random ^= random << 13;
-            random ^= random >> 7;
-            random ^= random << 17;
-            random
-        };
+        let mut random = Seeded(1);
         // Tags of all kinds: far apart, equal ones, and all of them at either end.
         for (mask, base) in [(u32::MAX, 0), (7, 0), (7, u32::MAX - 7), (0xff, u32::MAX / 2)] {
             let (mut slots, mut expected) = (Slots::default(), BTreeMap::new());
             for at in 0..3_000 {
-                if next() % 5 < 3 {
-                    let tag = base + (next() as u32 & mask);
+                if random.below(5) < 3 {
+                    let tag = base + (random.word() as u32 & mask);
                     slots.insert(Slot { tag, at });
                     expected.insert(at, tag);
                 } else if let Some((&at, &tag)) = expected.iter().next() {

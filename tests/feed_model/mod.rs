@@ -21,6 +21,10 @@ use aspen_dns::sync::inbox::Hash;
 use bytes::Bytes;
 
 pub mod edge;
+#[path = "../seeded/mod.rs"]
+mod seeded;
+
+pub use seeded::Seeded;
 
 /// Where choices come from.
 pub trait Choose {
@@ -33,16 +37,9 @@ pub trait Choose {
     }
 }
 
-/// Choices by SplitMix64.
-pub struct Seeded(pub u64);
-
 impl Choose for Seeded {
     fn below(&mut self, count: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut word = self.0;
-        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((word ^ (word >> 31)) % count as u64) as usize
+        Self::below(self, count)
     }
 }
 

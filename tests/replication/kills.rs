@@ -12,6 +12,7 @@ use serde_json::json;
 use crate::asker::{AAAA, SOA, address, ask, transfer, try_ask};
 use crate::model::Model;
 use crate::node::{Node, Reach, Start, assert_equal, wait, wait_synced, zone_text};
+use crate::seeded::Seeded;
 
 const ZONES: [&str; 4] = ["one.example", "two.example", "three.example", "big.example"];
 /// Names of the zone that is imported.
@@ -19,9 +20,9 @@ const IMPORTED: u32 = 20_000;
 /// Names that a batch sets in each of its two zones.
 const BATCH: u32 = 40;
 /// Names that are changed one by one.
-const CHANGED: u32 = 50;
+const CHANGED: usize = 50;
 /// Zones that come and go.
-const SMALL: u32 = 6;
+const SMALL: usize = 6;
 /// How long a question of those who only watch waits.
 const WATCH: Duration = Duration::from_millis(300);
 
@@ -39,16 +40,16 @@ fn nothing_is_lost_and_nothing_goes_back_over_kills_of_both_nodes() {
         let mut pair = Pair::start(&stage, &dirs);
         let writers = [patch, put, batch, import, make_zone];
         for (index, write) in writers.into_iter().enumerate() {
-            let random = Random(seed.wrapping_add(1 + index as u64));
+            let random = Seeded(seed.wrapping_add(1 + index as u64));
             let stage = &stage;
             scope.spawn(move || stage.keep_writing(random, write));
         }
         for side in [Side::Authority, Side::Edge] {
             let stage = &stage;
-            scope.spawn(move || stage.keep_watching(side, Random(seed)));
+            scope.spawn(move || stage.keep_watching(side, Seeded(seed)));
             scope.spawn(move || stage.keep_transferring(side));
         }
-        let mut random = Random(seed);
+        let mut random = Seeded(seed);
         for round in 0..rounds {
             pair.round(&stage, round, &mut random);
         }
@@ -157,7 +158,7 @@ impl Stage {
     }
 
     /// Writes as long as that is allowed and the authority lives.
-    fn keep_writing(&self, mut random: Random, write: Writer) {
+    fn keep_writing(&self, mut random: Seeded, write: Writer) {
         while !self.is_over.load(Ordering::SeqCst) {
             self.writing.fetch_add(1, Ordering::SeqCst);
             let reach = self.reach(Side::Authority);
@@ -176,7 +177,7 @@ impl Stage {
     }
 
     /// Asks a node for serials and values, which never go back, in all its lives.
-    fn keep_watching(&self, side: Side, mut random: Random) {
+    fn keep_watching(&self, side: Side, mut random: Seeded) {
         let mut seen: HashMap<String, u32> = HashMap::new();
         while !self.is_over.load(Ordering::SeqCst) {
             let Some((life, reach)) = self.reach(side) else {
@@ -187,8 +188,12 @@ impl Stage {
             let changed = format!("q{}.one.example", random.below(CHANGED));
             let mut questions = vec![
                 (changed.clone(), changed, AAAA),
-                (format!("b{}.two.example", random.below(BATCH)), "two".to_owned(), AAAA),
-                (format!("i{}.big.example", random.below(IMPORTED)), "big".to_owned(), AAAA),
+                (format!("b{}.two.example", random.below(BATCH as usize)), "two".to_owned(), AAAA),
+                (
+                    format!("i{}.big.example", random.below(IMPORTED as usize)),
+                    "big".to_owned(),
+                    AAAA,
+                ),
             ];
             questions.extend(ZONES.map(|zone| (zone.to_owned(), zone.to_owned(), SOA)));
             for (qname, what, qtype) in questions {
@@ -279,9 +284,9 @@ impl Pair {
     }
 
     /// Writes for a while, kills, starts again, and sees that nothing is lost.
-    fn round(&mut self, stage: &Stage, round: u64, random: &mut Random) {
+    fn round(&mut self, stage: &Stage, round: u64, random: &mut Seeded) {
         stage.may_write.store(true, Ordering::SeqCst);
-        std::thread::sleep(Duration::from_millis(u64::from(300 + random.below(1_200))));
+        std::thread::sleep(Duration::from_millis(300 + random.below(1_200) as u64));
         let what = random.below(5);
         let (killed, is_edge_first) = match what {
             0 | 1 => (vec![Side::Authority], false),
@@ -332,10 +337,10 @@ fn question(name: &str) -> String {
 }
 
 /// One request; says whether it was acknowledged.
-type Writer = fn(&Stage, &Reach, &mut Random) -> Result<bool, String>;
+type Writer = fn(&Stage, &Reach, &mut Seeded) -> Result<bool, String>;
 
 /// Changes or deletes a name as PowerDNS's clients do.
-fn patch(stage: &Stage, authority: &Reach, random: &mut Random) -> Result<bool, String> {
+fn patch(stage: &Stage, authority: &Reach, random: &mut Seeded) -> Result<bool, String> {
     let name = format!("p{}.one.example", random.below(CHANGED));
     let is_there = stage.model.acknowledged(&name).is_some();
     let value = (!is_there || random.below(10) > 0).then(|| stage.next_value());
@@ -351,7 +356,7 @@ fn patch(stage: &Stage, authority: &Reach, random: &mut Random) -> Result<bool, 
 }
 
 /// Sets a name that is never deleted.
-fn put(stage: &Stage, authority: &Reach, random: &mut Random) -> Result<bool, String> {
+fn put(stage: &Stage, authority: &Reach, random: &mut Seeded) -> Result<bool, String> {
     let name = format!("q{}.one.example", random.below(CHANGED));
     let value = stage.next_value();
     let path = format!("/api/v1/aspen/records/{name}/AAAA");
@@ -360,7 +365,7 @@ fn put(stage: &Stage, authority: &Reach, random: &mut Random) -> Result<bool, St
 }
 
 /// Sets all names of two zones in one commit.
-fn batch(stage: &Stage, authority: &Reach, _: &mut Random) -> Result<bool, String> {
+fn batch(stage: &Stage, authority: &Reach, _: &mut Seeded) -> Result<bool, String> {
     let value = stage.next_value();
     let names =
         ["two", "three"].map(|zone| (0..BATCH).map(move |at| format!("b{at}.{zone}.example")));
@@ -372,7 +377,7 @@ fn batch(stage: &Stage, authority: &Reach, _: &mut Random) -> Result<bool, Strin
 }
 
 /// Replaces a zone of many names.
-fn import(stage: &Stage, authority: &Reach, _: &mut Random) -> Result<bool, String> {
+fn import(stage: &Stage, authority: &Reach, _: &mut Seeded) -> Result<bool, String> {
     let value = stage.next_value();
     let body = zone_text(IMPORTED, value);
     let request = ("POST", "/api/v1/aspen/import?origin=big.example", body.as_str());
@@ -380,7 +385,7 @@ fn import(stage: &Stage, authority: &Reach, _: &mut Random) -> Result<bool, Stri
 }
 
 /// Makes a zone with a name, or deletes it.
-fn make_zone(stage: &Stage, authority: &Reach, random: &mut Random) -> Result<bool, String> {
+fn make_zone(stage: &Stage, authority: &Reach, random: &mut Seeded) -> Result<bool, String> {
     let zone = format!("d{}.example", random.below(SMALL));
     let names = [format!("@{zone}")];
     if stage.model.acknowledged(&names[0]).is_some() {
@@ -398,17 +403,4 @@ fn make_zone(stage: &Stage, authority: &Reach, random: &mut Random) -> Result<bo
 fn set_operation(owner: &str, value: u32) -> serde_json::Value {
     let rdata = [address(value)];
     json!({"op": "set", "domain": owner, "type": "AAAA", "ttl_seconds": 60, "rdata": rdata})
-}
-
-/// Numbers that follow from a seed (splitmix64).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u32) -> u32 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed >> 33) as u32 % bound
-    }
 }

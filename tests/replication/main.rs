@@ -15,3 +15,5 @@ mod model;
 mod node;
 mod partitions;
 mod relay;
+#[path = "../seeded/mod.rs"]
+mod seeded;

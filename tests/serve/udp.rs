@@ -8,6 +8,7 @@ use aspen_dns::serve::event::DropCause;
 use aspen_dns::serve::udp::UdpExchange;
 
 use crate::asker::{self, query, query_for};
+use crate::seeded::Seeded;
 
 /// Both ways to move datagrams: every fact holds for either.
 const EXCHANGES: [UdpExchange; 2] = [UdpExchange::Batched, UdpExchange::Single];
@@ -161,19 +162,14 @@ fn a_flood_of_garbage_is_counted_and_those_who_ask_are_answered() {
         });
         let (flooder, socket) =
             (asker::udp_socket(running.addrs()[0]), asker::udp_socket(running.addrs()[0]));
-        let mut random = seed;
-        let mut next = || {
-            random ^= random << 13;
-            random ^= random >> 7;
-            random ^= random << 17;
-            random
-        };
+        let mut random = Seeded(seed);
         for id in 0..100 {
             for _ in 0..100 {
-                let mut garbage: Vec<u8> = (0..next() % 100).map(|_| next() as u8).collect();
+                let mut garbage: Vec<u8> =
+                    (0..random.below(100)).map(|_| random.word() as u8).collect();
                 if let [_, _, flags, _, counts @ ..] = garbage.as_mut_slice()
                     && counts.len() > 8
-                    && next() % 2 == 0
+                    && random.percent(50)
                 {
                     // Half of it comes farther: it looks like a query with one question.
                     *flags &= 0x01;

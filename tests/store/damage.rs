@@ -7,28 +7,12 @@ use aspen_dns::store::kv::{KeyRange, KeyValueStore, KvError};
 
 use crate::contract::puts;
 use crate::disk::Disk;
+use crate::seeded::Seeded;
 
 /// Rows of the store.
 const ROWS: usize = 2_000;
 /// Damaged copies for each dose.
 const SEEDS: u64 = 60;
-
-/// A small random generator: SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
-    }
-}
 
 fn entry(row: usize) -> (String, String) {
     (format!("R{row:05}"), format!("value {row} {}", "v".repeat(row % 50)))
@@ -81,7 +65,7 @@ async fn a_damaged_file_gives_right_values_or_an_error() {
     for dose in [1, 5, 20, 200] {
         let (mut right, mut slowest) = (0, Duration::ZERO);
         for seed in 0..SEEDS {
-            let mut random = Random(base ^ (seed << 32) ^ dose);
+            let mut random = Seeded(base ^ (seed << 32) ^ dose);
             let damaged = Disk::new(io::ErrorKind::Other, false);
             let mut copy = octets.clone();
             for _ in 0..dose {
@@ -91,7 +75,7 @@ async fn a_damaged_file_gives_right_values_or_an_error() {
                     1 => random.below(512),
                     _ => used[random.below(used.len())],
                 };
-                copy[at] = random.next() as u8;
+                copy[at] = random.word() as u8;
             }
             *damaged.octets.lock().unwrap() = copy;
             let start = Instant::now();

@@ -16,3 +16,5 @@ mod heal;
 mod model;
 mod redb_engine;
 mod rules;
+#[path = "../seeded/mod.rs"]
+mod seeded;

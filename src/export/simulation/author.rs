@@ -13,8 +13,8 @@ use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 
 use super::super::{ExportTask, Parts, Round, made};
+use super::NAMESPACE;
 use super::store::Store;
-use super::{NAMESPACE, Seeded};
 use crate::export::audit::{Audit, Count, audited};
 use crate::export::book::Built;
 use crate::export::depot::Depot;
@@ -25,6 +25,7 @@ use crate::limits::FOLD_MS;
 use crate::mesh::hub::Evidence;
 use crate::mesh::log::Log;
 use crate::name::Name;
+use crate::seeded::Seeded;
 
 /// Contents in memory.
 #[derive(Default)]

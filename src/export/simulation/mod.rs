@@ -20,34 +20,11 @@ use edge::{Edge, Fault, Stream, World};
 use store::{State, Store};
 
 use crate::mesh::log::Standing;
+use crate::seeded::Seeded;
 use crate::sync::status::SyncStatus;
 
 /// The feed.
 const NAMESPACE: [u8; 32] = [7; 32];
-
-/// Choices by SplitMix64.
-struct Seeded(u64);
-
-impl Seeded {
-    /// Returns any number.
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut word = self.0;
-        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        word ^ (word >> 31)
-    }
-
-    /// Returns a number below `count`, which is not 0.
-    fn below(&mut self, count: usize) -> usize {
-        (self.next() % count as u64) as usize
-    }
-
-    /// Whether something with this chance of a hundred happens.
-    fn percent(&mut self, chance: usize) -> bool {
-        self.below(100) < chance
-    }
-}
 
 /// What a run is like.
 #[derive(Clone, Copy, Debug)]

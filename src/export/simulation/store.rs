@@ -9,11 +9,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 
-use super::Seeded;
 use crate::feed::HistoryId;
 use crate::feed::digest::{Digest, DigestKey};
 use crate::name::Name;
 use crate::record::{Change, RecordType, Rrset, Soa};
+use crate::seeded::Seeded;
 use crate::store::history::{
     Commit, CommitSource, History, SourceError, ZoneChange, ZoneCommit, ZoneContents, ZoneSource,
     ZoneState,
@@ -80,8 +80,8 @@ struct Zone {
 impl Store {
     /// An empty store with a history.
     pub(super) fn new(random: &mut Seeded) -> Arc<Self> {
-        let key = DigestKey(u128::from(random.next()).to_be_bytes());
-        let history = History { epoch: 1, id: u128::from(random.next()), digest_key: key };
+        let key = DigestKey(u128::from(random.word()).to_be_bytes());
+        let history = History { epoch: 1, id: u128::from(random.word()), digest_key: key };
         let state = State {
             line: 0,
             history,
@@ -192,7 +192,7 @@ impl Store {
             let now = now.map(|zone| zone.contents.clone());
             self.note(state.line, &zone.apex, revision, now);
         }
-        let tag = random.next() | 1;
+        let tag = random.word() | 1;
         state.commits.push(Commit { revision, tag, zones });
     }
 

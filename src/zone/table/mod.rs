@@ -278,6 +278,7 @@ mod tests {
     use super::edit::TableEdit;
     use super::*;
     use crate::record::RecordType;
+    use crate::seeded::Seeded;
     use crate::zone::hash::extend_hash;
     use crate::zone::node::{Entries, EntryView, write_entry};
     use std::collections::BTreeMap;
@@ -414,21 +415,15 @@ mod tests {
 
     #[test]
     fn edits_in_any_order_equal_a_map() {
-        let mut random = 0x9e37_79b9_7f4a_7c15_u64;
-        let mut next = move || {
-            random ^= random << 13;
-            random ^= random >> 7;
-            random ^= random << 17;
-            random
-        };
+        let mut random = Seeded(1);
         let mut table = TableBuilder::new(600).finish();
         let mut expected = BTreeMap::new();
         for round in 0..200 {
             let before = (table.clone(), expected.clone());
             let mut edit = TableEdit::new(&table);
-            for _ in 0..next() % 40 {
-                let index = next() % 700;
-                if next() % 3 == 0 {
+            for _ in 0..random.below(40) {
+                let index = random.below(700) as u64;
+                if random.below(3) == 0 {
                     edit.remove(hash(index), &prefix(index));
                     expected.remove(&index);
                 } else {

@@ -1,8 +1,8 @@
 //! What becomes of an edge that crashes: it begins with what lies on its disk, as one does that follows a
 //! feed, and must not show less than before.
 
-use super::super::Seeded;
 use super::{Edge, World, mirror};
+use crate::seeded::Seeded;
 
 impl Edge {
     /// Ends as by a crash and starts again; without its disk if `is_lost`.
