@@ -6,7 +6,7 @@
 //!
 //! An authority imports a zone of NAMES names. An edge starts with nothing, then again from its
 //! disk with no peer, then follows COUNT changes made at RATE a second. Live latency is from the
-//! store's acknowledgement to the edge's event after publishing, by the machine's one clock.
+//! store's acknowledgment to the edge's event after publishing, by the machine's one clock.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::Ipv4Addr;

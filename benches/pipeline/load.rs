@@ -127,7 +127,7 @@ pub fn wait_all(node: &Node, mut queries: Vec<Vec<u8>>, limit: Duration) -> Opti
     Some(Instant::now())
 }
 
-/// Opens a socket towards a node.
+/// Opens a socket toward a node.
 fn socket(node: &Node) -> UdpSocket {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
     socket.connect(node.dns).expect("an address");

@@ -202,7 +202,7 @@ impl Worker {
         Some(Duration::from_millis(at_ms.saturating_sub(now_ms).max(1)))
     }
 
-    /// Gives the core's wishes to those who fulfil them.
+    /// Gives the core's wishes to those who fulfill them.
     async fn work(&mut self, mut is_resting: bool) {
         let now_ms = self.client.now_ms();
         let room = FETCHES_MAX.saturating_sub(self.fetching);

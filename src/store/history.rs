@@ -98,7 +98,7 @@ pub struct ZoneCommit {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum ZoneChange {
     /// These RRsets changed, the SOA with its new serial among them; a deleted SOA or NS RRset of
-    /// the apex stands here as a put of the synthesised one that is served in its place. None at
+    /// the apex stands here as a put of the synthesized one that is served in its place. None at
     /// all if the commit only gave the zone its digest.
     Changes(Vec<Change>),
     /// The zone is new, was enabled, got other settings or was replaced by an import: read it as a

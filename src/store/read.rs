@@ -23,7 +23,7 @@ pub struct StoredZone {
     pub serial: u32,
     /// The revision of the newest commit that touched the zone.
     pub revision: u64,
-    /// RRsets, SOA and NS included, written or synthesised.
+    /// RRsets, SOA and NS included, written or synthesized.
     pub rrset_count: u64,
     /// Records of these RRsets.
     pub record_count: u64,
@@ -38,12 +38,12 @@ pub struct StoredRrset {
     pub rrset: Rrset,
     /// The apex of the zone that it belongs to.
     pub apex: Name,
-    /// The revision that wrote it; for an SOA or a synthesised NS RRset the zone's.
+    /// The revision that wrote it; for an SOA or a synthesized NS RRset the zone's.
     pub revision: u64,
     /// When it was written, in milliseconds since 1970.
     pub updated_at_ms: u64,
     /// Whether nobody wrote it and the zone's settings made it.
-    pub is_synthesised: bool,
+    pub is_synthesized: bool,
 }
 
 /// Where the next page of a listing begins. The text form is for URLs.
@@ -72,7 +72,7 @@ pub struct ZoneReader {
     range: KeyRange,
     /// Where the next page begins; `None` at the end.
     cursor: Option<Cursor>,
-    /// The SOA and a synthesised NS RRset, which come first.
+    /// The SOA and a synthesized NS RRset, which come first.
     first: Vec<Rrset>,
 }
 
@@ -253,7 +253,7 @@ impl DnsStore {
         let found = found.ok_or_else(|| StoreError::ZoneUnknown { apex: apex.clone() })?;
         let (zone, object) = stored_zone(&found)?;
         let mut first = vec![object.soa_rrset()];
-        first.extend(object.synthesised_ns());
+        first.extend(object.synthesized_ns());
         let range = keys::rows_of_generation(object.generation);
         let cursor = Some(Cursor(range.start.clone()));
         Ok(ZoneReader { zone, snapshot, range, cursor, first })
@@ -361,7 +361,7 @@ async fn rrsets_at(
     }
 }
 
-/// Returns the RRset of an apex that is no row: the SOA, or a synthesised NS RRset.
+/// Returns the RRset of an apex that is no row: the SOA, or a synthesized NS RRset.
 fn special(
     object: &ZoneObject,
     revision: u64,
@@ -372,13 +372,13 @@ fn special(
     if owner != apex {
         return None;
     }
-    let (rrset, is_synthesised) = match rtype {
+    let (rrset, is_synthesized) = match rtype {
         RecordType::SOA => (object.soa_rrset(), object.soa.is_none()),
-        RecordType::NS => (object.synthesised_ns()?, true),
+        RecordType::NS => (object.synthesized_ns()?, true),
         _ => return None,
     };
     let updated_at_ms = object.modified_at_ms;
-    Some(StoredRrset { rrset, apex: apex.clone(), revision, updated_at_ms, is_synthesised })
+    Some(StoredRrset { rrset, apex: apex.clone(), revision, updated_at_ms, is_synthesized })
 }
 
 /// Makes the RRset of a row.
@@ -389,7 +389,7 @@ fn stored_rrset(key: &[u8], found: &Versioned, apex: &Name) -> Result<StoredRrse
         apex: apex.clone(),
         revision: found.revision,
         updated_at_ms: row.updated_at_ms,
-        is_synthesised: false,
+        is_synthesized: false,
         rrset: row.into_rrset(owner, rtype),
     })
 }
@@ -397,7 +397,7 @@ fn stored_rrset(key: &[u8], found: &Versioned, apex: &Name) -> Result<StoredRrse
 /// Makes the zone of a zone object.
 pub(super) fn stored_zone(found: &Versioned) -> Result<(StoredZone, ZoneObject), KvError> {
     let object = ZoneObject::decode(&found.value)?;
-    let ns_count = object.synthesised_ns().map(|ns| ns.rdata.count() as u64);
+    let ns_count = object.synthesized_ns().map(|ns| ns.rdata.count() as u64);
     let zone = StoredZone {
         settings: object.settings.clone(),
         serial: object.serial,

@@ -187,7 +187,7 @@ fn read_small(
     for (Found { object, state }, page) in zones.into_iter().zip(pages) {
         let mut rrsets = Vec::with_capacity(page.entries.len() + 2);
         rrsets.push(object.soa_rrset());
-        rrsets.extend(object.synthesised_ns());
+        rrsets.extend(object.synthesized_ns());
         read_rows(&page.entries, &state.apex, &mut rrsets)?;
         read.push((ZoneContents { revision, zone: state, rrsets }, object, page.next));
     }
@@ -203,7 +203,7 @@ async fn read_whole(
     let mut rrsets = Vec::new();
     if cursor.is_none() {
         rrsets.push(object.soa_rrset());
-        rrsets.extend(object.synthesised_ns());
+        rrsets.extend(object.synthesized_ns());
     }
     let range = keys::rows_of_generation(object.generation);
     loop {

@@ -30,7 +30,7 @@ pub(super) struct ZoneObject {
     pub(super) soa: Option<StoredSoa>,
     /// Whether the apex has an NS RRset of its own.
     pub(super) has_apex_ns: bool,
-    /// RRsets that stand as rows: all but the SOA and a synthesised NS.
+    /// RRsets that stand as rows: all but the SOA and a synthesized NS.
     pub(super) rrset_count: u64,
     /// Records of these RRsets.
     pub(super) record_count: u64,
@@ -41,7 +41,7 @@ pub(super) struct ZoneObject {
     pub(super) modified_at_ms: u64,
 }
 
-/// An SOA that was written, in place of a synthesised one.
+/// An SOA that was written, in place of a synthesized one.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub(super) struct StoredSoa {
     /// The TTL in seconds.
@@ -87,12 +87,12 @@ impl ZoneObject {
         })
     }
 
-    /// Returns the SOA RRset as it is served: the written one or a synthesised one.
+    /// Returns the SOA RRset as it is served: the written one or a synthesized one.
     pub(super) fn soa_rrset(&self) -> Rrset {
-        let synthesised = || self.settings.synthesised_soa(self.serial);
-        let Some(soa) = &self.soa else { return synthesised() };
+        let synthesized = || self.settings.synthesized_soa(self.serial);
+        let Some(soa) = &self.soa else { return synthesized() };
         let Ok(names) = data_encoding::HEXLOWER.decode(soa.names.as_bytes()) else {
-            return synthesised();
+            return synthesized();
         };
         let [refresh_s, retry_s, expire_s, minimum_s] = soa.times_s;
         let (names, serial) = (&names[..], self.serial);
@@ -103,13 +103,13 @@ impl ZoneObject {
     }
 
     /// Returns the NS RRset that is served where the apex has none of its own.
-    pub(super) fn synthesised_ns(&self) -> Option<Rrset> {
-        (!self.has_apex_ns).then(|| self.settings.synthesised_ns())
+    pub(super) fn synthesized_ns(&self) -> Option<Rrset> {
+        (!self.has_apex_ns).then(|| self.settings.synthesized_ns())
     }
 
     /// Returns what everything that is served of the zone comes to, SOA and NS of the apex included.
     pub(super) fn served_digest(&self, key: &DigestKey) -> Option<Digest> {
-        let beside_rows = std::iter::once(self.soa_rrset()).chain(self.synthesised_ns());
+        let beside_rows = std::iter::once(self.soa_rrset()).chain(self.synthesized_ns());
         self.digest.map(|rows| rows.plus(key.rrsets(beside_rows)))
     }
 }
@@ -179,7 +179,7 @@ mod tests {
         let mut object = ZoneObject::new(settings.clone(), u64::MAX, 5);
         object.serial = 77;
         object.digest = Some(Digest { sum: u128::MAX - 1, records: 3 });
-        let mut written = settings.synthesised_soa(99);
+        let mut written = settings.synthesized_soa(99);
         written.ttl_s = 1;
         let (soa, serial) = StoredSoa::new(&written, 9).unwrap();
         assert_eq!(serial, 99);
@@ -189,7 +189,7 @@ mod tests {
         object.digest = None;
         assert_eq!(ZoneObject::decode(&object.encode()).unwrap(), object);
         // The SOA that is served carries the zone's serial.
-        let expected = Rrset { ttl_s: 1, ..settings.synthesised_soa(77) };
+        let expected = Rrset { ttl_s: 1, ..settings.synthesized_soa(77) };
         assert_eq!(object.soa_rrset(), expected);
         assert!(ZoneObject::decode(b"{\"settings\":1}").is_err());
     }

@@ -23,7 +23,7 @@ pub struct ZoneSettings {
     /// Whether the zone is served; a disabled one is kept but answers REFUSED.
     #[serde(default = "enabled", alias = "enabled")]
     pub is_enabled: bool,
-    /// The TTL, in seconds, of records that are written without one, and of a synthesised SOA or
+    /// The TTL, in seconds, of records that are written without one, and of a synthesized SOA or
     /// NS RRset.
     #[serde(default = "default_ttl_s", alias = "default_ttl")]
     pub default_ttl_s: u32,
@@ -33,23 +33,23 @@ pub struct ZoneSettings {
     /// A remark for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// The name servers of a synthesised NS RRset; the first is the synthesised SOA's MNAME.
+    /// The name servers of a synthesized NS RRset; the first is the synthesized SOA's MNAME.
     /// Without any it is `ns1` below the apex.
     #[serde(default, with = "name_texts")]
     pub nameservers: Vec<Name>,
-    /// The RNAME of a synthesised SOA; `hostmaster` below the apex by default.
+    /// The RNAME of a synthesized SOA; `hostmaster` below the apex by default.
     #[serde(default, with = "name_text_option", skip_serializing_if = "Option::is_none")]
     pub hostmaster: Option<Name>,
-    /// REFRESH of a synthesised SOA, in seconds.
+    /// REFRESH of a synthesized SOA, in seconds.
     #[serde(default = "refresh_s")]
     pub refresh_s: u32,
-    /// RETRY of a synthesised SOA, in seconds.
+    /// RETRY of a synthesized SOA, in seconds.
     #[serde(default = "retry_s")]
     pub retry_s: u32,
-    /// EXPIRE of a synthesised SOA, in seconds.
+    /// EXPIRE of a synthesized SOA, in seconds.
     #[serde(default = "expire_s")]
     pub expire_s: u32,
-    /// MINIMUM of a synthesised SOA: the TTL of negative answers, in seconds (RFC 2308).
+    /// MINIMUM of a synthesized SOA: the TTL of negative answers, in seconds (RFC 2308).
     #[serde(default = "negative_ttl_s")]
     pub negative_ttl_s: u32,
     /// Records that one RRset of the zone may have.
@@ -137,7 +137,7 @@ impl ZoneSettings {
     }
 
     /// Returns the SOA RRset of a zone that has none of its own.
-    pub fn synthesised_soa(&self, serial: u32) -> Rrset {
+    pub fn synthesized_soa(&self, serial: u32) -> Rrset {
         let rname = match &self.hostmaster {
             Some(hostmaster) => hostmaster.clone(),
             None => self.below_apex(b"hostmaster"),
@@ -154,7 +154,7 @@ impl ZoneSettings {
     }
 
     /// Returns the NS RRset of a zone that has none of its own.
-    pub fn synthesised_ns(&self) -> Rrset {
+    pub fn synthesized_ns(&self) -> Rrset {
         let mut targets: Vec<Vec<u8>> =
             self.nameservers.iter().map(|name| name.as_wire().to_vec()).collect();
         if targets.is_empty() {
@@ -307,18 +307,18 @@ mod tests {
     }
 
     #[test]
-    fn synthesised_rrsets_fit_their_types_even_at_the_longest_apex() {
+    fn synthesized_rrsets_fit_their_types_even_at_the_longest_apex() {
         let long = format!("{0}.{0}.{0}.{1}", "a".repeat(63), "b".repeat(61));
         for apex in ["example.com", ".", &long] {
             let mut settings = ZoneSettings::new(Name::from_text(apex).unwrap());
             for _ in 0..2 {
-                for rrset in [settings.synthesised_soa(7), settings.synthesised_ns()] {
+                for rrset in [settings.synthesized_soa(7), settings.synthesized_ns()] {
                     assert_eq!(rdata::check(rrset.rtype, rrset.rdata.first()), Ok(()), "{apex}");
                 }
                 let ns2 = Name::from_text("ns2.example.net").unwrap();
                 settings.nameservers = vec![settings.apex.clone(), ns2];
             }
-            assert_eq!(settings.synthesised_ns().rdata.count(), 2);
+            assert_eq!(settings.synthesized_ns().rdata.count(), 2);
         }
     }
 }

@@ -23,7 +23,7 @@ async fn an_rrset_is_put_read_and_deleted() {
     let www = rrset("www.example.com A 192.0.2.1|192.0.2.2");
     let revision = s.set_record(www.clone()).await.unwrap();
     let found = s.get_record(&name("www.example.com"), RecordType::A).await.unwrap().unwrap();
-    assert_eq!((&found.rrset, found.revision, found.is_synthesised), (&www, revision, false));
+    assert_eq!((&found.rrset, found.revision, found.is_synthesized), (&www, revision, false));
     assert!(found.updated_at_ms > 0);
     assert_eq!(s.records_at(&www.owner).await.unwrap(), [found]);
     let deleted = s.delete_record(&www.owner, RecordType::A).await.unwrap();

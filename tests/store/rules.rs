@@ -188,12 +188,12 @@ async fn an_soa_is_written_its_serial_kept_and_deleted_again() {
         (soa(2_026_112_300), 2_026_112_300), // newer: taken
         ("+ a.example.com A 192.0.2.1".into(), 2_026_112_301),
         (soa(2_026_112_301), 2_026_112_302), // the same: the next
-        ("- example.com SOA".into(), 2_026_112_303), // the synthesised one goes on
+        ("- example.com SOA".into(), 2_026_112_303), // the synthesized one goes on
     ] {
         apply(s, &text).await.unwrap();
         let found = s.get_record(&name("example.com"), RecordType::SOA).await.unwrap().unwrap();
         assert_eq!(soa_serial(&found.rrset), serial, "{text}");
-        assert_eq!(found.is_synthesised, text.starts_with('-'));
+        assert_eq!(found.is_synthesized, text.starts_with('-'));
     }
     let broken = rule(apply(s, "+ www.example.com SOA m. r. 1 1 2 3 4").await);
     assert!(matches!(broken, RuleError::SoaNotAtApex { .. }));

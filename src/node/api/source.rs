@@ -295,7 +295,7 @@ async fn send_pages(zone: Arc<Zone>, pages: mpsc::Sender<Vec<Rrset>>) {
 
 /// Shows a published RRset; when it was written is not known here.
 fn published(apex: &Name, rrset: Rrset) -> StoredRrset {
-    StoredRrset { rrset, apex: apex.clone(), revision: 0, updated_at_ms: 0, is_synthesised: false }
+    StoredRrset { rrset, apex: apex.clone(), revision: 0, updated_at_ms: 0, is_synthesized: false }
 }
 
 /// Keeps the `limit` + 1 lowest of what comes after `after`.

@@ -16,7 +16,7 @@ use crate::sync::batch::{ZoneBatch, ZoneStep};
 use crate::sync::mirror::{Mirror, Wish};
 
 impl Follow {
-    /// Gives the mirror's wishes to those who fulfil them.
+    /// Gives the mirror's wishes to those who fulfill them.
     pub(super) async fn work(&mut self) {
         let now = self.client.now_ms();
         let room = FETCHES_MAX.saturating_sub(self.fetching);

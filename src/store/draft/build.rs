@@ -137,7 +137,7 @@ impl Draft<'_> {
             (true, _) if is_whole || zone.replaced_by.is_some() => ZoneChange::Replaced,
             (true, _) => {
                 if zone.had_apex_ns
-                    && let Some(ns) = zone.object.synthesised_ns()
+                    && let Some(ns) = zone.object.synthesized_ns()
                 {
                     changes.retain(|change| {
                         *change.owner() != apex || change.rtype() != RecordType::NS
