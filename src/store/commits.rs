@@ -12,7 +12,6 @@ use super::journal::{Entry, JournalZone};
 use super::keys;
 use super::kv::{ChangeEvent, ChangeStream, KvError};
 use super::operation::StoreError;
-use super::source::unread;
 
 /// A feed of commits.
 pub struct CommitStream {
@@ -73,6 +72,21 @@ pub(super) fn lost_or_failed(error: StoreError, after: u64) -> SourceError {
             SourceError::Compacted { after }
         }
         error => unread(error),
+    }
+}
+
+/// Gives an error of the store the type of a source's.
+pub(super) fn failed(error: impl std::fmt::Display) -> SourceError {
+    SourceError::Failed { reason: error.to_string() }
+}
+
+/// Gives an error of reading zones the type of a source.
+pub(super) fn unread(error: StoreError) -> SourceError {
+    match error {
+        StoreError::Kv(error @ (KvError::Damaged { .. } | KvError::Unreadable { .. })) => {
+            SourceError::Damaged { reason: error.to_string() }
+        }
+        error => failed(error),
     }
 }
 

@@ -14,6 +14,7 @@
 
 pub(super) mod check;
 mod handle;
+mod job;
 mod layout;
 mod log;
 mod open;
@@ -45,7 +46,7 @@ pub struct RedbStore {
     /// The open file.
     handle: Arc<Handle>,
     /// The way to the writer; `None` only while dropping.
-    queue: Option<mpsc::Sender<writer::Job>>,
+    queue: Option<mpsc::Sender<job::Job>>,
     /// What tells this store from every other one.
     identity: u64,
     /// The newest durable revision.
@@ -150,7 +151,7 @@ impl KeyValueStore for RedbStore {
         self.handle.health()?;
         let (reply, pending) = PendingCommit::channel();
         let queue = self.queue.as_ref().ok_or(KvError::Closed)?;
-        queue.send(writer::Job::Write { commit, reply }).await.map_err(|_| KvError::Closed)?;
+        queue.send(job::Job::Write { commit, reply }).await.map_err(|_| KvError::Closed)?;
         Ok(pending)
     }
 

@@ -9,7 +9,7 @@ use std::ops::Bound;
 use async_trait::async_trait;
 use tokio::sync::watch;
 
-use super::commits::lost_or_failed;
+use super::commits::{failed, lost_or_failed, unread};
 use super::dns_store::DnsStore;
 use super::history::{CommitSource, History, SourceError, ZoneContents, ZoneSource, ZoneState};
 use super::keys;
@@ -133,21 +133,6 @@ impl DnsStore {
             }
         }
         Ok(contents)
-    }
-}
-
-/// Gives an error of the store the type of a source's.
-fn failed(error: impl std::fmt::Display) -> SourceError {
-    SourceError::Failed { reason: error.to_string() }
-}
-
-/// Gives an error of reading zones the type of a source.
-pub(super) fn unread(error: StoreError) -> SourceError {
-    match error {
-        StoreError::Kv(error @ (KvError::Damaged { .. } | KvError::Unreadable { .. })) => {
-            SourceError::Damaged { reason: error.to_string() }
-        }
-        error => failed(error),
     }
 }
 

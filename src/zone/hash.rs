@@ -17,13 +17,6 @@ impl HashSeed {
     pub fn root_hash(self) -> u64 {
         self.0
     }
-
-    /// Returns the hash of a canonical name in wire form.
-    pub fn name_hash(self, wire: &[u8]) -> u64 {
-        let mut path = super::path::NamePath::new();
-        path.set_canonical(wire, self);
-        path.hash()
-    }
 }
 
 /// Returns the hash of the name that has the canonical `label` in front of `parent`'s name.

@@ -162,6 +162,15 @@ impl NamePath {
     }
 }
 
+impl HashSeed {
+    /// Returns the hash of a canonical name in wire form.
+    pub fn name_hash(self, wire: &[u8]) -> u64 {
+        let mut path = NamePath::new();
+        path.set_canonical(wire, self);
+        path.hash()
+    }
+}
+
 /// Returns how many blocks hold a name of `len` octets and the eight behind it.
 const fn blocks_of(len: usize) -> usize {
     (len + 8).div_ceil(BLOCK_OCTETS)

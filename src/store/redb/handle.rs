@@ -14,7 +14,7 @@ use redb::Database;
 use tokio::sync::mpsc::WeakSender;
 use tokio::sync::watch;
 
-use super::writer::Job;
+use super::job::Job;
 use crate::store::kv::KvError;
 
 /// The open file, or why there is none.

@@ -15,9 +15,10 @@ use std::time::Duration;
 
 use redb::{Database, ReadableTable, Table, WriteTransaction};
 use tokio::sync::mpsc::error::TryRecvError;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 
 use super::handle::Handle;
+use super::job::{Job, Reply};
 use super::layout::{
     DATA, LOG, META, META_COMPACTED, META_LOG_OCTETS, META_REVISION, Prepared, entry_octets,
     open_value, seal_entry, seal_value,
@@ -29,28 +30,6 @@ use crate::limits::{
     REDB_HEAL_STEP_MS, REDB_LOG_DROP_MAX,
 };
 use crate::store::kv::{Commit, KeyChange, KvError, Precondition, is_quiet};
-
-/// Where a commit's outcome is said; the asker may be gone.
-type Reply = oneshot::Sender<Result<u64, KvError>>;
-
-/// What the writer is asked for.
-#[derive(Debug)]
-pub(super) enum Job {
-    /// To make a commit.
-    Write {
-        /// What to do.
-        commit: Commit,
-        /// Where to say how it went.
-        reply: Reply,
-    },
-    /// To open the file again, because a reader met an I/O error.
-    Heal {
-        /// Which opening of the file failed; a later one is good.
-        opened: u64,
-        /// What the reader met.
-        error: KvError,
-    },
-}
 
 /// Commits that share a transaction.
 #[derive(Default)]
