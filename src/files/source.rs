@@ -11,11 +11,12 @@ use std::fs::{File, Metadata};
 use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use sha1::{Digest as _, Sha1};
 
 use super::ZoneFileError;
+use crate::clock;
 use crate::limits::{SOURCE_REST_MS, ZONE_FILE_OCTETS_MAX};
 
 /// What tells one state of a file from any other.
@@ -71,11 +72,12 @@ impl SourceKey {
         std::fs::metadata(path).ok().map(|metadata| Self::of(&metadata))
     }
 
-    /// Returns how long the file has yet to rest at `now`; nothing if it has.
-    pub fn rest_left(&self, now: SystemTime) -> Duration {
+    /// Returns how long the file has yet to rest at `now_ms` milliseconds since 1970; nothing if it
+    /// has.
+    pub fn rest_left(&self, now_ms: u64) -> Duration {
         let rest = Duration::from_millis(SOURCE_REST_MS);
         let changed = Duration::from_nanos(self.modified_ns.max(self.changed_ns));
-        let age = now.duration_since(UNIX_EPOCH).ok().and_then(|now| now.checked_sub(changed));
+        let age = Duration::from_millis(now_ms).checked_sub(changed);
         // A change in the future is one of a clock that was set back: it never rests long enough.
         age.map_or(rest, |age| rest.saturating_sub(age))
     }
@@ -92,7 +94,7 @@ pub fn read(path: &Path) -> Result<(Vec<u8>, ReadSource), ZoneFileError> {
     if key.octets > ZONE_FILE_OCTETS_MAX {
         return Err(ZoneFileError::TooLong { path: path.into() });
     }
-    let has_rested = key.rest_left(SystemTime::now()).is_zero();
+    let has_rested = key.rest_left(clock::now_ms()).is_zero();
     let mut octets = Vec::with_capacity(key.octets as usize);
     // A device has no length of its own and must not fill the memory either.
     let limited = (&mut file).take(ZONE_FILE_OCTETS_MAX + 1).read_to_end(&mut octets);
@@ -127,8 +129,7 @@ mod tests {
     fn a_file_has_to_rest_for_two_seconds() {
         let key = SourceKey { changed_ns: 10_000_000_000, ..SourceKey::default() };
         for (now_ms, left_ms) in [(9_000, 2_000), (10_000, 2_000), (11_500, 500), (12_000, 0)] {
-            let now = UNIX_EPOCH + Duration::from_millis(now_ms);
-            assert_eq!(key.rest_left(now), Duration::from_millis(left_ms), "{now_ms}");
+            assert_eq!(key.rest_left(now_ms), Duration::from_millis(left_ms), "{now_ms}");
         }
     }
 

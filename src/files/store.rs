@@ -17,7 +17,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use sha1::{Digest as _, Sha1};
 
@@ -26,6 +26,7 @@ use super::image::{
 };
 use super::parts;
 use super::source::{Source, SourceKey, has_come_to_rest};
+use crate::clock;
 use crate::durable;
 use crate::limits::COMPILED_SHARED_OCTETS_MAX;
 use crate::zone::{HashSeed, Zone};
@@ -323,13 +324,13 @@ impl OwnDraft {
 
 /// Returns how long it takes until all sources have rested.
 fn rest_left(draft: &Draft) -> Duration {
-    let now = SystemTime::now();
+    let now_ms = clock::now_ms();
     let unrested = draft.places.iter().flat_map(|place| match place {
         Place::Fresh { unrested, .. } => unrested.as_slice(),
         Place::FreshOwn(own) => own.unrested.as_slice(),
         _ => &[],
     });
-    unrested.map(|(source, _)| source.key.rest_left(now)).max().unwrap_or_default()
+    unrested.map(|(source, _)| source.key.rest_left(now_ms)).max().unwrap_or_default()
 }
 
 /// Makes a file that only its owner may read: zones may be nobody else's business.

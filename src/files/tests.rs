@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::*;
 
@@ -41,7 +41,7 @@ impl Files {
         let newest = || {
             let files = fs::read_dir(self.zones()).unwrap();
             let keys = files.map(|file| source::SourceKey::at(&file.unwrap().path()).unwrap());
-            keys.map(|key| key.rest_left(SystemTime::now())).max().unwrap_or_default()
+            keys.map(|key| key.rest_left(crate::clock::now_ms())).max().unwrap_or_default()
         };
         while newest() > Duration::ZERO {
             std::thread::sleep(newest());

@@ -11,7 +11,6 @@
 use std::collections::HashSet;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{OwnedMutexGuard, watch};
 
@@ -23,6 +22,7 @@ use super::kv::{KeyValueStore, KvError};
 use super::operation::{Batch, Committed, Expectation, Operation, StoreError};
 use super::view::{InFlight, View};
 use super::zone_settings::ZoneSettings;
+use crate::clock::now_ms;
 use crate::feed::digest::DigestKey;
 use crate::limits::{BATCH_ATTEMPTS_MAX, BATCH_OPERATIONS_MAX, ZONE_HINTS_MAX, ZONE_LOCKS};
 use crate::name::Name;
@@ -367,12 +367,6 @@ async fn back_off(attempt: u32) {
 /// Those of the engine.
 pub async fn has_commits(kv: &dyn KeyValueStore) -> Result<bool, KvError> {
     Ok(kv.get(keys::JOURNAL).await?.is_some())
-}
-
-/// Returns the time in milliseconds since 1970, 0 if the clock stands before.
-pub(super) fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// How long a batch waits for a commit in flight before it looks again.

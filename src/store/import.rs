@@ -12,7 +12,7 @@
 
 use std::collections::VecDeque;
 
-use super::dns_store::{DnsStore, now_ms};
+use super::dns_store::DnsStore;
 use super::draft::Staged;
 use super::keys;
 use super::kv::{Commit, KvError, KvLimits, PendingCommit, Precondition};
@@ -20,6 +20,7 @@ use super::operation::StoreError;
 use super::row;
 use super::rules::{RuleError, check_alias, check_owner_octets, check_rrset};
 use super::zone_settings::ZoneSettings;
+use crate::clock::now_ms;
 use crate::feed::digest::{Digest, DigestKey};
 use crate::limits::{
     IMPORT_CHUNK_OCTETS, IMPORT_CHUNK_RRSETS, IMPORT_CHUNKS_IN_FLIGHT, IMPORT_IDLE_MS_MAX,

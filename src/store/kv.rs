@@ -1,7 +1,7 @@
 //! The contract of a storage engine: an ordered map with one revision per atomic commit.
 //!
 //! Two engines keep it: `store::redb` (embedded, one file) and `store::etcd` (Raft, feature
-//! `etcd`). `tests/store_contract` runs the same cases over both.
+//! `etcd`). `tests/store/contract.rs` runs the same cases over both.
 //!
 //! **Invariant:** revisions rise with every commit and never return; a commit that was
 //! acknowledged is durable; readers see whole commits only.

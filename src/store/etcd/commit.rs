@@ -12,13 +12,14 @@
 //! **Not here:** which requests are repeated for reading (`etcd::connection`).
 
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use etcd_client::{Compare, CompareOp, GetOptions, Txn, TxnOp, TxnOpResponse, TxnResponse};
 use tokio::sync::Semaphore;
 
 use super::connection::{Failure, PAUSE};
 use super::{SLOTS, Shared, header_revision, unsigned};
+use crate::clock::now_ms;
 use crate::limits::{ETCD_COMMITS_IN_FLIGHT_MAX, ETCD_RETRY_MS_MAX, ETCD_SLOT_AGE_MS_MAX};
 use crate::store::kv::{Commit, KvError, Precondition};
 
@@ -279,10 +280,4 @@ pub(super) async fn sweep_slots(shared: &Shared) -> Result<(), KvError> {
         }
     }
     Ok(())
-}
-
-/// Returns the time in milliseconds since 1970.
-fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
