@@ -93,7 +93,7 @@ pub struct Draft {
 #[derive(Debug)]
 pub struct Writing {
     /// As long as it is there, the thread waits for sources to rest.
-    patience: mpsc::Sender<()>,
+    patience: mpsc::SyncSender<()>,
     /// The thread.
     thread: thread::JoinHandle<()>,
 }
@@ -224,7 +224,7 @@ impl Store {
     /// # Errors
     /// The system has no thread.
     pub fn spawn_write(self, draft: Draft) -> io::Result<Writing> {
-        let (patience, hurry) = mpsc::channel();
+        let (patience, hurry) = mpsc::sync_channel(0);
         let thread = thread::Builder::new().name("compile".to_owned()).spawn(move || {
             // Nothing is ever sent: this waits for its time, or until nobody has patience any more.
             let _: Result<(), _> = hurry.recv_timeout(rest_left(&draft));

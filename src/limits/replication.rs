@@ -118,6 +118,9 @@ pub const LINK_REDIAL_MS: u64 = 250;
 pub const LINK_IDLE_MS: u32 = 700;
 /// Milliseconds between the packets that keep a link alive.
 pub const LINK_KEEP_ALIVE_MS: u64 = 200;
+/// Changes of links that may wait to be heard of: peers come and go no more than some times a second.
+/// Past it a link waits, and tells its next change when there is room.
+pub const LINK_EVENTS_MAX: usize = 64;
 const _: () = assert!(LINK_REDIAL_MS < 1_000, "a peer is found within a second");
 const _: () = assert!(LINK_KEEP_ALIVE_MS * 3 < LINK_IDLE_MS as u64, "two lost packets are no loss");
 

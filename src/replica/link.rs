@@ -75,7 +75,7 @@ impl Links {
     pub(super) fn spawn(
         endpoint: Endpoint,
         peers: Vec<EndpointAddr>,
-        events: &mpsc::UnboundedSender<LinkEvent>,
+        events: &mpsc::Sender<LinkEvent>,
         stop: &CancellationToken,
     ) -> Self {
         let own_id = endpoint.id();
@@ -110,15 +110,15 @@ impl Links {
     }
 
     /// Keeps a connection to one peer, for ever.
-    async fn hold(self, peer: EndpointAddr, events: mpsc::UnboundedSender<LinkEvent>) {
+    async fn hold(self, peer: EndpointAddr, events: mpsc::Sender<LinkEvent>) {
         loop {
             let connection = self.dial_until_up(&peer).await;
             self.connections.insert(peer.id, connection.clone());
-            let _ = events.send(LinkEvent::Up(peer.id));
+            let _ = events.send(LinkEvent::Up(peer.id)).await;
             let reason = connection.closed().await;
             tracing::debug!(peer = %peer.id.fmt_short(), %reason, "link lost");
             self.connections.remove(&peer.id);
-            let _ = events.send(LinkEvent::Down(peer.id));
+            let _ = events.send(LinkEvent::Down(peer.id)).await;
         }
     }
 

@@ -39,7 +39,9 @@ use super::mailbox::{Mailbox, drain};
 use super::opening::{ListenerError, docs_result, open, peer_addrs};
 use super::supervisor::{Action, Supervisor};
 use crate::feed::key::{LIVE_PREFIX, ZONE_PREFIX};
-use crate::limits::{DOCS_CALL_MS_MAX, FETCHES_MAX, INLINE_CHANGES_MAX, LISTENER_TICK_MS};
+use crate::limits::{
+    DOCS_CALL_MS_MAX, FETCHES_MAX, INLINE_CHANGES_MAX, LINK_EVENTS_MAX, LISTENER_TICK_MS,
+};
 use crate::mesh::{Blobs, Mesh};
 use crate::publish::pace::Pace;
 use crate::sync::batch::{ZoneBatch, ZoneStep};
@@ -62,7 +64,7 @@ pub(super) async fn spawn_entry_listener(
     let events = docs_result(doc.subscribe().await)?;
     tokio::spawn(drain(events, Arc::clone(&mailbox), stop.clone()));
     let is_writer = peers.iter().any(|peer| peer.id == mesh.endpoint().id());
-    let (link_sender, link_events) = mpsc::unbounded_channel();
+    let (link_sender, link_events) = mpsc::channel(LINK_EVENTS_MAX);
     let endpoint = mesh.endpoint().clone();
     let links = Links::spawn(endpoint, peers, &link_sender, &stop);
     let (answer_sender, answers) = mpsc::channel(FETCHES_MAX);
@@ -121,7 +123,7 @@ struct Worker {
     /// Contents that were fetched.
     answers: mpsc::Receiver<Fetched>,
     /// Changes of links.
-    link_events: mpsc::UnboundedReceiver<LinkEvent>,
+    link_events: mpsc::Receiver<LinkEvent>,
     /// Looks after the connection.
     supervisor: Supervisor,
     /// Contents that are being fetched.

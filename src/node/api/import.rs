@@ -14,7 +14,7 @@ use axum::body::Body;
 use axum::extract::{Query, State};
 use axum::response::Response;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::sync::watch;
 
 use super::error::ApiError;
 use super::powerdns::parse_name;
@@ -95,17 +95,19 @@ async fn write_progress(
     sink: &mut Sink,
 ) -> Result<(), StreamError> {
     let total = parsed.rrsets.len() as u64;
-    let (steps, mut receiver) = mpsc::unbounded_channel();
+    // Who reads slowly hears of fewer steps.
+    let (steps, mut receiver) = watch::channel(0);
     let storing = tokio::spawn(async move {
-        store_zone(&store, parsed, |done| {
-            let _ = steps.send(done);
-        })
-        .await
+        let progress = |done| {
+            steps.send_replace(done);
+        };
+        store_zone(&store, parsed, progress).await
     });
     let line = |value: &Value| format!("{value}\n").into_bytes();
     sink.write(&line(&json!({ "done": 0, "total": total })));
     sink.send().await?;
-    while let Some(done) = receiver.recv().await {
+    while receiver.changed().await.is_ok() {
+        let done = *receiver.borrow_and_update();
         sink.write(&line(&json!({ "done": done.min(total), "total": total })));
         sink.send().await?;
     }
