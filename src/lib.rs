@@ -16,7 +16,7 @@
 //!                   -> publish::stage (what several sources have of an apex) -> publish::Publisher
 //! ```
 //!
-//! A module uses only floors below its own; `tests/tidy.rs` holds the table. The first four are pure: no
+//! A module uses only floors below its own; `tests/tidy` holds the table. The first four are pure: no
 //! I/O, no clock, no lock, so that they are tested and fuzzed with plain values.
 //!
 //! | floor | modules | what they know |
