@@ -110,6 +110,7 @@ impl<'a> OctetReader<'a> {
 
     /// Returns how many octets are left.
     pub fn left(&self) -> usize {
+        debug_assert!(self.at <= self.octets.len(), "a cursor stays within its octets");
         self.octets.len() - self.at
     }
 
@@ -141,6 +142,7 @@ impl<'a> OctetReader<'a> {
         let end = at.checked_add(len).ok_or(DecodeError::CutShort { what, at })?;
         let taken = self.octets.get(at..end).ok_or(DecodeError::CutShort { what, at })?;
         self.at = end;
+        debug_assert!(self.at <= self.octets.len(), "a cursor stays within its octets");
         Ok(taken)
     }
 
@@ -242,6 +244,7 @@ impl<'a> OctetReader<'a> {
         let window = &self.octets[at..self.octets.len().min(at + NAME_OCTETS_MAX + 1)];
         let bad_name = |error| DecodeError::BadName { at, error };
         let len = wire_len(window).map_err(bad_name)?;
+        debug_assert!(len <= NAME_OCTETS_MAX, "a name is no longer than a name may be");
         let wire = self.take("name", len)?;
         if wire.iter().any(u8::is_ascii_uppercase) {
             return Err(DecodeError::BadValue { what: "letter case of a name", at });
@@ -270,17 +273,21 @@ pub struct Format {
 impl Format {
     /// Appends the four octets that the format begins with.
     pub fn put(self, out: &mut Vec<u8>) {
+        debug_assert!(self.version > 0, "no reader takes version 0");
         out.extend_from_slice(&[self.letters[0], self.letters[1], self.version, 0]);
     }
 }
 
 /// Appends a varint in its shortest form.
 pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    let start = out.len();
     while value >= 0x80 {
         out.push((value & 0x7f) as u8 | 0x80);
         value >>= 7;
     }
     out.push(value as u8);
+    debug_assert!(out.len() - start <= VARINT_OCTETS_MAX, "no reader takes a longer one");
+    debug_assert!(value > 0 || out.len() - start == 1, "no reader takes a zero behind others");
 }
 
 /// Appends a varint length and the octets.
@@ -288,6 +295,9 @@ pub fn put_counted(out: &mut Vec<u8>, octets: &[u8]) {
     put_varint(out, octets.len() as u64);
     out.extend_from_slice(octets);
 }
+
+/// Octets of the longest varint: seven bits of 64 in each.
+const VARINT_OCTETS_MAX: usize = 10;
 
 #[cfg(test)]
 mod tests {

@@ -80,7 +80,20 @@ pub struct PackPlace {
 
 impl Index {
     /// Writes the index.
+    ///
+    /// # Panics
+    /// If nobody could read it.
     pub fn to_octets(&self) -> Vec<u8> {
+        assert!(self.rows.len() as u64 <= INDEX_ROWS_MAX, "a writer cuts its indexes");
+        let mut places =
+            self.rows.iter().flat_map(|row| row.zone.iter().flat_map(|zone| &zone.packs));
+        let is_inside = places.all(|place| place.is_inside(&self.bundles));
+        assert!(is_inside, "a pack lies within its bundle");
+        self.write()
+    }
+
+    /// Writes the index as it is.
+    fn write(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(16 + self.bundles.len() * 36 + self.rows.len() * 64);
         FORMAT.put(&mut out);
         put_varint(&mut out, self.bundles.len() as u64);
@@ -140,6 +153,15 @@ impl Index {
     }
 }
 
+impl PackPlace {
+    /// Whether the place lies within one of the bundles.
+    fn is_inside(&self, bundles: &[BundleRef]) -> bool {
+        let end = u64::from(self.offset) + u64::from(self.len);
+        let bundle = bundles.get(self.bundle as usize);
+        bundle.is_some_and(|bundle| end <= u64::from(bundle.len))
+    }
+}
+
 /// Reads one row.
 fn read_row(reader: &mut OctetReader<'_>, bundles: &[BundleRef]) -> Result<IndexRow, DecodeError> {
     let apex = reader.name()?;
@@ -167,10 +189,7 @@ fn read_zone(reader: &mut OctetReader<'_>, bundles: &[BundleRef]) -> Result<Zone
         let offset = reader.varint("offset", u64::from(u32::MAX))? as u32;
         let len = reader.varint("length of a pack", u64::from(u32::MAX))?;
         let place = PackPlace { bundle, offset, len: (len / 2) as u32, is_delta: len % 2 == 1 };
-        let end = u64::from(place.offset) + u64::from(place.len);
-        let is_inside =
-            bundles.get(place.bundle as usize).is_some_and(|bundle| end <= u64::from(bundle.len));
-        if !is_inside {
+        if !place.is_inside(bundles) {
             return Err(DecodeError::BadValue { what: "place of a pack", at });
         }
         packs.push(place);
@@ -210,7 +229,7 @@ mod tests {
         for wrong in [place(2, 0, 1), place(1, 11, 20), place(0, u32::MAX, u32::MAX / 2)] {
             let zone = ZoneRow { packs: vec![wrong], ..zone.clone() };
             let index = Index { rows: vec![row("example", Some(zone))], ..index.clone() };
-            assert!(Index::from_octets(&index.to_octets()).is_err(), "{wrong:?}");
+            assert!(Index::from_octets(&index.write()).is_err(), "{wrong:?}");
         }
         for bit in 0..octets.len() * 8 {
             let mut flipped = octets.clone();

@@ -323,6 +323,8 @@ impl ItemWriter {
             }
             ItemRef::Put(rrset) => rrset,
         };
+        debug_assert!(check_type(rrset.rtype, rrset.ttl_s, 0).is_ok(), "no reader takes it");
+        debug_assert!(check_list(rrset.rdata).is_ok(), "no reader takes it");
         let mut row = [0; ROW_LEN];
         row[..2].copy_from_slice(&rrset.rtype.0.to_be_bytes());
         row[2..].copy_from_slice(&rrset.ttl_s.to_be_bytes());

@@ -53,6 +53,16 @@ pub fn for_each_rrset<P: AsRef<[u8]>>(
     edits: &[Change],
     mut take: impl FnMut(RrsetRef<'_>),
 ) -> Result<(), MergeError> {
+    let mut told = Vec::new();
+    let mut take = |rrset: RrsetRef<'_>| {
+        if cfg!(debug_assertions) {
+            let is_first = told.is_empty();
+            assert!(is_first || compare_canonical(&told, rrset.owner).is_le(), "owner names rise");
+            told.clear();
+            told.extend_from_slice(rrset.owner);
+        }
+        take(rrset);
+    };
     let bases = packs.iter().position(|pack| is_delta(pack.as_ref())).unwrap_or(packs.len());
     let mut overlay = Overlay::default();
     for (index, octets) in packs.iter().enumerate().skip(bases) {

@@ -218,6 +218,7 @@ impl PackWriter {
         self.items.put_table(&mut out);
         out.extend_from_slice(self.items.items());
         debug_assert!(out.len() == self.len());
+        debug_assert!(Pack::open(&out).is_ok_and(|pack| pack.item_count() == self.count()));
         out
     }
 }

@@ -62,7 +62,12 @@ pub struct IndexRef {
 
 impl Root {
     /// Writes the root. A longer cluster id is cut at its limit.
+    ///
+    /// # Panics
+    /// If nobody could read it.
     pub fn to_octets(&self) -> Vec<u8> {
+        let mut rows = self.indexes.iter().map(|index| u64::from(index.rows));
+        assert!(rows.all(|rows| rows <= INDEX_ROWS_MAX), "a writer cuts its indexes");
         let mut out = Vec::with_capacity(256 + self.indexes.len() * 40);
         FORMAT.put(&mut out);
         out.extend_from_slice(&self.namespace);
