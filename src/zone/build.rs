@@ -242,6 +242,7 @@ impl ZoneBuilder {
         for &start in starts.iter().rev() {
             self.open_child(&owner[start..]);
         }
+        debug_assert!(self.open[self.open_count - 1].owner == owner, "the owner is open itself");
         let depth = self.apex_depth + self.open_count - 1;
         self.totals.depth = self.totals.depth.max(depth as u8);
     }
@@ -275,6 +276,9 @@ impl ZoneBuilder {
     fn close(&mut self) {
         self.open_count -= 1;
         let node = &self.open[self.open_count];
+        debug_assert!(node.owner.ends_with(self.apex.as_wire()), "a node is in its zone");
+        let has_something = node.children > 0 || node.written != Written::default();
+        debug_assert!(self.open_count == 0 || has_something, "no node is there for nothing");
         let prefix = &node.owner[..node.owner.len() - self.apex.as_wire().len()];
         let OpenNode { flags, children, written, entries, .. } = node;
         self.table.insert(node.hash, |arena| {

@@ -172,6 +172,7 @@ impl<'z> ZoneEdit<'z> {
         self.totals.depth = self.totals.depth.max(depth as u8);
         let mut missing = depth;
         loop {
+            debug_assert!(missing > self.base.apex_depth(), "the apex has a node");
             let (hash, prefix) = self.place(missing - 1);
             let Some(parent) = self.table.find(hash, &prefix) else {
                 missing -= 1;
@@ -314,12 +315,12 @@ impl<'z> ZoneEdit<'z> {
         }
         let apex = zone.apex_node();
         let hashing = Hashing::of(zone.apex.as_wire(), &apex, zone.denial.hashing.as_ref());
-        let soa = apex.rrset(RecordType::SOA);
-        let soa = soa.map(|soa| (read_soa(&soa).serial, NegativeSoa::of(&soa)));
+        let soa = apex.rrset(RecordType::SOA).filter(|soa| soa.records == 1);
+        let soa = soa.expect("no change that takes the SOA away, or adds another, was let in");
+        (zone.serial, zone.negative) = (read_soa(&soa).serial, NegativeSoa::of(&soa));
+        assert!(zone.totals.names <= zone.table.node_count(), "every owner has a node");
+        assert!(zone.totals.rrsets <= zone.totals.records, "no RRset is empty");
         zone.denial.hashing = hashing;
-        if let Some((serial, negative)) = soa {
-            (zone.serial, zone.negative) = (serial, negative);
-        }
         zone
     }
 }
@@ -335,5 +336,7 @@ fn reshape(zone: &Zone, seed: HashSeed) -> super::Table {
             arena.write_node(node.prefix(), node.flags(), node.children(), node.entries());
         });
     }
-    builder.finish()
+    let table = builder.finish();
+    assert!(table.node_count() == zone.table.node_count(), "every node has found its shard");
+    table
 }

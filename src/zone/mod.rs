@@ -155,6 +155,8 @@ impl Zone {
         if soa.records != 1 {
             return Err(BuildError::SoaNotSingle { apex });
         }
+        assert!(totals.names <= table.node_count(), "every owner has a node");
+        assert!(totals.rrsets <= totals.records, "no RRset is empty");
         let (serial, negative) = (read_soa(&soa).serial, NegativeSoa::of(&soa));
         let (apex_depth, apex_hash) = (apex.label_count() as u8, hash);
         Ok(Self { apex, apex_depth, apex_hash, seed, table, totals, negative, serial, denial })
