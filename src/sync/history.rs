@@ -185,9 +185,18 @@ impl History {
         {
             plan.step = Some((revision, ZoneStep::Edit(edits)));
         }
+        self.check_held();
         plan.has_more =
             self.manifest.is_some() || !self.live.is_empty() || self.refused > self.handed_out;
         plan
+    }
+
+    /// Asserts that what is counted as held is.
+    fn check_held(&self) {
+        debug_assert!(
+            self.live_octets == self.live.values().map(|held| held.octets).sum::<usize>()
+        );
+        debug_assert!(self.pack_octets == self.packs.values().map(Bytes::len).sum::<usize>());
     }
 
     /// Moves on by the manifest, or says what that needs.

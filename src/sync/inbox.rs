@@ -71,7 +71,16 @@ impl Inbox {
             queue.push_back(hash);
         }
         wanted.keys.push(key.into());
+        self.check_counts();
         true
+    }
+
+    /// Asserts that no more is counted than is there.
+    fn check_counts(&self) {
+        debug_assert!(self.by_key.len() <= INBOX_ENTRIES_MAX as usize);
+        debug_assert!(self.by_hash.len() <= self.by_key.len(), "somebody waits for each hash");
+        debug_assert!(self.urgent_count <= self.by_key.len() as u64);
+        debug_assert!(self.due.len() <= self.by_hash.len(), "a hash is due once");
     }
 
     /// Makes a key wait no longer for content older than an entry that is known.
@@ -105,8 +114,10 @@ impl Inbox {
         }
         for key in &wanted.keys {
             let newest = self.by_key.remove(key);
+            debug_assert!(newest.is_some_and(|newest| newest.hash == *hash), "it waits for this");
             self.urgent_count -= u64::from(newest.is_some_and(|newest| newest.is_urgent));
         }
+        self.check_counts();
         wanted.keys
     }
 

@@ -155,13 +155,19 @@ impl Progress {
     /// Notes that every step which was handed out is published.
     pub(super) fn note_all_done(&mut self) {
         if let Some(served) = self.served_next.take() {
-            self.served = self.served.max(served);
+            self.serve(served);
         }
     }
 
     /// Notes that nothing known is missing.
     pub(super) fn note_all_published(&mut self) {
-        self.served = self.served.max(self.handed_out);
+        self.serve(self.handed_out);
+    }
+
+    /// Notes that everything known up to a revision is published.
+    fn serve(&mut self, revision: Revision) {
+        debug_assert!(revision <= self.heard, "what is published was heard of");
+        self.served = self.served.max(revision);
     }
 
     /// Notes that a step could not be built: nothing beyond `published` is handed out.
@@ -212,7 +218,7 @@ impl Progress {
         }
         if self.beat_check == BeatCheck::Met {
             self.confirmed = self.confirmed.max(Some(revision));
-            self.served = self.served.max(revision);
+            self.serve(revision);
             self.rescan.pause_ms = 0;
         }
         self.check_lag_later(now_ms);

@@ -75,7 +75,7 @@ impl Line {
                 }
             }
             let run = self.runs.remove(last)?;
-            self.steps -= run.commits.iter().map(steps_of).sum::<usize>();
+            self.steps -= run.steps();
         }
     }
 
@@ -100,6 +100,12 @@ impl Line {
                 run.commits.push_back(commit);
             }
         }
+        let key = |run: &Run| (run.history.epoch, run.from.revision);
+        debug_assert!(self.runs.iter().is_sorted_by_key(key), "runs stand in order");
+        debug_assert!(
+            self.steps == self.runs.iter().map(Run::steps).sum::<usize>(),
+            "steps are counted"
+        );
     }
 }
 
@@ -109,6 +115,11 @@ fn steps_of(commit: &LogCommit) -> usize {
 }
 
 impl Run {
+    /// How many commits there are, and steps of zones in them.
+    fn steps(&self) -> usize {
+        self.commits.iter().map(steps_of).sum()
+    }
+
     /// The position that the commits lead to.
     fn last(&self) -> Position {
         self.commits.back().map_or(self.from, |commit| commit.at)
