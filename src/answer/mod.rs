@@ -433,4 +433,4 @@ fn synthesized_owner<'p>(here: Here<'_>, prepared: &'p [u8]) -> Owner<'p> {
 }
 
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;

@@ -14,7 +14,7 @@ use crate::zone::{HashSeed, build};
 const SEED: HashSeed = HashSeed(1);
 
 /// Reads zones from lines `owner TYPE rdata`; an SOA line begins a zone.
-pub(crate) fn catalog(text: &str) -> Catalog {
+pub(super) fn catalog(text: &str) -> Catalog {
     let mut zones: Vec<(Name, Vec<Rrset>)> = Vec::new();
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let mut words = line.splitn(3, ' ');
@@ -41,7 +41,7 @@ pub(crate) fn catalog(text: &str) -> Catalog {
 }
 
 /// Makes a query; `tail` is what follows the question, one record.
-pub(crate) fn query(qname: &str, qtype: &str, tail: Option<&[u8]>) -> Vec<u8> {
+pub(super) fn query(qname: &str, qtype: &str, tail: Option<&[u8]>) -> Vec<u8> {
     let qtype: RecordType = qtype.parse().expect(qtype);
     let mut packet = vec![0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, u8::from(tail.is_some())];
     crate::name::parse_labels(qname.as_bytes(), &mut packet).expect(qname);

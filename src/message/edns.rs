@@ -4,7 +4,7 @@
 
 use hickory_proto::serialize::binary::BinEncoder;
 
-use super::query::Malformed;
+use super::Malformed;
 use super::record::Record;
 use crate::limits::{UDP_OCTETS_MAX, UDP_PLAIN_OCTETS_MAX};
 use crate::record::RecordType;

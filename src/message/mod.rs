@@ -120,6 +120,16 @@ pub enum MessageError {
     },
 }
 
+/// A packet is no well-formed query, whatever is wrong with it: FORMERR.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Malformed;
+
+impl From<MessageError> for Malformed {
+    fn from(_: MessageError) -> Self {
+        Self
+    }
+}
+
 /// Expands the name that begins at `at` of a message, and returns where it ends there.
 ///
 /// # Errors

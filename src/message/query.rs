@@ -8,7 +8,7 @@
 //! **Invariant:** never panics, never loops longer than the packet is long.
 //! **Not here:** what to answer (`responder`), messages that are read whole (`message::reader`).
 
-use super::MessageError;
+use super::Malformed;
 use super::edns::{self, Edns, OPT_FRONT_LEN, OPTION_NSID};
 use super::header::Header;
 use super::record::Record;
@@ -21,16 +21,6 @@ pub struct Rest {
     pub edns: Option<Edns>,
     /// Where the TSIG record begins, if there is one (RFC 8945).
     pub tsig_at: Option<usize>,
-}
-
-/// The packet is no well-formed query: FORMERR.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Malformed;
-
-impl From<MessageError> for Malformed {
-    fn from(_: MessageError) -> Self {
-        Self
-    }
 }
 
 impl Rest {

@@ -1,7 +1,6 @@
 //! The question of a message (RFC 1035 section 4.1.2).
 
-use super::HEADER_LEN;
-use super::query::Malformed;
+use super::{HEADER_LEN, Malformed};
 use crate::record::RecordType;
 
 /// The class IN.

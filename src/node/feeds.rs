@@ -16,7 +16,6 @@ use sha1::Digest as _;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::watchdog::ExporterAnswer;
 use crate::durable;
 use crate::export::{DocsExporter, ExportError, FeedConfig};
 use crate::limits::FEEDS_MAX;
@@ -41,6 +40,27 @@ pub struct Feeds {
     partial: Mutex<BTreeMap<Vec<Name>, DocsExporter>>,
     /// Ends all exporters.
     stop: CancellationToken,
+}
+
+/// What an exporter shows.
+#[derive(Clone, Debug)]
+pub struct ExporterAnswer {
+    /// Its feed.
+    pub feed: String,
+    /// Whether its task has ended.
+    pub has_ended: bool,
+    /// Whether it works, and does not wait for its next try.
+    pub is_working: bool,
+    /// Changes whenever it goes around its loop.
+    pub alive_ms: u64,
+    /// How often it began anew.
+    pub restarts: u64,
+    /// For how many milliseconds no version of its document could be written.
+    pub document_failing_ms: u64,
+    /// How often peers have shown lately that the feed is written elsewhere.
+    pub partings: u64,
+    /// How many zones of its document edges could not build.
+    pub wrong_zones: u64,
 }
 
 /// Why there is no feed.

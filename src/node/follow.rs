@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::state::Progress;
+use super::progress::Progress;
 use crate::catalog::{CatalogChange, HoldReason};
 use crate::limits::{
     BATCH_CHANGES_MAX, FOLLOW_RETRY_MS, FREE_RETIRED_MS, READ_TOGETHER_RECORDS_MAX,

@@ -17,7 +17,6 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::state::NodeState;
 use crate::limits::WATCHDOG_SILENT_MS;
 use crate::store::kv::KvError;
 
@@ -199,39 +198,23 @@ impl Health {
         *self.found() = Found { at: Instant::now(), faults, unready };
     }
 
-    /// What was found.
-    fn found(&self) -> MutexGuard<'_, Found> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl NodeState {
-    /// What does not work.
+    /// Returns what did not work when the watchdog looked last; that it has fallen silent is a fault.
     pub fn faults(&self) -> Vec<Fault> {
-        let (mut faults, is_silent) = {
-            let found = self.health.found();
-            let limit = Duration::from_millis(WATCHDOG_SILENT_MS);
-            (found.faults.clone(), found.at.elapsed() >= limit)
-        };
-        if is_silent {
+        let found = self.found();
+        let mut faults = found.faults.clone();
+        if found.at.elapsed() >= Duration::from_millis(WATCHDOG_SILENT_MS) {
             faults.push(Fault::Watchdog);
-        }
-        let has_front_end_fault = faults.iter().any(|fault| matches!(fault, Fault::FrontEnd));
-        if !has_front_end_fault && !self.server.is_healthy() {
-            faults.push(Fault::FrontEnd);
-        }
-        if let Some(Err(error)) = self.store.as_ref().map(|store| store.health()) {
-            faults.push(Fault::Store(error));
         }
         faults
     }
 
-    /// Why the node does not answer what it should, if it does not.
+    /// Returns why the node was not ready then.
     pub fn unready(&self) -> Option<Unready> {
-        let catalog = self.reader.load();
-        if catalog.zone_count() == 0 && catalog.held_count() > 0 {
-            return Some(Unready::AllHeld);
-        }
-        self.health.found().unready
+        self.found().unready
+    }
+
+    /// What was found.
+    fn found(&self) -> MutexGuard<'_, Found> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,15 +1,10 @@
 //! Numbers for a monitoring system, as Prometheus text and as PowerDNS's statistics.
 //!
-//! A scrape reads what the parts count anyway; only the time from commit to answer is measured
-//! here, by [`Metrics::observe_commit`].
 //!
 //! **Invariant:** a scrape locks nothing that an answer needs.
 //! **Not here:** the counters of the parts (`serve::stats`, `sync`).
 
-use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
@@ -17,66 +12,12 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
-use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use super::state::{NodeState, Progress};
+use super::state::NodeState;
 use super::status::sync::{EntriesReport, FeedReport, LogReport, SyncReport};
 use super::status::{FeedStatus, Status, StoreStatus};
-use crate::limits::{COMMIT_WAIT_S_MAX, COMMITS_TIMED_MAX};
 use crate::serve::stats::FrontEndStats;
-
-/// What is measured while the node runs.
-#[derive(Debug)]
-pub struct Metrics {
-    /// Seconds from the end of a commit until this node answers with it.
-    commit_to_answer_s: Histogram,
-    /// Commits that are being timed: their revision, and when they ended.
-    timed: Mutex<VecDeque<(u64, Instant)>>,
-}
-
-impl Default for Metrics {
-    /// Returns metrics that have measured nothing.
-    fn default() -> Self {
-        Self { commit_to_answer_s: Histogram::new(COMMIT_BUCKETS_S), timed: Mutex::default() }
-    }
-}
-
-impl Metrics {
-    /// Measures how long it takes until this node answers with a commit that was made just now.
-    pub fn observe_commit(&self, progress: &Progress, revision: u64) {
-        {
-            let mut timed = self.timed.lock().unwrap_or_else(PoisonError::into_inner);
-            // Under a flood of commits some are not measured; the others tell enough.
-            if timed.len() < COMMITS_TIMED_MAX as usize {
-                timed.push_back((revision, Instant::now()));
-            }
-        }
-        // It may be answered already, and nothing newer may come for long.
-        self.take_timed(progress.now().served);
-    }
-
-    /// Takes the time of commits as they are answered.
-    pub async fn time_commits(&self, progress: &Progress) {
-        let mut served = 0;
-        loop {
-            served = progress.past(served).await;
-            self.take_timed(served);
-        }
-    }
-
-    /// Takes the time of commits up to a revision that is answered now.
-    fn take_timed(&self, served: u64) {
-        let mut timed = self.timed.lock().unwrap_or_else(PoisonError::into_inner);
-        timed.retain(|(revision, ended_at)| {
-            let waited = ended_at.elapsed();
-            if *revision <= served {
-                self.commit_to_answer_s.observe(waited.as_secs_f64());
-            }
-            *revision > served && waited.as_secs() < COMMIT_WAIT_S_MAX
-        });
-    }
-}
 
 /// Returns the metrics as text.
 pub async fn text(node: &NodeState) -> String {
@@ -84,7 +25,7 @@ pub async fn text(node: &NodeState) -> String {
     registry.register(
         "commit_to_answer_seconds",
         "Time from the end of a commit until this node answers with it",
-        node.metrics.commit_to_answer_s.clone(),
+        node.commit_times.histogram(),
     );
     registry.register_collector(Box::new(Scrape(Status::of(node).await)));
     let mut out = String::new();
@@ -402,48 +343,4 @@ fn labeled<const N: usize>(
     count: u64,
 ) -> Result<(), fmt::Error> {
     ConstCounter::new(count).encode(family.encode_family(labels)?)
-}
-
-/// Bounds of the histogram from commit to answer, in seconds.
-const COMMIT_BUCKETS_S: [f64; 14] =
-    [0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0];
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::Arc;
-
-    /// How many commits were timed.
-    fn timed(metrics: &Metrics) -> String {
-        let (mut registry, mut out) = (Registry::default(), String::new());
-        registry.register("commits", "", metrics.commit_to_answer_s.clone());
-        encode(&mut out, &registry).expect("a string takes it");
-        let count = out.lines().find_map(|line| line.strip_prefix("commits_count "));
-        count.expect("a histogram has a count").to_owned()
-    }
-
-    #[tokio::test]
-    async fn a_commit_is_timed_once_whether_it_is_answered_before_or_after() {
-        let (metrics, progress) = (Arc::new(Metrics::default()), Progress::default());
-        progress.served(3);
-        metrics.observe_commit(&progress, 3);
-        assert_eq!(timed(&metrics), "1", "it was answered when it was told of");
-        metrics.observe_commit(&progress, 5);
-        metrics.observe_commit(&progress, 4);
-        assert_eq!(timed(&metrics), "1");
-        let task = tokio::spawn({
-            let (metrics, progress) = (Arc::clone(&metrics), progress.clone());
-            async move { metrics.time_commits(&progress).await }
-        });
-        progress.served(4);
-        while timed(&metrics) != "2" {
-            tokio::task::yield_now().await;
-        }
-        progress.served(9);
-        while timed(&metrics) != "3" {
-            tokio::task::yield_now().await;
-        }
-        assert!(metrics.timed.lock().expect("no panic").is_empty());
-        task.abort();
-    }
 }

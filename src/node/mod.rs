@@ -4,6 +4,7 @@
 
 pub mod api;
 pub mod config;
+pub mod error;
 pub mod feeds;
 pub mod flags;
 pub mod follow;
@@ -12,6 +13,7 @@ pub mod metrics;
 pub mod origin;
 mod parts;
 mod prepare;
+pub mod progress;
 mod recount;
 pub mod reload;
 pub mod run;
@@ -19,4 +21,5 @@ mod service;
 mod services;
 pub mod state;
 pub mod status;
+pub mod timing;
 pub mod watchdog;

@@ -14,13 +14,13 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::config::{Config, Plan, StoreConfig};
+use super::error::RunError;
 use super::feeds::Feeds;
 use super::origin;
+use super::progress::Progress;
 use super::reload::stage_files;
-use super::run::RunError;
 use super::service::Service;
 use super::services;
-use super::state::Progress;
 use crate::files::Refreshed;
 use crate::mesh::{Documents, Mesh, MeshConfig};
 use crate::publish::stage::Stage;

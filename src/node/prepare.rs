@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::api::auth::ApiKey;
 use super::api::{self, BoundApi};
 use super::config::{Config, DnsConfig, Plan};
-use super::run::RunError;
+use super::error::RunError;
 use crate::durable;
 use crate::publish::Reader;
 use crate::responder::Responder;

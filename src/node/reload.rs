@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::config::Config;
-use super::run::RunError;
+use super::error::RunError;
 use crate::catalog::{CatalogChange, HoldReason};
 use crate::files::{Instead, Refreshed, ZoneFiles};
 use crate::publish::stage::{Rank, Stage};

@@ -6,7 +6,6 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
@@ -16,76 +15,20 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::config::{Config, Plan};
-use super::feeds::FeedsError;
-use super::follow::FollowError;
+use super::error::RunError;
 use super::health::{Fault, Health};
-use super::metrics::Metrics;
-use super::origin::OriginError;
 use super::parts::Parts;
 use super::prepare::{bind_api, bind_dns, prepare_data_dir};
 use super::reload::{Reload, load_static};
 use super::service::Service;
 use super::services;
 use super::state::NodeState;
+use super::timing::CommitTimes;
 use super::watchdog::Watchdog;
-use crate::files::ZoneFileError;
 use crate::limits::STOP_MS;
-use crate::mesh::{Mesh, MeshError};
+use crate::mesh::Mesh;
 use crate::publish::stage::{Rank, Stage};
-use crate::replica::{ClientError, ListenerError};
-use crate::serve::BindError;
 use crate::zone::HashSeed;
-
-/// Why a node does not start, or ends.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// A zone file is not served.
-    #[error(transparent)]
-    ZoneFile(#[from] ZoneFileError),
-    /// A DNS address is not to be had.
-    #[error("--dns-listen: {0}")]
-    Dns(#[from] BindError),
-    /// The API's address is not to be had.
-    #[error("--api-listen: cannot listen on {address}: {source}")]
-    Api {
-        /// The address.
-        address: SocketAddr,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// The store does not open.
-    #[error(transparent)]
-    Origin(#[from] OriginError),
-    /// The peer-to-peer side does not start.
-    #[error("{}", text_of(.0))]
-    Mesh(#[from] MeshError),
-    /// A feed cannot be written.
-    #[error(transparent)]
-    Feeds(#[from] FeedsError),
-    /// The store cannot be followed.
-    #[error(transparent)]
-    Follow(#[from] FollowError),
-    /// A zone file is none that an edge can serve.
-    #[error(transparent)]
-    Client(#[from] ClientError),
-    /// The ticket's feed cannot be followed.
-    #[error("--ticket: {0}")]
-    Listener(#[from] ListenerError),
-    /// A file or directory below the data directory.
-    #[error("{}: {source}", path.display())]
-    File {
-        /// The file or directory.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// A part is broken for good.
-    #[error("{0}; ends, to be started again")]
-    Broken(Fault),
-    /// The system gives no threads or signals.
-    #[error("the system refuses: {0}")]
-    System(#[from] std::io::Error),
-}
 
 /// Runs a node until SIGTERM or SIGINT, or until a part is broken for good; SIGHUP has it read zone files that have changed.
 ///
@@ -170,7 +113,7 @@ impl Node {
             feeds: parts.feeds,
             client: parts.client,
             progress: parts.progress,
-            metrics: Metrics::default(),
+            commit_times: CommitTimes::default(),
             health: Health::default(),
         });
         let (services, mesh, stop_feeds) = (parts.services, parts.mesh, parts.stop_feeds);
@@ -243,13 +186,5 @@ impl Node {
         if let Some(mesh) = self.mesh.and_then(Arc::into_inner) {
             mesh.shutdown().await;
         }
-    }
-}
-
-/// Says why a mesh does not start, and which flag that is about.
-fn text_of(error: &MeshError) -> String {
-    match error {
-        MeshError::Bind { .. } => format!("--iroh-listen: {error}"),
-        _ => error.to_string(),
     }
 }

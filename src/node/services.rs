@@ -22,9 +22,10 @@ use tokio::sync::mpsc;
 use super::api::BoundApi;
 use super::api::auth::ApiKey;
 use super::follow::{FollowError, Follower};
+use super::progress::Progress;
 use super::reload::Reload;
 use super::service::Service;
-use super::state::{NodeState, Progress};
+use super::state::NodeState;
 use crate::limits::FREE_RETIRED_MS;
 use crate::mesh::Mesh;
 use crate::publish::stage::Stage;
@@ -81,7 +82,7 @@ pub(super) fn recount(store: &Arc<DnsStore>) -> Service {
 /// Measures how soon a commit is answered.
 pub(super) fn time_commits(state: Arc<NodeState>) -> Service {
     Service::spawn("times commits", |stop| async move {
-        stop.run_until_cancelled(state.metrics.time_commits(&state.progress)).await;
+        stop.run_until_cancelled(state.commit_times.run(&state.progress)).await;
     })
 }
 

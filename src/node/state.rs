@@ -1,18 +1,16 @@
 //! What a running node knows of itself: the API and the metrics read it.
 //!
-//! **Invariant:** the revisions of [`Progress`] never fall.
 //! **Not here:** the parts themselves (`store`, `export`, `replica`, `serve`).
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::{Duration, Instant};
-
-use tokio::sync::watch;
+use std::time::Instant;
 
 use super::feeds::Feeds;
-use super::health::Health;
-use super::metrics::Metrics;
+use super::health::{Fault, Health, Unready};
+use super::progress::Progress;
+use super::timing::CommitTimes;
 use crate::publish::Reader;
 use crate::replica::AspenDnsClient;
 use crate::serve::RunningServer;
@@ -39,119 +37,37 @@ pub struct NodeState {
     pub client: Option<Arc<AspenDnsClient>>,
     /// How far the answers are.
     pub progress: Progress,
-    /// What is measured.
-    pub metrics: Metrics,
+    /// How soon commits are answered.
+    pub commit_times: CommitTimes,
     /// What the watchdog found last.
     pub health: Health,
 }
 
 impl NodeState {
+    /// What does not work.
+    pub fn faults(&self) -> Vec<Fault> {
+        let mut faults = self.health.faults();
+        let has_front_end_fault = faults.iter().any(|fault| matches!(fault, Fault::FrontEnd));
+        if !has_front_end_fault && !self.server.is_healthy() {
+            faults.push(Fault::FrontEnd);
+        }
+        if let Some(Err(error)) = self.store.as_ref().map(|store| store.health()) {
+            faults.push(Fault::Store(error));
+        }
+        faults
+    }
+
+    /// Why the node does not answer what it should, if it does not.
+    pub fn unready(&self) -> Option<Unready> {
+        let catalog = self.reader.load();
+        if catalog.zone_count() == 0 && catalog.held_count() > 0 {
+            return Some(Unready::AllHeld);
+        }
+        self.health.unready()
+    }
+
     /// Returns the addresses of the front ends.
     pub fn dns_addresses(&self) -> &[SocketAddr] {
         self.server.addrs()
-    }
-}
-
-/// Which revision is answered, and which is known to exist.
-#[derive(Clone, Debug)]
-pub enum Progress {
-    /// Told by a follower of the store. Without one, it stays at its beginning.
-    Told(Arc<watch::Sender<Revisions>>),
-    /// Read off the edge.
-    Edge(Arc<AspenDnsClient>),
-}
-
-/// Revisions at one moment.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Revisions {
-    /// The newest revision that is answered as a whole.
-    pub served: u64,
-    /// The newest revision that the node has heard of.
-    pub heard: u64,
-}
-
-impl Default for Progress {
-    /// Returns a progress at its beginning.
-    fn default() -> Self {
-        Self::Told(Arc::new(watch::Sender::new(Revisions::default())))
-    }
-}
-
-impl Progress {
-    /// Takes that `revision` is answered; an edge knows better.
-    pub fn served(&self, revision: u64) {
-        if let Self::Told(sender) = self {
-            sender.send_if_modified(|now| raise(&mut now.served, revision));
-        }
-    }
-
-    /// Takes that `revision` exists; an edge knows better.
-    pub fn heard(&self, revision: u64) {
-        if let Self::Told(sender) = self {
-            sender.send_if_modified(|now| raise(&mut now.heard, revision));
-        }
-    }
-
-    /// Returns the revisions as they are.
-    pub fn now(&self) -> Revisions {
-        match self {
-            Self::Told(sender) => *sender.borrow(),
-            Self::Edge(client) => {
-                let progress = client.progress();
-                Revisions { served: progress.served.number, heard: progress.heard.number }
-            }
-        }
-    }
-
-    /// Waits until a newer revision than `served` is answered, and returns it.
-    pub async fn past(&self, served: u64) -> u64 {
-        match self {
-            Self::Told(sender) => {
-                let mut receiver = sender.subscribe();
-                let risen = receiver.wait_for(|now| now.served > served).await;
-                // The sender is ours: it is there as long as we are.
-                risen.map_or(served, |now| now.served)
-            }
-            Self::Edge(_) => std::future::pending().await,
-        }
-    }
-
-    /// Waits until `revision` is answered, `timeout` at most; returns whether it is.
-    pub async fn wait(&self, revision: u64, timeout: Duration) -> bool {
-        match self {
-            Self::Told(sender) => {
-                let mut receiver = sender.subscribe();
-                let reached = receiver.wait_for(|now| now.served >= revision);
-                matches!(tokio::time::timeout(timeout, reached).await, Ok(Ok(_)))
-            }
-            Self::Edge(client) => client.wait_revision(revision, timeout).await.is_ok(),
-        }
-    }
-}
-
-/// Raises `value` to `to`; says whether it rose.
-fn raise(value: &mut u64, to: u64) -> bool {
-    let is_higher = to > *value;
-    *value = to.max(*value);
-    is_higher
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_wait_ends_with_the_revision_or_with_its_time() {
-        let progress = Progress::default();
-        let waiting = tokio::spawn({
-            let progress = progress.clone();
-            async move { progress.wait(3, Duration::from_secs(60)).await }
-        });
-        progress.served(2);
-        progress.served(1);
-        assert_eq!(progress.now().served, 2);
-        assert!(!progress.wait(3, Duration::ZERO).await);
-        progress.served(4);
-        assert!(waiting.await.unwrap());
     }
 }

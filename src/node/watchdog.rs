@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::AbortHandle;
 
+use super::feeds::ExporterAnswer;
 use super::health::{Fault, Unready};
 use super::state::NodeState;
 use crate::limits::{
@@ -46,27 +47,6 @@ pub struct Answers {
     pub edge_unkept_ms: u64,
     /// The zones of the store that cannot be read: how many, and the first of them.
     pub unreadable: Option<(usize, String)>,
-}
-
-/// What an exporter shows.
-#[derive(Clone, Debug)]
-pub struct ExporterAnswer {
-    /// Its feed.
-    pub feed: String,
-    /// Whether its task has ended.
-    pub has_ended: bool,
-    /// Whether it works, and does not wait for its next try.
-    pub is_working: bool,
-    /// Changes whenever it goes around its loop.
-    pub alive_ms: u64,
-    /// How often it began anew.
-    pub restarts: u64,
-    /// For how many milliseconds no version of its document could be written.
-    pub document_failing_ms: u64,
-    /// How often peers have shown lately that the feed is written elsewhere.
-    pub partings: u64,
-    /// How many zones of its document edges could not build.
-    pub wrong_zones: u64,
 }
 
 /// What is to be done.

@@ -6,8 +6,8 @@
 //! holds what its sender gets where nobody takes it.
 
 use super::{Asked, ReplyFacts, Responder, Verdict};
+use crate::message::Malformed;
 use crate::message::header::opcode;
-use crate::message::query::Malformed;
 use crate::message::question::Question;
 use crate::message::rcode;
 

@@ -5,18 +5,43 @@ use std::sync::Arc;
 use super::batch::QueryBatch;
 use super::transfer::{Progress, Transfer};
 use super::*;
-use crate::answer::tests::{catalog, query};
+use crate::catalog::CatalogChange;
 use crate::message::Section;
 use crate::message::reader::Message;
+use crate::message::writer::MessageWriter;
+use crate::name::Name;
+use crate::record::master::{MasterOptions, read_zone};
+use crate::zone::{HashSeed, build};
 
-const ZONE: &str = "example. SOA ns.example. h.example. 7 2 3 4 60
-    example. NS ns.example.
-    ns.example. A 192.0.2.1
-    a.ent.example. A 192.0.2.2
-    alias.example. CNAME no.example.
-    cut.example. NS ns.cut.example.
-    ns.cut.example. A 192.0.2.3
-    long.example. DNAME x.a.example.";
+const ZONE: &str = "@ SOA ns h 7 2 3 4 60
+@ NS ns
+ns A 192.0.2.1
+a.ent A 192.0.2.2
+alias CNAME no
+cut NS ns.cut
+ns.cut A 192.0.2.3
+";
+
+/// Serves `example.` from a master file.
+fn catalog(text: &str) -> Catalog {
+    let origin = Name::from_text("example.").expect("a name");
+    let parsed = read_zone(text.as_bytes(), &origin, MasterOptions::default(), &mut |_| {});
+    let parsed = parsed.expect("a master file");
+    let zone = build(parsed.apex, HashSeed(1), parsed.rrsets).expect("a zone");
+    Catalog::new(HashSeed(1)).with_changes(vec![CatalogChange::Put(Arc::new(zone))])
+}
+
+/// Makes a query; `tail` is one more record, in the additional section.
+fn query(qname: &str, qtype: &str, tail: Option<&[u8]>) -> Vec<u8> {
+    let (qname, mut packet) = (Name::from_text(qname).expect("a name"), Vec::new());
+    let mut writer = MessageWriter::new(&mut packet, 0x1234, 0, 0, 512);
+    let asked = writer.push_question(&qname, qtype.parse().expect("a type"), CLASS_IN);
+    asked.expect("room");
+    writer.finish();
+    packet[11] = u8::from(tail.is_some());
+    packet.extend_from_slice(tail.unwrap_or_default());
+    packet
+}
 
 fn ask(responder: &Responder, catalog: &Catalog, packet: &[u8], peer: &Peer) -> (Verdict, Vec<u8>) {
     let mut reply = Vec::new();

@@ -16,17 +16,11 @@ const CIRCLES: &[(&str, &[&str], &str)] = &[
         &["audit", "opening", "task", "version"],
         "one task, whose ways to open, to make versions and to read them again are files of their own",
     ),
-    (
-        "node",
-        &["feeds", "health", "metrics", "state", "watchdog"],
-        "the state holds what measures and watches it; a typed status between them would part them",
-    ),
-    ("node", &["prepare", "reload", "run"], "they share the one error of a start"),
     ("record::master", &["directive", "reader"], "directives change the reader's own state"),
     (
         "record::master",
-        &["groups", "hosts", "lint", "owners", "rules"],
-        "rules and what they judge; facts about types belong to the record types",
+        &["groups", "hosts", "lint", "owners"],
+        "what is judged of a file as a whole, and what judges it",
     ),
     ("record::rdata", &["base", "bitmap", "field"], "codecs of a field, and the table of them"),
     (

@@ -3,8 +3,9 @@
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
+use aspen_dns::node::error::RunError;
 use aspen_dns::node::flags::{self, Flags};
-use aspen_dns::node::run::{self, RunError};
+use aspen_dns::node::run;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {

@@ -33,7 +33,7 @@ pub(crate) async fn hold_back(
         return response;
     };
     let node = api.node();
-    node.metrics.observe_commit(&node.progress, revision);
+    node.commit_times.observe(&node.progress, revision);
     if !wait.is_zero() {
         // A node that stops publishes no more, and what was committed must be acknowledged.
         tokio::select! {

@@ -1,7 +1,7 @@
 //! A walk over all nodes of a table that can be left and taken up again.
 //!
 //! **Invariant:** a cursor belongs to one version of a table; there it meets every node once.
-//! **Not here:** what is done with the nodes (`answer::transfer`).
+//! **Not here:** what is done with the nodes (`responder::transfer`).
 
 use super::Table;
 use crate::zone::node::NodeView;

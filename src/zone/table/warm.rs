@@ -5,7 +5,7 @@
 //! loop of loads that do not depend on each other, which the processor starts ahead by itself.
 //!
 //! **Invariant:** changes nothing and decides nothing; an answer is the same without it.
-//! **Not here:** which names a batch asks for (`answer::warm`).
+//! **Not here:** which names a batch asks for (`responder::batch`).
 
 use std::hint::black_box;
 
