@@ -8,6 +8,10 @@
 //! [`PACK_OCTETS_MAX`].
 //! **Not here:** the octets of a pack (`feed::pack`), which packs a manifest names (`zone`).
 
+use std::hash::Hasher as _;
+
+use fnv::FnvHasher;
+
 use crate::feed::items::ItemRef;
 use crate::feed::pack::{PackWriter, rrset_octets};
 use crate::limits::{OWNER_OCTETS_MAX, PACK_HEAD_OCTETS_MAX, PACK_OCTETS_MAX, PACK_OCTETS_TARGET};
@@ -96,10 +100,9 @@ fn close(writer: PackWriter) -> CutPack {
 
 /// Returns a hash of an owner name that is the same on every machine (FNV-1a).
 fn hash(owner: &Name) -> u64 {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    for octet in owner.as_wire() {
-        hash = (hash ^ u64::from(*octet)).wrapping_mul(0x0000_0100_0000_01b3);
-    }
+    let mut hasher = FnvHasher::default();
+    hasher.write(owner.as_wire());
+    let hash = hasher.finish();
     hash ^ (hash >> 29)
 }
 
@@ -141,6 +144,11 @@ mod tests {
         assert!(octets(&sorted) == octets(&reversed));
         assert_eq!((sorted.name_count, sorted.serial), (100_001, 0x0707_0707));
         assert!(sorted.refused.is_empty());
+    }
+
+    #[test]
+    fn where_a_zone_is_cut_is_the_same_on_every_machine() {
+        assert_eq!(hash(&name("example")), 0x2330_7539_463e_3aba);
     }
 
     #[test]

@@ -9,6 +9,9 @@
 //! **Not here:** rows (`book`), where indexes are kept (`depot`).
 
 use std::collections::{BTreeSet, HashMap};
+use std::hash::Hasher as _;
+
+use fnv::FnvHasher;
 
 use super::book::Book;
 use crate::feed::index::Index;
@@ -194,10 +197,9 @@ fn write_rows<'a>(book: &Book, apexes: impl Iterator<Item = &'a Name>) -> Vec<(V
 
 /// Returns the bucket of a zone: the same on every machine (FNV-1a).
 fn bucket_of(apex: &Name, count: usize) -> usize {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    for octet in apex.as_wire() {
-        hash = (hash ^ u64::from(*octet)).wrapping_mul(0x0000_0100_0000_01b3);
-    }
+    let mut hasher = FnvHasher::default();
+    hasher.write(apex.as_wire());
+    let hash = hasher.finish();
     (hash ^ (hash >> 32)) as usize & (count - 1)
 }
 

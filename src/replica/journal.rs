@@ -12,10 +12,12 @@
 
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
+use std::hash::Hasher as _;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use fnv::FnvHasher;
 use iroh_docs::Entry;
 
 use crate::limits::{JOURNAL_ENTRY_OCTETS_MAX, JOURNAL_OCTETS_MAX, JOURNAL_TURN_MS};
@@ -179,9 +181,9 @@ fn read_entry(octets: &[u8]) -> Option<(JournalEntry, &[u8])> {
 
 /// Returns a sum that torn writes do not have (FNV-1a).
 fn checksum(octets: &[u8]) -> u64 {
-    octets.iter().fold(0xcbf2_9ce4_8422_2325_u64, |sum, octet| {
-        (sum ^ u64::from(*octet)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
+    let mut hasher = FnvHasher::default();
+    hasher.write(octets);
+    hasher.finish()
 }
 
 #[cfg(test)]
@@ -196,6 +198,11 @@ mod tests {
 
     fn keys(entries: &[JournalEntry]) -> Vec<String> {
         entries.iter().map(|entry| String::from_utf8_lossy(&entry.key).into_owned()).collect()
+    }
+
+    #[test]
+    fn journals_of_older_versions_have_the_same_sums() {
+        assert_eq!(checksum(b"foobar"), 0x8594_4171_f739_67e8);
     }
 
     #[test]
