@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
@@ -134,18 +135,11 @@ pub(crate) fn segment(text: &str) -> String {
 
 /// Returns `text` as a value in a query.
 pub(crate) fn query_value(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for octet in text.bytes() {
-        match octet {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                out.push(char::from(octet));
-            }
-            _ => out.push_str(&format!("%{octet:02X}")),
-        }
-    }
-    out
+    utf8_percent_encode(text, RESERVED).to_string()
 }
 
+/// All but the unreserved characters (RFC 3986 section 2.3).
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 /// How long a node may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -161,6 +155,7 @@ mod tests {
         assert_eq!(segment("a\\/b?.example"), "a%5C%2Fb%3F.example");
         assert_eq!(segment("."), "=2E");
         assert_eq!(query_value("."), ".");
+        assert_eq!(query_value("a-b_c~d+ä"), "a-b_c~d%2B%C3%A4");
     }
 
     #[test]
