@@ -4,6 +4,7 @@
 //! **Not here:** when a serial changes (`store::draft`), which of two is newer (`record::serial`).
 
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
 
 use crate::record::serial::is_newer;
 
@@ -39,26 +40,12 @@ pub fn next_serial(current: u32, policy: SerialPolicy, now_ms: u64) -> u32 {
     next
 }
 
-/// Returns `YYYYMMDD00` of the day that holds `now_ms`, or `None` from the year 4294 on.
+/// Returns `YYYYMMDD00` of the day that holds `now_ms`, or `None` from the year 4295 on.
 fn date_serial(now_ms: u64) -> Option<u32> {
-    let (year, month, day) = civil_date(now_ms / 86_400_000);
-    let serial = ((year * 100 + month) * 100 + day) * 100;
-    u32::try_from(serial).ok()
-}
-
-/// Returns year, month and day of a day counted from 1970-01-01 (Gregorian calendar).
-fn civil_date(days: u64) -> (u64, u64, u64) {
-    // Count from 0000-03-01, so that a leap day ends its year; 146,097 days are 400 years.
-    let days = days + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    (year, month, day)
+    let now = OffsetDateTime::from_unix_timestamp(i64::try_from(now_ms / 1_000).ok()?).ok()?;
+    let (year, month, day) = now.to_calendar_date();
+    let day = (u64::try_from(year).ok()? * 100 + u64::from(u8::from(month))) * 100 + u64::from(day);
+    u32::try_from(day * 100).ok()
 }
 
 #[cfg(test)]
@@ -86,16 +73,21 @@ mod tests {
     }
 
     #[test]
-    fn days_become_dates() {
-        for (days, date) in [
-            (0, (1970, 1, 1)),
-            (59, (1970, 3, 1)),
-            (11_016, (2000, 2, 29)),
-            (11_017, (2000, 3, 1)),
-            (20_780, (2026, 11, 23)),
-            (47_541, (2100, 3, 1)),
+    fn a_time_becomes_the_serial_of_its_day() {
+        for (days, serial) in [
+            (0, Some(1_970_010_100)),
+            (11_016, Some(2_000_022_900)),
+            (11_017, Some(2_000_030_100)),
+            (20_780, Some(2_026_112_300)),
+            (47_541, Some(2_100_030_100)),
+            (849_095, Some(4_294_092_900)),
+            (849_188, Some(4_294_123_100)),
+            (849_189, None),
         ] {
-            assert_eq!(civil_date(days), date, "{days}");
+            let (first_ms, next_ms) = (days * 86_400_000, (days + 1) * 86_400_000);
+            assert_eq!(date_serial(first_ms), serial, "{days}");
+            assert_eq!(date_serial(next_ms - 1), serial, "{days}");
         }
+        assert_eq!(date_serial(u64::MAX), None);
     }
 }

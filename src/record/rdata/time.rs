@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use time::{Date, Duration, Month, OffsetDateTime};
+
 use crate::record::RdataError;
 use crate::record::rdata::number::parse_decimal;
 
@@ -17,65 +19,22 @@ pub(crate) fn parse(field: &'static str, text: &[u8]) -> Result<u32, RdataError>
 
 /// Writes the date.
 pub(crate) fn write(seconds: u32, out: &mut String) {
-    let (day, rest) = (seconds / DAY_S, seconds % DAY_S);
-    let (mut year, mut day) = (1970, day);
-    while day >= days_of_year(year) {
-        day -= days_of_year(year);
-        year += 1;
-    }
-    let mut month = 1;
-    while day >= days_of_month(year, month) {
-        day -= days_of_month(year, month);
-        month += 1;
-    }
-    debug_assert!(month <= 12);
-    let (hour, minute, second) = (rest / 3_600, rest / 60 % 60, rest % 60);
+    let at = OffsetDateTime::UNIX_EPOCH + Duration::seconds(seconds.into());
+    let ((year, month, day), (hour, minute, second)) = (at.to_calendar_date(), at.to_hms());
+    let month = u8::from(month);
     // Writing to a string does not fail.
-    let _ = write!(out, "{year:04}{month:02}{:02}{hour:02}{minute:02}{second:02}", day + 1);
+    let _ = write!(out, "{year:04}{month:02}{day:02}{hour:02}{minute:02}{second:02}");
 }
 
-/// Returns the seconds since 1970 of a date in fourteen digits, if it is one from 1970 to 2106.
+/// Returns the seconds since 1970 of a date in fourteen digits, if it is one since then.
 fn seconds_of(digits: u64) -> Option<u64> {
-    let part = |divisor: u64, modulus: u64| u32::try_from(digits / divisor % modulus).ok();
-    let (year, month, day) =
-        (part(10_000_000_000, 10_000)?, part(100_000_000, 100)?, part(1_000_000, 100)?);
-    let (hour, minute, second) = (part(10_000, 100)?, part(100, 100)?, part(1, 100)?);
-    let is_date = (1970..=2106).contains(&year)
-        && (1..=12).contains(&month)
-        && (1..=days_of_month(year, month)).contains(&day);
-    if !is_date || hour > 23 || minute > 59 || second > 59 {
-        return None;
-    }
-    let days = (1970..year).map(days_of_year).sum::<u32>()
-        + (1..month).map(|month| days_of_month(year, month)).sum::<u32>()
-        + day
-        - 1;
-    let seconds = hour * 3_600 + minute * 60 + second;
-    Some(u64::from(days) * u64::from(DAY_S) + u64::from(seconds))
+    let year = i32::try_from(digits / 10_000_000_000).ok()?;
+    let pair = |divisor| u8::try_from(digits / divisor % 100).ok();
+    let month = Month::try_from(pair(100_000_000)?).ok()?;
+    let date = Date::from_calendar_date(year, month, pair(1_000_000)?).ok()?;
+    let at = date.with_hms(pair(10_000)?, pair(100)?, pair(1)?).ok()?;
+    u64::try_from(at.assume_utc().unix_timestamp()).ok()
 }
-
-/// Returns how many days a year has.
-fn days_of_year(year: u32) -> u32 {
-    if is_leap(year) { 366 } else { 365 }
-}
-
-/// Returns how many days a month, from one, has.
-fn days_of_month(year: u32, month: u32) -> u32 {
-    match month {
-        2 if is_leap(year) => 29,
-        2 => 28,
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
-    }
-}
-
-/// Whether a year has a 29 February.
-fn is_leap(year: u32) -> bool {
-    year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
-}
-
-/// Seconds of a day.
-const DAY_S: u32 = 86_400;
 
 #[cfg(test)]
 mod tests {
@@ -108,6 +67,13 @@ mod tests {
             "20010101240000",
             "21060207062816",
             "19691231235959",
+            "21000229000000",
+            "20010100000000",
+            "20010132000000",
+            "20010001000000",
+            "20010101006000",
+            "20010101000060",
+            "00000000000000",
             "4294967296",
             "99999999999999",
         ] {
