@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
+use ureq::Agent;
 
 /// A running node; it is killed when it goes out of scope.
 pub struct Node {
@@ -81,27 +82,29 @@ impl Node {
         headers: &[(&str, &str)],
         body: Option<Value>,
     ) -> (u16, Option<u64>, String) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        runtime.block_on(async {
-            let client = reqwest::Client::builder().no_proxy().build().unwrap();
-            let url = format!("{}{path}", self.api);
-            let mut request = client.request(method.parse().unwrap(), url);
-            let has_key = headers.iter().any(|(name, _)| *name == "X-API-Key");
-            if !has_key {
-                request = request.header("X-API-Key", &self.key);
+        let agent = Agent::config_builder().proxy(None).http_status_as_error(false).build();
+        let agent = Agent::from(agent);
+        let url = format!("{}{path}", self.api);
+        let mut request = ureq::http::Request::builder().method(method).uri(url);
+        let has_key = headers.iter().any(|(name, _)| *name == "X-API-Key");
+        if !has_key {
+            request = request.header("X-API-Key", &self.key);
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let answer = match body {
+            Some(body) => {
+                let request = request.header("Content-Type", "application/json");
+                agent.run(request.body(body.to_string()).unwrap())
             }
-            for (name, value) in headers {
-                request = request.header(*name, *value);
-            }
-            if let Some(body) = body {
-                request = request.json(&body);
-            }
-            let response = request.send().await.expect("an answer");
-            let revision = response.headers().get("aspen-revision");
-            let revision = revision.map(|value| value.to_str().unwrap().parse().unwrap());
-            (response.status().as_u16(), revision, response.text().await.expect("a body"))
-        })
+            None => agent.run(request.body(()).unwrap()),
+        };
+        let mut response = answer.expect("an answer");
+        let revision = response.headers().get("aspen-revision");
+        let revision = revision.map(|value| value.to_str().unwrap().parse().unwrap());
+        let text = response.body_mut().with_config().limit(u64::MAX).read_to_string();
+        (response.status().as_u16(), revision, text.expect("a body"))
     }
 
     /// Runs `aspen-dns` against this node.

@@ -8,22 +8,22 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 use aspen_dns::name::Name;
 use aspen_dns::record::RecordType;
-use reqwest::Method;
+
 use serde_json::{Value, json};
+use ureq::http::Method;
 
 use crate::client::Client;
 use crate::{output, record};
 
 /// Reads the file and applies it.
-pub(crate) async fn run(client: &Client, file: &Path, is_json: bool) -> anyhow::Result<()> {
+pub(crate) fn run(client: &Client, file: &Path, is_json: bool) -> anyhow::Result<()> {
     let text = read_file(file)?;
     let text = String::from_utf8(text).with_context(|| format!("{}: not UTF-8", file.display()))?;
     let body = match text.trim_start().starts_with(['{', '[']) {
         true => read_json(&text).with_context(|| file.display().to_string())?,
         false => json!({ "operations": read_lines(&text, &file.display().to_string())? }),
     };
-    let request = client.request(Method::POST, "/api/v1/aspen/batch").json(&body);
-    let answer = client.json(request).await?;
+    let answer = client.json(Method::POST, "/api/v1/aspen/batch", Some(&body))?;
     output::print_revision(&answer, &format!("{} changes applied", answer["applied"]), is_json)
 }
 

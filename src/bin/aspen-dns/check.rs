@@ -29,13 +29,13 @@ struct Read {
 /// Reads the zones and checks each; exit status 1 if one could not be served, or has an error.
 ///
 /// Errors and warnings of the text begin with `FILE:LINE:COLUMN:`, findings with their severity.
-pub(crate) async fn run(
+pub(crate) fn run(
     client: impl FnOnce() -> anyhow::Result<Client>,
     flags: &CheckFlags,
     is_json: bool,
 ) -> anyhow::Result<ExitCode> {
     let mut reads = match &flags.zone {
-        Some(apex) => vec![read_node(&client()?, apex).await?],
+        Some(apex) => vec![read_node(&client()?, apex)?],
         None => read_files(&flags.files, flags.origin.as_ref())?,
     };
     let given = given_ds(&flags.ds, &reads)?;
@@ -104,7 +104,7 @@ fn check_one(
     }
     print_findings(&report)?;
     match &built {
-        Ok(zone) => output::print(&format!(
+        Ok(zone) => output::print(format!(
             "zone {}: serial {}, {} names, {} records, {}, {} errors, {} warnings\n",
             zone.apex(),
             zone.serial(),
@@ -158,8 +158,8 @@ fn read_files(files: &[PathBuf], origin: Option<&Name>) -> anyhow::Result<Vec<Re
 }
 
 /// Reads a zone of a running node.
-async fn read_node(client: &Client, apex: &Name) -> anyhow::Result<Read> {
-    let text = export_text(client, apex).await?;
+fn read_node(client: &Client, apex: &Name) -> anyhow::Result<Read> {
+    let text = export_text(client, apex)?;
     let options = MasterOptions { file: apex.to_fqdn(), ..MasterOptions::default() };
     let zone = read_zone(text.as_bytes(), apex, options, &mut |_| {});
     Ok(Read { source: apex.to_fqdn(), zone: zone.map_err(|error| error.to_string()) })

@@ -1,21 +1,26 @@
 //! Speaks HTTP with a node, and turns what it refuses into errors to print.
+//!
+//! **Invariant:** the API key goes to the node that was named and to no other: where a node sends
+//! requests on to is told, not followed.
+//! **Not here:** TLS.
 
+use std::io::Read as _;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::header::HeaderMap;
-use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
+use ureq::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use ureq::{Agent, AsSendBody, Body};
 
 use crate::flags::Flags;
 
-/// A connection to the API of one node.
+/// The API of one node.
 #[derive(Debug)]
 pub(crate) struct Client {
     /// Sends requests.
-    http: reqwest::Client,
+    http: Agent,
     /// Scheme and authority, without the slash that would follow.
     base: String,
     /// The API key, if one was given or found.
@@ -29,24 +34,18 @@ impl Client {
             Some(key) => Some(key.clone()),
             None => key_in(&flags.data_dir)?,
         };
-        Self::to(&flags.api, "--api", key)
+        let http = Agent::config_builder()
+            .timeout_connect(Some(CONNECT_TIMEOUT))
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .proxy(None)
+            .build();
+        Ok(Self { http: http.into(), base: base_of(&flags.api, "--api")?, key })
     }
 
-    /// Prepares requests to the node at `url`, which `flag` gave.
-    pub(crate) fn to(url: &str, flag: &str, key: Option<String>) -> anyhow::Result<Self> {
-        let base = url.trim_end_matches('/');
-        let base = if base.contains("://") { base.to_owned() } else { format!("http://{base}") };
-        if !base.starts_with("http://") {
-            bail!("{flag} {base}: the API speaks plain HTTP (put TLS in front of it with a proxy)");
-        }
-        // The HTTP library insists on one, although no TLS is spoken. One that is there will do.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .no_proxy()
-            .build()
-            .context("no HTTP client")?;
-        Ok(Self { http, base, key })
+    /// Prepares requests to another node, at `url`, which `flag` gave.
+    pub(crate) fn at(&self, url: &str, flag: &str, key: Option<String>) -> anyhow::Result<Self> {
+        Ok(Self { http: self.http.clone(), base: base_of(url, flag)?, key })
     }
 
     /// The key that requests carry.
@@ -59,22 +58,54 @@ impl Client {
         &self.base
     }
 
+    /// Asks for `path`, which starts with a slash, and reads the JSON body.
+    pub(crate) fn get(&self, path: &str) -> anyhow::Result<Value> {
+        self.json(Method::GET, path, None)
+    }
+
+    /// Asks for `path` as [`Client::get`] does; the answer must be there within `patience`.
+    pub(crate) fn get_within(&self, path: &str, patience: Duration) -> anyhow::Result<Value> {
+        let request = self.request(Method::GET, path, ())?;
+        let request = self.http.configure_request(request).timeout_global(Some(patience)).build();
+        read_json(self.send(request)?)
+    }
+
+    /// Sends a request, with a JSON body if there is one, and reads the JSON body of the answer.
+    pub(crate) fn json(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> anyhow::Result<Value> {
+        let response = match body {
+            None => self.send(self.request(method, path, ())?)?,
+            Some(body) => {
+                let mut request = self.request(method, path, body.to_string())?;
+                request.headers_mut().insert(header::CONTENT_TYPE, JSON);
+                self.send(request)?
+            }
+        };
+        read_json(response)
+    }
+
     /// Begins a request to `path`, which starts with a slash.
-    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let request = self.http.request(method, format!("{}{path}", self.base));
-        match &self.key {
-            Some(key) => request.header("X-API-Key", key),
-            None => request,
+    pub(crate) fn request<B: AsSendBody>(
+        &self,
+        method: Method,
+        path: &str,
+        body: B,
+    ) -> anyhow::Result<Request<B>> {
+        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
+        if let Some(key) = &self.key {
+            request = request.header("X-API-Key", key);
         }
+        request.body(body).with_context(|| format!("no request to {} can be made", self.base))
     }
 
     /// Sends a request; any status but 2xx becomes an error with what the node said.
-    pub(crate) async fn send(&self, request: RequestBuilder) -> anyhow::Result<Response> {
-        let response = request
-            .send()
-            .await
-            .map_err(reqwest::Error::without_url)
-            .with_context(|| format!("no answer from {}", self.base))?;
+    pub(crate) fn send(&self, request: Request<impl AsSendBody>) -> anyhow::Result<Response<Body>> {
+        let response =
+            self.http.run(request).with_context(|| format!("no answer from {}", self.base))?;
         let status = response.status();
         if status.is_success() {
             if let Some(note) = not_served_note(response.headers()) {
@@ -82,30 +113,50 @@ impl Client {
             }
             return Ok(response);
         }
-        let text = response.text().await.unwrap_or_default();
-        let said = serde_json::from_str::<Value>(&text)
-            .ok()
-            .and_then(|body| body["error"].as_str().map(str::to_owned))
-            .unwrap_or_else(|| format!("the node answered {status}"));
+        let location = response.headers().get(header::LOCATION);
+        if let (true, Some(location)) = (status.is_redirection(), location) {
+            bail!(
+                "{} sends requests on to {}: give the URL of the node itself",
+                self.base,
+                String::from_utf8_lossy(location.as_bytes())
+            );
+        }
+        let said = response.into_body().read_to_string().ok().and_then(|text| {
+            let body = serde_json::from_str::<Value>(&text).ok()?;
+            body["error"].as_str().map(str::to_owned)
+        });
+        let said = said.unwrap_or_else(|| format!("the node answered {status}"));
         if status == StatusCode::UNAUTHORIZED && self.key.is_none() {
             bail!("{said}: give --api-key, or --data-dir with the node's data directory");
         }
         bail!("{said}");
     }
+}
 
-    /// Sends a request and reads its JSON body; an empty body is `null`.
-    pub(crate) async fn json(&self, request: RequestBuilder) -> anyhow::Result<Value> {
-        let octets = self.send(request).await?.bytes().await.context("the answer broke off")?;
-        if octets.is_empty() {
-            return Ok(Value::Null);
-        }
-        serde_json::from_slice(&octets).context("the answer is no JSON")
-    }
+/// Reads a whole body.
+pub(crate) fn read(response: Response<Body>) -> anyhow::Result<Vec<u8>> {
+    let mut octets = Vec::new();
+    response.into_body().into_reader().read_to_end(&mut octets).context("the answer broke off")?;
+    Ok(octets)
+}
 
-    /// Asks for `path` and reads the JSON body.
-    pub(crate) async fn get(&self, path: &str) -> anyhow::Result<Value> {
-        self.json(self.request(Method::GET, path)).await
+/// Reads a JSON body; an empty one is `null`.
+fn read_json(response: Response<Body>) -> anyhow::Result<Value> {
+    let octets = read(response)?;
+    if octets.is_empty() {
+        return Ok(Value::Null);
     }
+    serde_json::from_slice(&octets).context("the answer is no JSON")
+}
+
+/// Returns scheme and authority of the URL that `flag` gave; without a scheme it is http.
+fn base_of(url: &str, flag: &str) -> anyhow::Result<String> {
+    let base = url.trim_end_matches('/');
+    let base = if base.contains("://") { base.to_owned() } else { format!("http://{base}") };
+    if !base.starts_with("http://") {
+        bail!("{flag} {base}: the API speaks plain HTTP (put TLS in front of it with a proxy)");
+    }
+    Ok(base)
 }
 
 /// Returns the key that a node left in its data directory; none when there is no such file.
@@ -140,13 +191,13 @@ pub(crate) fn query_value(text: &str) -> String {
 
 /// All but the unreserved characters (RFC 3986 section 2.3).
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// What a request with a body of ours says of it.
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// How long a node may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
-    use reqwest::header::HeaderValue;
-
     use super::*;
 
     #[test]

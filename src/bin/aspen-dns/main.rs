@@ -9,6 +9,7 @@ mod flags;
 mod output;
 mod record;
 mod status;
+#[cfg_attr(not(feature = "node"), path = "no_store.rs")]
 mod store;
 mod ticket;
 mod verify;
@@ -22,13 +23,7 @@ use crate::client::Client;
 use crate::flags::{Command, Flags};
 
 fn main() -> ExitCode {
-    let flags = Flags::parse();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let result = match runtime {
-        Ok(runtime) => runtime.block_on(run(flags)),
-        Err(error) => Err(error.into()),
-    };
-    match result {
+    match run(Flags::parse()) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("aspen-dns: {error:#}");
@@ -38,12 +33,12 @@ fn main() -> ExitCode {
 }
 
 /// Does what the flags ask for.
-async fn run(flags: Flags) -> anyhow::Result<ExitCode> {
+fn run(flags: Flags) -> anyhow::Result<ExitCode> {
     let is_json = flags.json;
     // These need no node.
     match &flags.command {
         Command::Zone(flags::ZoneCommand::Check { check }) => {
-            return check::run(|| Client::new(&flags), check, is_json).await;
+            return check::run(|| Client::new(&flags), check, is_json);
         }
         Command::Ticket(flags::TicketCommand::Show { ticket }) => {
             return ticket::show(ticket, is_json);
@@ -55,16 +50,16 @@ async fn run(flags: Flags) -> anyhow::Result<ExitCode> {
     }
     let client = Client::new(&flags)?;
     match flags.command {
-        Command::Zone(command) => zone::run(&client, command, is_json).await?,
-        Command::Record(command) => record::run(&client, command, is_json).await?,
-        Command::Batch { file } => batch::run(&client, &file, is_json).await?,
-        Command::Ticket(command) => ticket::run(&client, command, is_json).await?,
+        Command::Zone(command) => zone::run(&client, command, is_json)?,
+        Command::Record(command) => record::run(&client, command, is_json)?,
+        Command::Batch { file } => batch::run(&client, &file, is_json)?,
+        Command::Ticket(command) => ticket::run(&client, command, is_json)?,
         // Answered above.
         Command::Store(_) => {}
-        Command::Verify { verify } => return verify::run(&client, &verify, is_json).await,
-        Command::Status => status::run(&client, is_json).await?,
+        Command::Verify { verify } => return verify::run(&client, &verify, is_json),
+        Command::Status => status::run(&client, is_json)?,
         Command::Wait { revision, timeout } => {
-            status::wait(&client, revision, timeout, is_json).await?;
+            status::wait(&client, revision, timeout, is_json)?;
         }
     }
     Ok(ExitCode::SUCCESS)

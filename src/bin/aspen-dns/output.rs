@@ -5,9 +5,9 @@ use std::io::Write as _;
 use serde_json::Value;
 
 /// Prints `text`; a reader that went away is no error.
-pub(crate) fn print(text: &str) -> anyhow::Result<()> {
+pub(crate) fn print(text: impl AsRef<[u8]>) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match out.write_all(text.as_ref()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         result => Ok(result?),
     }
@@ -15,7 +15,7 @@ pub(crate) fn print(text: &str) -> anyhow::Result<()> {
 
 /// Prints a JSON value on one line.
 pub(crate) fn print_json(value: &Value) -> anyhow::Result<()> {
-    print(&format!("{value}\n"))
+    print(format!("{value}\n"))
 }
 
 /// Prints a write's result: the whole value as JSON, or the sentence and the revision.
@@ -28,7 +28,7 @@ pub(crate) fn print_revision(value: &Value, said: &str, is_json: bool) -> anyhow
     for warning in value["warnings"].as_array().into_iter().flatten() {
         eprintln!("{}", warning.as_str().unwrap_or("?"));
     }
-    print(&format!("{said}, revision {}\n", value["revision"]))
+    print(format!("{said}, revision {}\n", value["revision"]))
 }
 
 /// Writes the lines of a master file for one record document.

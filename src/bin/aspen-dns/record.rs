@@ -3,46 +3,42 @@
 use anyhow::Context as _;
 use aspen_dns::name::Name;
 use aspen_dns::record::{RecordType, rdata};
-use reqwest::Method;
+
 use serde_json::{Value, json};
+use ureq::http::Method;
 
 use crate::client::{Client, query_value, segment};
 use crate::flags::RecordCommand;
 use crate::output;
 
 /// Does one verb.
-pub(crate) async fn run(
-    client: &Client,
-    command: RecordCommand,
-    is_json: bool,
-) -> anyhow::Result<()> {
+pub(crate) fn run(client: &Client, command: RecordCommand, is_json: bool) -> anyhow::Result<()> {
     match command {
         RecordCommand::Set { name, rtype, ttl, rdata } => {
             let rdata = read_records(rtype, &rdata)?;
             let body = json!({ "ttl_seconds": ttl, "rdata": rdata });
-            let request = client.request(Method::PUT, &path(&name, rtype)).json(&body);
-            let answer = client.json(request).await?;
+            let answer = client.json(Method::PUT, &path(&name, rtype), Some(&body))?;
             output::print_revision(&answer, &format!("{name} {rtype} set"), is_json)
         }
         RecordCommand::Get { name, rtype } => {
-            let document = client.get(&path(&name, rtype)).await?;
+            let document = client.get(&path(&name, rtype))?;
             if is_json {
                 return output::print_json(&document);
             }
-            output::print(&output::record_lines(&document))
+            output::print(output::record_lines(&document))
         }
         RecordCommand::Delete { name, rtype } => {
-            let answer = client.json(client.request(Method::DELETE, &path(&name, rtype))).await?;
+            let answer = client.json(Method::DELETE, &path(&name, rtype), None)?;
             output::print_revision(&answer, &format!("{name} {rtype} deleted"), is_json)
         }
         RecordCommand::List { zone, name, rtype } => {
-            list(client, &zone, name.as_ref(), rtype, is_json).await
+            list(client, &zone, name.as_ref(), rtype, is_json)
         }
     }
 }
 
 /// Prints the records of a zone, page by page, as master file lines or as lines of JSON.
-async fn list(
+fn list(
     client: &Client,
     zone: &Name,
     name: Option<&Name>,
@@ -62,12 +58,12 @@ async fn list(
             Some(cursor) => format!("&cursor={}", query_value(cursor)),
             None => String::new(),
         };
-        let answer = client.get(&format!("/api/v1/aspen/records?{query}{page}")).await?;
+        let answer = client.get(&format!("/api/v1/aspen/records?{query}{page}"))?;
         for document in answer["records"].as_array().into_iter().flatten() {
             if is_json {
                 output::print_json(document)?;
             } else {
-                output::print(&output::record_lines(document))?;
+                output::print(output::record_lines(document))?;
             }
         }
         match answer["next"].as_str() {

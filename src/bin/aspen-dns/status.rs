@@ -2,25 +2,24 @@
 
 use std::time::Duration;
 
-use reqwest::Method;
 use serde_json::Value;
 
 use crate::client::Client;
 use crate::output;
 
 /// Prints the node's state.
-pub(crate) async fn run(client: &Client, is_json: bool) -> anyhow::Result<()> {
-    let status = client.get("/api/v1/aspen/status").await?;
+pub(crate) fn run(client: &Client, is_json: bool) -> anyhow::Result<()> {
+    let status = client.get("/api/v1/aspen/status")?;
     if is_json {
         return output::print_json(&status);
     }
     let mut rows = Vec::new();
     flatten("", &status, &mut rows);
-    output::print(&format!("{}{}", output::table(&rows), sync_lines(&status["sync"])))
+    output::print(format!("{}{}", output::table(&rows), sync_lines(&status["sync"])))
 }
 
 /// Waits until the node serves `revision`.
-pub(crate) async fn wait(
+pub(crate) fn wait(
     client: &Client,
     revision: Option<u64>,
     timeout_s: f64,
@@ -29,11 +28,11 @@ pub(crate) async fn wait(
     let revision = revision.map(|revision| format!("&revision={revision}")).unwrap_or_default();
     let path = format!("/api/v1/aspen/wait?timeout={timeout_s}{revision}");
     let patience = Duration::from_secs_f64(timeout_s + ANSWER_MARGIN_S);
-    let answer = client.json(client.request(Method::GET, &path).timeout(patience)).await?;
+    let answer = client.get_within(&path, patience)?;
     if is_json {
         return output::print_json(&answer);
     }
-    output::print(&format!("revision {} is served\n", answer["served_revision"]))
+    output::print(format!("revision {} is served\n", answer["served_revision"]))
 }
 
 /// Says in sentences how an edge follows a feed with a log; nothing of any other node.

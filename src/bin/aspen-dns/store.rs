@@ -32,7 +32,7 @@ pub(crate) fn check(path: &Path, is_json: bool) -> anyhow::Result<ExitCode> {
             "finding_count": report.finding_count,
         }))?;
     } else {
-        output::print(&text(&shown.to_string(), &report))?;
+        output::print(text(&shown.to_string(), &report))?;
     }
     Ok(if is_valid { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -5,29 +5,25 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use aspen_dns::ticket::DnsClientTicket;
 use data_encoding::HEXLOWER;
-use reqwest::Method;
+
 use serde_json::json;
+use ureq::http::Method;
 
 use crate::client::Client;
 use crate::flags::TicketCommand;
 use crate::output;
 
 /// Does one verb that needs a node.
-pub(crate) async fn run(
-    client: &Client,
-    command: TicketCommand,
-    is_json: bool,
-) -> anyhow::Result<()> {
+pub(crate) fn run(client: &Client, command: TicketCommand, is_json: bool) -> anyhow::Result<()> {
     let TicketCommand::Create { zones } = command else { return Ok(()) };
     let zones: Vec<String> = zones.iter().map(aspen_dns::name::Name::to_fqdn).collect();
     let body = if zones.is_empty() { json!({}) } else { json!({ "zones": zones }) };
-    let request = client.request(Method::POST, "/api/v1/aspen/tickets").json(&body);
-    let answer = client.json(request).await?;
+    let answer = client.json(Method::POST, "/api/v1/aspen/tickets", Some(&body))?;
     if is_json {
         return output::print_json(&answer);
     }
     let ticket = answer["ticket"].as_str().context("the answer holds no ticket")?;
-    output::print(&format!("{ticket}\n"))
+    output::print(format!("{ticket}\n"))
 }
 
 /// Prints what `text` says.
@@ -69,7 +65,7 @@ pub(crate) fn show(text: &str, is_json: bool) -> anyhow::Result<ExitCode> {
                 format!("{} {}", HEXLOWER.encode(&peer.id), places.join(" ")),
             ]);
         }
-        output::print(&output::table(&rows))?;
+        output::print(output::table(&rows))?;
     }
     Ok(ExitCode::SUCCESS)
 }

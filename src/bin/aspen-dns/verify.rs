@@ -93,21 +93,21 @@ impl Found {
 }
 
 /// Compares every edge with the authority and prints what was found.
-pub(crate) async fn run(
+pub(crate) fn run(
     authority: &Client,
     flags: &VerifyFlags,
     is_json: bool,
 ) -> anyhow::Result<ExitCode> {
     let mut all = Vec::new();
     for (index, url) in flags.edge.iter().enumerate() {
-        let edge = Client::to(url, "--edge", edge_key(authority, flags, index)?)?;
-        all.push(verify(authority, &edge, flags).await?);
+        let edge = authority.at(url, "--edge", edge_key(authority, flags, index)?)?;
+        all.push(verify(authority, &edge, flags)?);
     }
     let is_equal = all.iter().all(Found::is_equal);
     if is_json {
         output::print_json(&json!({ "is_equal": is_equal, "edges": all }))?;
     } else {
-        all.iter().try_for_each(|found| output::print(&text(found)))?;
+        all.iter().try_for_each(|found| output::print(text(found)))?;
     }
     Ok(if is_equal { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -132,26 +132,23 @@ fn edge_key(
 }
 
 /// Compares one edge with the authority, those zones again that change meanwhile.
-async fn verify(authority: &Client, edge: &Client, flags: &VerifyFlags) -> anyhow::Result<Found> {
+fn verify(authority: &Client, edge: &Client, flags: &VerifyFlags) -> anyhow::Result<Found> {
     let is_recount = flags.recount;
-    let (mut ours, mut theirs) =
-        tokio::try_join!(read(authority, None, is_recount), read(edge, None, is_recount))?;
+    let (mut ours, mut theirs) = read_both(authority, edge, None, is_recount)?;
     for wait_ms in WAITS_MS {
         let differences = compare(&ours, &theirs, flags.partial);
         let is_one_history = ours.history == theirs.history;
         if differences.is_empty() && is_one_history {
             break;
         }
-        tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+        std::thread::sleep(Duration::from_millis(wait_ms));
         if !is_one_history || differences.len() > SINGLE_MAX {
-            (ours, theirs) =
-                tokio::try_join!(read(authority, None, is_recount), read(edge, None, is_recount))?;
+            (ours, theirs) = read_both(authority, edge, None, is_recount)?;
             continue;
         }
         for Difference { apex, .. } in differences {
             let only = Some(apex.as_str());
-            let (our, their) =
-                tokio::try_join!(read(authority, only, is_recount), read(edge, only, is_recount))?;
+            let (our, their) = read_both(authority, edge, only, is_recount)?;
             ours.replace(&apex, our);
             theirs.replace(&apex, their);
         }
@@ -167,13 +164,28 @@ async fn verify(authority: &Client, edge: &Client, flags: &VerifyFlags) -> anyho
     })
 }
 
+/// Reads what both nodes have, at the same time.
+fn read_both(
+    authority: &Client,
+    edge: &Client,
+    only: Option<&str>,
+    is_recount: bool,
+) -> anyhow::Result<(Listing, Listing)> {
+    std::thread::scope(|scope| {
+        let theirs = scope.spawn(|| read(edge, only, is_recount));
+        let ours = read(authority, only, is_recount);
+        let theirs = theirs.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        Ok((ours?, theirs?))
+    })
+}
+
 /// Reads what a node has, all of it or one zone.
-async fn read(client: &Client, only: Option<&str>, is_recount: bool) -> anyhow::Result<Listing> {
+fn read(client: &Client, only: Option<&str>, is_recount: bool) -> anyhow::Result<Listing> {
     let only = only.map(|apex| format!("&zone={}", query_value(apex))).unwrap_or_default();
     let (mut listing, mut cursor) = (Listing::default(), String::new());
     loop {
         let path = format!("/api/v1/aspen/digests?recount={is_recount}{only}{cursor}");
-        let value = client.get(&path).await.with_context(|| client.base().to_owned())?;
+        let value = client.get(&path).with_context(|| client.base().to_owned())?;
         let page: Page = serde_json::from_value(value).context("the node is of another version")?;
         (listing.history, listing.revision) = (page.history, page.revision);
         listing.zones.extend(page.zones.into_iter().map(|row| (row.apex, row.state)));

@@ -1,50 +1,42 @@
 //! `aspen-dns zone`: imports, exports, creates, deletes, lists and shows zones.
 
-use std::io::IsTerminal as _;
+use std::io::{BufRead as _, BufReader, IsTerminal as _, Read as _};
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use aspen_dns::name::Name;
 use indicatif::{ProgressBar, ProgressStyle};
-use reqwest::{Method, Response};
+
 use serde_json::{Value, json};
+use ureq::Body;
+use ureq::http::{HeaderValue, Method, Response, header};
 
 use crate::client::{Client, query_value, segment};
 use crate::flags::{SerialPolicyFlag, SettingFlags, ZoneCommand};
-use crate::{batch, output};
+use crate::{batch, client, output};
 
 /// Does one verb that needs a node.
-pub(crate) async fn run(
-    client: &Client,
-    command: ZoneCommand,
-    is_json: bool,
-) -> anyhow::Result<()> {
+pub(crate) fn run(client: &Client, command: ZoneCommand, is_json: bool) -> anyhow::Result<()> {
     match command {
-        ZoneCommand::Import { file, zone } => import(client, &file, zone.as_ref(), is_json).await,
-        ZoneCommand::Export { zone } => export(client, &zone, is_json).await,
-        ZoneCommand::List => list(client, is_json).await,
+        ZoneCommand::Import { file, zone } => import(client, &file, zone.as_ref(), is_json),
+        ZoneCommand::Export { zone } => export(client, &zone, is_json),
+        ZoneCommand::List => list(client, is_json),
         ZoneCommand::Create { zone, settings } => {
-            let request = client.request(Method::POST, &path(&zone)).json(&settings_of(&settings));
-            let answer = client.json(request).await?;
+            let answer = client.json(Method::POST, &path(&zone), Some(&settings_of(&settings)))?;
             output::print_revision(&answer, &format!("{zone} created"), is_json)
         }
         ZoneCommand::Delete { zone } => {
-            let answer = client.json(client.request(Method::DELETE, &path(&zone))).await?;
+            let answer = client.json(Method::DELETE, &path(&zone), None)?;
             output::print_revision(&answer, &format!("{zone} deleted"), is_json)
         }
-        ZoneCommand::Show { zone } => show(client, &zone, is_json).await,
+        ZoneCommand::Show { zone } => show(client, &zone, is_json),
         // Needs no node and was done before.
         ZoneCommand::Check { .. } => Ok(()),
     }
 }
 
 /// Sends a master file, and follows what the node does with it.
-async fn import(
-    client: &Client,
-    file: &Path,
-    zone: Option<&Name>,
-    is_json: bool,
-) -> anyhow::Result<()> {
+fn import(client: &Client, file: &Path, zone: Option<&Name>, is_json: bool) -> anyhow::Result<()> {
     let text = batch::read_file(file)?;
     let origin = match zone {
         Some(zone) => zone.clone(),
@@ -58,9 +50,10 @@ async fn import(
         if is_strict { format!("&zone={}", query_value(&origin.to_fqdn())) } else { String::new() },
     );
     let bar = progress_bar(is_json);
-    let request = client.request(Method::POST, &path).body(text);
-    let response = client.send(request).await?;
-    let answer = follow(response, &bar).await;
+    let mut request = client.request(Method::POST, &path, text)?;
+    // A node that refuses says so instead of breaking off a file that it will not read.
+    request.headers_mut().insert(header::EXPECT, HeaderValue::from_static("100-continue"));
+    let answer = follow(client.send(request)?, &bar);
     bar.finish_and_clear();
     let answer = answer?;
     let said = format!(
@@ -73,18 +66,14 @@ async fn import(
 }
 
 /// Reads lines of progress to the last, which says how it ended.
-async fn follow(mut response: Response, bar: &ProgressBar) -> anyhow::Result<Value> {
-    let mut rest: Vec<u8> = Vec::new();
+fn follow(response: Response<Body>, bar: &ProgressBar) -> anyhow::Result<Value> {
     let mut last = Value::Null;
-    while let Some(chunk) = response.chunk().await.context("the answer broke off")? {
-        rest.extend_from_slice(&chunk);
-        while let Some(end) = rest.iter().position(|&octet| octet == b'\n') {
-            let line: Vec<u8> = rest.drain(..=end).collect();
-            last = serde_json::from_slice(&line).context("the answer is no JSON")?;
-            if let (Some(done), Some(total)) = (last["done"].as_u64(), last["total"].as_u64()) {
-                bar.set_length(total);
-                bar.set_position(done);
-            }
+    for line in BufReader::new(response.into_body().into_reader()).lines() {
+        let line = line.context("the answer broke off")?;
+        last = serde_json::from_str(&line).context("the answer is no JSON")?;
+        if let (Some(done), Some(total)) = (last["done"].as_u64(), last["total"].as_u64()) {
+            bar.set_length(total);
+            bar.set_position(done);
         }
     }
     if let Some(error) = last["error"].as_str() {
@@ -110,28 +99,35 @@ fn progress_bar(is_json: bool) -> ProgressBar {
 }
 
 /// Prints a zone as a master file as it arrives.
-async fn export(client: &Client, zone: &Name, is_json: bool) -> anyhow::Result<()> {
+fn export(client: &Client, zone: &Name, is_json: bool) -> anyhow::Result<()> {
     if is_json {
-        return output::print_json(&json!({ "zone": export_text(client, zone).await? }));
+        return output::print_json(&json!({ "zone": export_text(client, zone)? }));
     }
-    let path = format!("/api/v1/servers/localhost/zones/{}/export", segment(&zone.to_fqdn()));
-    let mut response = client.send(client.request(Method::GET, &path)).await?;
-    while let Some(chunk) = response.chunk().await.context("the answer broke off")? {
-        output::print(&String::from_utf8_lossy(&chunk))?;
+    let mut text = export_answer(client, zone)?.into_body().into_reader();
+    let mut piece = vec![0; PIECE_OCTETS];
+    loop {
+        match text.read(&mut piece).context("the answer broke off")? {
+            0 => return Ok(()),
+            len => output::print(&piece[..len])?,
+        }
     }
-    Ok(())
 }
 
 /// Returns a zone as a master file.
-pub(crate) async fn export_text(client: &Client, zone: &Name) -> anyhow::Result<String> {
+pub(crate) fn export_text(client: &Client, zone: &Name) -> anyhow::Result<String> {
+    let text = client::read(export_answer(client, zone)?)?;
+    String::from_utf8(text).context("the zone is no text")
+}
+
+/// Asks for a zone as a master file.
+fn export_answer(client: &Client, zone: &Name) -> anyhow::Result<Response<Body>> {
     let path = format!("/api/v1/servers/localhost/zones/{}/export", segment(&zone.to_fqdn()));
-    let response = client.send(client.request(Method::GET, &path)).await?;
-    response.text().await.context("the answer broke off")
+    client.send(client.request(Method::GET, &path, ())?)
 }
 
 /// Prints a table of the zones.
-async fn list(client: &Client, is_json: bool) -> anyhow::Result<()> {
-    let zones = client.get("/api/v1/aspen/zones").await?;
+fn list(client: &Client, is_json: bool) -> anyhow::Result<()> {
+    let zones = client.get("/api/v1/aspen/zones")?;
     if is_json {
         return output::print_json(&zones);
     }
@@ -145,12 +141,12 @@ async fn list(client: &Client, is_json: bool) -> anyhow::Result<()> {
         return output::print("no zones\n");
     }
     rows.insert(0, ["ZONE", "STATE", "SERIAL"].map(str::to_owned).to_vec());
-    output::print(&output::table(&rows))
+    output::print(output::table(&rows))
 }
 
 /// Prints what the node knows of one zone.
-async fn show(client: &Client, zone: &Name, is_json: bool) -> anyhow::Result<()> {
-    let value = client.get(&path(zone)).await?;
+fn show(client: &Client, zone: &Name, is_json: bool) -> anyhow::Result<()> {
+    let value = client.get(&path(zone))?;
     if is_json {
         return output::print_json(&value);
     }
@@ -159,7 +155,7 @@ async fn show(client: &Client, zone: &Name, is_json: bool) -> anyhow::Result<()>
         let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         rows.push(vec![field.clone(), text]);
     }
-    output::print(&output::table(&rows))
+    output::print(output::table(&rows))
 }
 
 /// Returns the name that a file's name spells: `example.com.zone`, `root.zone`, `db.example`.
@@ -202,3 +198,6 @@ fn settings_of(flags: &SettingFlags) -> Value {
 fn path(zone: &Name) -> String {
     format!("/api/v1/aspen/zones/{}", segment(&zone.to_fqdn()))
 }
+
+/// Octets of a zone that are printed at a time.
+const PIECE_OCTETS: usize = 64 * 1024;
