@@ -6,6 +6,7 @@
 mod api;
 mod cli;
 mod health;
+mod https;
 mod private;
 mod process;
 mod signed;

@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** the API key goes to the node that was named and to no other: where a node sends
 //! requests on to is told, not followed.
-//! **Not here:** TLS.
+//! **Not here:** whose certificates are trusted (`tls`).
 
 use std::io::Read as _;
 use std::path::Path;
@@ -15,6 +15,7 @@ use ureq::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, 
 use ureq::{Agent, AsSendBody, Body};
 
 use crate::flags::Flags;
+use crate::tls;
 
 /// The API of one node.
 #[derive(Debug)]
@@ -35,6 +36,7 @@ impl Client {
             None => key_in(&flags.data_dir)?,
         };
         let http = Agent::config_builder()
+            .tls_config(tls::config(flags.ca.as_deref())?)
             .timeout_connect(Some(CONNECT_TIMEOUT))
             .http_status_as_error(false)
             .max_redirects(0)
@@ -105,7 +107,10 @@ impl Client {
     /// Sends a request; any status but 2xx becomes an error with what the node said.
     pub(crate) fn send(&self, request: Request<impl AsSendBody>) -> anyhow::Result<Response<Body>> {
         let response =
-            self.http.run(request).with_context(|| format!("no answer from {}", self.base))?;
+            self.http.run(request).map_err(|error| match tls::fault(&self.base, &error) {
+                Some(fault) => anyhow::anyhow!("no answer from {}: {fault}", self.base),
+                None => anyhow::Error::from(error).context(format!("no answer from {}", self.base)),
+            })?;
         let status = response.status();
         if status.is_success() {
             if let Some(note) = not_served_note(response.headers()) {
@@ -153,8 +158,8 @@ fn read_json(response: Response<Body>) -> anyhow::Result<Value> {
 fn base_of(url: &str, flag: &str) -> anyhow::Result<String> {
     let base = url.trim_end_matches('/');
     let base = if base.contains("://") { base.to_owned() } else { format!("http://{base}") };
-    if !base.starts_with("http://") {
-        bail!("{flag} {base}: the API speaks plain HTTP (put TLS in front of it with a proxy)");
+    if !base.starts_with("http://") && !base.starts_with("https://") {
+        bail!("{flag} {base}: the API is spoken to by http:// or https://");
     }
     Ok(base)
 }
@@ -199,6 +204,15 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_url_without_a_scheme_is_http_and_others_than_http_are_refused() {
+        let base = |url| base_of(url, "--api");
+        assert_eq!(base("127.0.0.1:8053").unwrap(), "http://127.0.0.1:8053");
+        assert_eq!(base("http://ns1.example:8053/").unwrap(), "http://ns1.example:8053");
+        assert_eq!(base("https://ns1.example/").unwrap(), "https://ns1.example");
+        assert!(base("ftp://ns1.example").unwrap_err().to_string().starts_with("--api ftp://"));
+    }
 
     #[test]
     fn a_segment_holds_any_name() {

@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 #[derive(Debug, Parser)]
 #[command(name = "aspen-dns", version, about = ABOUT, after_help = EXAMPLES)]
 pub(crate) struct Flags {
-    /// URL of the node's API.
+    /// URL of the node's API, http or https.
     #[arg(
         long,
         env = "ASPEN_API",
@@ -34,6 +34,11 @@ pub(crate) struct Flags {
         default_value = "./aspen-data"
     )]
     pub(crate) data_dir: PathBuf,
+
+    /// Certificates, a PEM file, of the authority that signed those of nodes asked by https; they
+    /// are trusted instead of the system's.
+    #[arg(long, env = "ASPEN_CA", global = true, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
 
     /// Print JSON instead of text.
     #[arg(long, env = "ASPEN_JSON", global = true)]

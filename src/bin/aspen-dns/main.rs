@@ -12,6 +12,7 @@ mod status;
 #[cfg_attr(not(feature = "node"), path = "no_store.rs")]
 mod store;
 mod ticket;
+mod tls;
 mod verify;
 mod zone;
 
