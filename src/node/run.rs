@@ -30,11 +30,22 @@ use crate::mesh::Mesh;
 use crate::publish::stage::{Rank, Stage};
 use crate::zone::HashSeed;
 
-/// Runs a node until SIGTERM or SIGINT, or until a part is broken for good; SIGHUP has it read zone files that have changed.
+/// Runs a node until SIGTERM or SIGINT, or until a part is broken for good; SIGHUP has it read zone
+/// files that have changed.
 ///
 /// # Errors
 /// Every [`RunError`]; each is one line.
-pub async fn run(config: &Config) -> Result<(), RunError> {
+pub fn run(config: &Config) -> Result<(), RunError> {
+    // Here and not in the binary: what a function awaits is compiled where it is waited for.
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(run_until_told(config));
+    // A thread that still works on a dropped request must not keep the process.
+    runtime.shutdown_background();
+    result
+}
+
+/// Runs a node as [`run`] says.
+async fn run_until_told(config: &Config) -> Result<(), RunError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;

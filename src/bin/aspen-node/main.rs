@@ -41,11 +41,7 @@ fn start(flags: Flags) -> anyhow::Result<()> {
     // ends whatever part of the node had something to say when a disk was full.
     log.log_internal_errors(false).with_writer(std::io::stderr).init();
     let config = flags.into_config()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let result = runtime.block_on(run::run(&config));
-    // A thread that still works on a dropped request must not keep the process.
-    runtime.shutdown_background();
-    Ok(result?)
+    Ok(run::run(&config)?)
 }
 
 /// The exit status of a node that ran and is to be started again (EX_SOFTWARE of sysexits.h).
