@@ -63,7 +63,7 @@ pub struct Flags {
     pub ticket: Option<DnsClientTicket>,
 
     /// Directory whose NAME.zone master files are served as static zones. SIGHUP reads those that
-    /// have changed; an edge reads them at its start only.
+    /// have changed.
     #[arg(long, env = "ASPEN_ZONE_DIR", value_name = "DIR")]
     pub zone_dir: Option<PathBuf>,
 
@@ -133,7 +133,8 @@ pub struct Flags {
     #[arg(long, env = "ASPEN_FULL_REPLIES")]
     pub full_replies: bool,
 
-    /// What to log to stderr: error, warn, info, debug, trace, or tracing directives.
+    /// What to log to stderr: error, warn, info, debug, trace or off, or TARGET=LEVEL for a part,
+    /// with commas.
     #[arg(
         long,
         env = "ASPEN_LOG",

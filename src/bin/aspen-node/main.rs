@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use aspen_dns::node::error::RunError;
 use aspen_dns::node::flags::{self, Flags};
 use aspen_dns::node::run;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::prelude::*;
 
 fn main() -> ExitCode {
     // What databases make below the data directory is nobody else's business: keys lie in it.
@@ -33,13 +34,14 @@ fn main() -> ExitCode {
 
 /// Sets up the log and runs the node.
 fn start(flags: Flags) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(format!("{QUIET},{}", flags.log))
+    let filter: Targets = format!("{QUIET},{}", flags.log)
+        .parse()
         .map_err(|error| anyhow::anyhow!("--log {:?}: {error}", flags.log))?;
     let is_terminal = std::io::stderr().is_terminal();
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(is_terminal);
+    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(is_terminal);
     // A line that cannot be written is lost: telling so on the same stream would be a panic, which
     // ends whatever part of the node had something to say when a disk was full.
-    log.log_internal_errors(false).with_writer(std::io::stderr).init();
+    tracing_subscriber::registry().with(log.log_internal_errors(false)).with(filter).init();
     let config = flags.into_config()?;
     Ok(run::run(&config)?)
 }
