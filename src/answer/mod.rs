@@ -365,6 +365,7 @@ impl<'c> Walk<'_, '_, 'c> {
     }
 
     /// Appends the zone's SOA with the TTL of a negative answer (RFC 2308 section 3).
+    #[inline(always)]
     fn push_soa(&mut self, zone: &Zone) {
         let soa = zone.negative_soa().entry();
         let owner = self.suffix_owner(zone.apex().as_wire());

@@ -183,7 +183,7 @@ impl Responder {
     }
 
     /// Answers one packet whose question's name was read, its octets 0 if that failed.
-    #[inline]
+    #[inline(always)]
     fn respond_to(
         &self,
         catalog: &Catalog,

@@ -76,7 +76,7 @@ impl<'r> Reply<'r> {
     /// Begins a reply with the front of the query, header and question; `out` is cleared.
     ///
     /// Without a question `front` is the header alone. `limit` counts from the header on.
-    #[inline]
+    #[inline(always)]
     pub fn new(out: &'r mut Vec<u8>, front: &[u8], limit: usize) -> Self {
         debug_assert!(front.len() >= HEADER_LEN);
         out.clear();
@@ -391,7 +391,7 @@ impl<'r> Reply<'r> {
     }
 
     /// Appends the OPT record, which `limit` has left room for, and writes the header.
-    #[inline]
+    #[inline(always)]
     pub fn finish(self, header: &Header, flags: u16, rcode: u16, opt: Option<&OptReply<'_>>) {
         let Self { out, limit, counts, question_end, .. } = self;
         debug_assert!(out.len() <= limit);
