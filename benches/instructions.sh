@@ -9,8 +9,8 @@
 # for one among many zones. NAMES in the environment is how many names or zones there are.
 set -eu
 cd "$(dirname "$0")/.."
-cargo build -q --release --no-default-features --example answer_loop
-loop=${CARGO_TARGET_DIR:-target}/release/examples/answer_loop
+cargo build -q --profile dist --no-default-features --example answer_loop
+loop=${CARGO_TARGET_DIR:-target}/dist/examples/answer_loop
 few=1000
 many=11000
 count() {

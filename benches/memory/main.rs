@@ -2,7 +2,7 @@
 //!
 //! ```sh
 //! cargo bench --no-default-features --bench memory -- [--servers node,aspen,nsd,knot,bind,pdns]
-//!     [--node target/release/aspen-node] [--names 1000000 [--signed nsec|nsec3] | --zones 100000]
+//!     [--node target/dist/aspen-node] [--names 1000000 [--signed nsec|nsec3] | --zones 100000]
 //! ```
 //!
 //! Each server is started by itself, with one worker, and asked for 100,000 names, so that nothing

@@ -2,7 +2,7 @@
 //!
 //! ```sh
 //! cargo bench --no-default-features --bench restart -- [--servers node,nsd,knot,bind,pdns]
-//!     [--node target/release/aspen-node] [--names 1000000 | --zones 100000] [--rounds 3] [--warm 1]
+//!     [--node target/dist/aspen-node] [--names 1000000 | --zones 100000] [--rounds 3] [--warm 1]
 //! ```
 //!
 //! Each server reads the same master files from a warm file cache, and may use all CPUs. In each
