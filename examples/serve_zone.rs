@@ -35,8 +35,7 @@ pub(crate) fn serve(arguments: &[String]) -> Result<(), Box<dyn Error>> {
     };
     let addr: SocketAddr = addr.parse()?;
 
-    // A seed that nobody else knows keeps askers from filling one bucket of the hash.
-    let seed = HashSeed(u64::from(std::process::id()) << 32 | u64::from(addr.port()));
+    let seed = HashSeed::random();
     let publisher = Publisher::new(seed);
     let master = {
         let text = std::fs::read(file)?;

@@ -72,7 +72,7 @@ impl FrontEnd for UnixFrontEnd {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let publisher = Publisher::new(HashSeed(std::process::id().into()));
+    let publisher = Publisher::new(HashSeed::random());
     let text = b"@ SOA ns hostmaster 1 3600 600 604800 300\n@ NS ns\nns A 192.0.2.53\n";
     let origin = Name::from_text("example.")?;
     let master = read_zone(text, &origin, MasterOptions::default(), &mut |_| {})?;

@@ -41,7 +41,7 @@
 //! use aspen_dns::zone::{HashSeed, build};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let seed = HashSeed(0x5eed); // in a server: drawn once per process
+//! let seed = HashSeed::random();
 //! let publisher = Publisher::new(seed);
 //! let text = b"@ 300 SOA ns hostmaster 1 3600 600 86400 60\nwww A 192.0.2.1\n";
 //! let origin = Name::from_text("example.com")?;

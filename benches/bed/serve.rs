@@ -30,7 +30,7 @@ pub fn serve(arguments: &[String]) -> Result<()> {
         return Err("usage: serve DIRECTORY ADDRESS WORKERS".into());
     };
     let address: SocketAddr = address.parse()?;
-    let seed = HashSeed(u64::from(std::process::id()) << 32 | u64::from(address.port()));
+    let seed = HashSeed::random();
     let publisher = Publisher::new(seed);
     publisher.publish(load(Path::new(directory), seed)?);
     let server = DnsProtocolServer::builder(publisher.reader());

@@ -125,7 +125,7 @@ struct Server {
 impl Server {
     /// Builds the zone.
     fn new(read: &MasterZone) -> Result<Self, BuildError> {
-        let seed = HashSeed(u64::from(std::process::id()));
+        let seed = HashSeed::random();
         let zone = build(read.apex.clone(), seed, read.rrsets.clone())?;
         let put = vec![CatalogChange::Put(Arc::new(zone))];
         Ok(Self { catalog: Catalog::new(seed).with_changes(put) })

@@ -100,7 +100,7 @@ impl Node {
     /// Starts what the plan says.
     async fn start(config: &Config) -> Result<Self, RunError> {
         let started_at = Instant::now();
-        let seed = HashSeed(rand::random());
+        let seed = HashSeed::random();
         let plan = &config.plan;
         // Addresses first: one that is in use should be said before a minute of work. Queries that come
         // until the front ends run wait in the kernel.

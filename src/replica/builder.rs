@@ -89,7 +89,7 @@ impl AspenDnsClientBuilder {
     /// # Errors
     /// [`ClientError::StaticZone`].
     pub fn build(self) -> Result<Arc<AspenDnsClient>, ClientError> {
-        let seed = self.seed.unwrap_or_else(|| HashSeed(rand::random()));
+        let seed = self.seed.unwrap_or_else(HashSeed::random);
         let stage = Stage::new(seed, Rank::Feed);
         let mut changes = Vec::new();
         for (apex, rrsets) in self.static_zones {

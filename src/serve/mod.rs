@@ -100,7 +100,7 @@ use stats::Counters;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let (ask, inbox) = mpsc::channel();
-/// let publisher = Publisher::new(HashSeed(0x5eed));
+/// let publisher = Publisher::new(HashSeed::random());
 /// let server = DnsProtocolServer::builder(publisher.reader()).front_end(Box::new(Inbox(inbox)));
 /// let running = server.bind()?.start()?;
 /// let (asker, answer) = mpsc::channel();

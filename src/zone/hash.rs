@@ -1,17 +1,40 @@
 //! Hashes of names, label by label from the root, so that one pass over a query's name gives the
 //! hash of every suffix: of its zone's apex, of each ancestor, and of the name itself.
 //!
-//! The seed is drawn once per process, so that nobody can prepare names which collide.
+//! The seed is drawn once for all zones that are served together, so that nobody can prepare names
+//! which collide.
 //!
 //! **Not here:** tables (`zone::table`, `catalog`).
 
 use crate::name::words::{tail_word, word_at};
 
-/// The secret that every name hash of a process begins with. Tests use any constant.
+/// The secret that every name hash begins with. A catalog and its zones have one; tests use any constant.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct HashSeed(pub u64);
 
 impl HashSeed {
+    /// Draws a seed from the system: once for all zones that are served together.
+    ///
+    /// Whoever may write a zone or ask for its names could fill one bucket of a table whose seed they
+    /// guessed. So it waits, early in the boot of a machine, until the system has something to draw from.
+    ///
+    /// # Panics
+    /// The system has no source of randomness at all, without which no key of this process is safe either.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use aspen_dns::publish::Publisher;
+    /// use aspen_dns::zone::HashSeed;
+    ///
+    /// let publisher = Publisher::new(HashSeed::random());
+    /// let seed = publisher.catalog().seed(); // that of every zone that is published there
+    /// assert_ne!(seed, HashSeed::random());
+    /// ```
+    pub fn random() -> Self {
+        Self(getrandom::u64().expect("an operating system has a source of randomness"))
+    }
+
     /// Returns the hash of the root name: the secret itself, which every label goes over.
     #[inline]
     pub fn root_hash(self) -> u64 {
@@ -91,6 +114,15 @@ mod tests {
             let ones = hashes.iter().filter(|hash| **hash >> bit & 1 == 1).count();
             assert!((45_000..55_000).contains(&ones), "bit {bit}: {ones}");
         }
+    }
+
+    #[test]
+    fn drawn_seeds_differ_in_every_bit() {
+        let seeds: Vec<u64> = (0..128).map(|_| HashSeed::random().0).collect();
+        // A bit that is the same in 128 of them: once in 2^127 runs.
+        assert_eq!(seeds.iter().fold(0, |seen, seed| seen | seed), u64::MAX);
+        assert_eq!(seeds.iter().fold(u64::MAX, |seen, seed| seen & seed), 0);
+        assert_eq!(seeds.iter().collect::<HashSet<_>>().len(), seeds.len());
     }
 
     #[test]
