@@ -269,6 +269,8 @@ pub const GENERATE_RECORDS_MAX: u64 = 1 << 20;
 pub const GENERATE_WIDTH_MAX: u32 = 127;
 /// Warnings that are kept with their line; those past it are counted alone.
 pub const MASTER_WARNINGS_MAX: usize = 100;
+/// Warnings of all files of one reading that the caller is told; those past it are logged alone.
+pub const REFRESH_WARNINGS_MAX: usize = 1_000;
 /// Names that a write to a signed zone checks before it is answered: some 100 us each. Those past
 /// it are counted alone.
 pub const API_CHECKED_NAMES_MAX: usize = 64;

@@ -222,7 +222,7 @@ impl<'f> Next<'f> {
     /// Takes the zone of a file, unless one in front of it holds the same; returns where its compiled
     /// form is.
     fn take_zone(&mut self, index: usize, file: FileZone) -> Option<Place> {
-        let FileZone { zone, state_hash, included, place, is_compiled } = file;
+        let FileZone { zone, state_hash, included, place, warnings, is_compiled } = file;
         let known = KnownFile {
             path_hash: self.files.path_hash(&self.paths[index]),
             state_hash: state_hash.unwrap_or_default(),
@@ -234,6 +234,7 @@ impl<'f> Next<'f> {
             return None;
         }
         self.refreshed.changed.push(zone);
+        self.refreshed.add_warnings(warnings);
         self.refreshed.compiled_count += u64::from(is_compiled);
         place
     }

@@ -28,6 +28,8 @@ pub(super) struct FileZone {
     pub(super) included: Option<Box<[PathBuf]>>,
     /// Its compiled form.
     pub(super) place: Option<Place>,
+    /// What an author should look at.
+    pub(super) warnings: Vec<String>,
     /// Whether it was built of its compiled form.
     pub(super) is_compiled: bool,
 }
@@ -111,8 +113,8 @@ impl Worker<'_> {
         let compiled = self.store.map(|store| store.load(path, Version::Current, seed, threads));
         match compiled {
             Some(Ok(Some((zone, head, place)))) => {
-                head.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-                return Ok(self.file_zone(zone, Some(head.sources), Some(place), true));
+                let ImageHead { sources, warnings, .. } = head;
+                return Ok(self.file_zone(zone, Some(sources), Some(place), warnings, true));
             }
             Some(Err((file, error))) => {
                 let file = file.display();
@@ -123,9 +125,7 @@ impl Worker<'_> {
         let origin = origin_of(path)
             .map_err(|source| ZoneFileError::FileName { path: path.into(), source })?;
         let master = read_master(path, &origin)?;
-        for warning in &master.zone.warnings.kept {
-            tracing::warn!("{warning}");
-        }
+        let warnings = master.zone.warnings.kept.iter().map(ToString::to_string).collect();
         let is_steady = master.sources.iter().all(|read| read.is_steady);
         let (zone, place) = match self.store.filter(|_| is_steady) {
             Some(store) => self.compile(path, &master, store)?,
@@ -133,7 +133,7 @@ impl Worker<'_> {
         };
         let sources = master.sources.into_iter().map(|read| read.source).collect();
         let sources = Some(sources).filter(|_| is_steady);
-        Ok(self.file_zone(zone, sources, place, false))
+        Ok(self.file_zone(zone, sources, place, warnings, false))
     }
 
     /// Finds what there is in the place of a file that cannot be read.
@@ -143,7 +143,7 @@ impl Worker<'_> {
         let last = store.map(|store| store.load(path, Version::LastGood, seed, threads));
         let last_good = match last {
             Some(Ok(Some((zone, _, place)))) => {
-                Some(Box::new(self.file_zone(zone, None, Some(place), true)))
+                Some(Box::new(self.file_zone(zone, None, Some(place), Vec::new(), true)))
             }
             // What is wrong with the compiled file was said when it was looked at first.
             _ => None,
@@ -151,14 +151,17 @@ impl Worker<'_> {
         Unread { error, apex: apex_of(path), last_good }
     }
 
-    /// Makes the result for one file; of its sources little is kept, there may be many.
+    /// Logs the warnings, and makes the result for one file; of its sources little is kept, there may be
+    /// many.
     fn file_zone(
         &self,
         zone: Zone,
         sources: Option<Vec<Source>>,
         place: Option<Place>,
+        warnings: Vec<String>,
         is_compiled: bool,
     ) -> FileZone {
+        warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         let state_hash = sources.as_ref().map(|sources| {
             let keys = sources.iter().map(|source| source.key);
             self.hasher.hash_one(keys.collect::<Vec<SourceKey>>())
@@ -166,7 +169,7 @@ impl Worker<'_> {
         let included = sources.unwrap_or_default().into_iter().skip(1).map(|source| source.path);
         let included: Vec<PathBuf> = included.collect();
         let included = (!included.is_empty()).then(|| included.into_boxed_slice());
-        FileZone { zone: Arc::new(zone), state_hash, included, place, is_compiled }
+        FileZone { zone: Arc::new(zone), state_hash, included, place, warnings, is_compiled }
     }
 
     /// Builds a zone and writes its compiled form on the way.

@@ -19,7 +19,7 @@ mod store;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::limits::ZONE_FILE_OCTETS_MAX;
+use crate::limits::{REFRESH_WARNINGS_MAX, ZONE_FILE_OCTETS_MAX};
 use crate::name::{Name, NameError};
 use crate::record::master::{
     self, IncludeError, MasterError, MasterOptions, MasterReader, SortedZone,
@@ -96,10 +96,21 @@ pub struct Refreshed {
     pub released: Vec<Name>,
     /// What is not served, or not as the file has it now.
     pub errors: Vec<FailedFile>,
+    /// What the authors of the changed files should look at, as `FILE:LINE:COLUMN: what`: the first
+    /// [`REFRESH_WARNINGS_MAX`]. All are logged.
+    pub warnings: Vec<String>,
     /// How many zones there are.
     pub zone_count: u64,
     /// How many of the changed ones were built of their compiled form.
     pub compiled_count: u64,
+}
+
+impl Refreshed {
+    /// Adds the warnings of a file, as long as they are few.
+    fn add_warnings(&mut self, warnings: Vec<String>) {
+        let room = REFRESH_WARNINGS_MAX.saturating_sub(self.warnings.len());
+        self.warnings.extend(warnings.into_iter().take(room));
+    }
 }
 
 /// A file that is not served.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::*;
+use crate::limits;
 
 /// A zone whose names are all relative.
 const ZONE: &str = "@ 60 SOA ns hostmaster 1 2 3 4 5\n@ 60 NS ns\nns 60 A 192.0.2.1\n";
@@ -128,6 +129,34 @@ fn a_start_after_the_first_reads_what_was_compiled_and_sees_every_change() {
     let www = Name::from_text("www.b").unwrap();
     let rrset = third.changed[1].rrset(&www, crate::record::RecordType::A).unwrap();
     assert_eq!(rrset.rdata.first(), [192, 0, 2, 3]);
+}
+
+#[test]
+fn a_reading_tells_its_warnings_of_compiled_files_too() {
+    let odd = format!("{ZONE}www.elsewhere. 60 A 192.0.2.1\n");
+    let files = Files::new(&[("a.zone", ZONE), ("b.zone", &odd)]);
+    files.rest();
+    let check = |read: Refreshed, compiled_count| {
+        let [warning] = read.warnings.as_slice() else { panic!("{:?}", read.warnings) };
+        assert!(warning.contains("b.zone:4:1: A at www.elsewhere is outside"), "{warning}");
+        assert_eq!(read.compiled_count, compiled_count);
+    };
+    let mut opened = files.open();
+    check(opened.refresh().unwrap(), 0);
+    assert_eq!(opened.refresh().unwrap().warnings, [""; 0], "nothing has changed");
+    opened.wait_written();
+    check(files.open().refresh().unwrap(), 2);
+}
+
+#[test]
+fn warnings_that_are_told_are_bounded() {
+    let odd: String =
+        (0..limits::MASTER_WARNINGS_MAX).map(|i| format!("x{i}.y. A 192.0.2.1\n")).collect();
+    let text = format!("{ZONE}{odd}");
+    let names: Vec<String> = (0..=10).map(|i| format!("{i}.zone")).collect();
+    let zones: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), &*text)).collect();
+    let told = |count: usize| load_all(&zones[..count]).warnings.len();
+    assert_eq!((told(9), told(10), told(11)), (900, limits::REFRESH_WARNINGS_MAX, 1_000));
 }
 
 #[test]
