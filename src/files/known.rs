@@ -87,8 +87,7 @@ impl ZoneFiles {
         let mut same = same.into_iter().peekable();
         for (index, result) in loaded {
             while let Some((index, known)) = same.next_if(|(before, _)| *before < index) {
-                let place = store.as_ref().and_then(|store| store.place_of(&paths[index]));
-                draft.places.extend(place.filter(|_| next.keep(index, known)));
+                draft.places.extend(next.keep_file(index, known, store.as_ref()));
             }
             let is_unread = result.is_err();
             draft.places.extend(next.take(index, result));
@@ -98,8 +97,7 @@ impl ZoneFiles {
             }
         }
         for (index, known) in same {
-            let place = store.as_ref().and_then(|store| store.place_of(&paths[index]));
-            draft.places.extend(place.filter(|_| next.keep(index, known)));
+            draft.places.extend(next.keep_file(index, known, store.as_ref()));
         }
         let (known, refreshed) = next.finish();
         self.known = known;
@@ -198,6 +196,12 @@ impl<'f> Next<'f> {
             known: Vec::with_capacity(paths.len()),
             refreshed: Refreshed::default(),
         }
+    }
+
+    /// Keeps a file as it was, and says where its compiled form is, if it has one.
+    fn keep_file(&mut self, index: usize, known: usize, store: Option<&Store>) -> Option<Place> {
+        let is_kept = self.keep(index, known);
+        store.filter(|_| is_kept)?.place_of(&self.paths[index])
     }
 
     /// Keeps a file as it was, unless one in front of it holds its zone now; says whether it does.

@@ -285,6 +285,24 @@ fn the_apex_of_a_broken_file_is_held_unless_another_file_has_its_zone() {
 }
 
 #[test]
+fn a_zone_without_a_compiled_form_stays_when_others_are_read_again() {
+    let files = Files::new(&[("a.zone", ZONE), ("b.zone", ZONE), ("c.zone", ZONE)]);
+    // Nothing can be compiled in what is no directory.
+    fs::write(files.compiled(), "").unwrap();
+    for compiled in [None, Some(files.compiled())] {
+        let mut opened = ZoneFiles::new(Some(files.zones()), Vec::new(), compiled, SEED);
+        assert_eq!(opened.refresh().unwrap().zone_count, 3);
+        files.write("b.zone", &format!("{ZONE}; read again\n"));
+        for changed in ["b. 1", ""] {
+            let next = opened.refresh().unwrap();
+            assert_eq!((show(&next.changed).as_str(), show(&next.gone)), (changed, String::new()));
+            assert_eq!(next.zone_count, 3);
+        }
+        files.write("b.zone", ZONE);
+    }
+}
+
+#[test]
 fn a_zone_that_moves_to_another_file_stays() {
     let files = Files::new(&[("a.zone", ZONE)]);
     let mut opened = files.open();
