@@ -15,7 +15,6 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aspen_dns::catalog::CatalogChange;
 use aspen_dns::files::ZoneFiles;
 use aspen_dns::publish::Publisher;
 use aspen_dns::zone::HashSeed;
@@ -67,7 +66,7 @@ fn start(kind: &str, path: &Path, compiled: &Path) {
     let zones = loaded.zone_count;
     let names: u64 = loaded.changed.iter().map(|zone| zone.name_count()).sum();
     let publisher = Arc::new(Publisher::new(seed));
-    publisher.publish(loaded.changed.into_iter().map(CatalogChange::Put).collect());
+    publisher.publish(loaded.changes());
     let (wall_ms, cpu) = (began.elapsed().as_millis(), cpu_ms());
     files.wait_written();
     std::thread::sleep(Duration::from_millis(100));

@@ -10,14 +10,11 @@
 use std::error::Error;
 use std::io::{self, Read};
 use std::net::SocketAddr;
-use std::sync::Arc;
 
-use aspen_dns::catalog::CatalogChange;
-use aspen_dns::name::Name;
-use aspen_dns::publish::Publisher;
-use aspen_dns::record::master::{MasterOptions, read_zone};
+use aspen_dns::files::{self, PublishedFile};
+use aspen_dns::publish::stage::{Rank, Stage};
 use aspen_dns::serve::DnsProtocolServer;
-use aspen_dns::zone::{HashSeed, build};
+use aspen_dns::zone::HashSeed;
 
 /// Reads the command line.
 #[allow(dead_code)] // the loopback bench has this file as a module and calls `serve`
@@ -35,18 +32,12 @@ pub(crate) fn serve(arguments: &[String]) -> Result<(), Box<dyn Error>> {
     };
     let addr: SocketAddr = addr.parse()?;
 
-    let seed = HashSeed::random();
-    let publisher = Publisher::new(seed);
-    let master = {
-        let text = std::fs::read(file)?;
-        let options = MasterOptions { file: file.clone(), ..MasterOptions::default() };
-        read_zone(&text, &Name::root(), options, &mut |_| {})?
-    };
-    let zone = build(master.apex, seed, master.rrsets)?;
+    let stage = Stage::new(HashSeed::random(), Rank::File);
+    let PublishedFile { zone, warnings } = files::publish_file(file, &stage)?;
+    warnings.kept.iter().for_each(|warning| eprintln!("{warning}"));
     eprintln!("{}: {} names, serial {}", zone.apex(), zone.name_count(), zone.serial());
-    publisher.publish(vec![CatalogChange::Put(Arc::new(zone))]);
 
-    let server = DnsProtocolServer::builder(publisher.reader());
+    let server = DnsProtocolServer::builder(stage.reader());
     let running = server.udp_tcp(addr).workers(workers).bind()?.start()?;
     println!("ready {}", running.addrs()[0]);
     io::stdin().read_to_end(&mut Vec::new())?;

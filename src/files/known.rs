@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** a file counts as unchanged only if every file that its zone was made of is as it
 //! was when it was read.
-//! **Not here:** reading (`files::load`), publishing (the caller).
+//! **Not here:** reading (`files::load`), publishing (`files::publish`).
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
@@ -53,6 +53,11 @@ struct KnownFile {
 }
 
 impl ZoneFiles {
+    /// Begins with the `NAME.zone` files of a directory, without reading anything; nothing is compiled.
+    pub fn in_dir(dir: impl Into<PathBuf>, seed: HashSeed) -> Self {
+        Self::new(Some(dir.into()), Vec::new(), None, seed)
+    }
+
     /// Begins without reading anything.
     pub fn new(
         dir: Option<PathBuf>,

@@ -1,5 +1,7 @@
 //! Master files on disk, served as they are, and their compiled form.
 //!
+//! [`publish_file`] serves one, [`ZoneFiles`] those of a directory.
+//!
 //! A start reads the text of those files alone that have changed since they were read last; of the
 //! others it reads what they were made into then ([`image`]). [`ZoneFiles::refresh`] does the same
 //! while they are served. All processors share the files; one large file is read by one.
@@ -13,6 +15,7 @@ pub mod image;
 mod known;
 mod load;
 mod parts;
+mod publish;
 pub mod source;
 mod store;
 
@@ -28,6 +31,7 @@ use crate::record::{RecordType, RrsetRef};
 use crate::zone::{BuildError, HashSeed, Zone, ZoneBuilder};
 
 pub use known::ZoneFiles;
+pub use publish::{PublishedFile, publish_file};
 use source::ReadSource;
 
 /// Why a zone file is not served.

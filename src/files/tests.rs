@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::*;
+use crate::catalog::AtApex;
 use crate::limits;
+use crate::publish::stage::{Rank, Stage};
 
 /// A zone whose names are all relative.
 const ZONE: &str = "@ 60 SOA ns hostmaster 1 2 3 4 5\n@ 60 NS ns\nns 60 A 192.0.2.1\n";
@@ -300,6 +302,56 @@ fn a_zone_without_a_compiled_form_stays_when_others_are_read_again() {
         }
         files.write("b.zone", ZONE);
     }
+}
+
+/// Shows what stands at an apex of what is served.
+fn show_at(stage: &Stage, apex: &str) -> String {
+    match stage.catalog().at(&Name::from_text(apex).unwrap()) {
+        Some(AtApex::Zone(zone)) => zone.serial().to_string(),
+        Some(AtApex::Held(hold)) => format!("{:?}", hold.reason),
+        None => "none".to_owned(),
+    }
+}
+
+#[test]
+fn what_a_directory_holds_is_served_and_goes_with_its_file() {
+    let files = Files::new(&[("a.zone", ZONE), ("b.zone", "nonsense")]);
+    let (mut opened, stage) =
+        (ZoneFiles::in_dir(files.zones(), SEED), Stage::new(SEED, Rank::File));
+    let check = |read: Refreshed, zone_count, expected: [&str; 3]| {
+        assert_eq!(read.zone_count, zone_count);
+        assert_eq!(["a", "b", "c"].map(|apex| show_at(&stage, apex)), expected);
+    };
+    check(opened.publish(&stage).unwrap(), 1, ["1", "Broken", "none"]);
+    files.write("a.zone", "nonsense");
+    files.write("b.zone", &ZONE.replace(" 1 2 3", " 2 2 3"));
+    files.write("c.zone", "nonsense");
+    check(opened.publish(&stage).unwrap(), 2, ["1", "2", "Broken"]);
+    fs::remove_file(files.zones().join("a.zone")).unwrap();
+    fs::remove_file(files.zones().join("c.zone")).unwrap();
+    check(opened.publish(&stage).unwrap(), 1, ["none", "2", "none"]);
+    fs::rename(files.zones(), files.compiled()).unwrap();
+    opened.publish(&stage).unwrap_err();
+    assert_eq!(show_at(&stage, "b"), "2", "as it was");
+}
+
+#[test]
+fn one_file_is_served_as_it_was_until_it_makes_a_zone_again() {
+    let files = Files::new(&[("a.zone", ZONE)]);
+    let (path, stage) = (files.zones().join("a.zone"), Stage::new(SEED, Rank::Feed));
+    let published = publish_file(&path, &stage).unwrap();
+    assert_eq!((published.zone.serial(), show_at(&stage, "a").as_str()), (1, "1"));
+    assert!(stage.zone(Rank::File, published.zone.apex()).is_some(), "it is a file's");
+    files.write("a.zone", "@ SOA ns\n");
+    let error = publish_file(&path, &stage).unwrap_err();
+    assert!(
+        matches!(&error, ZoneFileError::Master(at) if (at.line, at.column) == (1, 9)),
+        "{error}"
+    );
+    assert_eq!(show_at(&stage, "a"), "1");
+    files.write("a.zone", &ZONE.replace(" 1 2 3", " 2 2 3"));
+    publish_file(&path, &stage).unwrap();
+    assert_eq!(show_at(&stage, "a"), "2");
 }
 
 #[test]

@@ -18,12 +18,11 @@ use super::error::RunError;
 use super::feeds::Feeds;
 use super::origin;
 use super::progress::Progress;
-use super::reload::stage_files;
 use super::service::Service;
 use super::services;
 use crate::files::Refreshed;
 use crate::mesh::{Documents, Mesh, MeshConfig};
-use crate::publish::stage::Stage;
+use crate::publish::stage::{Rank, Stage};
 use crate::replica::{AspenDnsClient, documents_for};
 use crate::store::DnsStore;
 use crate::ticket::DnsClientTicket;
@@ -74,10 +73,10 @@ impl Parts {
             let builder = AspenDnsClient::builder().seed(seed).ticket(ticket.as_ref().clone());
             let client = builder.build()?;
             self.stage = Arc::clone(client.stage());
-            stage_files(&self.stage, loaded);
+            self.stage.publish(Rank::File, loaded.changes());
             return self.start_edge(config, client, ticket).await;
         }
-        stage_files(&self.stage, loaded);
+        self.stage.publish(Rank::File, loaded.changes());
         if let Plan::Authority(store) | Plan::All(store) = &config.plan {
             self.start_origin(config, store).await?;
         }

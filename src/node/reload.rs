@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::config::Config;
 use super::error::RunError;
-use crate::catalog::{CatalogChange, HoldReason};
 use crate::files::{Instead, Refreshed, ZoneFiles};
 use crate::publish::stage::{Rank, Stage};
 use crate::zone::HashSeed;
@@ -45,17 +44,6 @@ pub fn load_static(config: &Config, seed: HashSeed) -> Result<(ZoneFiles, Refres
     Ok((files, loaded))
 }
 
-/// Stages what was read: all that changed at once.
-pub fn stage_files(stage: &Stage, read: Refreshed) {
-    let hold = |apex| CatalogChange::Hold(apex, HoldReason::Broken);
-    let gone = read.gone.iter().map(|gone| gone.apex().clone());
-    let mut changes: Vec<CatalogChange> =
-        gone.chain(read.released).map(CatalogChange::Remove).collect();
-    changes.extend(read.held.into_iter().map(hold));
-    changes.extend(read.changed.into_iter().map(CatalogChange::Put));
-    stage.publish(Rank::File, changes);
-}
-
 /// Zone files and where their zones are published.
 #[derive(Debug)]
 pub struct Reload {
@@ -83,7 +71,7 @@ impl Reload {
     /// directory cannot be read. It blocks.
     pub fn run(&self) -> Option<u64> {
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut refreshed = match files.as_mut()?.refresh() {
+        let mut refreshed = match files.as_mut()?.publish(&self.stage) {
             Ok(refreshed) => refreshed,
             Err(error) => {
                 tracing::error!("{error}; all zones are served as they were");
@@ -103,7 +91,6 @@ impl Reload {
         }
         let (gone, changed) = (refreshed.gone.len(), refreshed.changed.len());
         let (errors, zones) = (refreshed.errors.len(), refreshed.zone_count);
-        stage_files(&self.stage, refreshed);
         tracing::info!(changed, gone, errors, zones, "zone files were read again");
         Some(zones)
     }
