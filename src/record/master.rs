@@ -2,7 +2,8 @@
 //!
 //! [`MasterReader`] yields one record after the other, `$INCLUDE` and `$GENERATE` carried out;
 //! [`read_zone`] makes the RRsets of one zone of them, [`read_sorted`] for a snapshot;
-//! [`write_zone`] writes what is read back.
+//! [`write_zone`] writes what is read back; [`Rrset::from_text`](crate::record::Rrset::from_text)
+//! reads one RRset.
 //!
 //! **Invariant:** every error names file, line, column and rule; reading ends at the first one.
 //! Time and memory are bounded by the text and the limits of `$INCLUDE` and `$GENERATE`.
@@ -16,6 +17,7 @@ mod lint;
 mod order;
 mod owners;
 mod reader;
+mod rrset;
 mod rules;
 mod warning;
 mod write;
@@ -167,6 +169,12 @@ pub enum MasterRule {
     SecondSingle { owner: Name, rtype: RecordType, line: u32 },
     #[error("{rtype} at {owner}: {rule}")]
     Rrset { owner: Name, rtype: RecordType, rule: RrsetError },
+    #[error("no record")]
+    NoRecord,
+    #[error("{rtype} at {owner} is of another RRset than line {line}")]
+    OtherRrset { owner: Name, rtype: RecordType, line: u32 },
+    #[error("a TTL of {ttl_s} seconds, another than in line {line} (RFC 2181 section 5.2)")]
+    OtherTtl { ttl_s: u32, line: u32 },
 }
 
 #[cfg(test)]
