@@ -5,10 +5,13 @@
 
 mod feed;
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use aspen_dns::lookup::Outcome;
+use aspen_dns::mesh::{Mesh, MeshConfig};
 use aspen_dns::record::RecordType;
+use aspen_dns::replica::{AspenDnsClient, ListenerError};
 use aspen_dns::store::{Batch, Operation};
 use aspen_dns::sync::status::SyncStatus;
 use feed::{Authority, Edge, PATIENCE, a, address, name};
@@ -200,4 +203,42 @@ async fn a_starting_edge_has_no_zone_before_the_ones_below_it() {
     }
     edge.stop().await;
     authority.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_feed_is_followed_once_until_the_handle_is_dropped_and_again_later() {
+    let authority = Authority::start().await;
+    authority.create_zone("example").await;
+    let edge = Edge::start(&authority.ticket()).await;
+    edge.client.wait_synced(PATIENCE).await.expect("synced");
+    let twice = edge.client.follow(&edge.mesh).await;
+    assert!(matches!(twice, Err(ListenerError::AlreadyFollowed)), "{twice:?}");
+    let Edge { client, mesh, following, dir } = edge;
+    drop(following);
+    // The task ends by itself; until it has, the client is still followed.
+    let began = Instant::now();
+    let mut following = loop {
+        match client.follow(&mesh).await {
+            Ok(following) => break following,
+            Err(error) => assert!(matches!(error, ListenerError::AlreadyFollowed), "{error}"),
+        }
+        assert!(began.elapsed() < PATIENCE, "the dropped one goes on");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    };
+    let revision = authority.set(a("www.example", 1)).await;
+    client.wait_revision(revision, PATIENCE).await.expect("the revision");
+    let waited = tokio::time::timeout(Duration::from_millis(50), following.ended()).await;
+    assert!(waited.is_err() && !following.is_over(), "it goes on");
+    Edge { client: Arc::clone(&client), mesh, following, dir }.stop().await;
+    assert_eq!(client.lookup_a(&name("www.example")), [address(1)], "as it was");
+    authority.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_without_a_ticket_follows_nothing() {
+    let client = AspenDnsClient::builder().build().expect("a client");
+    let mesh = Mesh::start(MeshConfig::default()).await.expect("a mesh");
+    let followed = client.follow(&mesh).await;
+    assert!(matches!(followed, Err(ListenerError::NoTicket)), "{followed:?}");
+    mesh.shutdown().await;
 }

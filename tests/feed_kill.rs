@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use aspen_dns::export::{DocsExporter, FeedConfig};
 use aspen_dns::mesh::{Mesh, MeshConfig};
 use aspen_dns::record::{RecordType, Rrset};
-use aspen_dns::replica::{AspenDnsClient, spawn_dns_sync_listener};
+use aspen_dns::replica::AspenDnsClient;
 use aspen_dns::store::DnsStore;
 use aspen_dns::store::redb::RedbStore;
 use aspen_dns::store::zone_settings::ZoneSettings;
@@ -217,9 +217,8 @@ async fn be_edge() {
     let mesh = mesh().await;
     let ticket = std::env::var("ASPEN_TEST_TICKET").expect("a ticket");
     let ticket: DnsClientTicket = ticket.parse().expect("a ticket");
-    let client = AspenDnsClient::builder().ticket(ticket.clone()).build().expect("a client");
-    let listener = spawn_dns_sync_listener(Arc::clone(&client), &mesh, &ticket).await;
-    let _listener = listener.expect("the listener starts");
+    let client = AspenDnsClient::builder().ticket(ticket).build().expect("a client");
+    let _following = client.follow(&mesh).await.expect("the feed is followed");
     obey(async |_| {
         let found = client.lookup_a(&name("n.example"));
         found.first().map_or(0, |address| u32::from(*address)).to_string()

@@ -100,6 +100,7 @@ impl AspenDnsClientBuilder {
         stage.publish(Rank::File, changes);
         let config = sync_config(self.ticket.as_ref(), self.stale_after_ms);
         Ok(Arc::new(AspenDnsClient {
+            ticket: self.ticket,
             reader: stage.reader(),
             stage: Arc::new(stage),
             seed,

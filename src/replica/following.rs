@@ -40,6 +40,16 @@ pub struct UpstreamInfo {
     pub clock_skew_ms: i64,
 }
 
+/// A feed that a client follows; given up when this is dropped. The zones stay served as they are then.
+#[derive(Debug)]
+#[must_use = "the feed is given up when this is dropped"]
+pub struct Following {
+    /// Ends the task.
+    stop: CancellationToken,
+    /// Follows the feed; none once its end was seen.
+    task: Option<JoinHandle<()>>,
+}
+
 /// Where the replicas of an edge are to be kept: on its disk only while it has nothing of the feed in
 /// the present form.
 pub fn documents_for(mesh_dir: &Path, ticket: &DnsClientTicket) -> Documents {
@@ -48,7 +58,8 @@ pub fn documents_for(mesh_dir: &Path, ticket: &DnsClientTicket) -> Documents {
 }
 
 /// Makes `client` follow the feed that the ticket names, until the token is cancelled. What lies on
-/// the disk is served when this returns, whether or not a peer answers.
+/// the disk is served when this returns, whether or not a peer answers. [`AspenDnsClient::follow`]
+/// does so with the ticket that the client has.
 ///
 /// # Errors
 /// Every [`ListenerError`]. A peer that does not answer is none.
@@ -86,7 +97,68 @@ pub async fn spawn_dns_sync_listener(
     Ok((stop, task))
 }
 
+impl Following {
+    /// Gives the feed up, and returns when nothing is done for it any more: only now the mesh has nobody who
+    /// dials by it.
+    pub async fn stop(mut self) {
+        self.stop.cancel();
+        self.ended().await;
+    }
+
+    /// Waits until the feed is followed no more, which happens by itself only through a fault of ours.
+    /// Safe to cancel; returns at once when it is over.
+    pub async fn ended(&mut self) {
+        let Some(task) = &mut self.task else { return };
+        if let Err(error) = task.await {
+            tracing::error!(%error, "following the feed ended badly");
+        }
+        self.task = None;
+    }
+
+    /// Whether the feed is followed no more.
+    pub fn is_over(&self) -> bool {
+        self.task.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
 impl AspenDnsClient {
+    /// Follows the feed of the ticket that the client was built with, until the handle is stopped or dropped.
+    /// What lies on the disk of the mesh is served when this returns, whether or not a peer answers.
+    ///
+    /// # Errors
+    /// [`ListenerError::NoTicket`], [`ListenerError::AlreadyFollowed`], and every other one for what the
+    /// ticket names. A peer that does not answer is none.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    /// use aspen_dns::mesh::{Mesh, MeshConfig};
+    /// use aspen_dns::replica::AspenDnsClient;
+    ///
+    /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    /// let client = AspenDnsClient::builder().ticket(std::env::var("TICKET")?.parse()?).build()?;
+    /// let mesh = Mesh::start(MeshConfig::default()).await?;
+    /// let following = client.follow(&mesh).await?;
+    /// client.wait_synced(Duration::from_secs(10)).await?;
+    /// // … until the program ends:
+    /// following.stop().await;
+    /// mesh.shutdown().await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn follow(self: &Arc<Self>, mesh: &Mesh) -> Result<Following, ListenerError> {
+        let ticket = self.ticket.as_ref().ok_or(ListenerError::NoTicket)?;
+        let (stop, task) = spawn_dns_sync_listener(Arc::clone(self), mesh, ticket).await?;
+        Ok(Following { stop, task: Some(task) })
+    }
+
     /// The mirror, for a short while: never across an await.
     pub(super) fn mirror(&self) -> MutexGuard<'_, Option<Mirror>> {
         self.mirror.lock().unwrap_or_else(PoisonError::into_inner)

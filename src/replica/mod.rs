@@ -1,8 +1,8 @@
 //! The edge: follows a feed and publishes its zones.
 //!
 //! An [`AspenDnsClient`] holds what is served: zones of a feed, and static ones beside them. It
-//! can be fed by hand, entry by entry, or by [`spawn_dns_sync_listener`], which follows a
-//! namespace over the network. Servers and look-ups read what it publishes, without a lock.
+//! can be fed by hand, entry by entry; [`AspenDnsClient::follow`] follows the feed of its ticket over
+//! the network. Servers and look-ups read what it publishes, without a lock.
 //!
 //! **Invariant:** no zone goes back to a lower revision; what is served stays served when every
 //! peer is gone.
@@ -44,17 +44,20 @@ use crate::record::RecordType;
 use crate::sync::core::SyncCore;
 use crate::sync::mirror::{Mirror, MirrorStats};
 use crate::sync::status::{SyncStats, SyncStatus};
+use crate::ticket::DnsClientTicket;
 use crate::zone::HashSeed;
 
 pub use builder::{AspenDnsClientBuilder, ClientError};
 pub use event::DnsEvent;
-pub use following::{UpstreamInfo, documents_for, spawn_dns_sync_listener};
+pub use following::{Following, UpstreamInfo, documents_for, spawn_dns_sync_listener};
 pub use opening::ListenerError;
 pub use progress::{SyncProgress, WaitError};
 
 /// A cache of zones that is kept up to date, and read without a lock.
 #[derive(Debug)]
 pub struct AspenDnsClient {
+    /// The feed that it was built for.
+    ticket: Option<DnsClientTicket>,
     /// What is served.
     stage: Arc<Stage>,
     /// The reader of look-ups.

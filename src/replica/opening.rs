@@ -15,6 +15,9 @@ use crate::ticket::{DnsClientTicket, TicketPeer};
 /// Why a listener does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenerError {
+    /// The client was built without a ticket.
+    #[error("the client was built without a ticket, which says what to follow")]
+    NoTicket,
     /// Another listener drives this client.
     #[error("the client follows a feed already")]
     AlreadyFollowed,

@@ -11,13 +11,12 @@ use aspen_dns::lookup::Outcome;
 use aspen_dns::mesh::{Mesh, MeshConfig};
 use aspen_dns::name::Name;
 use aspen_dns::record::{RecordType, Rrset};
-use aspen_dns::replica::{AspenDnsClient, spawn_dns_sync_listener};
+use aspen_dns::replica::{AspenDnsClient, Following};
 use aspen_dns::store::DnsStore;
 use aspen_dns::store::redb::RedbStore;
 use aspen_dns::store::zone_settings::ZoneSettings;
 use aspen_dns::ticket::DnsClientTicket;
 use tempfile::TempDir;
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// How long a test waits for anything before it fails.
@@ -118,10 +117,8 @@ pub struct Edge {
     pub client: Arc<AspenDnsClient>,
     /// Its peer.
     pub mesh: Arc<Mesh>,
-    /// Ends the listener.
-    pub stop: CancellationToken,
-    /// The listener.
-    pub task: JoinHandle<()>,
+    /// Its feed.
+    pub following: Following,
 }
 
 impl Edge {
@@ -134,9 +131,8 @@ impl Edge {
     pub async fn start_in(dir: TempDir, ticket: &DnsClientTicket) -> Self {
         let mesh = mesh(&dir).await;
         let client = AspenDnsClient::builder().ticket(ticket.clone()).build().expect("a client");
-        let listener = spawn_dns_sync_listener(Arc::clone(&client), &mesh, ticket).await;
-        let (stop, task) = listener.expect("the listener starts");
-        Self { dir, client, mesh, stop, task }
+        let following = client.follow(&mesh).await.expect("the feed is followed");
+        Self { dir, client, mesh, following }
     }
 
     /// A ticket for the same feed with this edge as its only peer.
@@ -161,8 +157,7 @@ impl Edge {
 
     /// Stops and returns the directory, for another start.
     pub async fn stop(self) -> TempDir {
-        self.stop.cancel();
-        self.task.await.expect("the listener ends well");
+        self.following.stop().await;
         self.mesh.shutdown().await;
         self.dir
     }
