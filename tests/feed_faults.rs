@@ -6,7 +6,6 @@
 mod feed;
 
 use aspen_dns::catalog::CatalogChange;
-use aspen_dns::export::own_peer;
 use aspen_dns::feed::Revision;
 use aspen_dns::feed::beat::Header;
 use aspen_dns::feed::items::ItemRef;
@@ -51,7 +50,7 @@ impl RawFeed {
             cluster_id: "raw".to_owned(),
             namespace: *self.doc.id().as_bytes(),
             author: *self.author.as_bytes(),
-            peers: vec![own_peer(&self.mesh)],
+            peers: vec![self.mesh.own_peer()],
             zone_filter: None,
         }
     }

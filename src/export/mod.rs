@@ -44,7 +44,7 @@ use crate::mesh::peers::Peers;
 use crate::mesh::{FollowerInfo, Mesh};
 use crate::name::Name;
 use crate::store::history::{SourceError, ZoneSource};
-use crate::ticket::{DnsClientTicket, TicketPeer};
+use crate::ticket::DnsClientTicket;
 use depot::BlobDepot;
 use doc::FeedDoc;
 use identity::Identity;
@@ -242,7 +242,7 @@ impl DocsExporter {
             cluster_id: self.config.cluster_id.clone(),
             namespace: self.namespace,
             author: self.author,
-            peers: vec![own_peer(&self.mesh)],
+            peers: vec![self.mesh.own_peer()],
             zone_filter: None,
         }
     }
@@ -287,7 +287,7 @@ async fn say_where_we_are(mesh: Arc<Mesh>, peers: Arc<Peers>, stop: Cancellation
         let mut absent = Vec::new();
         for peer in untold {
             let Some(addr) = crate::mesh::endpoint_addr(&peer) else { continue };
-            let here = own_peer(&mesh);
+            let here = mesh.own_peer();
             let saying = crate::mesh::dial::LogStream::say_here(mesh.endpoint(), addr, here);
             match stop.run_until_cancelled(saying).await {
                 None => return,
@@ -304,15 +304,5 @@ async fn say_where_we_are(mesh: Arc<Mesh>, peers: Arc<Peers>, stop: Cancellation
         }
         wait_ms = (wait_ms * 2).min(SAY_HERE_MS_MAX);
         untold = absent;
-    }
-}
-
-/// Returns this node as a ticket names it.
-pub fn own_peer(mesh: &Mesh) -> TicketPeer {
-    let addr = mesh.addr();
-    TicketPeer {
-        id: *addr.id.as_bytes(),
-        addrs: addr.ip_addrs().copied().take(crate::limits::TICKET_ADDRS_MAX).collect(),
-        relay: addr.relay_urls().next().map(ToString::to_string),
     }
 }

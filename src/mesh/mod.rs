@@ -47,6 +47,7 @@ use n0_future::task::AbortOnDropHandle;
 use crate::limits::{
     BLOB_GC_INTERVAL_S, GOSSIP_MESSAGE_OCTETS_MAX, MESH_CONNECTION_WINDOW, MESH_SEND_WINDOW,
     MESH_SHUTDOWN_MS, MESH_STREAM_WINDOW, MESH_STREAMS_MAX, QUIC_IDLE_MS, QUIC_KEEP_ALIVE_MS,
+    TICKET_ADDRS_MAX,
 };
 use crate::ticket::TicketPeer;
 use blobs::BlobsServer;
@@ -325,6 +326,16 @@ impl Mesh {
     /// The address under which other peers reach this one now.
     pub fn addr(&self) -> EndpointAddr {
         self.endpoint.addr()
+    }
+
+    /// Returns this node as a ticket names it.
+    pub fn own_peer(&self) -> TicketPeer {
+        let addr = self.addr();
+        TicketPeer {
+            id: *addr.id.as_bytes(),
+            addrs: addr.ip_addrs().copied().take(TICKET_ADDRS_MAX).collect(),
+            relay: addr.relay_urls().next().map(ToString::to_string),
+        }
     }
 
     /// Ends replication, writes the stores out and closes the endpoint.

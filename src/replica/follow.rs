@@ -38,7 +38,6 @@ use super::listener::spawn_entry_listener;
 use super::opening::ListenerError;
 use super::upstream::{ContentPeers, Dialer, Upstream};
 use crate::clock::now_ms;
-use crate::export::own_peer;
 use crate::feed::Hash;
 use crate::feed::frame::{Hello, Report, ServerFrame};
 use crate::limits::{
@@ -274,7 +273,7 @@ impl Follow {
             namespace: self.ticket.namespace,
             history,
             position,
-            peer: own_peer(&self.mesh),
+            peer: self.mesh.own_peer(),
             proofs: self.relay.proofs(),
         };
         let dialer = self.dialer.clone();

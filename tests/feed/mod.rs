@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aspen_dns::export::{DocsExporter, FeedConfig, own_peer};
+use aspen_dns::export::{DocsExporter, FeedConfig};
 use aspen_dns::lookup::Outcome;
 use aspen_dns::mesh::{Mesh, MeshConfig};
 use aspen_dns::name::Name;
@@ -137,7 +137,7 @@ impl Edge {
 
     /// A ticket for the same feed with this edge as its only peer.
     pub fn ticket(&self, authority: &Authority) -> DnsClientTicket {
-        DnsClientTicket { peers: vec![own_peer(&self.mesh)], ..authority.ticket() }
+        DnsClientTicket { peers: vec![self.mesh.own_peer()], ..authority.ticket() }
     }
 
     /// Waits until a name has an address.
