@@ -25,7 +25,7 @@
 //! | 1 data | [`message`] [`zone`] [`catalog`] [`feed`] [`dnssec`] | messages, zones, what stands in a feed, what breaks a zone |
 //! | 2 protocol | [`wire`] [`answer`] [`responder`] [`lookup`] | what a query is answered with |
 //! | 3 publish | [`publish`] [`sync`] | what is served now, what a feed makes of it |
-//! | 4 shells | [`files`] [`serve`], and with the feature `node` `store` `mesh` `export` `replica` | sockets, disks, peers |
+//! | 4 shells | [`files`] [`serve`], with the feature `edge` `mesh` `replica`, with `node` `store` `export` | sockets, disks, peers |
 //! | 5 whole | `node`, the binaries | configuration, HTTP API, metrics |
 //!
 //! # Embedding the cache, without iroh
@@ -66,7 +66,7 @@
 //! # Embedding a whole edge
 //!
 #![cfg_attr(
-    feature = "node",
+    feature = "edge",
     doc = r##"
 ```no_run
 use std::time::Duration;
@@ -95,7 +95,7 @@ task.await?;
 ```
 "##
 )]
-#![cfg_attr(not(feature = "node"), doc = "Needs the cargo feature `node`.")]
+#![cfg_attr(not(feature = "edge"), doc = "Needs the cargo feature `edge`.")]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod clock;
@@ -125,9 +125,9 @@ pub mod serve;
 
 #[cfg(feature = "node")]
 pub mod export;
-#[cfg(feature = "node")]
+#[cfg(feature = "edge")]
 pub mod mesh;
-#[cfg(feature = "node")]
+#[cfg(feature = "edge")]
 pub mod replica;
 #[cfg(feature = "node")]
 pub mod store;

@@ -1,7 +1,7 @@
 //! What the checks need of cryptography: verify a signature, digest octets.
 //!
 //! The checks ask through [`Crypto`], so that they themselves stay free of any library. With the
-//! cargo feature `verify`, [`Ring`] answers.
+//! cargo feature `verify`, `Ring` answers.
 
 /// Verifies and digests.
 pub trait Crypto: Sync {

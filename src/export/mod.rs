@@ -264,7 +264,7 @@ impl DocsExporter {
 
     /// Who follows the feed at this node.
     pub fn followers(&self) -> Vec<FollowerInfo> {
-        self.mesh.hub().followers(&self.namespace)
+        self.mesh.followers(&self.namespace)
     }
 
     /// Waits until the task has ended after its `stop`.

@@ -22,7 +22,6 @@ use crate::limits::{
     STREAM_SILENCE_MS_MAX, STREAM_SILENCE_ROUND_TRIPS, UPSTREAM_EAGER_MS,
 };
 use crate::octets::DecodeError;
-use crate::ticket::TicketPeer;
 
 /// A stream of a feed's log.
 #[derive(Debug)]
@@ -101,10 +100,11 @@ impl LogStream {
     ///
     /// # Errors
     /// Every [`DialError`].
+    #[cfg(feature = "node")] // who writes a feed
     pub(crate) async fn say_here(
         endpoint: &Endpoint,
         peer: EndpointAddr,
-        here: TicketPeer,
+        here: crate::ticket::TicketPeer,
     ) -> Result<(), DialError> {
         let limit = Duration::from_millis(LINK_DIAL_MS);
         let saying = async {

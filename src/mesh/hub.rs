@@ -122,7 +122,7 @@ impl Hub {
     }
 
     /// Who follows a feed.
-    pub(crate) fn followers(&self, namespace: &[u8; 32]) -> Vec<FollowerInfo> {
+    pub(super) fn followers(&self, namespace: &[u8; 32]) -> Vec<FollowerInfo> {
         let age_ms = |since: Instant| since.elapsed().as_millis() as u64;
         let feeds = self.feeds();
         let of_feed = feeds.followers.iter().filter(|((feed, _), _)| feed == namespace);

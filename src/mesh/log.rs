@@ -178,6 +178,7 @@ impl Log {
     }
 
     /// Octets of all segments since the log began.
+    #[cfg(feature = "node")] // who writes a feed
     pub(crate) fn pushed(&self) -> u64 {
         self.state().pushed
     }

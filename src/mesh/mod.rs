@@ -273,6 +273,7 @@ impl Mesh {
     }
 
     /// The engine below the replicas.
+    #[cfg(feature = "node")] // who writes a feed
     pub(crate) fn sync(&self) -> &SyncHandle {
         &self.sync
     }
@@ -290,6 +291,11 @@ impl Mesh {
     /// The logs that this node offers.
     pub(crate) fn hub(&self) -> &Hub {
         &self.hub
+    }
+
+    /// Who follows a feed at this node now.
+    pub fn followers(&self, namespace: &[u8; 32]) -> Vec<FollowerInfo> {
+        self.hub.followers(namespace)
     }
 
     /// Whether the mesh still accepts what peers ask for.
