@@ -7,7 +7,7 @@
 //! | handshakes of unproven addresses a second | [`HANDSHAKES_UNPROVEN_MAX`] | the address must be proven first (QUIC Retry, RFC 9000 section 8.1.2) |
 //! | octets of one reconciliation of documents | [`DOCS_CONNECTION_OCTETS_MAX`] | closed |
 //!
-//! Flow control bounds what a connection may send before it is read (`mesh::transport_config`).
+//! Flow control bounds what a connection may send before it is read (`mesh::endpoint`).
 //!
 //! **Not here:** what a peer that is known may ask (`mesh::stream`).
 

@@ -5,13 +5,14 @@
 //! data. A mesh without a directory keeps all of it in memory.
 //!
 //! **Invariant:** a blob that no replica names any more is removed within
-//! [`BLOB_GC_INTERVAL_S`]; a peer that is gone is noticed within [`QUIC_IDLE_MS`].
-//! **Not here:** what stands in a namespace (`feed`), who writes it (`export`), who reads it
-//! (`replica`).
+//! [`BLOB_GC_INTERVAL_S`].
+//! **Not here:** the QUIC settings (`mesh::endpoint`), what stands in a namespace (`feed`), who writes
+//! it (`export`), who reads it (`replica`).
 
 pub(crate) mod author;
 pub(crate) mod blobs;
 pub(crate) mod dial;
+mod endpoint;
 mod gate;
 pub(crate) mod hub;
 mod keep;
@@ -30,9 +31,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use iroh::endpoint::{QuicTransportConfig, VarInt, presets};
 use iroh::protocol::Router;
-use iroh::{Endpoint, EndpointAddr, EndpointId, RelayMode, RelayUrl};
+use iroh::{Endpoint, EndpointAddr, EndpointId, RelayUrl};
 use iroh_blobs::ALPN as BLOBS_ALPN;
 use iroh_blobs::store::GcConfig;
 use iroh_docs::actor::SyncHandle;
@@ -45,9 +45,7 @@ use iroh_gossip::net::Gossip;
 use n0_future::task::AbortOnDropHandle;
 
 use crate::limits::{
-    BLOB_GC_INTERVAL_S, GOSSIP_MESSAGE_OCTETS_MAX, MESH_CONNECTION_WINDOW, MESH_SEND_WINDOW,
-    MESH_SHUTDOWN_MS, MESH_STREAM_WINDOW, MESH_STREAMS_MAX, QUIC_IDLE_MS, QUIC_KEEP_ALIVE_MS,
-    TICKET_ADDRS_MAX,
+    BLOB_GC_INTERVAL_S, GOSSIP_MESSAGE_OCTETS_MAX, MESH_SHUTDOWN_MS, TICKET_ADDRS_MAX,
 };
 use crate::ticket::TicketPeer;
 use blobs::BlobsServer;
@@ -216,7 +214,7 @@ impl Mesh {
             }
             None => iroh::SecretKey::generate(),
         };
-        let endpoint = bind(&config, secret_key).await?;
+        let endpoint = endpoint::bind(&config, secret_key).await?;
         let gossip = Gossip::builder()
             .max_message_size(GOSSIP_MESSAGE_OCTETS_MAX as usize)
             .spawn(endpoint.clone());
@@ -377,86 +375,6 @@ fn open_documents(config: &MeshConfig) -> Result<(DocsStore, DefaultAuthorStorag
 /// Creates `dir` and what is missing above it.
 fn create_dir(dir: &Path) -> Result<(), MeshError> {
     crate::durable::create_dir(dir).map_err(|source| MeshError::File { path: dir.into(), source })
-}
-
-/// Binds the endpoint; where any port will do, the one of the last run, so that peers find a
-/// restarted node where their tickets say.
-async fn bind(config: &MeshConfig, secret_key: iroh::SecretKey) -> Result<Endpoint, MeshError> {
-    let port_file = config.dir.as_deref().map(|dir| dir.join("port"));
-    let last = port_file.as_deref().and_then(last_port);
-    if let Some(port) = last.filter(|_| config.listen.port() == 0) {
-        let listen = SocketAddr::new(config.listen.ip(), port);
-        if let Ok(endpoint) = bind_to(config, listen, secret_key.clone()).await {
-            return Ok(endpoint);
-        }
-        tracing::warn!(%listen, "the port of the last run is taken: tickets made then lead nowhere");
-    }
-    let endpoint = bind_to(config, config.listen, secret_key).await?;
-    let port = endpoint.bound_sockets().first().map(SocketAddr::port);
-    if let (Some(path), Some(port)) = (port_file, port)
-        && last != Some(port)
-        && let Err(error) = crate::durable::write(&path, format!("{port}\n").as_bytes())
-    {
-        // A disk that is full keeps nobody from answering.
-        tracing::warn!(file = %path.display(), %error,
-            "the port of this run cannot be kept: tickets made now may lead nowhere after a restart");
-    }
-    Ok(endpoint)
-}
-
-/// Reads the port of the last run, if there was one.
-fn last_port(path: &Path) -> Option<u16> {
-    let text = std::fs::read_to_string(path).ok()?;
-    text.trim().parse().ok().filter(|port| *port != 0)
-}
-
-/// Binds the endpoint to one address.
-async fn bind_to(
-    config: &MeshConfig,
-    listen: SocketAddr,
-    secret_key: iroh::SecretKey,
-) -> Result<Endpoint, MeshError> {
-    let failed = |reason: String| MeshError::Bind { address: listen, reason };
-    Endpoint::builder(presets::Minimal)
-        .relay_mode(relay_mode(&config.relay))
-        .clear_ip_transports()
-        .bind_addr(listen)
-        .map_err(|error| failed(error.to_string()))?
-        .secret_key(secret_key)
-        .transport_config(transport_config())
-        .bind()
-        .await
-        .map_err(|error| failed(error_chain(&error)))
-}
-
-/// Returns the transport's word for our choice of relays.
-fn relay_mode(choice: &RelayChoice) -> RelayMode {
-    match choice {
-        RelayChoice::Off => RelayMode::Disabled,
-        RelayChoice::Default => RelayMode::Default,
-        RelayChoice::Url(url) => RelayMode::custom([url.clone()]),
-    }
-}
-
-/// Returns the QUIC settings of every connection: short idle times, so that a peer that was
-/// killed is noticed in seconds, not in half a minute.
-///
-/// The windows bound what a stranger can make this node hold before a word was understood; whoever
-/// downloads from others dials with wider ones.
-fn transport_config() -> QuicTransportConfig {
-    let keep_alive = Duration::from_millis(QUIC_KEEP_ALIVE_MS);
-    QuicTransportConfig::builder()
-        .max_idle_timeout(Some(VarInt::from_u32(QUIC_IDLE_MS).into()))
-        .keep_alive_interval(keep_alive)
-        .default_path_keep_alive_interval(keep_alive)
-        .default_path_max_idle_timeout(Duration::from_millis(u64::from(QUIC_IDLE_MS)))
-        .max_concurrent_bidi_streams(VarInt::from_u32(MESH_STREAMS_MAX))
-        .max_concurrent_uni_streams(VarInt::from_u32(MESH_STREAMS_MAX))
-        .stream_receive_window(VarInt::from_u32(MESH_STREAM_WINDOW))
-        .receive_window(VarInt::from_u32(MESH_CONNECTION_WINDOW))
-        .send_window(MESH_SEND_WINDOW)
-        .datagram_receive_buffer_size(None)
-        .build()
 }
 
 /// Returns a peer as the transport names it; none if its key or relay is no such thing.
