@@ -54,7 +54,7 @@ impl Gate {
     }
 
     /// Lets a connection in, for as long as the permit lives; none if there are too many.
-    pub(super) fn admit(&self) -> Option<OwnedSemaphorePermit> {
+    fn admit(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.connections).try_acquire_owned().ok()
     }
 
@@ -100,7 +100,7 @@ impl Gate {
     }
 }
 
-/// Another's protocol behind the gate.
+/// A protocol behind the gate.
 #[derive(Debug)]
 pub(super) struct Gated {
     /// The protocol.

@@ -238,7 +238,7 @@ impl Mesh {
         let judge = Arc::clone(&gate);
         let router = Router::builder(endpoint.clone())
             .incoming_filter(Arc::new(move |incoming| judge.judge(incoming)))
-            .accept(LOG_ALPN, LogServer::new(hub.clone(), Arc::clone(&gate)))
+            .accept(LOG_ALPN, Gated::new(LogServer::new(hub.clone()), &gate))
             .accept(BLOBS_ALPN, Gated::new(BlobsServer(blobs.clone()), &gate))
             .accept(GOSSIP_ALPN, Gated::new(gossip, &gate))
             .accept(DOCS_ALPN, Gated::docs(docs.clone(), &gate))

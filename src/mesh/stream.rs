@@ -7,7 +7,6 @@
 //! **Invariant:** a peer gets nothing before a hello that names a feed; no fault of one ends another.
 //! **Not here:** the log (`mesh::log`), dialing (`mesh::dial`), limits before that (`mesh::gate`).
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,7 +14,6 @@ use iroh::EndpointId;
 use iroh::endpoint::{Connection, RecvStream, SendStream, VarInt};
 use iroh::protocol::{AcceptError, ProtocolHandler};
 
-use super::gate::Gate;
 use super::hub::{Hub, Offer, Seat};
 use super::log::{Place, Standing};
 use crate::clock::now_ms;
@@ -30,12 +28,10 @@ use crate::ticket::TicketPeer;
 pub(crate) const LOG_ALPN: &[u8] = b"aspen-dns/log/1";
 
 /// Serves all logs of a node.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct LogServer {
     /// The logs.
     hub: Hub,
-    /// Bounds connections.
-    gate: Arc<Gate>,
 }
 
 /// Why a connection ended.
@@ -66,8 +62,8 @@ enum Ended {
 
 impl LogServer {
     /// A server of the logs of a hub.
-    pub(super) fn new(hub: Hub, gate: Arc<Gate>) -> Self {
-        Self { hub, gate }
+    pub(super) fn new(hub: Hub) -> Self {
+        Self { hub }
     }
 
     /// Serves one connection to its end.
@@ -187,20 +183,9 @@ impl LogServer {
 
 impl ProtocolHandler for LogServer {
     async fn accept(&self, connection: Connection) -> Result<(), AcceptError> {
-        let Some(_permit) = self.gate.admit() else {
-            connection.close(VarInt::from_u32(CLOSE_FULL), b"full");
-            return Ok(());
-        };
-        let server = self.clone();
-        // A panic in a handler would end the router, and with it every protocol.
-        let serving = tokio::spawn(async move {
-            let ended = server.serve(&connection).await;
-            tracing::debug!(peer = %connection.remote_id().fmt_short(), %ended, "a follower is gone");
-            connection.close(VarInt::from_u32(0), b"");
-        });
-        if let Err(error) = serving.await {
-            tracing::error!(%error, "serving a follower ended badly");
-        }
+        let ended = self.serve(&connection).await;
+        tracing::debug!(peer = %connection.remote_id().fmt_short(), %ended, "a follower is gone");
+        connection.close(VarInt::from_u32(0), b"");
         Ok(())
     }
 }
@@ -273,5 +258,3 @@ fn broken(error: impl std::fmt::Display) -> Ended {
 
 /// Octets that are read at once.
 const READ_OCTETS: usize = 16 << 10;
-/// Why a connection is closed at once: there are too many.
-const CLOSE_FULL: u32 = 1;
