@@ -14,6 +14,10 @@ use aspen_dns::record::RecordType;
 use aspen_dns::replica::{AspenDnsClient, ListenerError};
 use aspen_dns::store::{Batch, Operation};
 use aspen_dns::sync::status::SyncStatus;
+use iroh::endpoint::{Connection, ConnectionError, Endpoint, RelayMode, presets};
+use iroh::protocol::{AcceptError, ProtocolHandler, Router};
+use iroh_blobs::ALPN as BLOBS_ALPN;
+
 use feed::{Authority, Edge, PATIENCE, a, address, name};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -242,3 +246,79 @@ async fn a_client_without_a_ticket_follows_nothing() {
     assert!(matches!(followed, Err(ListenerError::NoTicket)), "{followed:?}");
     mesh.shutdown().await;
 }
+
+/// Says its word to whoever asks.
+#[derive(Debug)]
+struct Mine;
+
+impl ProtocolHandler for Mine {
+    async fn accept(&self, connection: Connection) -> Result<(), AcceptError> {
+        let mut said = connection.open_uni().await?;
+        said.write_all(b"mine").await.map_err(AcceptError::from_err)?;
+        said.finish()?;
+        connection.closed().await;
+        Ok(())
+    }
+}
+
+/// Binds an endpoint as a program does that has protocols of its own.
+async fn bind_own() -> Endpoint {
+    let builder = Endpoint::builder(presets::Minimal).relay_mode(RelayMode::Disabled);
+    let builder = builder.clear_ip_transports().bind_addr("127.0.0.1:0").expect("an address");
+    builder.transport_config(Mesh::transport_config()).bind().await.expect("a port")
+}
+
+/// Asks for the word of the program's own protocol.
+async fn ask_own(asker: &Endpoint, program: &Endpoint) -> Vec<u8> {
+    let connection = asker.connect(program.addr(), MINE).await.expect("it answers");
+    let mut said = connection.accept_uni().await.expect("a stream");
+    said.read_to_end(16).await.expect("its word")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edge_follows_and_is_followed_over_a_programs_own_endpoint() {
+    let authority = Authority::start().await;
+    authority.create_zone("example").await;
+    authority.set(a("www.example", 1)).await;
+    let (endpoint, asker) = (bind_own().await, bind_own().await);
+    let dir = tempfile::tempdir().expect("a directory");
+    let mesh = Mesh::with_endpoint(endpoint.clone(), Some(dir.path().join("mesh"))).await;
+    let mesh = Arc::new(mesh.expect("a mesh"));
+    let router = mesh.add_to(Router::builder(endpoint.clone()).accept(MINE, Mine)).spawn();
+    let client = AspenDnsClient::builder().ticket(authority.ticket()).build().expect("a client");
+    let following = client.follow(&mesh).await.expect("the feed is followed");
+    client.wait_synced(PATIENCE).await.expect("synced");
+    assert_eq!(client.lookup_a(&name("www.example")), [address(1)]);
+    assert_eq!(ask_own(&asker, &endpoint).await, b"mine");
+    // Another edge knows this one alone.
+    let edge = Edge { client, mesh, following, dir };
+    let behind = Edge::start(&edge.ticket(&authority)).await;
+    let revision = authority.set(a("www.example", 2)).await;
+    behind.client.wait_revision(revision, PATIENCE).await.expect("the revision");
+    behind.wait_address("www.example", 2).await;
+
+    let Edge { client, mesh, following, dir } = edge;
+    let before = asker.connect(endpoint.addr(), BLOBS_ALPN).await.expect("a connection");
+    following.stop().await;
+    mesh.shutdown().await;
+    assert!(!mesh.is_alive() && !endpoint.is_closed() && !router.is_shutdown());
+    assert_eq!(client.lookup_a(&name("www.example")), [address(2)], "as it was");
+    assert_eq!(ask_own(&asker, &endpoint).await, b"mine", "the program goes on");
+    let after = asker.connect(endpoint.addr(), BLOBS_ALPN).await.expect("a connection");
+    for connection in [before, after] {
+        let closed = tokio::time::timeout(PATIENCE, connection.closed()).await;
+        assert!(matches!(closed, Ok(ConnectionError::ApplicationClosed(_))), "{closed:?}");
+    }
+    behind.stop().await;
+    router.shutdown().await.expect("the router ends well");
+    assert!(endpoint.is_closed());
+    // Its files are let go of: another run opens them, and nothing is left to end.
+    mesh.shutdown().await;
+    let again = Mesh::with_endpoint(asker.clone(), Some(dir.path().join("mesh"))).await;
+    again.expect("the stores open").shutdown().await;
+    assert!(!asker.is_closed());
+    authority.stop().await;
+}
+
+/// The program's own protocol.
+const MINE: &[u8] = b"mine/1";

@@ -83,7 +83,7 @@ fn relay_mode(choice: &RelayChoice) -> RelayMode {
 ///
 /// The windows bound what a stranger can make this node hold before a word was understood; whoever
 /// downloads from others dials with wider ones.
-fn transport_config() -> QuicTransportConfig {
+pub(super) fn transport_config() -> QuicTransportConfig {
     let keep_alive = Duration::from_millis(QUIC_KEEP_ALIVE_MS);
     QuicTransportConfig::builder()
         .max_idle_timeout(Some(VarInt::from_u32(QUIC_IDLE_MS).into()))

@@ -13,12 +13,14 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use iroh::endpoint::{Connection, Incoming, IncomingAddr, VarInt};
 use iroh::protocol::{AcceptError, DynProtocolHandler, IncomingFilterOutcome, ProtocolHandler};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 
 use crate::limits::{
     DOCS_CONNECTION_OCTETS_MAX, HANDSHAKES_ADDRESSES_MAX, HANDSHAKES_PER_ADDRESS_MAX,
@@ -30,6 +32,8 @@ use crate::limits::{
 pub(super) struct Gate {
     /// One permit for each connection.
     connections: Arc<Semaphore>,
+    /// Says when those that are in must go.
+    closing: CancellationToken,
     /// Handshakes of this second.
     second: Mutex<Second>,
 }
@@ -50,10 +54,28 @@ impl Gate {
     pub(super) fn new() -> Arc<Self> {
         let second = Second { since: Instant::now(), by_address: HashMap::new(), unproven: 0 };
         let connections = Arc::new(Semaphore::new(MESH_CONNECTIONS_MAX));
-        Arc::new(Self { connections, second: Mutex::new(second) })
+        let closing = CancellationToken::new();
+        Arc::new(Self { connections, closing, second: Mutex::new(second) })
     }
 
-    /// Lets a connection in, for as long as the permit lives; none if there are too many.
+    /// Lets nobody in from now on.
+    pub(super) fn lock(&self) {
+        self.connections.close();
+    }
+
+    /// Closes the connections of those who are in.
+    pub(super) fn close(&self) {
+        self.lock();
+        self.closing.cancel();
+    }
+
+    /// Whether somebody is let in, if there is room.
+    pub(super) fn is_open(&self) -> bool {
+        !self.connections.is_closed()
+    }
+
+    /// Lets a connection in, for as long as the permit lives; none if there are too many, or nobody is let
+    /// in any more.
     fn admit(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.connections).try_acquire_owned().ok()
     }
@@ -109,12 +131,15 @@ pub(super) struct Gated {
     gate: Arc<Gate>,
     /// Octets that one connection may bring; `None` any number.
     octets_max: Option<u64>,
+    /// Whether it was shut down.
+    is_shut: AtomicBool,
 }
 
 impl Gated {
     /// Puts a protocol behind the gate.
     pub(super) fn new(inner: impl ProtocolHandler, gate: &Arc<Gate>) -> Self {
-        Self { inner: Arc::new(inner), gate: Arc::clone(gate), octets_max: None }
+        let (inner, gate) = (Arc::new(inner), Arc::clone(gate));
+        Self { inner, gate, octets_max: None, is_shut: AtomicBool::new(false) }
     }
 
     /// Puts the document engine behind the gate: it reads frames of up to 1 GiB from anybody.
@@ -129,18 +154,19 @@ impl ProtocolHandler for Gated {
             connection.close(VarInt::from_u32(1), b"full");
             return Ok(());
         };
-        let watched = self.octets_max.map(|octets_max| (connection.clone(), octets_max));
-        let inner = Arc::clone(&self.inner);
+        let (inner, served) = (Arc::clone(&self.inner), connection.clone());
         // A panic in a handler would end the router, and with it every protocol.
-        let mut serving = tokio::spawn(async move { inner.accept(connection).await });
-        let Some((connection, octets_max)) = watched else {
-            return ended(serving.await);
-        };
+        let mut serving = tokio::spawn(async move { inner.accept(served).await });
+        let octets_max = self.octets_max.unwrap_or(u64::MAX);
         let mut tick = tokio::time::interval(WATCH);
         loop {
             tokio::select! {
                 done = &mut serving => return ended(done),
-                _ = tick.tick() => {
+                () = self.gate.closing.cancelled() => {
+                    connection.close(VarInt::from_u32(0), b"");
+                    return Ok(());
+                }
+                _ = tick.tick(), if self.octets_max.is_some() => {
                     if connection.stats().udp_rx.bytes > octets_max {
                         tracing::warn!(
                             peer = %connection.remote_id().fmt_short(),
@@ -153,8 +179,11 @@ impl ProtocolHandler for Gated {
         }
     }
 
+    /// Ends the protocol; a router that ends later has nothing left to end.
     async fn shutdown(&self) {
-        self.inner.shutdown().await;
+        if !self.is_shut.swap(true, Ordering::AcqRel) {
+            self.inner.shutdown().await;
+        }
     }
 }
 
@@ -174,6 +203,10 @@ const WATCH: Duration = Duration::from_millis(50);
 
 #[cfg(test)]
 mod tests {
+    use iroh::Endpoint;
+    use iroh::endpoint::{ConnectionError, presets};
+    use iroh::protocol::Router;
+
     use super::*;
 
     #[test]
@@ -204,6 +237,36 @@ mod tests {
         assert_eq!(gate.judge_at(Some(address), true, now), IncomingFilterOutcome::Accept);
     }
 
+    /// Keeps its connections for ever.
+    #[derive(Debug)]
+    struct Keeper;
+
+    impl ProtocolHandler for Keeper {
+        async fn accept(&self, _connection: Connection) -> Result<(), AcceptError> {
+            std::future::pending().await
+        }
+    }
+
+    #[tokio::test]
+    async fn a_closed_gate_closes_who_is_in_and_lets_nobody_in() {
+        let bind = || async {
+            let builder = Endpoint::builder(presets::Minimal).clear_ip_transports();
+            builder.bind_addr("127.0.0.1:0").unwrap().bind().await.unwrap()
+        };
+        let (endpoint, asker, gate) = (bind().await, bind().await, Gate::new());
+        let router = Router::builder(endpoint.clone()).accept("x", Gated::new(Keeper, &gate));
+        let router = router.spawn();
+        let connect = || async { asker.connect(endpoint.addr(), b"x").await.unwrap() };
+        let first = connect().await;
+        assert!(tokio::time::timeout(Duration::from_millis(50), first.closed()).await.is_err());
+        gate.close();
+        for connection in [first, connect().await] {
+            let closed = tokio::time::timeout(Duration::from_secs(10), connection.closed()).await;
+            assert!(matches!(closed, Ok(ConnectionError::ApplicationClosed(_))), "{closed:?}");
+        }
+        router.shutdown().await.unwrap();
+    }
+
     #[test]
     fn connections_are_bounded_and_given_back() {
         let gate = Gate::new();
@@ -211,5 +274,7 @@ mod tests {
         assert!(held.iter().all(Option::is_some) && gate.admit().is_none());
         drop(held);
         assert!(gate.admit().is_some());
+        gate.lock();
+        assert!(gate.admit().is_none() && !gate.is_open());
     }
 }

@@ -19,6 +19,7 @@ pub(crate) mod hub;
 mod keep;
 pub(crate) mod log;
 pub(crate) mod peers;
+mod protocols;
 pub(crate) mod relay;
 mod secret;
 mod stream;
@@ -33,16 +34,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use iroh::protocol::Router;
+use iroh::endpoint::QuicTransportConfig;
+use iroh::protocol::{IncomingFilter, Router, RouterBuilder};
 use iroh::{Endpoint, EndpointAddr, EndpointId, RelayUrl};
-use iroh_blobs::ALPN as BLOBS_ALPN;
 use iroh_blobs::store::GcConfig;
+use iroh_docs::AuthorId;
 use iroh_docs::actor::SyncHandle;
 use iroh_docs::engine::{DefaultAuthorStorage, Engine, ProtectCallbackHandler};
 use iroh_docs::protocol::Docs;
 use iroh_docs::store::Store as DocsStore;
-use iroh_docs::{ALPN as DOCS_ALPN, AuthorId};
-use iroh_gossip::ALPN as GOSSIP_ALPN;
 use iroh_gossip::net::Gossip;
 use n0_future::task::AbortOnDropHandle;
 
@@ -50,11 +50,9 @@ use crate::limits::{
     BLOB_GC_INTERVAL_S, GOSSIP_MESSAGE_OCTETS_MAX, MESH_SHUTDOWN_MS, TICKET_ADDRS_MAX,
 };
 use crate::ticket::TicketPeer;
-use blobs::BlobsServer;
-use gate::{Gate, Gated};
 use hub::Hub;
 use keep::Keeps;
-use stream::{LOG_ALPN, LogServer};
+use protocols::Protocols;
 
 /// Why a mesh does not start.
 #[derive(Debug, thiserror::Error)]
@@ -123,14 +121,16 @@ pub struct Mesh {
     hub: Hub,
     /// Contents.
     blobs: Blobs,
-    /// Accepts what peers ask for.
-    router: Router,
+    /// What peers are answered with.
+    protocols: Protocols,
+    /// Accepts what peers ask for; none if the program does.
+    router: Option<Router>,
     /// Where the mesh keeps its files.
     dir: Option<PathBuf>,
     /// Whether replicas lie on the disk.
     had_documents: bool,
     /// Looks after the store of contents; ends with the last clone.
-    _healer: Arc<AbortOnDropHandle<()>>,
+    healer: Arc<AbortOnDropHandle<()>>,
 }
 
 impl Mesh {
@@ -151,6 +151,76 @@ impl Mesh {
             None => iroh::SecretKey::generate(),
         };
         let endpoint = endpoint::bind(&config, secret_key).await?;
+        let mut mesh = Self::over(endpoint.clone(), config.dir, config.documents).await?;
+        let router = Router::builder(endpoint).incoming_filter(mesh.protocols.filter());
+        mesh.router = Some(mesh.protocols.add_to(router).spawn());
+        Ok(mesh)
+    }
+
+    /// Starts a peer on an endpoint that the program has itself, for protocols of its own too.
+    ///
+    /// The identity is the endpoint's: give it the same secret key at each start, and a fixed port, so that
+    /// tickets lead to it. Blobs and replicas are kept in `dir`, or in memory. Nothing else has to be set: who
+    /// is where, the mesh tells the endpoint as it learns of it. With [`Mesh::transport_config`] as the
+    /// endpoint's, the mesh bounds what strangers can make it hold, and soon notices peers that are gone.
+    ///
+    /// The program has the one router of the endpoint: [`Mesh::add_to`] adds the mesh's protocols there. Until
+    /// that is spawned the mesh follows others, and nobody reaches it. [`Mesh::shutdown`] ends the mesh's
+    /// part; router and endpoint stay open until the program ends them, which is to be after it.
+    ///
+    /// # Errors
+    /// [`MeshError::File`], [`MeshError::Blobs`] and [`MeshError::Docs`], also where the endpoint is closed.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use aspen_dns::mesh::Mesh;
+    /// use aspen_dns::replica::AspenDnsClient;
+    /// use iroh::endpoint::{Connection, Endpoint, presets};
+    /// use iroh::protocol::{AcceptError, ProtocolHandler, Router};
+    ///
+    /// #[derive(Debug)]
+    /// struct Mine;
+    ///
+    /// impl ProtocolHandler for Mine {
+    ///     async fn accept(&self, connection: Connection) -> Result<(), AcceptError> {
+    ///         connection.closed().await;
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// # async fn run(secret_key: iroh::SecretKey) -> Result<(), Box<dyn std::error::Error>> {
+    /// let endpoint = Endpoint::builder(presets::Minimal)
+    ///     .secret_key(secret_key)
+    ///     .transport_config(Mesh::transport_config())
+    ///     .bind()
+    ///     .await?;
+    /// let mesh = Mesh::with_endpoint(endpoint.clone(), Some("edge-data".into())).await?;
+    /// let router = mesh.add_to(Router::builder(endpoint)).accept("mine/1", Mine).spawn();
+    ///
+    /// let client = AspenDnsClient::builder().ticket(std::env::var("TICKET")?.parse()?).build()?;
+    /// let following = client.follow(&mesh).await?;
+    /// // … until the program ends:
+    /// following.stop().await;
+    /// mesh.shutdown().await;
+    /// router.shutdown().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn with_endpoint(
+        endpoint: Endpoint,
+        dir: Option<PathBuf>,
+    ) -> Result<Self, MeshError> {
+        dir.as_deref().map_or(Ok(()), create_dir)?;
+        Self::over(endpoint, dir, Documents::InMemory).await
+    }
+
+    /// Opens the stores and everything that runs over an endpoint, but the router.
+    async fn over(
+        endpoint: Endpoint,
+        dir: Option<PathBuf>,
+        documents: Documents,
+    ) -> Result<Self, MeshError> {
         let gossip = Gossip::builder()
             .max_message_size(GOSSIP_MESSAGE_OCTETS_MAX as usize)
             .spawn(endpoint.clone());
@@ -160,8 +230,8 @@ impl Mesh {
             interval: Duration::from_secs(BLOB_GC_INTERVAL_S),
             add_protected: Some(blobs::protect(keeps.clone(), protect)),
         };
-        let blobs = Blobs::open(config.dir.as_deref(), gc).await?;
-        let (store, author) = open_documents(&config)?;
+        let blobs = Blobs::open(dir.as_deref(), gc).await?;
+        let (store, author) = open_documents(dir.as_deref(), documents)?;
         let downloader = blobs.store().downloader(&endpoint);
         let (ep, swarm, contents) = (endpoint.clone(), gossip.clone(), blobs.store());
         let engine =
@@ -169,19 +239,10 @@ impl Mesh {
         let engine =
             engine.await.map_err(|error| MeshError::Docs { reason: format!("{error:#}") })?;
         let sync = engine.sync.clone();
-        let docs = Docs::new(engine);
-        let (gate, hub) = (Gate::new(), Hub::default());
-        let judge = Arc::clone(&gate);
-        let router = Router::builder(endpoint.clone())
-            .incoming_filter(Arc::new(move |incoming| judge.judge(incoming)))
-            .accept(LOG_ALPN, Gated::new(LogServer::new(hub.clone()), &gate))
-            .accept(BLOBS_ALPN, Gated::new(BlobsServer(blobs.clone()), &gate))
-            .accept(GOSSIP_ALPN, Gated::new(gossip, &gate))
-            .accept(DOCS_ALPN, Gated::docs(docs.clone(), &gate))
-            .spawn();
+        let (docs, hub) = (Docs::new(engine), Hub::default());
+        let protocols = Protocols::new(hub.clone(), blobs.clone(), gossip, docs.clone());
         let healer = Arc::new(AbortOnDropHandle::new(tokio::spawn(blobs.clone().heal())));
-        let had_documents = config.documents == Documents::OnDisk;
-        let dir = config.dir;
+        let had_documents = documents == Documents::OnDisk;
         Ok(Self {
             endpoint,
             docs,
@@ -189,11 +250,34 @@ impl Mesh {
             keeps,
             hub,
             blobs,
-            router,
+            protocols,
+            router: None,
             dir,
             had_documents,
-            _healer: healer,
+            healer,
         })
+    }
+
+    /// Adds the protocols of the mesh to the router of a program whose endpoint it uses; in the place of
+    /// handlers of the same protocols: iroh's gossip, blobs and documents are at the program's disposal as
+    /// far as the mesh has them ([`Mesh::blobs`], [`Mesh::docs`]).
+    ///
+    /// How many handshakes begin is for the program to bound, whose protocols they may be for:
+    /// [`Mesh::handshake_filter`] does it as the mesh does on an endpoint of its own.
+    #[must_use]
+    pub fn add_to(&self, router: RouterBuilder) -> RouterBuilder {
+        self.protocols.add_to(router)
+    }
+
+    /// What judges handshakes on an endpoint of the mesh's own: some a second from each address, and none
+    /// from addresses that are not proven when there are many of these.
+    pub fn handshake_filter(&self) -> IncomingFilter {
+        self.protocols.filter()
+    }
+
+    /// The QUIC settings of an endpoint of the mesh's own.
+    pub fn transport_config() -> QuicTransportConfig {
+        endpoint::transport_config()
     }
 
     /// The transport, for own connections to peers.
@@ -232,9 +316,13 @@ impl Mesh {
         self.hub.followers(namespace)
     }
 
-    /// Whether the mesh still accepts what peers ask for.
+    /// Whether the mesh still accepts what peers ask for; with a router of the program's, as far as it is
+    /// for the mesh to accept it.
     pub fn is_alive(&self) -> bool {
-        !self.router.is_shutdown()
+        match &self.router {
+            Some(router) => !router.is_shutdown(),
+            None => self.protocols.is_open() && !self.endpoint.is_closed(),
+        }
     }
 
     /// Whether the document engine answers a question; one that is gone or stuck does not.
@@ -278,23 +366,38 @@ impl Mesh {
         }
     }
 
-    /// Ends replication, writes the stores out and closes the endpoint.
+    /// Ends replication, writes the stores out and closes the endpoint, if it is the mesh's own.
     ///
     /// Takes [`MESH_SHUTDOWN_MS`] at most: a peer that does not answer must not keep us.
     pub async fn shutdown(&self) {
+        let ending = async {
+            match &self.router {
+                Some(router) => router.shutdown().await,
+                None => {
+                    self.protocols.shut().await;
+                    Ok(())
+                }
+            }
+        };
         let limit = Duration::from_millis(MESH_SHUTDOWN_MS);
-        match tokio::time::timeout(limit, self.router.shutdown()).await {
+        match tokio::time::timeout(limit, ending).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, "a protocol of the mesh ended badly"),
             Err(_) => tracing::warn!("the mesh did not close in time and is dropped"),
         }
+        self.protocols.close();
+        // Nothing is to be opened again.
+        self.healer.abort();
     }
 }
 
 /// Opens the store of documents, and where the engine keeps its own author, whom nobody asks for.
-fn open_documents(config: &MeshConfig) -> Result<(DocsStore, DefaultAuthorStorage), MeshError> {
-    let dir = config.dir.as_deref().map(|dir| dir.join("docs"));
-    let Some(dir) = dir.filter(|_| config.documents == Documents::OnDisk) else {
+fn open_documents(
+    dir: Option<&Path>,
+    documents: Documents,
+) -> Result<(DocsStore, DefaultAuthorStorage), MeshError> {
+    let dir = dir.map(|dir| dir.join("docs"));
+    let Some(dir) = dir.filter(|_| documents == Documents::OnDisk) else {
         return Ok((DocsStore::memory(), DefaultAuthorStorage::Mem));
     };
     create_dir(&dir)?;
