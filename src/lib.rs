@@ -5,6 +5,96 @@
 //! snapshots that queries read without a lock. The binaries are `aspen-node` (a server) and `aspen-dns`
 //! (its command line); this crate is all of it as a library.
 //!
+//! # For a program of one's own
+//!
+//! | to | there is |
+//! |---|---|
+//! | serve master files | [`files::publish_file`]; of a directory, with what changes in it, [`files::ZoneFiles`] |
+//! | make records and zones | [`record::Rrset::from_text`], [`zone::build()`] |
+//! | change a zone that is served | [`zone::Zone::edit`] |
+//! | publish zones | [`publish::stage::Stage`], where each source has its rank; [`publish::Publisher`] below it |
+//! | answer over UDP and TCP | [`serve::DnsProtocolServer`] |
+//! | answer over anything else | [`serve::FrontEnd`], or [`responder::Responder::respond`] alone |
+//! | look up in the process | [`lookup::resolve`] |
+//! | know what breaks a zone | [`dnssec::check()`] |
+//! | follow a feed | with the cargo feature `edge`, `replica::AspenDnsClient::follow` over a `mesh::Mesh` |
+//! | write a feed | with the feature `node`, `store::DnsStore` and `export::DocsExporter` |
+//!
+//! # The cache, without iroh
+//!
+//! With `default-features = false` the crate has no async runtime, and builds in seconds.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use aspen_dns::catalog::CatalogChange;
+//! use aspen_dns::name::Name;
+//! use aspen_dns::publish::stage::{Rank, Stage};
+//! use aspen_dns::record::{Change, RecordType, Rrset};
+//! use aspen_dns::serve::DnsProtocolServer;
+//! use aspen_dns::zone::HashSeed;
+//! use aspen_dns::{files, lookup};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let dir = tempfile::tempdir()?;
+//! # let path = dir.path().join("example.com.zone");
+//! # std::fs::write(&path, "@ 300 SOA ns hostmaster 1 3600 600 86400 60\nwww A 192.0.2.1\n")?;
+//! let stage = Stage::new(HashSeed::random(), Rank::File);
+//! let zone = files::publish_file(&path, &stage)?.zone; // …/example.com.zone
+//! let server = DnsProtocolServer::builder(stage.reader()).udp_tcp("127.0.0.1:0".parse()?);
+//! let running = server.bind()?.start()?;
+//!
+//! // The next version shares all that did not change; readers see it at once or not at all.
+//! let (next, report) = zone.edit(&[Change::Put(Rrset::from_text("www.example.com 60 A 192.0.2.9")?)]);
+//! assert_eq!(report.applied, 1);
+//! stage.publish(Rank::File, vec![CatalogChange::Put(Arc::new(next))]);
+//!
+//! let www = Name::from_text("www.example.com")?;
+//! let found = lookup::resolve(&stage.reader().load(), &www, RecordType::A);
+//! assert_eq!(found.ipv4(), ["192.0.2.9".parse::<std::net::Ipv4Addr>()?]);
+//! running.shutdown()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # A whole edge
+//!
+#![cfg_attr(
+    feature = "edge",
+    doc = r##"
+The cargo feature `edge` follows a feed and needs nothing else of a node. A [`mesh::Mesh`] is the peer among
+peers: [`Mesh::start`](mesh::Mesh::start) binds an endpoint for it,
+[`Mesh::with_endpoint`](mesh::Mesh::with_endpoint) takes the one that a program of iroh has already.
+
+```no_run
+use std::time::Duration;
+use aspen_dns::mesh::{Mesh, MeshConfig};
+use aspen_dns::name::Name;
+use aspen_dns::replica::AspenDnsClient;
+use aspen_dns::serve::DnsProtocolServer;
+
+# async fn run() -> Result<(), Box<dyn std::error::Error>> {
+let client = AspenDnsClient::builder().ticket(std::env::var("TICKET")?.parse()?).build()?;
+let mesh = Mesh::start(MeshConfig { dir: Some("edge-data".into()), ..MeshConfig::default() }).await?;
+let following = client.follow(&mesh).await?;
+client.wait_synced(Duration::from_secs(10)).await?;
+println!("{:?}", client.lookup_a(&Name::from_text("www.example.com")?));
+
+let server = DnsProtocolServer::builder(client.reader()).udp_tcp("127.0.0.1:5300".parse()?).bind()?;
+let running = server.start()?;
+// … until the program ends:
+running.shutdown()?;
+following.stop().await;
+mesh.shutdown().await;
+# Ok(())
+# }
+```
+
+A program's own zones go beside the feed's: [`AspenDnsClient::stage`](replica::AspenDnsClient::stage) is the
+`stage` of the example above.
+"##
+)]
+#![cfg_attr(not(feature = "edge"), doc = "Needs the cargo feature `edge`.")]
+//!
 //! # Architecture
 //!
 //! Two flows that meet in one place, [`publish`]:
@@ -27,75 +117,6 @@
 //! | 3 publish | [`publish`] [`sync`] | what is served now, what a feed makes of it |
 //! | 4 shells | [`files`] [`serve`], with the feature `edge` `mesh` `replica`, with `node` `store` `export` | sockets, disks, peers |
 //! | 5 whole | `node`, the binaries | configuration, HTTP API, metrics |
-//!
-//! # Embedding the cache, without iroh
-//!
-//! With `default-features = false` the crate is floors 0 to 3, [`files`] and [`serve`], and builds in seconds.
-//!
-//! ```
-//! use std::sync::Arc;
-//! use aspen_dns::catalog::CatalogChange;
-//! use aspen_dns::name::Name;
-//! use aspen_dns::publish::Publisher;
-//! use aspen_dns::record::{Change, RecordType, Rrset, master};
-//! use aspen_dns::zone::{HashSeed, build};
-//!
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let seed = HashSeed::random();
-//! let publisher = Publisher::new(seed);
-//! let text = b"@ 300 SOA ns hostmaster 1 3600 600 86400 60\nwww A 192.0.2.1\n";
-//! let origin = Name::from_text("example.com")?;
-//! let parsed = master::read_zone(text, &origin, master::MasterOptions::default(), &mut |_| {})?;
-//! let zone = build(parsed.apex.clone(), seed, parsed.rrsets)?;
-//! publisher.publish(vec![CatalogChange::Put(Arc::new(zone))]);
-//!
-//! // The next version shares all that did not change; readers see it at once or not at all.
-//! let www = Name::from_text("www.example.com")?;
-//! let rrset = Rrset::new(www.clone(), RecordType::A, 60, [[192, 0, 2, 9]])?;
-//! let catalog = publisher.catalog();
-//! let (zone, report) = catalog.zone(&parsed.apex).expect("published above").edit(&[Change::Put(rrset)]);
-//! assert_eq!(report.applied, 1);
-//! publisher.publish(vec![CatalogChange::Put(Arc::new(zone))]);
-//! let snapshot = publisher.reader().load();
-//! let zone = snapshot.zone(&parsed.apex).expect("published above");
-//! assert_eq!(zone.rrset(&www, RecordType::A).map(|rrset| rrset.ttl_s), Some(60));
-//! # Ok(())
-//! # }
-//! ```
-//!
-//! # Embedding a whole edge
-//!
-#![cfg_attr(
-    feature = "edge",
-    doc = r##"
-```no_run
-use std::time::Duration;
-use aspen_dns::replica::{AspenDnsClient, spawn_dns_sync_listener};
-use aspen_dns::mesh::{Mesh, MeshConfig};
-use aspen_dns::name::Name;
-use aspen_dns::serve::DnsProtocolServer;
-use aspen_dns::ticket::DnsClientTicket;
-
-# async fn run() -> Result<(), Box<dyn std::error::Error>> {
-let ticket: DnsClientTicket = std::env::var("TICKET")?.parse()?;
-let mesh = Mesh::start(MeshConfig::default()).await?;
-let client = AspenDnsClient::builder().ticket(ticket.clone()).build()?;
-let (stop, task) = spawn_dns_sync_listener(client.clone(), &mesh, &ticket).await?;
-client.wait_synced(Duration::from_secs(10)).await?;
-println!("{:?}", client.lookup_a(&Name::from_text("www.example.com")?));
-
-let server = DnsProtocolServer::builder(client.reader()).udp_tcp("127.0.0.1:5300".parse()?).bind()?;
-let running = server.start()?;
-// … until the program ends:
-running.shutdown()?;
-stop.cancel();
-task.await?;
-# Ok(())
-# }
-```
-"##
-)]
-#![cfg_attr(not(feature = "edge"), doc = "Needs the cargo feature `edge`.")]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod clock;
@@ -138,3 +159,8 @@ pub mod node;
 #[cfg(test)]
 #[path = "../tests/seeded/mod.rs"]
 mod seeded;
+
+/// The examples of the README, which compile too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

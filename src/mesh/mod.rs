@@ -2,7 +2,8 @@
 //!
 //! A [`Mesh`] is what exporter and edge have in common. Its identity (the secret key), its blobs
 //! and its replicas lie in one directory, so a restarted node is the same peer with the same
-//! data. A mesh without a directory keeps all of it in memory.
+//! data. A mesh without a directory keeps all of it in memory. [`Mesh::start`] binds the endpoint;
+//! [`Mesh::with_endpoint`] takes that of a program which has protocols of its own beside the mesh's.
 //!
 //! **Invariant:** a blob that no replica names any more is removed within
 //! [`BLOB_GC_INTERVAL_S`].

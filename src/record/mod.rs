@@ -1,7 +1,7 @@
 //! Records: types, RRsets, and RDATA in wire and presentation form.
 //!
 //! RDATA is kept in uncompressed wire form everywhere; text exists only at the edges of the
-//! system (API, master files, feed documents).
+//! system (API, master files, feed documents); [`Rrset::from_text`] reads it.
 //! RFC 1035 section 3.2, RFC 2181 section 5 (RRsets), RFC 3597 (types that nobody named).
 
 pub mod document;
