@@ -19,9 +19,11 @@ pub fn wait_status(node: &Node, is_reached: impl Fn(&Value) -> bool) -> Value {
     }
 }
 
-/// Whether an edge says that it has all, and has found it to be what the author says.
+/// Whether an edge says that it has all, zones among it, and has found it to be what the author says.
 pub fn is_proved(status: &Value) -> bool {
-    status["sync"]["status"] == "Synced" && status["sync"]["proofs"].as_u64() > Some(0)
+    let sync = &status["sync"];
+    let has_proof = sync["proofs"].as_u64() > Some(0);
+    sync["status"] == "Synced" && has_proof && sync["zones"].as_u64() > Some(0)
 }
 
 #[test]
