@@ -40,7 +40,7 @@ const WORDS: &[Word] = &[
 
 /// Where code may be unsafe.
 const UNSAFE: &[(&str, &str)] =
-    &[("src/serve/udp/mmsg.rs", "the system calls that move many datagrams")];
+    &[("src/serve/udp/mmsg/mod.rs", "the system calls that move many datagrams")];
 
 /// Returns every word that stands where it may not, and every place that has no need to be named.
 fn misplaced(files: &[Source], words: &[Word]) -> Vec<String> {
