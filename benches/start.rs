@@ -15,7 +15,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aspen_dns::files::ZoneFiles;
+use aspen_dns::masterfiles::ZoneFiles;
 use aspen_dns::publish::Publisher;
 use aspen_dns::zone::HashSeed;
 

@@ -11,7 +11,7 @@ use std::error::Error;
 use std::io::{self, Read};
 use std::net::SocketAddr;
 
-use aspen_dns::files::{self, PublishedFile};
+use aspen_dns::masterfiles::{self, PublishedFile};
 use aspen_dns::publish::stage::{Rank, Stage};
 use aspen_dns::serve::DnsProtocolServer;
 use aspen_dns::zone::HashSeed;
@@ -33,7 +33,7 @@ pub(crate) fn serve(arguments: &[String]) -> Result<(), Box<dyn Error>> {
     let addr: SocketAddr = addr.parse()?;
 
     let stage = Stage::new(HashSeed::random(), Rank::File);
-    let PublishedFile { zone, warnings } = files::publish_file(file, &stage)?;
+    let PublishedFile { zone, warnings } = masterfiles::publish_file(file, &stage)?;
     warnings.kept.iter().for_each(|warning| eprintln!("{warning}"));
     eprintln!("{}: {} names, serial {}", zone.apex(), zone.name_count(), zone.serial());
 

@@ -9,7 +9,7 @@
 //!
 //! | to | there is |
 //! |---|---|
-//! | serve master files | [`files::publish_file`]; of a directory, with what changes in it, [`files::ZoneFiles`] |
+//! | serve master files | [`masterfiles::publish_file`]; of a directory, with what changes in it, [`masterfiles::ZoneFiles`] |
 //! | make records and zones | [`record::Rrset::from_text`], [`zone::build()`] |
 //! | change a zone that is served | [`zone::Zone::edit`] |
 //! | publish zones | [`publish::stage::Stage`], where each source has its rank; [`publish::Publisher`] below it |
@@ -39,7 +39,7 @@
 //! # let path = dir.path().join("example.com.zone");
 //! # std::fs::write(&path, "@ 300 SOA ns hostmaster 1 3600 600 86400 60\nwww A 192.0.2.1\n")?;
 //! let stage = Stage::new(HashSeed::random(), Rank::File);
-//! let zone = files::publish_file(&path, &stage)?.zone; // …/example.com.zone
+//! let zone = masterfiles::publish_file(&path, &stage)?.zone; // …/example.com.zone
 //! let server = DnsProtocolServer::builder(stage.reader()).udp_tcp("127.0.0.1:0".parse()?);
 //! let running = server.bind()?.start()?;
 //!
@@ -115,7 +115,7 @@ A program's own zones go beside the feed's: [`AspenDnsClient::stage`](replica::A
 //! | 1 data | [`message`] [`zone`] [`catalog`] [`feed`] [`dnssec`] | messages, zones, what stands in a feed, what breaks a zone |
 //! | 2 protocol | [`wire`] [`answer`] [`responder`] [`lookup`] | what a query is answered with |
 //! | 3 publish | [`publish`] [`sync`] | what is served now, what a feed makes of it |
-//! | 4 shells | [`files`] [`serve`], with the feature `edge` `mesh` `replica`, with `node` `store` `export` | sockets, disks, peers |
+//! | 4 shells | [`masterfiles`] [`serve`], with the feature `edge` `mesh` `replica`, with `node` `store` `export` | sockets, disks, peers |
 //! | 5 whole | `node`, the binaries | configuration, HTTP API, metrics |
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -141,7 +141,7 @@ pub mod wire;
 pub mod publish;
 pub mod sync;
 
-pub mod files;
+pub mod masterfiles;
 pub mod serve;
 
 #[cfg(feature = "node")]

@@ -3,7 +3,7 @@
 //! The checksums are mended first, or nothing behind them would ever be reached.
 #![no_main]
 
-use aspen_dns::files::image::{BlockReader, ImageWriter, file_head, list_zones, mend, read_zone};
+use aspen_dns::masterfiles::image::{BlockReader, ImageWriter, file_head, list_zones, mend, read_zone};
 use aspen_dns::name::Name;
 use aspen_dns::zone::HashSeed;
 use libfuzzer_sys::fuzz_target;

@@ -7,7 +7,7 @@ use super::feeds::FeedsError;
 use super::follow::FollowError;
 use super::health::Fault;
 use super::origin::OriginError;
-use crate::files::ZoneFileError;
+use crate::masterfiles::ZoneFileError;
 use crate::mesh::MeshError;
 use crate::replica::{ClientError, ListenerError};
 use crate::serve::BindError;

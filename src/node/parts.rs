@@ -20,7 +20,7 @@ use super::origin;
 use super::progress::Progress;
 use super::service::Service;
 use super::services;
-use crate::files::Refreshed;
+use crate::masterfiles::Refreshed;
 use crate::mesh::{Documents, Mesh, MeshConfig};
 use crate::publish::stage::{Rank, Stage};
 use crate::replica::{AspenDnsClient, documents_for};

@@ -1,13 +1,13 @@
 //! Reads zone files at the start, and again while they are served.
 //!
 //! **Invariant:** all that changed is published at once; what cannot be read is served as it was.
-//! **Not here:** reading (`files`), the signal (`run`).
+//! **Not here:** reading (`masterfiles`), the signal (`run`).
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::config::Config;
 use super::error::RunError;
-use crate::files::{Instead, Refreshed, ZoneFiles};
+use crate::masterfiles::{Instead, Refreshed, ZoneFiles};
 use crate::publish::stage::{Rank, Stage};
 use crate::zone::HashSeed;
 

@@ -12,7 +12,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("data", &["message", "zone", "catalog", "feed", "dnssec"]),
     ("protocol", &["wire", "answer", "responder", "lookup"]),
     ("publish", &["publish", "sync"]),
-    ("shells", &["files", "serve", "mesh", "replica", "store", "export"]),
+    ("shells", &["masterfiles", "serve", "mesh", "replica", "store", "export"]),
     ("whole", &["node"]),
 ];
 

@@ -24,7 +24,7 @@ const WORDS: &[Word] = &[
         places: &[
             ("src/durable.rs", "the one way to replace a small file"),
             (
-                "src/files/store.rs",
+                "src/masterfiles/store.rs",
                 "compiled forms: thousands of files, their directory made durable once; what is \
                  lost is compiled again",
             ),

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use aspen_dns::clock;
 use aspen_dns::dnssec::{self, CheckOptions, Finding, Parent, Report, Ring, Time};
-use aspen_dns::files::{self, ZoneFileError};
+use aspen_dns::masterfiles::{self, ZoneFileError};
 use aspen_dns::name::Name;
 use aspen_dns::record::master::{MasterOptions, MasterReader, MasterZone, read_zone};
 use aspen_dns::record::{RecordType, rdata};
@@ -149,7 +149,7 @@ fn read_files(files: &[PathBuf], origin: Option<&Name>) -> anyhow::Result<Vec<Re
                 origin_of(file).context("--origin is needed: the file's name is no zone's name")?
             }
         };
-        let zone = files::read_master(file, &origin)
+        let zone = masterfiles::read_master(file, &origin)
             .and_then(|read| read.zone.into_master_zone().map_err(ZoneFileError::from))
             .map_err(|error| error.to_string());
         reads.push(Read { source: file.display().to_string(), zone });

@@ -5,7 +5,7 @@
 //! one object and the status tells.
 //!
 //! **Invariant:** a file with an error changes nothing.
-//! **Not here:** the syntax (`record::master`); files that are never stored (`files`).
+//! **Not here:** the syntax (`record::master`); files that are never stored (`masterfiles`).
 
 use std::collections::HashMap;
 use std::sync::Arc;

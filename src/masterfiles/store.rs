@@ -5,7 +5,7 @@
 //!
 //! **Invariant:** a compiled file appears whole, under its name, or not at all; nothing is lost
 //! where one is missing, since the master files hold everything.
-//! **Not here:** the format (`files::image`), which zone comes from where (`files`).
+//! **Not here:** the format (`masterfiles::image`), which zone comes from where (`masterfiles`).
 
 use std::collections::HashSet;
 use std::ffi::OsString;

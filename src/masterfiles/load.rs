@@ -1,6 +1,6 @@
 //! Reads zone files on all processors, each of its compiled form if that is current.
 //!
-//! **Not here:** which zones are served (`files::known`), what is kept of it (`files::store`).
+//! **Not here:** which zones are served (`masterfiles::known`), what is kept of it (`masterfiles::store`).
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::BufWriter;

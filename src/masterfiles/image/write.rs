@@ -11,11 +11,11 @@ use sha1::{Digest as _, Sha1};
 use super::{BEGINS, ENDS, ImageHead, PARTS};
 use crate::feed::items::{ItemRef, PushError};
 use crate::feed::pack::PackWriter;
-use crate::files::source::{Source, SourceKey};
 use crate::limits::{
     COMPILED_BLOCK_OCTETS_MAX, COMPILED_PATH_OCTETS_MAX, COMPILED_SOURCES_MAX,
     COMPILED_WARNING_OCTETS_MAX, MASTER_WARNINGS_MAX, PACK_OCTETS_TARGET,
 };
+use crate::masterfiles::source::{Source, SourceKey};
 use crate::name::Name;
 use crate::octets::{put_counted, put_varint};
 use crate::record::RrsetRef;

@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** what cannot be read is served as it was; all that one reading has changed becomes
 //! visible at once.
-//! **Not here:** reading (`files::known`), which source is served (`publish::stage`).
+//! **Not here:** reading (`masterfiles::known`), which source is served (`publish::stage`).
 
 use std::path::Path;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ pub struct PublishedFile {
 /// # Examples
 ///
 /// ```
-/// use aspen_dns::files;
+/// use aspen_dns::masterfiles;
 /// use aspen_dns::publish::stage::{Rank, Stage};
 /// use aspen_dns::zone::HashSeed;
 ///
@@ -44,7 +44,7 @@ pub struct PublishedFile {
 /// # let text = "@ 300 SOA ns hostmaster 1 3600 600 86400 60\n@ NS ns\nns A 192.0.2.53\nwww.test. A 192.0.2.1\n";
 /// # std::fs::write(&path, text)?;
 /// let stage = Stage::new(HashSeed::random(), Rank::File);
-/// let file = files::publish_file(&path, &stage)?; // …/example.com.zone
+/// let file = masterfiles::publish_file(&path, &stage)?; // …/example.com.zone
 /// for warning in &file.warnings.kept {
 ///     eprintln!("{warning}"); // …/example.com.zone:4:1: A at www.test is outside the zone and left out
 /// }
@@ -53,7 +53,7 @@ pub struct PublishedFile {
 /// assert_eq!(stage.reader().load().zone_count(), 1);
 ///
 /// std::fs::write(&path, "@ SOA ns hostmaster 2 3600 600 86400\n")?;
-/// let error = files::publish_file(&path, &stage).unwrap_err();
+/// let error = masterfiles::publish_file(&path, &stage).unwrap_err();
 /// assert!(error.to_string().ends_with("example.com.zone:1:37: SOA: the minimum is missing"), "{error}");
 /// assert_eq!(stage.reader().load().zone_count(), 1); // as it was
 /// # Ok(())
@@ -83,7 +83,7 @@ impl ZoneFiles {
     /// # Examples
     ///
     /// ```
-    /// use aspen_dns::files::ZoneFiles;
+    /// use aspen_dns::masterfiles::ZoneFiles;
     /// use aspen_dns::publish::stage::{Rank, Stage};
     /// use aspen_dns::zone::HashSeed;
     ///

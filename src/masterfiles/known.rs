@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** a file counts as unchanged only if every file that its zone was made of is as it
 //! was when it was read.
-//! **Not here:** reading (`files::load`), publishing (`files::publish`).
+//! **Not here:** reading (`masterfiles::load`), publishing (`masterfiles::publish`).
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};

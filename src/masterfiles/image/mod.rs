@@ -21,7 +21,7 @@
 //!
 //! **Invariant:** whatever the octets, reading gives a zone or an error, and holds one block at a
 //! time; memory is bounded by what was read.
-//! **Not here:** files on disk (`files::store`), which sources changed (`files::source`).
+//! **Not here:** files on disk (`masterfiles::store`), which sources changed (`masterfiles::source`).
 
 mod write;
 

@@ -5,7 +5,7 @@
 //!
 //! **Invariant:** the zone is the one that a single reader makes; what is wrong with the file is found
 //! here as there.
-//! **Not here:** the format (`files::image`).
+//! **Not here:** the format (`masterfiles::image`).
 
 use std::fs::File;
 use std::io::{self, Read};
