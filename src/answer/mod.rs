@@ -18,7 +18,7 @@ use dnssec::{PROOFS_MAX, Proof};
 
 use arrayvec::ArrayVec;
 
-use crate::catalog::{AtApex, Catalog, HoldReason};
+use crate::catalog::{AtApex, Catalog, Hold, HoldReason};
 use crate::limits::{ADDITIONAL_NAMES_MAX, ALIAS_CHAIN_MAX, NAME_OCTETS_MAX};
 use crate::message::header::{FLAG_AA, FLAG_TC};
 use crate::message::question::Question;
@@ -150,10 +150,14 @@ pub fn answer(
 }
 
 /// Returns the zone that answers for a name: the deepest one, but for the DS records of an apex
-/// the one above it (RFC 4035 section 3.1.4.1). No zone answers for what is held.
+/// the one above it (RFC 4035 section 3.1.4.1). No zone answers for what is held, but for the DS records of
+/// its apex that above it.
 #[inline(always)]
 fn zone_for<'c>(catalog: &'c Catalog, path: &NamePath, qtype: RecordType) -> Option<&'c Zone> {
-    let zone = catalog.find(path)?.zone()?;
+    let zone = match catalog.find(path)? {
+        AtApex::Zone(zone) => zone,
+        AtApex::Held(hold) => return zone_above_hold(catalog, path, qtype, hold),
+    };
     if qtype == RecordType::DS && zone.apex_depth() == path.depth() && path.depth() > 0 {
         return zone_above(catalog, path, zone);
     }
@@ -168,6 +172,23 @@ fn zone_above<'c>(catalog: &'c Catalog, path: &NamePath, zone: &'c Zone) -> Opti
         Some(above) => above.zone().map(|zone| &**zone),
         None => Some(zone),
     }
+}
+
+/// Returns the zone above a held apex whose DS records are asked for, if it delegates there: else it would deny
+/// the apex, and with it all of the zone (RFC 8020).
+#[cold]
+#[inline(never)]
+fn zone_above_hold<'c>(
+    catalog: &'c Catalog,
+    path: &NamePath,
+    qtype: RecordType,
+    hold: &Hold,
+) -> Option<&'c Zone> {
+    let is_of_apex = qtype == RecordType::DS && hold.apex.label_count() == path.depth();
+    let above = catalog.find_up_to(path, path.depth().checked_sub(1)?);
+    let zone = above.filter(|_| is_of_apex)?.zone()?;
+    let is_cut = matches!(zone.find(path), Found::Cut(_, depth) if depth == path.depth());
+    is_cut.then_some(zone)
 }
 
 /// An answer under construction.

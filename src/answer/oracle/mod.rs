@@ -89,6 +89,7 @@ struct Ask {
 }
 
 /// Where RFC 1034 section 4.3.2 step 3 ends for a name.
+#[derive(Eq, PartialEq)]
 enum Place {
     /// 3a: the name exists.
     Node,
@@ -163,11 +164,14 @@ impl Oracle {
     /// Returns the zone that answers for a name: step 2, and RFC 4035 section 3.1.4.1 for DS.
     fn zone_for(&self, ask: &Ask) -> Option<View<'_>> {
         let nearest = self.nearest(Some(ask.qname.clone()))?;
-        let is_apex = *nearest.apex == ask.qname && !nearest.is_held();
-        if ask.qtype == RecordType::DS && is_apex {
-            return Some(self.nearest(ask.qname.parent()).unwrap_or(nearest));
+        if ask.qtype != RecordType::DS || *nearest.apex != ask.qname {
+            return Some(nearest);
         }
-        Some(nearest)
+        let Some(above) = self.nearest(ask.qname.parent()) else { return Some(nearest) };
+        // What is held is not denied by a zone that does not delegate it.
+        let is_cut =
+            || !above.is_held() && above.place(&ask.qname) == Place::Cut(ask.qname.clone());
+        if nearest.is_held() && !is_cut() { Some(nearest) } else { Some(above) }
     }
 
     /// Returns the zone of the longest apex at or above a name.
