@@ -79,6 +79,24 @@ impl Rest {
     }
 }
 
+/// Looks for the OPT record of a message in which something is malformed, among the records from `at` on, as far as
+/// they can be read: who sent one is told of the error with one (RFC 6891 section 7).
+#[cold]
+pub fn find_opt(packet: &[u8], header: &Header, at: usize) -> Option<Edns> {
+    let [_, answers, authorities, additionals] = header.counts();
+    let (mut at, before) = (at, u32::from(answers) + u32::from(authorities));
+    for index in 0..before + u32::from(additionals) {
+        let record = Record::read(packet, at).ok()?;
+        at = record.end();
+        if index >= before
+            && let Some(edns) = Edns::of(&record)
+        {
+            return Some(edns);
+        }
+    }
+    None
+}
+
 /// Returns the serial that the asker of an IXFR has: that of the SOA record which is the query's
 /// authority section (RFC 1995 section 3). `packet` has been read as far as [`Rest`] goes.
 ///

@@ -26,7 +26,7 @@ use crate::limits::{
 };
 use crate::message::edns::{OptReply, explain};
 use crate::message::header::{FLAG_AA, FLAG_TC, Header};
-use crate::message::query::Rest;
+use crate::message::query::{Rest, find_opt};
 use crate::message::question::{CLASS_ANY, CLASS_CHAOS, CLASS_IN, Question};
 use crate::message::rcode::ede;
 use crate::message::record::Record;
@@ -204,7 +204,7 @@ impl Responder {
         asked.front_len = question.end();
         asked.qtype = question.qtype;
         let Ok(rest) = Rest::read(query, &header, question.end()) else {
-            return asked.reply(reply, rcode::FORMERR);
+            return asked.refuse_malformed(reply, question.end());
         };
         if let Some(edns) = rest.edns {
             asked.opt = Some(OptReply {
@@ -297,6 +297,23 @@ impl<'q> Asked<'q> {
             explain(reply, opt, info_code, text);
         }
         verdict
+    }
+
+    /// Replies to a query in which something behind the question is malformed; an OPT record of a version that is
+    /// not known here may well be (RFC 6891 section 6.1.3).
+    #[cold]
+    fn refuse_malformed(&mut self, reply: &mut Vec<u8>, question_end: usize) -> Verdict {
+        let version = self.note_opt(question_end);
+        let rcode = if version.is_some_and(|it| it > 0) { rcode::BADVERS } else { rcode::FORMERR };
+        self.reply(reply, rcode)
+    }
+
+    /// Has the reply carry an OPT record if one stands among the records from `at` on; returns its version.
+    #[cold]
+    fn note_opt(&mut self, at: usize) -> Option<u8> {
+        let edns = find_opt(self.query, &self.header, at)?;
+        self.opt = Some(OptReply { is_dnssec_ok: edns.is_dnssec_ok, nsid: None });
+        Some(edns.version)
     }
 
     /// Replies to a query whose TSIG record begins at `at`: no key is known here, so it is not authorized, and

@@ -9,7 +9,7 @@ use super::{Asked, ReplyFacts, Responder, Verdict};
 use crate::message::Malformed;
 use crate::message::header::opcode;
 use crate::message::question::Question;
-use crate::message::rcode;
+use crate::message::{HEADER_LEN, rcode};
 
 /// A set of opcodes.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -48,12 +48,18 @@ impl Asked<'_> {
         question: Result<Question<'_>, Malformed>,
     ) -> Verdict {
         let opcode = self.header.opcode();
+        let questions = self.header.counts()[0];
+        match (questions, &question) {
+            (0, _) => drop(self.note_opt(HEADER_LEN)),
+            (1, Ok(question)) => drop(self.note_opt(question.end())),
+            _ => {}
+        }
         if opcode == opcode::QUERY {
             // RFC 9619: a query has one question, and one that can be read.
             return self.reply(reply, rcode::FORMERR);
         }
         // A question that cannot be read makes no message at all.
-        match (self.header.counts()[0], question) {
+        match (questions, question) {
             (0, _) => self.reply(reply, rcode::NOTIMP),
             (1, Ok(question)) => {
                 self.front_len = question.end();

@@ -85,6 +85,37 @@ fn a_key_that_is_not_known_is_told_so_without_a_signature() {
 }
 
 #[test]
+fn who_sends_an_opt_record_gets_one_with_every_error() {
+    let (catalog, responder) = (catalog(ZONE), Responder::default());
+    let check = |packet: &[u8], rcode: u16| {
+        let (verdict, reply) = ask(&responder, &catalog, packet, &UDP);
+        let message = Message::read(&reply).expect("a whole message");
+        assert_eq!(verdict.facts().map(|facts| facts.rcode), Some(rcode), "{packet:?}");
+        let edns = message.edns().expect("an OPT record");
+        assert!(edns.is_dnssec_ok && edns.version == 0, "{packet:?}");
+        assert_eq!(message.rcode(), rcode);
+    };
+    let opt = |version: u8, options: &[u8]| {
+        let len = [0, options.len() as u8];
+        [&[0, 0, 41, 4, 208, 0, version, 128, 0][..], &len, options].concat()
+    };
+    // RFC 6891 section 7; options of a version that is not known cannot be judged.
+    let cut = &[0, 10, 0, 9, 1][..];
+    check(&query("ns.example.", "A", Some(&opt(0, cut))), rcode::FORMERR);
+    check(&query("ns.example.", "A", Some(&opt(1, cut))), rcode::BADVERS);
+    check(&query("ns.example.", "A", Some(&opt(7, b""))), rcode::BADVERS);
+    for opcode in [2, 4, 5] {
+        let mut packet = query("ns.example.", "A", Some(&opt(0, b"")));
+        packet[2] = opcode << 3;
+        check(&packet, rcode::NOTIMP);
+    }
+    let mut packet = query("ns.example.", "A", Some(&opt(0, b"")));
+    packet.drain(12..packet.len() - 11);
+    packet[5] = 0;
+    check(&packet, rcode::FORMERR);
+}
+
+#[test]
 fn a_reply_is_of_the_kind_that_its_asker_sees() {
     let catalog = catalog(ZONE);
     for (qname, qtype, kind, has_zone) in [
