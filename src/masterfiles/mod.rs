@@ -45,6 +45,12 @@ pub enum ZoneFileError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A pipe or a socket, which another program may keep open for ever.
+    #[error("{}: a pipe or a socket, no file", path.display())]
+    NoFile {
+        /// What it is called.
+        path: PathBuf,
+    },
     /// The file is longer than we read.
     #[error("{}: longer than {ZONE_FILE_OCTETS_MAX} octets", path.display())]
     TooLong {
@@ -191,7 +197,8 @@ fn apex_of(path: &Path) -> Option<Name> {
     let origin = origin_of(path).ok()?;
     let dir = path.parent().unwrap_or(Path::new(""));
     let mut opener = |name: &str| open_included(dir, name).map(|(text, _)| text);
-    let Ok((text, _)) = source::read(path) else { return Some(origin) };
+    let text = source::check_file(path).and_then(|()| source::read(path));
+    let Ok((text, _)) = text else { return Some(origin) };
     let options = MasterOptions { opener: Some(&mut opener), ..MasterOptions::default() };
     let mut records = MasterReader::new(&text, &origin, options).map_while(Result::ok);
     let soa = records.find(|record| record.rtype == RecordType::SOA);
@@ -232,8 +239,9 @@ fn open_included(dir: &Path, name: &str) -> Result<(Vec<u8>, ReadSource), Includ
     if !path.canonicalize().map_err(unreadable)?.starts_with(&real_dir) {
         return Err(IncludeError::Outside);
     }
-    source::read(&path).map_err(|error| match error {
+    source::check_file(&path).and_then(|()| source::read(&path)).map_err(|error| match error {
         ZoneFileError::Read { source, .. } => unreadable(source),
+        ZoneFileError::NoFile { .. } => IncludeError::Unreadable(std::io::ErrorKind::InvalidInput),
         _ => IncludeError::Unreadable(std::io::ErrorKind::FileTooLarge),
     })
 }

@@ -9,7 +9,7 @@
 
 use std::fs::{File, Metadata};
 use std::io::Read as _;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -80,6 +80,20 @@ impl SourceKey {
         let age = Duration::from_millis(now_ms).checked_sub(changed);
         // A change in the future is one of a clock that was set back: it never rests long enough.
         age.map_or(rest, |age| rest.saturating_sub(age))
+    }
+}
+
+/// Refuses what might never be read to its end: who serves zones waits for no other program.
+///
+/// # Errors
+/// [`ZoneFileError::NoFile`], [`ZoneFileError::Read`].
+pub(super) fn check_file(path: &Path) -> Result<(), ZoneFileError> {
+    let found = std::fs::metadata(path);
+    let kind =
+        found.map_err(|source| ZoneFileError::Read { path: path.into(), source })?.file_type();
+    match kind.is_fifo() || kind.is_socket() {
+        true => Err(ZoneFileError::NoFile { path: path.into() }),
+        false => Ok(()),
     }
 }
 

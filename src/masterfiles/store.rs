@@ -322,7 +322,7 @@ impl OwnDraft {
     }
 }
 
-/// Returns how long it takes until all sources have rested.
+/// Returns how long it takes until all sources have rested, by a clock of whole milliseconds as well.
 fn rest_left(draft: &Draft) -> Duration {
     let now_ms = clock::now_ms();
     let unrested = draft.places.iter().flat_map(|place| match place {
@@ -330,7 +330,9 @@ fn rest_left(draft: &Draft) -> Duration {
         Place::FreshOwn(own) => own.unrested.as_slice(),
         _ => &[],
     });
-    unrested.map(|(source, _)| source.key.rest_left(now_ms)).max().unwrap_or_default()
+    let left = unrested.map(|(source, _)| source.key.rest_left(now_ms)).max();
+    // Who wakes on the dot would read a time that is less than a millisecond short of it.
+    left.map_or(Duration::ZERO, |left| left + Duration::from_millis(1))
 }
 
 /// Makes a file that only its owner may read: zones may be nobody else's business.

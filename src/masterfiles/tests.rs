@@ -386,3 +386,14 @@ fn compiled_zones_are_their_owners_alone_and_go_with_their_files() {
     opened.wait_written();
     assert_eq!(names(&files.compiled()), 1);
 }
+
+#[test]
+fn a_pipe_among_zone_files_keeps_nobody_waiting() {
+    let files = Files::new(&[("a.example.zone", ZONE)]);
+    let pipe = files.zones().join("b.example.zone");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    let loaded = files.open().refresh().unwrap();
+    assert_eq!(show(&loaded.changed), "a.example. 1");
+    assert!(matches!(&loaded.errors[0].error, ZoneFileError::NoFile { path } if *path == pipe));
+}
