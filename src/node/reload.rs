@@ -7,14 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::config::Config;
 use super::error::RunError;
-use crate::masterfiles::{Instead, Refreshed, ZoneFiles};
+use crate::masterfiles::{FailedFile, Instead, Refreshed, ZoneFiles};
 use crate::publish::stage::{Rank, Stage};
 use crate::zone::HashSeed;
 
 /// Reads the zones that files hold, for the first time.
 ///
 /// A file that cannot be read does not keep the others back: what it was when it was good last is
-/// served, or its apex is held.
+/// served, or its apex is held; what is wrong with it is for [`log_failed`] to say.
 ///
 /// # Errors
 /// [`RunError::ZoneFile`]: the directory cannot be read; a named file is not there, or is one that
@@ -39,9 +39,23 @@ pub fn load_static(config: &Config, seed: HashSeed) -> Result<(ZoneFiles, Refres
         if is_lost {
             failed.instead = Instead::Others;
         }
-        failed.log();
+        // Another source may have a zone of the apex: it is said once that has been published.
+        loaded.errors.push(failed);
     }
     Ok((files, loaded))
+}
+
+/// Logs what is wrong with files, once all that other sources have is published: where one has a zone of the
+/// apex, that is answered.
+pub fn log_failed(stage: &Stage, failed: &mut [FailedFile]) {
+    for failed in failed {
+        if let Instead::Nothing(apex) = &failed.instead
+            && [Rank::Feed, Rank::Store].iter().any(|rank| stage.zone(*rank, apex).is_some())
+        {
+            failed.instead = Instead::Others;
+        }
+        failed.log();
+    }
 }
 
 /// Zone files and where their zones are published.
@@ -78,17 +92,7 @@ impl Reload {
                 return None;
             }
         };
-        for failed in &mut refreshed.errors {
-            // Where another source has a zone of the apex, that is answered.
-            if let Instead::Nothing(apex) = &failed.instead
-                && [Rank::Feed, Rank::Store]
-                    .iter()
-                    .any(|rank| self.stage.zone(*rank, apex).is_some())
-            {
-                failed.instead = Instead::Others;
-            }
-            failed.log();
-        }
+        log_failed(&self.stage, &mut refreshed.errors);
         let (gone, changed) = (refreshed.gone.len(), refreshed.changed.len());
         let (errors, zones) = (refreshed.errors.len(), refreshed.zone_count);
         tracing::info!(changed, gone, errors, zones, "zone files were read again");

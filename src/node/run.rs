@@ -19,7 +19,7 @@ use super::error::RunError;
 use super::health::{Fault, Health};
 use super::parts::Parts;
 use super::prepare::{bind_api, bind_dns, prepare_data_dir};
-use super::reload::{Reload, load_static};
+use super::reload::{Reload, load_static, log_failed};
 use super::service::Service;
 use super::services;
 use super::state::NodeState;
@@ -109,10 +109,15 @@ impl Node {
         let usual = if matches!(plan, Plan::Static) { Rank::File } else { Rank::Store };
         let stage = Arc::new(Stage::new(seed, usual));
         let server = bind_dns(&config.dns, stage.reader())?;
-        let (files, loaded) = load_static(config, seed)?;
+        let wanted = config.clone();
+        // Off the threads that hear of signals: large files take long.
+        let loading = tokio::task::spawn_blocking(move || load_static(&wanted, seed)).await;
+        let (files, mut loaded) = loading.map_err(std::io::Error::other)??;
+        let mut failed = std::mem::take(&mut loaded.errors);
         let static_zones = AtomicU64::new(loaded.zone_count);
         let mut parts = Parts::new(stage);
         parts.start(config, loaded).await?;
+        log_failed(&parts.stage, &mut failed);
         let reader = parts.stage.reader();
         let state = Arc::new(NodeState {
             role: plan.role_name(),
