@@ -4,9 +4,12 @@
 //! **Not here:** whether the RDATA fits its type (`record::rdata`), rules of a zone
 //! (`record::master::lint`, `dnssec`).
 
+use std::borrow::Cow;
+use std::collections::HashSet;
+
 use crate::limits::{RDATA_OCTETS_MAX, RRSET_OCTETS_MAX, RRSET_RECORDS_MAX, TTL_S_MAX};
 use crate::name::Name;
-use crate::record::RecordType;
+use crate::record::{RecordType, rdata};
 
 /// An RRset. The records keep the order in which they were given.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -114,6 +117,24 @@ impl Rrset {
             return Err(RrsetError::TtlTooLong { ttl_s });
         }
         Ok(Self { owner, rtype, ttl_s, rdata: RdataList::new(records)? })
+    }
+
+    /// Returns the RRset with the first of each records that are the same but for the case of names in them
+    /// (RFC 2181 section 5, RFC 4343 section 3.1), where case does not count for the type.
+    pub fn without_doubles(&self) -> Cow<'_, Self> {
+        if !self.rtype.has_lower_names() || self.rdata.count() < 2 {
+            return Cow::Borrowed(self);
+        }
+        let mut seen = HashSet::new();
+        let is_first =
+            |octets: &&[u8]| seen.insert(rdata::canonical(self.rtype, octets).into_owned());
+        let first: Vec<&[u8]> = self.rdata.iter().filter(is_first).collect();
+        match RdataList::new(&first) {
+            Ok(rdata) if first.len() < self.rdata.count() => {
+                Cow::Owned(Self { owner: self.owner.clone(), rdata, ..*self })
+            }
+            _ => Cow::Borrowed(self),
+        }
     }
 
     /// Borrows the RRset.
@@ -264,6 +285,21 @@ mod tests {
         let list = RdataList::new([&b"b"[..], b"a", b"b", b""]).expect("three records");
         assert_eq!(list.iter().collect::<Vec<_>>(), [&b"b"[..], b"a", b""]);
         assert_eq!(RdataList::from_octets(list.as_octets()), Ok(list));
+    }
+
+    #[test]
+    fn records_that_differ_in_a_names_case_are_one_where_case_does_not_count() {
+        let make = |rtype, records: &[&[u8]]| {
+            Rrset::new(Name::root(), rtype, 1, records).expect("records")
+        };
+        let mx: &[&[u8]] = &[b"\0\x01\x01A\0", b"\0\x02\x01a\0", b"\0\x01\x01a\0"];
+        let rrset = make(RecordType::MX, mx);
+        assert_eq!(*rrset.without_doubles(), make(RecordType::MX, &mx[..2]));
+        let rrset = make(RecordType::MX, &mx[..2]);
+        assert!(matches!(rrset.without_doubles(), Cow::Borrowed(_)));
+        // RFC 3597 section 7: names in later types are octets.
+        let https = make(RecordType::HTTPS, mx);
+        assert_eq!(*https.without_doubles(), https);
     }
 
     #[test]

@@ -205,6 +205,8 @@ impl<'a> Draft<'a> {
         let Some(zone) = &mut slot.zone else {
             return Err(StoreError::ZoneUnknown { apex: apex.clone() }.into());
         };
+        let plain = rrset.without_doubles();
+        let rrset = &*plain;
         check_rrset(rrset, apex, zone.object.settings.rrset_records_max)?;
         slot.is_touched = true;
         if rrset.rtype == RecordType::SOA {
