@@ -4,6 +4,7 @@
 //! **Not here:** the text that a monitoring system reads (`metrics`).
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
@@ -19,18 +20,25 @@ pub struct CommitTimes {
     commit_to_answer_s: Histogram,
     /// Commits that are being timed: their revision, and when they ended.
     timed: Mutex<VecDeque<(u64, Instant)>>,
+    /// The newest revision of them all.
+    newest: AtomicU64,
 }
 
 impl Default for CommitTimes {
     /// Returns metrics that have measured nothing.
     fn default() -> Self {
-        Self { commit_to_answer_s: Histogram::new(COMMIT_BUCKETS_S), timed: Mutex::default() }
+        let commit_to_answer_s = Histogram::new(COMMIT_BUCKETS_S);
+        Self { commit_to_answer_s, timed: Mutex::default(), newest: AtomicU64::new(0) }
     }
 }
 
 impl CommitTimes {
-    /// Measures how long it takes until this node answers with a commit that was made just now.
+    /// Measures how long it takes until this node answers with a commit that was made just now. One that is not newer
+    /// than what was measured before is none: the write changed nothing.
     pub fn observe(&self, progress: &Progress, revision: u64) {
+        if self.newest.fetch_max(revision, Ordering::Relaxed) >= revision {
+            return;
+        }
         {
             let mut timed = self.timed.lock().unwrap_or_else(PoisonError::into_inner);
             // Under a flood of commits some are not measured; the others tell enough.
@@ -96,8 +104,10 @@ mod tests {
         progress.served(3);
         metrics.observe(&progress, 3);
         assert_eq!(timed(&metrics), "1", "it was answered when it was told of");
-        metrics.observe(&progress, 5);
+        metrics.observe(&progress, 3);
+        assert_eq!(timed(&metrics), "1", "a write that changed nothing made no commit");
         metrics.observe(&progress, 4);
+        metrics.observe(&progress, 5);
         assert_eq!(timed(&metrics), "1");
         let task = tokio::spawn({
             let (metrics, progress) = (Arc::clone(&metrics), progress.clone());

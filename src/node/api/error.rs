@@ -168,6 +168,9 @@ pub(crate) enum ApiError {
     /// This node gives no tickets.
     #[error("this node has no feed of its own to give a ticket for")]
     NoFeed,
+    /// A ticket of no zone.
+    #[error("zones: an empty list is a ticket of nothing; name zones, or leave it out for all")]
+    NoZonesNamed,
     /// The exporter cannot make a feed.
     #[error("the feed cannot be made: {0}")]
     Feed(String),
@@ -212,6 +215,7 @@ impl ApiError {
             | Self::OutOfZone { .. }
             | Self::ZoneKind { .. }
             | Self::MasterFile(_)
+            | Self::NoZonesNamed
             | Self::OtherZone { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Self::BodyTooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Busy => StatusCode::SERVICE_UNAVAILABLE,

@@ -73,8 +73,9 @@ pub(crate) async fn create_ticket(
     let body: TicketBody = read_json(body).await?;
     let feeds = api.node().feeds.as_ref().ok_or(ApiError::NoFeed)?;
     let zones = match body.zones {
-        Some(names) if !names.is_empty() => Some(parse_zones(&api, &names).await?),
-        _ => None,
+        Some(names) if names.is_empty() => return Err(ApiError::NoZonesNamed),
+        Some(names) => Some(parse_zones(&api, &names).await?),
+        None => None,
     };
     let shown: Option<Vec<String>> =
         zones.as_ref().map(|zones| zones.iter().map(Name::to_fqdn).collect());
