@@ -32,7 +32,7 @@
 //! use aspen_dns::record::{Change, RecordType, Rrset};
 //! use aspen_dns::serve::DnsProtocolServer;
 //! use aspen_dns::zone::HashSeed;
-//! use aspen_dns::{files, lookup};
+//! use aspen_dns::{lookup, masterfiles};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let dir = tempfile::tempdir()?;
@@ -97,13 +97,14 @@ A program's own zones go beside the feed's: [`AspenDnsClient::stage`](replica::A
 //!
 //! # Architecture
 //!
-//! Two flows that meet in one place, [`publish`]:
+//! Two flows that meet in one place, [`publish`]; what is served has one owner, the stage:
 //!
 //! ```text
-//! query:   serve -> publish::Reader::load -> responder::Responder::respond
+//! query:   serve (a batch) -> publish::Reader::load -> responder (the one door: Peer in, Verdict out)
 //!                   message::query -> catalog -> zone::find -> answer -> wire::reply
-//! change:  node (API) -> store -> export -> mesh  ~~ network ~~  replica -> sync::mirror -> zone::edit
-//!                   -> publish::stage (what several sources have of an apex) -> publish::Publisher
+//! change:  node (API) -> store (one commit) -> history -> export -> mesh  ~~ network ~~  replica -> sync::mirror
+//!                   -> zone::edit -> publish::stage (what each source has of an apex) -> the pointer
+//!          store -> history -> node::follow (an authority's own answers) -> publish::stage
 //! ```
 //!
 //! A module uses only floors below its own; `tests/tidy` holds the table. The first four are pure: no
