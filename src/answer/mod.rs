@@ -18,7 +18,7 @@ use dnssec::{PROOFS_MAX, Proof};
 
 use arrayvec::ArrayVec;
 
-use crate::catalog::{AtApex, Catalog, Hold, HoldReason};
+use crate::catalog::{AtApex, Catalog, HoldReason};
 use crate::limits::{ADDITIONAL_NAMES_MAX, ALIAS_CHAIN_MAX, NAME_OCTETS_MAX};
 use crate::message::header::{FLAG_AA, FLAG_TC};
 use crate::message::question::Question;
@@ -67,11 +67,30 @@ pub fn locate<'c>(catalog: &'c Catalog, path: &NamePath, qtype: RecordType) -> O
     Some(Place { zone, found: zone.find(path) })
 }
 
+/// Finds the DS records of an apex that is held in the zone above it, where [`locate`] finds nothing: if that
+/// zone delegates there. Else it would deny the apex, and with it all of its zone (RFC 8020).
+#[cold]
+#[inline(never)]
+pub fn locate_ds_of_hold<'c>(
+    catalog: &'c Catalog,
+    path: &NamePath,
+    qtype: RecordType,
+) -> Option<Place<'c>> {
+    let AtApex::Held(hold) = catalog.find(path)? else { return None };
+    if qtype != RecordType::DS || hold.apex.label_count() != path.depth() {
+        return None;
+    }
+    let zone = catalog.find_up_to(path, path.depth().checked_sub(1)?)?.zone()?;
+    let found = zone.find(path);
+    let is_cut = matches!(found, Found::Cut(_, depth) if depth == path.depth());
+    is_cut.then_some(Place { zone, found })
+}
+
 /// Does what [`locate`] does for the name that an alias leads to; from a name in a held apex the asker
 /// goes on by itself, as from one that is not ours.
 #[inline(never)]
 fn locate_alias<'c>(catalog: &'c Catalog, path: &NamePath, qtype: RecordType) -> Option<Place<'c>> {
-    locate(catalog, path, qtype)
+    locate(catalog, path, qtype).or_else(|| locate_ds_of_hold(catalog, path, qtype))
 }
 
 /// Returns why [`locate`] finds nothing, if the name is ours all the same.
@@ -150,14 +169,10 @@ pub fn answer(
 }
 
 /// Returns the zone that answers for a name: the deepest one, but for the DS records of an apex
-/// the one above it (RFC 4035 section 3.1.4.1). No zone answers for what is held, but for the DS records of
-/// its apex that above it.
+/// the one above it (RFC 4035 section 3.1.4.1). No zone answers for what is held, see [`locate_ds_of_hold`].
 #[inline(always)]
 fn zone_for<'c>(catalog: &'c Catalog, path: &NamePath, qtype: RecordType) -> Option<&'c Zone> {
-    let zone = match catalog.find(path)? {
-        AtApex::Zone(zone) => zone,
-        AtApex::Held(hold) => return zone_above_hold(catalog, path, qtype, hold),
-    };
+    let zone = catalog.find(path)?.zone()?;
     if qtype == RecordType::DS && zone.apex_depth() == path.depth() && path.depth() > 0 {
         return zone_above(catalog, path, zone);
     }
@@ -172,23 +187,6 @@ fn zone_above<'c>(catalog: &'c Catalog, path: &NamePath, zone: &'c Zone) -> Opti
         Some(above) => above.zone().map(|zone| &**zone),
         None => Some(zone),
     }
-}
-
-/// Returns the zone above a held apex whose DS records are asked for, if it delegates there: else it would deny
-/// the apex, and with it all of the zone (RFC 8020).
-#[cold]
-#[inline(never)]
-fn zone_above_hold<'c>(
-    catalog: &'c Catalog,
-    path: &NamePath,
-    qtype: RecordType,
-    hold: &Hold,
-) -> Option<&'c Zone> {
-    let is_of_apex = qtype == RecordType::DS && hold.apex.label_count() == path.depth();
-    let above = catalog.find_up_to(path, path.depth().checked_sub(1)?);
-    let zone = above.filter(|_| is_of_apex)?.zone()?;
-    let is_cut = matches!(zone.find(path), Found::Cut(_, depth) if depth == path.depth());
-    is_cut.then_some(zone)
 }
 
 /// An answer under construction.

@@ -19,7 +19,7 @@ pub mod transfer;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use crate::answer;
-use crate::answer::Wants;
+use crate::answer::{Place, Wants};
 use crate::catalog::{Catalog, HoldReason};
 use crate::limits::{
     IDENTITY_OCTETS_MAX, MESSAGE_OCTETS_MAX, UDP_OCTETS_MAX, UDP_PLAIN_OCTETS_MAX,
@@ -357,11 +357,11 @@ impl<'q> Asked<'q> {
             let zone = place.filter(|place| place.is_apex(path)).map(|place| place.zone());
             return match zone {
                 Some(zone) => self.answer_transfer(responder, zone, question, reply),
-                None => self.answer_without_zone(catalog, question, path, reply),
+                None => self.answer_without_zone(responder, catalog, question, path, reply),
             };
         }
         let Some(place) = place else {
-            return self.answer_without_zone(catalog, question, path, reply);
+            return self.answer_without_zone(responder, catalog, question, path, reply);
         };
         let opt = self.opt.as_ref();
         let room = self.limit - opt.map_or(0, OptReply::octets_len);
@@ -376,6 +376,23 @@ impl<'q> Asked<'q> {
             let zone = Some(place.zone_hash(path));
             return self.verdict(rcode::NOERROR, FLAG_AA, ReplyKind::Answer, zone);
         }
+        self.answer_in_parts(responder, catalog, place, question, path, reply)
+    }
+
+    /// Answers from a place with whatever belongs into the reply, RRset by RRset.
+    #[inline(always)] // on the answer path
+    fn answer_in_parts(
+        &self,
+        responder: &Responder,
+        catalog: &Catalog,
+        place: Place<'_>,
+        question: &Question<'_>,
+        path: &NamePath,
+        reply: &mut Vec<u8>,
+    ) -> Verdict {
+        let (config, opt) = (&responder.config, self.opt.as_ref());
+        let room = self.limit - opt.map_or(0, OptReply::octets_len);
+        let is_dnssec_ok = opt.is_some_and(|opt| opt.is_dnssec_ok);
         let mut message = Reply::new(reply, self.front(), room);
         if config.has_rotation {
             message.turn_rrsets(self.header.id);
@@ -394,11 +411,15 @@ impl<'q> Asked<'q> {
     #[cold]
     fn answer_without_zone(
         &self,
+        responder: &Responder,
         catalog: &Catalog,
         question: &Question<'_>,
         path: &NamePath,
         reply: &mut Vec<u8>,
     ) -> Verdict {
+        if let Some(place) = answer::locate_ds_of_hold(catalog, path, question.qtype) {
+            return self.answer_in_parts(responder, catalog, place, question, path, reply);
+        }
         let (info_code, text) = match answer::hold_of(catalog, path, question.qtype) {
             None if is_transfer(question.qtype) => {
                 // RFC 5936 section 2.2.1: the name must be the apex of a zone of ours. Section 4.2: by
