@@ -16,6 +16,8 @@ mod referral;
 
 use dnssec::{PROOFS_MAX, Proof};
 
+use std::num::NonZeroU64;
+
 use arrayvec::ArrayVec;
 
 use crate::catalog::{AtApex, Catalog, HoldReason};
@@ -120,8 +122,9 @@ impl<'c> Place<'c> {
 
     /// Returns the keyed hash of the zone's apex, by which limits and counters tell zones apart.
     #[inline]
-    pub fn zone_hash(&self, path: &NamePath) -> u64 {
-        path.hash_at(self.zone.apex_depth())
+    pub fn zone_hash(&self, path: &NamePath) -> Option<NonZeroU64> {
+        // One in 2^64 zones has no hash of its own.
+        NonZeroU64::new(path.hash_at(self.zone.apex_depth()))
     }
 
     /// Returns the RRset that is all of the answer, where it is that simple.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! batch     queries that came together, read ahead of      transfer  a zone as a run of messages
-//! opcode    messages that are no queries
+//! opcode    messages that are no queries                   chaos     questions about the server itself
 //! ```
 //!
 //! All that an answer may depend on of its asker stands in [`Peer`], and all that may become of a message in
@@ -13,10 +13,12 @@
 //! **Not here:** the answer algorithm (`answer`), sockets (`serve`).
 
 pub mod batch;
+mod chaos;
 pub mod opcode;
 pub mod transfer;
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU64;
 
 use crate::answer;
 use crate::answer::{Place, Wants};
@@ -148,7 +150,7 @@ pub struct ReplyFacts {
     /// What kind of reply it is.
     pub kind: ReplyKind,
     /// The keyed hash of the apex of the zone that has answered, if one has.
-    pub zone: Option<u64>,
+    pub zone: Option<NonZeroU64>,
 }
 
 /// Why a packet gets no reply.
@@ -226,18 +228,6 @@ impl Responder {
     fn nsid(&self) -> Option<&[u8]> {
         let identity = self.config.identity.as_deref()?.as_bytes();
         Some(&identity[..identity.len().min(IDENTITY_OCTETS_MAX)])
-    }
-
-    /// Returns the text for a question of class CH.
-    fn chaos_text(&self, qname: &[u8]) -> Option<&str> {
-        let is = |name: &[u8]| qname.eq_ignore_ascii_case(name);
-        if is(b"\x07version\x04bind\0") || is(b"\x07version\x06server\0") {
-            return self.config.version.as_deref();
-        }
-        if is(b"\x02id\x06server\0") || is(b"\x08hostname\x04bind\0") {
-            return self.config.identity.as_deref();
-        }
-        None
     }
 }
 
@@ -363,17 +353,14 @@ impl<'q> Asked<'q> {
         let Some(place) = place else {
             return self.answer_without_zone(responder, catalog, question, path, reply);
         };
-        let opt = self.opt.as_ref();
-        let room = self.limit - opt.map_or(0, OptReply::octets_len);
-        let is_dnssec_ok = opt.is_some_and(|opt| opt.is_dnssec_ok);
-        let config = &responder.config;
+        let (config, opt) = (&responder.config, self.opt.as_ref());
         let is_plain = !config.has_rotation && !config.has_full_replies;
         // Most answers are one RRset as it was prepared.
         if is_plain
-            && let Some(entry) = place.whole_answer(question.qtype, is_dnssec_ok)
-            && write_whole(reply, (self.front(), &self.header), entry, FLAG_AA, room, opt)
+            && let Some(entry) = place.whole_answer(question.qtype, self.is_dnssec_ok())
+            && write_whole(reply, (self.front(), &self.header), entry, FLAG_AA, self.room(), opt)
         {
-            let zone = Some(place.zone_hash(path));
+            let zone = place.zone_hash(path);
             return self.verdict(rcode::NOERROR, FLAG_AA, ReplyKind::Answer, zone);
         }
         self.answer_in_parts(responder, catalog, place, question, path, reply)
@@ -391,13 +378,12 @@ impl<'q> Asked<'q> {
         reply: &mut Vec<u8>,
     ) -> Verdict {
         let (config, opt) = (&responder.config, self.opt.as_ref());
-        let room = self.limit - opt.map_or(0, OptReply::octets_len);
-        let is_dnssec_ok = opt.is_some_and(|opt| opt.is_dnssec_ok);
-        let mut message = Reply::new(reply, self.front(), room);
+        let mut message = Reply::new(reply, self.front(), self.room());
         if config.has_rotation {
             message.turn_rrsets(self.header.id);
         }
-        let zone = Some(place.zone_hash(path));
+        let zone = place.zone_hash(path);
+        let is_dnssec_ok = self.is_dnssec_ok();
         let wants = Wants { is_dnssec_ok, is_full: config.has_full_replies };
         let outcome = answer::answer(catalog, place, question, path, wants, &mut message);
         message.finish(&self.header, outcome.flags, outcome.rcode, opt);
@@ -454,25 +440,16 @@ impl<'q> Asked<'q> {
         verdict
     }
 
-    /// Answers a question of class CH (RFC 4892).
-    #[cold]
-    fn answer_chaos(
-        &self,
-        responder: &Responder,
-        question: &Question<'_>,
-        reply: &mut Vec<u8>,
-    ) -> Verdict {
-        let text = responder
-            .chaos_text(question.qname)
-            .filter(|_| matches!(question.qtype, RecordType::TXT | RecordType::ANY))
-            .map(|text| &text.as_bytes()[..text.len().min(IDENTITY_OCTETS_MAX)]);
-        let Some(text) = text else {
-            return self.refuse(reply, rcode::REFUSED, ede::NOT_SUPPORTED, "");
-        };
-        let mut message = Reply::new(reply, self.front(), MESSAGE_OCTETS_MAX);
-        message.push_text(CLASS_CHAOS, text);
-        message.finish(&self.header, FLAG_AA, rcode::NOERROR, self.opt.as_ref());
-        self.verdict(rcode::NOERROR, FLAG_AA, ReplyKind::Answer, None)
+    /// Returns the octets that the reply has room for before its OPT record.
+    #[inline]
+    fn room(&self) -> usize {
+        self.limit - self.opt.as_ref().map_or(0, OptReply::octets_len)
+    }
+
+    /// Whether DNSSEC records are wanted (RFC 3225).
+    #[inline]
+    fn is_dnssec_ok(&self) -> bool {
+        self.opt.is_some_and(|opt| opt.is_dnssec_ok)
     }
 
     /// Returns the header and, if it could be read, the question.
@@ -483,7 +460,13 @@ impl<'q> Asked<'q> {
 
     /// States what was replied.
     #[inline]
-    fn verdict(&self, rcode: u16, flags: u16, kind: ReplyKind, zone: Option<u64>) -> Verdict {
+    fn verdict(
+        &self,
+        rcode: u16,
+        flags: u16,
+        kind: ReplyKind,
+        zone: Option<NonZeroU64>,
+    ) -> Verdict {
         let is_truncated = flags & FLAG_TC != 0;
         Verdict::Reply(ReplyFacts { rcode, qtype: self.qtype, is_truncated, kind, zone })
     }

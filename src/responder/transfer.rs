@@ -53,8 +53,8 @@ impl TransferPolicy {
 /// A transfer that its asker may have.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct AskedTransfer {
-    /// Octets of the query that are its header and question.
-    front_len: usize,
+    /// Octets of the query that are its header and question: a name and 16 more at most.
+    front_len: u16,
     /// The DO bit, if the query has an OPT record.
     is_dnssec_ok: Option<bool>,
     /// Whether the asker has this version already.
@@ -108,7 +108,7 @@ impl Asked<'_> {
             return verdict;
         }
         Verdict::Transfer(AskedTransfer {
-            front_len: self.front_len,
+            front_len: self.front_len as u16,
             is_dnssec_ok: self.opt.map(|opt| opt.is_dnssec_ok),
             is_up_to_date: serial.is_some_and(|serial| !is_newer(zone.serial(), serial)),
             refusal: self.error_facts(rcode::REFUSED),
@@ -170,7 +170,7 @@ impl Transfer {
     ///
     /// `None` if the catalog has no such zone.
     pub fn begin(catalog: Arc<Catalog>, query: &[u8], asked: &AskedTransfer) -> Option<Self> {
-        let front = query.get(..asked.front_len)?;
+        let front = query.get(..usize::from(asked.front_len))?;
         let header = Header::read(front)?;
         let qname = front.get(HEADER_LEN..front.len().checked_sub(QUESTION_TAIL_LEN)?)?;
         let apex = Name::from_wire(&qname.to_ascii_lowercase()).ok()?;
