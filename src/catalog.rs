@@ -24,7 +24,7 @@ pub struct Catalog {
     /// Begins every hash.
     seed: HashSeed,
     /// A power of two of them; the top bits of an apex's hash name the shard.
-    shards: Box<[Arc<[Entry]>]>,
+    shards: Box<[Arc<[CatalogEntry]>]>,
     /// How many zones and holds have an apex of each depth.
     depths: BTreeMap<u8, u64>,
     /// The depths at which there are any, the deepest first.
@@ -37,7 +37,7 @@ pub struct Catalog {
 
 /// One apex in its shard; the entries of a shard rise by hash.
 #[derive(Clone, Debug)]
-struct Entry {
+struct CatalogEntry {
     /// The apex's hash.
     hash: u64,
     /// What stands there.
@@ -159,7 +159,7 @@ impl Catalog {
     }
 
     /// Iterates over all entries in no order.
-    fn entries(&self) -> impl Iterator<Item = &Entry> {
+    fn entries(&self) -> impl Iterator<Item = &CatalogEntry> {
         self.shards.iter().flat_map(|shard| shard.iter())
     }
 
@@ -221,7 +221,7 @@ impl Catalog {
         let mut next = self.clone();
         // A first load puts all zones at once: into a table cut for a few it would cost their square.
         next.reshape_if_needed(self.zones + self.holds + changes.len() as u64);
-        let mut open: BTreeMap<usize, Vec<Entry>> = BTreeMap::new();
+        let mut open: BTreeMap<usize, Vec<CatalogEntry>> = BTreeMap::new();
         for change in changes {
             let (apex, here) = match change {
                 CatalogChange::Put(zone) => {
@@ -255,7 +255,7 @@ impl Catalog {
                     next.count_depth(&apex, false);
                 }
                 (None, Some(here)) => {
-                    shard.insert(place, Entry { hash, here });
+                    shard.insert(place, CatalogEntry { hash, here });
                     next.count_depth(&apex, true);
                 }
                 (None, None) => {}
@@ -302,7 +302,7 @@ impl Catalog {
         if wanted <= self.shards.len() * 2 && wanted * 4 >= self.shards.len() {
             return;
         }
-        let mut shards: Vec<Vec<Entry>> = vec![Vec::new(); wanted];
+        let mut shards: Vec<Vec<CatalogEntry>> = vec![Vec::new(); wanted];
         for entry in self.entries() {
             shards[shard_index(entry.hash, wanted)].push(entry.clone());
         }

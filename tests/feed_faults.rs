@@ -7,7 +7,7 @@ mod feed;
 
 use aspen_dns::catalog::CatalogChange;
 use aspen_dns::feed::Revision;
-use aspen_dns::feed::beat::Header;
+use aspen_dns::feed::beat::FeedHeader;
 use aspen_dns::feed::items::ItemRef;
 use aspen_dns::feed::key;
 use aspen_dns::feed::manifest::{Manifest, PackKind, PackRef, ZoneMode};
@@ -62,7 +62,7 @@ impl RawFeed {
 
     /// Writes the header.
     async fn put_header(&self) {
-        let header = Header { cluster_id: "raw".to_owned(), epoch: 1, term: 1 };
+        let header = FeedHeader { cluster_id: "raw".to_owned(), epoch: 1, term: 1 };
         self.put(&key::terminate(key::HEADER_KEY), header.to_octets()).await;
     }
 

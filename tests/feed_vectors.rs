@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use aspen_dns::feed::HistoryId;
 use aspen_dns::feed::digest::{Digest, DigestKey};
 use aspen_dns::feed::frame::{
-    ClientFrame, FrameReader, Hello, Refused, RefusedReason, Report, ServerFrame, Welcome,
+    ClientFrame, EdgeReport, FrameReader, Hello, Refused, RefusedReason, ServerFrame, Welcome,
 };
 use aspen_dns::feed::index::{BundleRef, Index, IndexRow, PackPlace, ZoneRow};
 use aspen_dns::feed::items::item_of;
@@ -248,7 +248,7 @@ fn client_frames() -> Vec<(&'static str, ClientFrame)> {
         peer: peer(),
         proofs: Vec::new(),
     };
-    let report = Report { served: position(8), state: 3, differing: 0, time_ms: 1_000 };
+    let report = EdgeReport { served: position(8), state: 3, differing: 0, time_ms: 1_000 };
     vec![
         ("hello", ClientFrame::Hello(hello)),
         ("report", ClientFrame::Report(report)),

@@ -4,7 +4,7 @@
 mod feed_model;
 
 use aspen_dns::feed::Revision;
-use aspen_dns::feed::beat::{Beat, Header, zone_mark};
+use aspen_dns::feed::beat::{Beat, FeedHeader, zone_mark};
 use aspen_dns::feed::items::item_of;
 use aspen_dns::feed::key;
 use aspen_dns::feed::live::live_keys;
@@ -83,7 +83,7 @@ impl Test {
     }
 
     fn header(&mut self) {
-        let header = Header { cluster_id: "test".to_owned(), epoch: 1, term: 1 };
+        let header = FeedHeader { cluster_id: "test".to_owned(), epoch: 1, term: 1 };
         self.entry(&key::terminate(key::HEADER_KEY), &header.to_octets());
     }
 
@@ -212,7 +212,7 @@ fn a_quiet_zone_with_a_heartbeat_is_never_stale() {
 #[test]
 fn an_edge_that_starts_from_disk_serves_but_is_not_synced_before_somebody_speaks() {
     let mut test = Test::new();
-    let header = Header { cluster_id: "test".to_owned(), epoch: 1, term: 1 }.to_octets();
+    let header = FeedHeader { cluster_id: "test".to_owned(), epoch: 1, term: 1 }.to_octets();
     let (manifest, packs) = manifest(5, vec![]);
     let beat = Beat {
         revision: Revision::new(1, 5),

@@ -7,10 +7,10 @@
 #![no_main]
 
 use aspen_dns::limits::MESSAGE_OCTETS_MAX;
-use aspen_dns::message::Section;
+use aspen_dns::message::{Full, Section};
 use aspen_dns::message::query::Rest;
 use aspen_dns::message::reader::Message;
-use aspen_dns::message::writer::{Full, MessageWriter, NewRecord};
+use aspen_dns::message::writer::{MessageWriter, NewRecord};
 use aspen_dns::name::Name;
 use aspen_dns::record::RecordType;
 use hickory_proto::op::Message as OtherMessage;

@@ -1,7 +1,7 @@
 //! Any octets are a pack, manifest, header or heartbeat that reads back the same, or an error.
 #![no_main]
 
-use aspen_dns::feed::beat::{Beat, Header};
+use aspen_dns::feed::beat::{Beat, FeedHeader};
 use aspen_dns::feed::items::ItemRef;
 use aspen_dns::feed::manifest::Manifest;
 use aspen_dns::feed::merge::for_each_rrset;
@@ -9,7 +9,7 @@ use aspen_dns::feed::pack::{Pack, PackWriter};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|octets: &[u8]| {
-    if let Ok(header) = Header::from_octets(octets) {
+    if let Ok(header) = FeedHeader::from_octets(octets) {
         assert_eq!(header.to_octets(), octets);
     }
     if let Ok(beat) = Beat::from_octets(octets) {

@@ -17,7 +17,7 @@ use aspen_dns::message::{Section, reader};
 use aspen_dns::name::{Name, wire_len};
 use aspen_dns::record::{RecordType, Rrset, rdata};
 use aspen_dns::responder::opcode::Opcodes;
-use aspen_dns::responder::transfer::{AskedTransfer, Progress, Transfer, TransferPolicy};
+use aspen_dns::responder::transfer::{AskedTransfer, TransferProgress, Transfer, TransferPolicy};
 use aspen_dns::responder::{Peer, Responder, ResponderConfig, Transport, Verdict};
 use aspen_dns::wire::kind::ReplyKind;
 use aspen_dns::zone::{HashSeed, build};
@@ -188,9 +188,9 @@ fn transfer(packet: &[u8], asked: &AskedTransfer) {
         let message = reader::Message::read(&out).expect("what we write we read");
         message.rrsets(Section::Answer).expect("and its records");
         match progress {
-            Progress::More => {}
-            Progress::Last => return,
-            Progress::Impossible => panic!("all records are short"),
+            TransferProgress::More => {}
+            TransferProgress::Last => return,
+            TransferProgress::Impossible => panic!("all records are short"),
         }
     }
     panic!("the transfer does not end");

@@ -10,11 +10,12 @@
 use super::{Walk, locate};
 use crate::catalog::Catalog;
 use crate::limits::ADDITIONAL_NAMES_MAX;
+use crate::message::Full;
 use crate::message::header::FLAG_TC;
 use crate::message::{ExpandedName, RECORD_HEAD_LEN, Section};
 use crate::name::wire_len;
 use crate::record::RecordType;
-use crate::wire::reply::{Full, Owner};
+use crate::wire::reply::Owner;
 use crate::zone::Found;
 use crate::zone::node::EntryView;
 use crate::zone::prepare::{expand_name, records};

@@ -20,7 +20,7 @@ use crate::zone::path::NamePath;
 
 /// A record that the authority section will hold.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Proof<'c> {
+pub(super) struct DenialProof<'c> {
     /// The zone.
     zone: &'c Zone,
     /// The owner's node.
@@ -194,19 +194,19 @@ impl<'c> Walk<'_, '_, 'c> {
 
     /// Takes note of a node's NSEC or NSEC3 record, once.
     fn prove_by(&mut self, zone: &'c Zone, node: &NodeView<'c>, rtype: RecordType) {
-        let is_noted = |proof: &Proof<'_>| {
+        let is_noted = |proof: &DenialProof<'_>| {
             proof.rtype == rtype
                 && proof.node.prefix() == node.prefix()
                 && proof.zone.apex() == zone.apex()
         };
         if node.rrset(rtype).is_some() && !self.proofs.iter().any(is_noted) {
-            let _ = self.proofs.try_push(Proof { zone, node: *node, rtype });
+            let _ = self.proofs.try_push(DenialProof { zone, node: *node, rtype });
         }
     }
 
     /// Appends the noted records with their signatures.
     pub(super) fn push_proofs(&mut self) {
-        while let Some(Proof { zone, node, rtype }) = self.proofs.pop_at(0) {
+        while let Some(DenialProof { zone, node, rtype }) = self.proofs.pop_at(0) {
             let Some(entry) = node.rrset(rtype) else { continue };
             let apex = zone.apex().as_wire();
             let apex_at = match self.suffix_owner(apex) {

@@ -14,7 +14,7 @@ mod dnssec;
 pub mod oracle;
 mod referral;
 
-use dnssec::{PROOFS_MAX, Proof};
+use dnssec::{DenialProof, PROOFS_MAX};
 
 use std::num::NonZeroU64;
 
@@ -22,12 +22,13 @@ use arrayvec::ArrayVec;
 
 use crate::catalog::{AtApex, Catalog, HoldReason};
 use crate::limits::{ADDITIONAL_NAMES_MAX, ALIAS_CHAIN_MAX, NAME_OCTETS_MAX};
+use crate::message::Full;
 use crate::message::header::{FLAG_AA, FLAG_TC};
 use crate::message::question::Question;
 use crate::message::{ExpandedName, HEADER_LEN, RECORD_HEAD_LEN, Section, rcode};
 use crate::record::RecordType;
 use crate::wire::kind::ReplyKind;
-use crate::wire::reply::{Full, Owner, Reply};
+use crate::wire::reply::{Owner, Reply};
 use crate::zone::node::{EntryView, NodeView};
 use crate::zone::path::NamePath;
 use crate::zone::prepare::{expand_name, records};
@@ -35,7 +36,7 @@ use crate::zone::{Found, Zone};
 
 /// What goes into the header of a reply.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Outcome {
+pub struct AnswerOutcome {
     /// The rcode.
     pub rcode: u16,
     /// The AA and TC bits.
@@ -46,7 +47,7 @@ pub struct Outcome {
 
 /// A question's name in the zone that answers for it.
 #[derive(Clone, Copy, Debug)]
-pub struct Place<'c> {
+pub struct Located<'c> {
     /// The zone.
     zone: &'c Zone,
     /// What it knows of the name.
@@ -64,9 +65,9 @@ pub struct Wants {
 
 /// Finds the zone and node of a question of class IN; `None` if no zone of ours has data for it.
 #[inline(always)] // into the answer of the question's own name
-pub fn locate<'c>(catalog: &'c Catalog, path: &NamePath, qtype: RecordType) -> Option<Place<'c>> {
+pub fn locate<'c>(catalog: &'c Catalog, path: &NamePath, qtype: RecordType) -> Option<Located<'c>> {
     let zone = zone_for(catalog, path, qtype)?;
-    Some(Place { zone, found: zone.find(path) })
+    Some(Located { zone, found: zone.find(path) })
 }
 
 /// Finds the DS records of an apex that is held in the zone above it, where [`locate`] finds nothing: if that
@@ -77,7 +78,7 @@ pub fn locate_ds_of_hold<'c>(
     catalog: &'c Catalog,
     path: &NamePath,
     qtype: RecordType,
-) -> Option<Place<'c>> {
+) -> Option<Located<'c>> {
     let AtApex::Held(hold) = catalog.find(path)? else { return None };
     if qtype != RecordType::DS || hold.apex.label_count() != path.depth() {
         return None;
@@ -85,13 +86,17 @@ pub fn locate_ds_of_hold<'c>(
     let zone = catalog.find_up_to(path, path.depth().checked_sub(1)?)?.zone()?;
     let found = zone.find(path);
     let is_cut = matches!(found, Found::Cut(_, depth) if depth == path.depth());
-    is_cut.then_some(Place { zone, found })
+    is_cut.then_some(Located { zone, found })
 }
 
 /// Does what [`locate`] does for the name that an alias leads to; from a name in a held apex the asker
 /// goes on by itself, as from one that is not ours.
 #[inline(never)]
-fn locate_alias<'c>(catalog: &'c Catalog, path: &NamePath, qtype: RecordType) -> Option<Place<'c>> {
+fn locate_alias<'c>(
+    catalog: &'c Catalog,
+    path: &NamePath,
+    qtype: RecordType,
+) -> Option<Located<'c>> {
     locate(catalog, path, qtype).or_else(|| locate_ds_of_hold(catalog, path, qtype))
 }
 
@@ -109,7 +114,7 @@ pub fn hold_of(catalog: &Catalog, path: &NamePath, qtype: RecordType) -> Option<
     }
 }
 
-impl<'c> Place<'c> {
+impl<'c> Located<'c> {
     /// Returns the zone.
     pub fn zone(&self) -> &'c Zone {
         self.zone
@@ -143,12 +148,12 @@ impl<'c> Place<'c> {
 /// Answers a question of class IN.
 pub fn answer(
     catalog: &Catalog,
-    place: Place<'_>,
+    place: Located<'_>,
     question: &Question<'_>,
     path: &NamePath,
     wants: Wants,
     message: &mut Reply<'_>,
-) -> Outcome {
+) -> AnswerOutcome {
     let (mut alias, mut other) = (NamePath::new(), NamePath::new());
     let mut walk = Walk {
         question,
@@ -168,7 +173,7 @@ pub fn answer(
     if wants.is_full {
         walk.push_additional(catalog);
     }
-    Outcome { rcode, flags: walk.flags, kind: walk.kind }
+    AnswerOutcome { rcode, flags: walk.flags, kind: walk.kind }
 }
 
 /// Returns the zone that answers for a name: the deepest one, but for the DS records of an apex
@@ -213,7 +218,7 @@ struct Walk<'w, 'r, 'c> {
     /// What the walk has ended with.
     kind: ReplyKind,
     /// What the authority section will prove.
-    proofs: ArrayVec<Proof<'c>, PROOFS_MAX>,
+    proofs: ArrayVec<DenialProof<'c>, PROOFS_MAX>,
     /// The DNAMEs that are in the answer, by their owner's hash.
     dnames: ArrayVec<u64, ALIAS_CHAIN_MAX>,
 }
@@ -239,7 +244,7 @@ enum Step {
 
 impl<'c> Walk<'_, '_, 'c> {
     /// Walks from the question's name on; returns the rcode.
-    fn run(&mut self, catalog: &'c Catalog, place: Place<'c>, alias: &mut NamePath) -> u16 {
+    fn run(&mut self, catalog: &'c Catalog, place: Located<'c>, alias: &mut NamePath) -> u16 {
         let mut target = ExpandedName::new();
         let here = Here { path: self.path, at: HEADER_LEN as u16, is_alias: false };
         let mut step = self.step(place, here, &mut target);
@@ -265,7 +270,7 @@ impl<'c> Walk<'_, '_, 'c> {
     }
 
     /// Answers for one name as far as its zone can.
-    fn step(&mut self, place: Place<'c>, here: Here<'_>, target: &mut ExpandedName) -> Step {
+    fn step(&mut self, place: Located<'c>, here: Here<'_>, target: &mut ExpandedName) -> Step {
         let zone = place.zone;
         match place.found {
             Found::Node(node) => self.answer_node(zone, here, &node, None, target),

@@ -8,11 +8,12 @@ use arrayvec::ArrayVec;
 
 use super::{FLAG_AA, FLAG_TC, Here, Step, Walk, rcode};
 use crate::limits::REFERRAL_GLUE_NAMES_MAX;
+use crate::message::Full;
 use crate::message::{ExpandedName, RECORD_HEAD_LEN, Section};
 use crate::name::is_at_or_below;
 use crate::record::RecordType;
 use crate::wire::kind::ReplyKind;
-use crate::wire::reply::{Full, Owner};
+use crate::wire::reply::Owner;
 use crate::zone::Zone;
 use crate::zone::node::{EntryView, NodeView};
 use crate::zone::prepare::{expand_name, owner_pointer, records};

@@ -6,15 +6,19 @@
 /// Verifies and digests.
 pub trait Crypto: Sync {
     /// Verifies a signature over `message` by a DNSKEY's public key, both as they stand in RDATA.
-    fn verify(&self, algorithm: u8, key: &[u8], message: &[u8], signature: &[u8]) -> Verdict;
+    fn verify(&self, algorithm: u8, key: &[u8], message: &[u8], signature: &[u8]) -> Verification;
 
     /// Digests `pieces` one after the other; `None` if the hash is not known.
-    fn digest(&self, hash: Hash, pieces: &mut dyn Iterator<Item = Vec<u8>>) -> Option<Vec<u8>>;
+    fn digest(
+        &self,
+        hash: DigestType,
+        pieces: &mut dyn Iterator<Item = Vec<u8>>,
+    ) -> Option<Vec<u8>>;
 }
 
 /// What a signature is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Verdict {
+pub enum Verification {
     /// The holder of the key made it over the message.
     Valid,
     /// It is not.
@@ -25,7 +29,7 @@ pub enum Verdict {
 
 /// A hash of DS and ZONEMD records.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Hash {
+pub enum DigestType {
     /// SHA-1.
     Sha1,
     /// SHA-256.
@@ -45,14 +49,20 @@ mod with_ring {
     use ring::digest;
     use ring::signature::{self, RsaParameters, RsaPublicKeyComponents, UnparsedPublicKey};
 
-    use super::{Crypto, Hash, Verdict};
+    use super::{Crypto, DigestType, Verification};
 
     /// Algorithms 5, 7, 8, 10 (RSA of 1024 to 8192 bits), 13, 14 (ECDSA) and 15 (Ed25519).
     #[derive(Clone, Copy, Debug, Default)]
     pub struct Ring;
 
     impl Crypto for Ring {
-        fn verify(&self, algorithm: u8, key: &[u8], message: &[u8], signature: &[u8]) -> Verdict {
+        fn verify(
+            &self,
+            algorithm: u8,
+            key: &[u8],
+            message: &[u8],
+            signature: &[u8],
+        ) -> Verification {
             let is_valid = match algorithm {
                 // What has a weak key verifies too: whether it may be used is another question.
                 5 | 7 => rsa(
@@ -86,17 +96,21 @@ mod with_ring {
                 15 => UnparsedPublicKey::new(&signature::ED25519, key)
                     .verify(message, signature)
                     .is_ok(),
-                _ => return Verdict::Unknown,
+                _ => return Verification::Unknown,
             };
-            if is_valid { Verdict::Valid } else { Verdict::Invalid }
+            if is_valid { Verification::Valid } else { Verification::Invalid }
         }
 
-        fn digest(&self, hash: Hash, pieces: &mut dyn Iterator<Item = Vec<u8>>) -> Option<Vec<u8>> {
+        fn digest(
+            &self,
+            hash: DigestType,
+            pieces: &mut dyn Iterator<Item = Vec<u8>>,
+        ) -> Option<Vec<u8>> {
             let mut context = digest::Context::new(match hash {
-                Hash::Sha1 => &digest::SHA1_FOR_LEGACY_USE_ONLY,
-                Hash::Sha256 => &digest::SHA256,
-                Hash::Sha384 => &digest::SHA384,
-                Hash::Sha512 => &digest::SHA512,
+                DigestType::Sha1 => &digest::SHA1_FOR_LEGACY_USE_ONLY,
+                DigestType::Sha256 => &digest::SHA256,
+                DigestType::Sha384 => &digest::SHA384,
+                DigestType::Sha512 => &digest::SHA512,
             });
             for piece in pieces {
                 context.update(&piece);

@@ -4,34 +4,34 @@
 
 use super::Findings;
 use super::fault::{Fault, Severity};
-use super::view::{Kind, Place, View};
+use super::view::{NameKind, SignedName, SignedView};
 use crate::name::Name;
 use crate::record::{RecordType, Rrset};
 
 /// Checks all names of a zone.
-pub fn check(view: &View<'_>, findings: &mut Findings) {
+pub fn check(view: &SignedView<'_>, findings: &mut Findings) {
     if view.at_apex(RecordType::NS).is_none() {
         findings.add(Severity::Error, view.apex, RecordType::NS, Fault::NoNs {});
     }
     for place in &view.places {
         match place.kind {
-            Kind::Data | Kind::Cut => check_place(view, place, findings),
-            Kind::Occluded(above) => check_occluded(place, above, findings),
-            Kind::Nsec3 => {}
+            NameKind::Data | NameKind::Cut => check_place(view, place, findings),
+            NameKind::Occluded(above) => check_occluded(place, above, findings),
+            NameKind::Nsec3 => {}
         }
     }
 }
 
 /// Checks a name that the zone answers for or delegates.
-fn check_place(view: &View<'_>, place: &Place<'_>, findings: &mut Findings) {
-    if place.set(RecordType::DS).is_some() && place.kind != Kind::Cut {
+fn check_place(view: &SignedView<'_>, place: &SignedName<'_>, findings: &mut Findings) {
+    if place.set(RecordType::DS).is_some() && place.kind != NameKind::Cut {
         findings.add(Severity::Error, place.owner, RecordType::DS, Fault::DsWithoutNs {});
     }
     if place.owner.is_wildcard() && place.set(RecordType::NS).is_some() {
         findings.add(Severity::Warning, place.owner, RecordType::NS, Fault::WildcardNs {});
     }
     for set in &place.sets {
-        let is_ours = place.kind == Kind::Data || set.rtype == RecordType::NS;
+        let is_ours = place.kind == NameKind::Data || set.rtype == RecordType::NS;
         if is_ours && set.rtype.needs_host_address() {
             for host in hosts(set) {
                 check_host(view, place, set, host, findings);
@@ -48,8 +48,8 @@ fn hosts(set: &Rrset) -> impl Iterator<Item = Name> {
 
 /// Checks a host that a record names, as far as the zone knows of it.
 fn check_host(
-    view: &View<'_>,
-    place: &Place<'_>,
+    view: &SignedView<'_>,
+    place: &SignedName<'_>,
     set: &Rrset,
     host: Name,
     findings: &mut Findings,
@@ -64,8 +64,8 @@ fn check_host(
     let has_address =
         found.is_some_and(|place| place.sets.iter().any(|set| set.rtype.is_address()));
     let is_alias = found.is_some_and(|place| place.set(RecordType::CNAME).is_some());
-    let is_below_cut = is_ns && place.kind == Kind::Cut && host.is_at_or_below(place.owner);
-    let is_here = found.is_none_or(|found| matches!(found.kind, Kind::Data));
+    let is_below_cut = is_ns && place.kind == NameKind::Cut && host.is_at_or_below(place.owner);
+    let is_here = found.is_none_or(|found| matches!(found.kind, NameKind::Data));
     let fault = if has_address {
         return;
     } else if is_below_cut {
@@ -81,7 +81,7 @@ fn check_host(
 }
 
 /// Finds the place that answers for a name: its own, or the wildcard's that matches it.
-fn find<'v, 'a>(view: &'v View<'a>, name: &Name) -> Option<&'v Place<'a>> {
+fn find<'v, 'a>(view: &'v SignedView<'a>, name: &Name) -> Option<&'v SignedName<'a>> {
     let own = view.place(name.as_wire());
     if own.is_some() {
         return own;
@@ -97,17 +97,18 @@ fn find<'v, 'a>(view: &'v View<'a>, name: &Name) -> Option<&'v Place<'a>> {
 }
 
 /// Whether a name is at or below a zone cut, or below a DNAME: another zone knows its address.
-fn is_delegated(view: &View<'_>, name: &Name) -> bool {
+fn is_delegated(view: &SignedView<'_>, name: &Name) -> bool {
     let up = std::iter::successors(Some(name.clone()), Name::parent);
     up.take_while(|above| above.is_at_or_below(view.apex)).any(|above| {
         view.place(above.as_wire()).is_some_and(|place| {
-            place.kind == Kind::Cut || (above != *name && place.set(RecordType::DNAME).is_some())
+            place.kind == NameKind::Cut
+                || (above != *name && place.set(RecordType::DNAME).is_some())
         })
     })
 }
 
 /// Checks a name that is never answered: only addresses, as glue, have a use there.
-fn check_occluded(place: &Place<'_>, above: &Name, findings: &mut Findings) {
+fn check_occluded(place: &SignedName<'_>, above: &Name, findings: &mut Findings) {
     for set in &place.sets {
         // What DNSSEC records are doing there is told elsewhere.
         if !set.rtype.is_address() && !matches!(set.rtype, RecordType::RRSIG | RecordType::NSEC) {

@@ -4,16 +4,16 @@
 
 use std::collections::BTreeSet;
 
-use super::crypto::{Crypto, Hash};
+use super::crypto::{Crypto, DigestType};
 use super::fault::{Fault, Severity};
-use super::view::View;
+use super::view::SignedView;
 use super::{Findings, Parent};
 use crate::name::Name;
 use crate::record::RecordType;
 
 /// A record of the DNSKEY RRset.
 #[derive(Clone, Copy, Debug)]
-pub struct Key<'a> {
+pub struct DnsKey<'a> {
     /// Its RDATA.
     pub rdata: &'a [u8],
     /// Its key tag.
@@ -28,7 +28,7 @@ pub struct Key<'a> {
     pub is_revoked: bool,
 }
 
-impl<'a> Key<'a> {
+impl<'a> DnsKey<'a> {
     /// Reads DNSKEY RDATA, if it is whole.
     pub fn parse(rdata: &'a [u8]) -> Option<Self> {
         let [high, low, protocol, algorithm, public @ ..] = rdata else { return None };
@@ -47,9 +47,9 @@ impl<'a> Key<'a> {
     pub fn has_ds(&self, apex: &Name, ds: &[u8], crypto: &dyn Crypto) -> Option<bool> {
         let [high, low, algorithm, digest_type, digest @ ..] = ds else { return Some(false) };
         let hash = match digest_type {
-            1 => Hash::Sha1,
-            2 => Hash::Sha256,
-            4 => Hash::Sha384,
+            1 => DigestType::Sha1,
+            2 => DigestType::Sha256,
+            4 => DigestType::Sha384,
             _ => return None,
         };
         if u16::from_be_bytes([*high, *low]) != self.tag || *algorithm != self.algorithm {
@@ -72,13 +72,13 @@ pub fn key_tag(rdata: &[u8]) -> u16 {
 }
 
 /// Returns the keys at the apex.
-pub fn keys_of<'a>(view: &View<'a>) -> Vec<Key<'a>> {
+pub fn keys_of<'a>(view: &SignedView<'a>) -> Vec<DnsKey<'a>> {
     let set = view.at_apex(RecordType::DNSKEY);
-    set.into_iter().flat_map(|set| set.rdata.iter()).filter_map(Key::parse).collect()
+    set.into_iter().flat_map(|set| set.rdata.iter()).filter_map(DnsKey::parse).collect()
 }
 
 /// Checks the keys themselves.
-pub fn check_keys(view: &View<'_>, keys: &[Key<'_>], findings: &mut Findings) {
+pub fn check_keys(view: &SignedView<'_>, keys: &[DnsKey<'_>], findings: &mut Findings) {
     let mut add = |fault, severity| findings.add(severity, view.apex, RecordType::DNSKEY, fault);
     for key in keys.iter().filter(|key| !key.is_usable) {
         add(Fault::KeyUnusable { tag: key.tag }, Severity::Warning);
@@ -97,8 +97,8 @@ pub fn check_keys(view: &View<'_>, keys: &[Key<'_>], findings: &mut Findings) {
 
 /// Checks what the parent says of the keys; `signing` are those that sign the DNSKEY RRset.
 pub fn check_parent(
-    view: &View<'_>,
-    keys: &[Key<'_>],
+    view: &SignedView<'_>,
+    keys: &[DnsKey<'_>],
     signing: &[u16],
     parent: Parent<'_>,
     crypto: &dyn Crypto,
@@ -138,8 +138,8 @@ pub fn check_parent(
 
 /// Checks what the zone asks its parent to publish.
 pub fn check_cds(
-    view: &View<'_>,
-    keys: &[Key<'_>],
+    view: &SignedView<'_>,
+    keys: &[DnsKey<'_>],
     signing: &[u16],
     crypto: &dyn Crypto,
     findings: &mut Findings,
@@ -161,7 +161,7 @@ pub fn check_cds(
         }
         let mut places = BTreeSet::new();
         for rdata in &set.rdata {
-            let is_of = |key: &Key<'_>| match rtype {
+            let is_of = |key: &DnsKey<'_>| match rtype {
                 RecordType::CDS => key.has_ds(view.apex, rdata, crypto) == Some(true),
                 _ => key.rdata == rdata,
             };
@@ -211,7 +211,7 @@ mod tests {
         let key = data_encoding::BASE64.decode(key.as_bytes()).unwrap();
         let rdata = [&[1, 0, 3, 5], &key[..]].concat();
         assert_eq!(key_tag(&rdata), 60_485);
-        let key = Key::parse(&rdata).unwrap();
+        let key = DnsKey::parse(&rdata).unwrap();
         assert!(key.is_usable && !key.is_revoked);
     }
 }

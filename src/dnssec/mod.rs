@@ -31,7 +31,7 @@ pub use touched::{check_names, names_needed};
 use crate::limits::FINDINGS_PER_KIND_MAX;
 use crate::name::Name;
 use crate::record::{RecordType, Rrset, Soa};
-use view::{Kind, View};
+use view::{NameKind, SignedView};
 
 /// How to check.
 #[derive(Clone, Copy, Debug)]
@@ -55,7 +55,7 @@ pub enum Parent<'a> {
 
 /// What a check has found.
 #[derive(Clone, Debug, Default)]
-pub struct Report {
+pub struct ZoneReport {
     /// By owner name in canonical order; of each kind of fault the first
     /// [`FINDINGS_PER_KIND_MAX`] that were found.
     pub findings: Vec<Finding>,
@@ -99,16 +99,16 @@ impl Findings {
     }
 
     /// Ends the collection.
-    fn finish(mut self) -> Report {
+    fn finish(mut self) -> ZoneReport {
         self.kept
             .sort_by(|a, b| (&a.owner, a.rtype, a.severity).cmp(&(&b.owner, b.rtype, b.severity)));
         self.counts.retain(|_, count| *count > FINDINGS_PER_KIND_MAX);
-        Report {
+        ZoneReport {
             findings: self.kept,
             errors: self.errors,
             warnings: self.warnings,
             counts: self.counts,
-            ..Report::default()
+            ..ZoneReport::default()
         }
     }
 }
@@ -120,9 +120,9 @@ pub fn check(
     parent: Parent<'_>,
     options: &CheckOptions,
     crypto: &dyn Crypto,
-) -> Report {
+) -> ZoneReport {
     debug_assert!(rrsets.iter().all(|rrset| rrset.owner.is_at_or_below(apex)));
-    let view = View::new(apex, rrsets);
+    let view = SignedView::new(apex, rrsets);
     let mut findings = Findings::default();
     delegation::check(&view, &mut findings);
     zonemd::check(&view, crypto, &mut findings);
@@ -135,11 +135,11 @@ pub fn check(
         }
         0
     };
-    Report { is_signed, signatures, ..findings.finish() }
+    ZoneReport { is_signed, signatures, ..findings.finish() }
 }
 
 /// Whether a zone has records that only signed zones have.
-fn is_signed(view: &View<'_>) -> bool {
+fn is_signed(view: &SignedView<'_>) -> bool {
     let is_of_signed = |rtype| {
         matches!(
             rtype,
@@ -148,7 +148,7 @@ fn is_signed(view: &View<'_>) -> bool {
     };
     let has_keys = view.at_apex(RecordType::DNSKEY).is_some();
     // Below a cut, or at a name that a parent was given by mistake, they say nothing of the zone.
-    let places = || view.places.iter().filter(|place| !matches!(place.kind, Kind::Occluded(_)));
+    let places = || view.places.iter().filter(|place| !matches!(place.kind, NameKind::Occluded(_)));
     has_keys
         || places().any(|place| {
             place.set(RecordType::RRSIG).is_some()
@@ -158,7 +158,7 @@ fn is_signed(view: &View<'_>) -> bool {
 
 /// Checks all that a signed zone has more; returns how many signatures were looked at.
 fn check_signed(
-    view: &View<'_>,
+    view: &SignedView<'_>,
     parent: Parent<'_>,
     options: &CheckOptions,
     crypto: &dyn Crypto,
@@ -182,10 +182,10 @@ fn check_signed(
 }
 
 /// Checks the records that deny names and types.
-fn check_denial(view: &View<'_>, findings: &mut Findings) {
+fn check_denial(view: &SignedView<'_>, findings: &mut Findings) {
     let has = |rtype| {
         let mut places =
-            view.places.iter().filter(|place| !matches!(place.kind, Kind::Occluded(_)));
+            view.places.iter().filter(|place| !matches!(place.kind, NameKind::Occluded(_)));
         places.any(|place| place.set(rtype).is_some())
     };
     let has_nsec3 = has(RecordType::NSEC3) || view.at_apex(RecordType::NSEC3PARAM).is_some();
@@ -211,7 +211,7 @@ fn check_denial(view: &View<'_>, findings: &mut Findings) {
 }
 
 /// Checks that the records have the TTL of negative answers (RFC 9077 section 3).
-fn check_denial_ttls(view: &View<'_>, findings: &mut Findings) {
+fn check_denial_ttls(view: &SignedView<'_>, findings: &mut Findings) {
     let Some(set) = view.at_apex(RecordType::SOA) else { return };
     let Some(soa) = Soa::read(set.rdata.first()) else { return };
     let expected_s = soa.negative_ttl_s(set.ttl_s);

@@ -2,19 +2,20 @@
 
 use super::Findings;
 use super::fault::{Fault, Severity, Types};
-use super::view::{Place, View};
+use super::view::{SignedName, SignedView};
 use crate::name::{Name, wire_len};
 use crate::record::{RecordType, Rrset};
 
 /// Checks that every name has its record and that each leads to the next.
-pub fn check(view: &View<'_>, findings: &mut Findings) {
+pub fn check(view: &SignedView<'_>, findings: &mut Findings) {
     for place in &view.places {
         let Some(set) = place.set(RecordType::NSEC) else { continue };
         if place.types().is_empty() {
             findings.add(Severity::Error, &set.owner, set.rtype, Fault::NsecExtra {});
         }
     }
-    let chain: Vec<&Place<'_>> = view.named().filter(|place| !place.types().is_empty()).collect();
+    let chain: Vec<&SignedName<'_>> =
+        view.named().filter(|place| !place.types().is_empty()).collect();
     for (index, place) in chain.iter().enumerate() {
         // The last record leads back to the first name, the apex.
         let next = chain.get(index + 1).map_or(view.apex, |next| next.owner);
@@ -29,7 +30,7 @@ pub fn check(view: &View<'_>, findings: &mut Findings) {
 }
 
 /// Checks the record of one name, but not where it leads; returns it if it reads.
-pub fn check_place<'a>(place: &Place<'a>, findings: &mut Findings) -> Option<&'a Rrset> {
+pub fn check_place<'a>(place: &SignedName<'a>, findings: &mut Findings) -> Option<&'a Rrset> {
     let mut error = |fault| findings.add(Severity::Error, place.owner, RecordType::NSEC, fault);
     let Some(set) = place.set(RecordType::NSEC) else {
         error(Fault::NsecMissing {});

@@ -10,14 +10,11 @@ use data_encoding::BASE32HEX_NOPAD;
 use super::Findings;
 use super::fault::{Fault, Severity};
 use super::nsec::compare_types;
-use super::view::{Kind, Place, View};
+use super::view::{NameKind, SignedName, SignedView};
 use crate::limits::NSEC3_ITERATIONS_CHECKED_MAX;
 use crate::name::Name;
 use crate::record::{RecordType, Rrset};
-use crate::zone::nsec3::{Nsec3Params, nsec3_hash, nsec3_key};
-
-/// A hash of a name.
-pub type NameHash = [u8; 20];
+use crate::zone::nsec3::{NameHash, Nsec3Params, nsec3_hash, nsec3_key};
 
 /// A record of an NSEC3 RRset.
 #[derive(Clone, Copy, Debug)]
@@ -61,7 +58,7 @@ pub fn params_of(param: &[u8]) -> Option<Nsec3Params> {
 }
 
 /// Checks the chain of each NSEC3PARAM record, and that every record is of one.
-pub fn check(view: &View<'_>, findings: &mut Findings) {
+pub fn check(view: &SignedView<'_>, findings: &mut Findings) {
     let params = view.at_apex(RecordType::NSEC3PARAM);
     let params: Vec<&[u8]> = params.into_iter().flat_map(|set| set.rdata.iter()).collect();
     check_params(view.apex, &params, findings);
@@ -152,7 +149,12 @@ struct Expected {
 }
 
 /// Checks one chain, sorted by hash.
-fn check_chain(view: &View<'_>, params: &Nsec3Params, chain: &[Link<'_>], findings: &mut Findings) {
+fn check_chain(
+    view: &SignedView<'_>,
+    params: &Nsec3Params,
+    chain: &[Link<'_>],
+    findings: &mut Findings,
+) {
     let mut seen: BTreeSet<NameHash> = BTreeSet::new();
     for (wire, expected) in expected_names(view) {
         let hash = nsec3_hash(wire, params);
@@ -189,7 +191,7 @@ fn check_chain(view: &View<'_>, params: &Nsec3Params, chain: &[Link<'_>], findin
 }
 
 /// Returns every name that exists in the zone, empty non-terminals included, in wire form.
-fn expected_names<'a>(view: &View<'a>) -> HashMap<&'a [u8], Expected> {
+fn expected_names<'a>(view: &SignedView<'a>) -> HashMap<&'a [u8], Expected> {
     let mut names: HashMap<&[u8], Expected> = HashMap::with_capacity(view.places.len());
     let apex_len = view.apex.as_wire().len();
     for place in view.named().filter(|place| !place.types().is_empty()) {
@@ -210,10 +212,10 @@ fn expected_names<'a>(view: &View<'a>) -> HashMap<&'a [u8], Expected> {
 }
 
 /// Returns the types in the bitmap of a name's record (RFC 5155 section 7.1).
-pub fn types_at(place: &Place<'_>) -> Vec<RecordType> {
+pub fn types_at(place: &SignedName<'_>) -> Vec<RecordType> {
     let mut types = place.types();
     // A delegation that is not secure has nothing that is signed.
-    if place.kind == Kind::Data || place.set(RecordType::DS).is_some() {
+    if place.kind == NameKind::Data || place.set(RecordType::DS).is_some() {
         types.push(RecordType::RRSIG);
     }
     types.retain(|rtype| *rtype != RecordType::NSEC3);
@@ -221,8 +223,8 @@ pub fn types_at(place: &Place<'_>) -> Vec<RecordType> {
 }
 
 /// Whether the name's record may be missing where there is opt-out (RFC 5155 section 6).
-pub fn is_optional(place: &Place<'_>) -> bool {
-    place.kind == Kind::Cut && place.set(RecordType::DS).is_none()
+pub fn is_optional(place: &SignedName<'_>) -> bool {
+    place.kind == NameKind::Cut && place.set(RecordType::DS).is_none()
 }
 
 /// Writes a hash as owner names spell it.

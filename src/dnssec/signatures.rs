@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
 
 use super::canonical;
-use super::crypto::{Crypto, Verdict};
+use super::crypto::{Crypto, Verification};
 use super::fault::{Fault, Severity, Time};
-use super::keys::Key;
-use super::view::{Place, View};
+use super::keys::DnsKey;
+use super::view::{SignedName, SignedView};
 use super::{CheckOptions, Findings};
 use crate::name::{Name, wire_len};
 use crate::record::{RecordType, Rrset};
@@ -48,9 +48,9 @@ pub struct Judged<'a> {
     /// What makes it worthless, and what is only wrong.
     pub faults: Vec<(Severity, Fault)>,
     /// Keys that may have made it.
-    keys: Vec<Key<'a>>,
-    /// What cryptography says; [`Verdict::Unknown`] until it was asked.
-    verdict: Verdict,
+    keys: Vec<DnsKey<'a>>,
+    /// What cryptography says; [`Verification::Unknown`] until it was asked.
+    verdict: Verification,
 }
 
 /// An RRset that must be signed, and its signatures.
@@ -110,7 +110,7 @@ impl<'a> Signature<'a> {
 impl Judged<'_> {
     /// Whether a validator takes it, as far as we can tell.
     pub fn is_good(&self) -> bool {
-        self.verdict != Verdict::Invalid
+        self.verdict != Verification::Invalid
             && self.faults.iter().all(|(severity, _)| *severity == Severity::Warning)
     }
 }
@@ -118,8 +118,8 @@ impl Judged<'_> {
 /// Judges the signatures of one name without cryptography, and finds those that should not be.
 pub fn judge_place<'a>(
     apex: &Name,
-    place: &Place<'a>,
-    keys: &[Key<'a>],
+    place: &SignedName<'a>,
+    keys: &[DnsKey<'a>],
     now: Time,
     findings: &mut Findings,
 ) -> Vec<Covered<'a>> {
@@ -158,7 +158,7 @@ fn judge<'a>(
     apex: &Name,
     rrset: &Rrset,
     sig: Signature<'a>,
-    keys: &[Key<'a>],
+    keys: &[DnsKey<'a>],
     now: Time,
 ) -> Judged<'a> {
     let mut faults = Vec::new();
@@ -188,7 +188,7 @@ fn judge<'a>(
     let named = keys.iter().filter(|key| key.tag == tag && key.algorithm == algorithm);
     // A revoked key still signs itself, to say so (RFC 5011 section 2.1).
     let is_dnskey = rrset.rtype == RecordType::DNSKEY;
-    let (usable, others): (Vec<Key<'_>>, Vec<Key<'_>>) =
+    let (usable, others): (Vec<DnsKey<'_>>, Vec<DnsKey<'_>>) =
         named.partition(|key| key.is_usable && (is_dnskey || !key.is_revoked));
     if usable.is_empty() {
         let is_revoked = others.iter().any(|key| key.is_revoked);
@@ -196,7 +196,7 @@ fn judge<'a>(
         let fault = if is_revoked { Fault::KeyRevoked { tag } } else { missing };
         faults.push((Severity::Error, fault));
     }
-    Judged { sig, faults, keys: usable, verdict: Verdict::Unknown }
+    Judged { sig, faults, keys: usable, verdict: Verification::Unknown }
 }
 
 /// Verifies all signatures that have a key, on `threads` threads.
@@ -228,12 +228,12 @@ fn verify(covered: &mut [Covered<'_>], crypto: &dyn Crypto) {
                 .map(|key| crypto.verify(sig.algorithm, key.public, &message, sig.value));
             judged.verdict = verdicts
                 .max_by_key(|verdict| match verdict {
-                    Verdict::Invalid => 0,
-                    Verdict::Unknown => 1,
-                    Verdict::Valid => 2,
+                    Verification::Invalid => 0,
+                    Verification::Unknown => 1,
+                    Verification::Valid => 2,
                 })
-                .unwrap_or(Verdict::Unknown);
-            if judged.verdict == Verdict::Invalid {
+                .unwrap_or(Verification::Unknown);
+            if judged.verdict == Verification::Invalid {
                 judged.faults.push((Severity::Error, Fault::BadSignature { tag: sig.tag }));
             }
         }
@@ -242,8 +242,8 @@ fn verify(covered: &mut [Covered<'_>], crypto: &dyn Crypto) {
 
 /// Tells what was found; returns the tags of the keys that sign the DNSKEY RRset.
 pub fn report(
-    view: &View<'_>,
-    keys: &[Key<'_>],
+    view: &SignedView<'_>,
+    keys: &[DnsKey<'_>],
     covered: &[Covered<'_>],
     options: &CheckOptions,
     findings: &mut Findings,
@@ -266,7 +266,7 @@ pub fn report(
         }
         for judged in good() {
             let sig = &judged.sig;
-            if judged.verdict == Verdict::Unknown && !judged.keys.is_empty() {
+            if judged.verdict == Verification::Unknown && !judged.keys.is_empty() {
                 *unknown.entry(sig.algorithm).or_insert(0_u64) += 1;
             }
             let left_s = sig.expiration.seconds_after(options.now);

@@ -1,6 +1,6 @@
 //! Checks of zones without signatures, which need no cryptography.
 
-use super::crypto::{Hash, Verdict};
+use super::crypto::{DigestType, Verification};
 use super::*;
 use crate::record::master::{MasterOptions, read_zone};
 
@@ -8,11 +8,11 @@ use crate::record::master::{MasterOptions, read_zone};
 struct NoCrypto;
 
 impl Crypto for NoCrypto {
-    fn verify(&self, _: u8, _: &[u8], _: &[u8], _: &[u8]) -> Verdict {
-        Verdict::Unknown
+    fn verify(&self, _: u8, _: &[u8], _: &[u8], _: &[u8]) -> Verification {
+        Verification::Unknown
     }
 
-    fn digest(&self, _: Hash, _: &mut dyn Iterator<Item = Vec<u8>>) -> Option<Vec<u8>> {
+    fn digest(&self, _: DigestType, _: &mut dyn Iterator<Item = Vec<u8>>) -> Option<Vec<u8>> {
         None
     }
 }

@@ -11,8 +11,8 @@ use std::collections::BTreeSet;
 use super::fault::{Fault, Severity};
 use super::keys::keys_of;
 use super::nsec3::{self, Nsec3};
-use super::view::{Kind, Place, View};
-use super::{CheckOptions, Crypto, Findings, Report, nsec, signatures, zonemd};
+use super::view::{NameKind, SignedName, SignedView};
+use super::{CheckOptions, Crypto, Findings, ZoneReport, nsec, signatures, zonemd};
 use crate::limits::NSEC3_ITERATIONS_CHECKED_MAX;
 use crate::name::Name;
 use crate::record::{RecordType, Rrset};
@@ -47,8 +47,8 @@ pub fn check_names(
     touched: &[Name],
     options: &CheckOptions,
     crypto: &dyn Crypto,
-) -> Report {
-    let view = View::new(apex, rrsets);
+) -> ZoneReport {
+    let view = SignedView::new(apex, rrsets);
     let mut findings = Findings::default();
     let keys = keys_of(&view);
     let touched: BTreeSet<&Name> = touched.iter().collect();
@@ -79,11 +79,11 @@ pub fn check_names(
         None => {}
     }
     let signatures = covered.iter().map(|covered| covered.judged.len() as u64).sum();
-    Report { is_signed: true, signatures, ..findings.finish() }
+    ZoneReport { is_signed: true, signatures, ..findings.finish() }
 }
 
 /// Checks the NSEC records of the names themselves.
-fn check_nsec(view: &View<'_>, touched: &BTreeSet<&Name>, findings: &mut Findings) {
+fn check_nsec(view: &SignedView<'_>, touched: &BTreeSet<&Name>, findings: &mut Findings) {
     for place in view.places.iter().filter(|place| touched.contains(place.owner)) {
         if !place.types().is_empty() {
             nsec::check_place(place, findings);
@@ -95,7 +95,7 @@ fn check_nsec(view: &View<'_>, touched: &BTreeSet<&Name>, findings: &mut Finding
 
 /// Checks the NSEC3 records of the names and of those above them.
 fn check_nsec3(
-    view: &View<'_>,
+    view: &SignedView<'_>,
     param: &[u8],
     params: &Nsec3Params,
     touched: &BTreeSet<&Name>,
@@ -111,7 +111,8 @@ fn check_nsec3(
     let mut above: BTreeSet<Name> = BTreeSet::new();
     for name in touched {
         let place = view.place(name.as_wire());
-        let is_named = |place: &&Place<'_>| matches!(place.kind, Kind::Data | Kind::Cut);
+        let is_named =
+            |place: &&SignedName<'_>| matches!(place.kind, NameKind::Data | NameKind::Cut);
         let types = place.filter(is_named).map(nsec3::types_at).unwrap_or_default();
         let is_optional = is_opt_out && place.is_none_or(nsec3::is_optional);
         match record(name) {

@@ -13,29 +13,29 @@ use crate::zone::order::order_key;
 
 /// A zone's names.
 #[derive(Debug)]
-pub struct View<'a> {
+pub struct SignedView<'a> {
     /// The apex.
     pub apex: &'a Name,
     /// The names.
-    pub places: Vec<Place<'a>>,
+    pub places: Vec<SignedName<'a>>,
     /// Where a name is.
     index: HashMap<&'a [u8], usize>,
 }
 
 /// A name that has RRsets.
 #[derive(Debug)]
-pub struct Place<'a> {
+pub struct SignedName<'a> {
     /// The name.
     pub owner: &'a Name,
     /// Its RRsets.
     pub sets: Vec<&'a Rrset>,
     /// What the zone is to it.
-    pub kind: Kind<'a>,
+    pub kind: NameKind<'a>,
 }
 
 /// What a zone is to a name.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Kind<'a> {
+pub enum NameKind<'a> {
     /// Authoritative for all of it.
     Data,
     /// Delegates it: authoritative for DS and NSEC alone.
@@ -46,7 +46,7 @@ pub enum Kind<'a> {
     Nsec3,
 }
 
-impl<'a> View<'a> {
+impl<'a> SignedView<'a> {
     /// Puts a zone's RRsets, all of which are at or below the apex, in order.
     pub fn new(apex: &'a Name, rrsets: &'a [Rrset]) -> Self {
         let mut sets: Vec<&Rrset> = rrsets.iter().collect();
@@ -65,20 +65,20 @@ impl<'a> View<'a> {
         for sets in sets.chunk_by(|a, b| a.owner == b.owner) {
             let owner = &sets[0].owner;
             closed = closed.filter(|above| owner.is_at_or_below(above));
-            let place = Place::new(apex, owner, sets.to_vec(), closed);
-            let closes = place.kind == Kind::Cut || place.set(RecordType::DNAME).is_some();
+            let place = SignedName::new(apex, owner, sets.to_vec(), closed);
+            let closes = place.kind == NameKind::Cut || place.set(RecordType::DNAME).is_some();
             if closes && closed.is_none() {
                 closed = Some(owner);
             }
             index.insert(owner.as_wire(), places.len());
             places.push(place);
         }
-        debug_assert!(places.is_sorted_by(|a: &Place<'_>, b| a.owner < b.owner));
+        debug_assert!(places.is_sorted_by(|a: &SignedName<'_>, b| a.owner < b.owner));
         Self { apex, places, index }
     }
 
     /// Returns the place of a name that has RRsets.
-    pub fn place(&self, owner: &[u8]) -> Option<&Place<'a>> {
+    pub fn place(&self, owner: &[u8]) -> Option<&SignedName<'a>> {
         self.index.get(owner).map(|index| &self.places[*index])
     }
 
@@ -88,12 +88,12 @@ impl<'a> View<'a> {
     }
 
     /// Iterates over the places whose names exist for the zone: not occluded, not hashes.
-    pub fn named(&self) -> impl Iterator<Item = &Place<'a>> {
-        self.places.iter().filter(|place| matches!(place.kind, Kind::Data | Kind::Cut))
+    pub fn named(&self) -> impl Iterator<Item = &SignedName<'a>> {
+        self.places.iter().filter(|place| matches!(place.kind, NameKind::Data | NameKind::Cut))
     }
 }
 
-impl<'a> Place<'a> {
+impl<'a> SignedName<'a> {
     /// Makes a place below `closed`, if that is given.
     pub fn new(
         apex: &Name,
@@ -107,10 +107,10 @@ impl<'a> Place<'a> {
             && nsec3_key(prefix).is_some()
             && sets.iter().all(|set| matches!(set.rtype, RecordType::NSEC3 | RecordType::RRSIG));
         let kind = match closed {
-            _ if is_hash => Kind::Nsec3,
-            Some(above) => Kind::Occluded(above),
-            None if has(RecordType::NS) && owner != apex => Kind::Cut,
-            None => Kind::Data,
+            _ if is_hash => NameKind::Nsec3,
+            Some(above) => NameKind::Occluded(above),
+            None if has(RecordType::NS) && owner != apex => NameKind::Cut,
+            None => NameKind::Data,
         };
         Self { owner, sets, kind }
     }
@@ -123,18 +123,18 @@ impl<'a> Place<'a> {
     /// Whether an RRset of a type must be signed here, else must not (RFC 4035 section 2.2).
     pub fn is_signed(&self, rtype: RecordType) -> bool {
         match self.kind {
-            Kind::Data | Kind::Nsec3 => rtype != RecordType::RRSIG,
-            Kind::Cut => rtype.at_cut() == AtCut::Signed,
-            Kind::Occluded(_) => false,
+            NameKind::Data | NameKind::Nsec3 => rtype != RecordType::RRSIG,
+            NameKind::Cut => rtype.at_cut() == AtCut::Signed,
+            NameKind::Occluded(_) => false,
         }
     }
 
     /// Returns the types of a bitmap, without NSEC and RRSIG (RFC 4035 section 2.3).
     pub fn types(&self) -> Vec<RecordType> {
         let is_own = |rtype: RecordType| match self.kind {
-            Kind::Cut => matches!(rtype.at_cut(), AtCut::Signed | AtCut::Unsigned),
-            Kind::Data => true,
-            Kind::Occluded(_) | Kind::Nsec3 => false,
+            NameKind::Cut => matches!(rtype.at_cut(), AtCut::Signed | AtCut::Unsigned),
+            NameKind::Data => true,
+            NameKind::Occluded(_) | NameKind::Nsec3 => false,
         };
         let is_told = |rtype: &RecordType| {
             !matches!(*rtype, RecordType::NSEC | RecordType::RRSIG) && is_own(*rtype)

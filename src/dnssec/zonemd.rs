@@ -2,14 +2,14 @@
 
 use super::Findings;
 use super::canonical;
-use super::crypto::{Crypto, Hash};
+use super::crypto::{Crypto, DigestType};
 use super::fault::{Fault, Severity};
 use super::signatures::Signature;
-use super::view::{Place, View};
+use super::view::{SignedName, SignedView};
 use crate::record::{RecordType, Rrset, Soa};
 
 /// Checks every ZONEMD record.
-pub fn check(view: &View<'_>, crypto: &dyn Crypto, findings: &mut Findings) {
+pub fn check(view: &SignedView<'_>, crypto: &dyn Crypto, findings: &mut Findings) {
     for place in view.places.iter().filter(|place| place.owner != view.apex) {
         if place.set(RecordType::ZONEMD).is_some() {
             let fault = Fault::ZonemdNotApex {};
@@ -31,8 +31,8 @@ pub fn check(view: &View<'_>, crypto: &dyn Crypto, findings: &mut Findings) {
             continue;
         }
         let known = match kind {
-            (1, 1) => Some(Hash::Sha384),
-            (1, 2) => Some(Hash::Sha512),
+            (1, 1) => Some(DigestType::Sha384),
+            (1, 2) => Some(DigestType::Sha512),
             _ => None,
         };
         match known.and_then(|known| crypto.digest(known, &mut pieces(view))) {
@@ -46,7 +46,7 @@ pub fn check(view: &View<'_>, crypto: &dyn Crypto, findings: &mut Findings) {
 }
 
 /// Checks that every record is of the zone's serial.
-pub fn check_serials(view: &View<'_>, findings: &mut Findings) {
+pub fn check_serials(view: &SignedView<'_>, findings: &mut Findings) {
     let Some(set) = view.at_apex(RecordType::ZONEMD) else { return };
     let soa = view.at_apex(RecordType::SOA).and_then(|set| Soa::read(set.rdata.first()));
     let soa_serial = soa.map_or(0, |soa| soa.serial);
@@ -68,7 +68,7 @@ fn kind_of(rdata: &[u8]) -> (u8, u8) {
 }
 
 /// Yields what is digested, RRset by RRset (RFC 8976 section 3.3.1 and 3.4.1).
-fn pieces<'v>(view: &'v View<'_>) -> impl Iterator<Item = Vec<u8>> + 'v {
+fn pieces<'v>(view: &'v SignedView<'_>) -> impl Iterator<Item = Vec<u8>> + 'v {
     view.places.iter().flat_map(move |place| {
         let is_apex = place.owner == view.apex;
         let sets = place.sets.iter();
@@ -90,7 +90,7 @@ fn pieces<'v>(view: &'v View<'_>) -> impl Iterator<Item = Vec<u8>> + 'v {
 }
 
 /// Returns a record's TTL in seconds: a signature has that of what it covers (RFC 4034 section 3).
-fn ttl_s(place: &Place<'_>, set: &Rrset, rdata: &[u8]) -> u32 {
+fn ttl_s(place: &SignedName<'_>, set: &Rrset, rdata: &[u8]) -> u32 {
     if set.rtype != RecordType::RRSIG {
         return set.ttl_s;
     }

@@ -37,7 +37,7 @@ pub(super) struct Own<'a> {
 
 /// What evidence shows.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Verdict {
+pub(super) enum EvidenceVerdict {
     /// Nothing that the author does not know.
     Agrees,
     /// A history that must be left behind.
@@ -47,7 +47,7 @@ pub(super) enum Verdict {
 }
 
 /// Says what evidence shows.
-pub(super) fn judge(shown: &Evidence, own: &Own<'_>) -> Verdict {
+pub(super) fn judge(shown: &Evidence, own: &Own<'_>) -> EvidenceVerdict {
     let mut number = own.number;
     for octets in shown {
         let Ok(segment) = Segment::from_octets(octets) else { continue };
@@ -59,7 +59,7 @@ pub(super) fn judge(shown: &Evidence, own: &Own<'_>) -> Verdict {
         let is_later = head.history != own.history || head.term > own.term;
         if is_later || is_another(own, &segment) || positions(&segment).any(|at| is_parted(own, at))
         {
-            return Verdict::Parted(head.history);
+            return EvidenceVerdict::Parted(head.history);
         }
         number = number.max(match &segment.body {
             SegmentBody::Beat(beat) => beat.version,
@@ -67,7 +67,7 @@ pub(super) fn judge(shown: &Evidence, own: &Own<'_>) -> Verdict {
             SegmentBody::Commits(_) => 0,
         });
     }
-    if number > own.number { Verdict::Later(number) } else { Verdict::Agrees }
+    if number > own.number { EvidenceVerdict::Later(number) } else { EvidenceVerdict::Agrees }
 }
 
 /// The newest position that a peer shows below the log: what it was then only the source knows.

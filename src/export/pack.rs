@@ -6,7 +6,7 @@
 //!
 //! **Invariant:** all RRsets of one owner name are in one pack; no pack exceeds
 //! [`PACK_OCTETS_MAX`].
-//! **Not here:** the octets of a pack (`feed::pack`), which packs a manifest names (`zone`).
+//! **Not here:** the octets of a pack (`feed::pack`).
 
 use std::hash::Hasher as _;
 

@@ -27,12 +27,12 @@ pub(super) struct Shelf {
     /// Whether `buckets` are cut by hash.
     is_cut: bool,
     /// What changed since, oldest first.
-    runs: Vec<Run>,
+    runs: Vec<IndexRun>,
 }
 
 /// Rows that stand behind the buckets.
 #[derive(Debug)]
-struct Run {
+struct IndexRun {
     /// The zones.
     apexes: BTreeSet<Name>,
     /// Where the rows stand.
@@ -165,7 +165,7 @@ impl Shelf {
             }
         }
         if let Some(apexes) = plan.run {
-            self.runs.push(Run { apexes, indexes: in_run });
+            self.runs.push(IndexRun { apexes, indexes: in_run });
         }
     }
 }

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::audit::{Audit, audited};
 use super::depot::Depot;
 use super::doc::FeedDoc;
-use super::evidence::{self, Own, Verdict};
+use super::evidence::{self, EvidenceVerdict, Own};
 use super::opening::{Opened, open};
 use super::version::{NEVER_LOOKED, Round, looked, made};
 use super::{ExportError, ExportStatus, FeedConfig};
@@ -261,19 +261,19 @@ impl ExportTask {
             log: &self.parts.log,
         };
         let mut verdict = evidence::judge(shown, &own);
-        let is_parted = matches!(verdict, Verdict::Parted(_));
+        let is_parted = matches!(verdict, EvidenceVerdict::Parted(_));
         if let Some(at) = evidence::below_log(shown, &own).filter(|_| !is_parted)
             && self.never_was_at(at).await
         {
-            verdict = Verdict::Parted(own.history);
+            verdict = EvidenceVerdict::Parted(own.history);
         }
         match verdict {
-            Verdict::Agrees => Ok(()),
-            Verdict::Later(number) => {
+            EvidenceVerdict::Agrees => Ok(()),
+            EvidenceVerdict::Later(number) => {
                 self.pass_version(round, number);
                 Ok(())
             }
-            Verdict::Parted(found) => {
+            EvidenceVerdict::Parted(found) => {
                 self.seen = Some(found);
                 self.status.partings += 1;
                 self.parted_at.push_back(Instant::now());

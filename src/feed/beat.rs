@@ -19,7 +19,7 @@ use crate::octets::{DecodeError, Format, OctetReader, put_counted};
 
 /// What a feed says of itself.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Header {
+pub struct FeedHeader {
     /// The name of the cluster, for people.
     pub cluster_id: String,
     /// The newest history that was exported.
@@ -41,7 +41,7 @@ pub struct Beat {
     pub zone_count: u64,
 }
 
-impl Header {
+impl FeedHeader {
     /// Writes the value of the header entry. A longer cluster id is cut at its limit.
     pub fn to_octets(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(BEAT_OCTETS_MAX);
@@ -127,10 +127,10 @@ mod tests {
 
     #[test]
     fn header_and_beat_read_back_and_no_cut_of_them_does() {
-        let header = Header { cluster_id: "käse".to_owned(), epoch: 7, term: 9 };
+        let header = FeedHeader { cluster_id: "käse".to_owned(), epoch: 7, term: 9 };
         let octets = header.to_octets();
-        assert_eq!(Header::from_octets(&octets), Ok(header));
-        assert!((0..octets.len()).all(|len| Header::from_octets(&octets[..len]).is_err()));
+        assert_eq!(FeedHeader::from_octets(&octets), Ok(header));
+        assert!((0..octets.len()).all(|len| FeedHeader::from_octets(&octets[..len]).is_err()));
         let beat = Beat {
             revision: Revision::new(1, 2),
             time_ms: 3,
@@ -144,8 +144,8 @@ mod tests {
 
     #[test]
     fn a_long_cluster_id_is_cut_between_characters() {
-        let header = Header { cluster_id: "ä".repeat(33), epoch: 0, term: 0 };
-        let read = Header::from_octets(&header.to_octets()).expect("a header");
+        let header = FeedHeader { cluster_id: "ä".repeat(33), epoch: 0, term: 0 };
+        let read = FeedHeader::from_octets(&header.to_octets()).expect("a header");
         assert_eq!(read.cluster_id, "ä".repeat(32));
     }
 

@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 
 use crate::feed::items::ItemRef;
-use crate::feed::pack::{Pack, Proof, is_delta};
+use crate::feed::pack::{Pack, PackProof, is_delta};
 use crate::name::{Name, compare_canonical};
 use crate::octets::DecodeError;
 use crate::record::{Change, RecordType, Rrset, RrsetRef};
@@ -98,7 +98,7 @@ pub fn for_each_rrset<P: AsRef<[u8]>>(
 }
 
 /// Begins to prove a pack, which must be of the zone.
-fn open<'a>(apex: &Name, index: usize, octets: &'a [u8]) -> Result<Proof<'a>, MergeError> {
+fn open<'a>(apex: &Name, index: usize, octets: &'a [u8]) -> Result<PackProof<'a>, MergeError> {
     let (found, proof) =
         Pack::prove(octets).map_err(|error| MergeError::BadPack { index, error })?;
     if found == *apex { Ok(proof) } else { Err(MergeError::WrongZone { index, found }) }

@@ -2,7 +2,7 @@
 //!
 //! | entry | key | value |
 //! |---|---|---|
-//! | header | `dns:_feed` 0x00 | [`beat::Header`] |
+//! | header | `dns:_feed` 0x00 | [`beat::FeedHeader`] |
 //! | manifest | `dns:_zone:{apex}` 0x00 | [`manifest::Manifest`]: a zone at one revision, its packs |
 //! | pack | `dns:_pack:{apex}:{n}` 0x00 | [`pack::Pack`]: many RRsets, or many changes |
 //! | live | `dns:_live:{apex}` 0x00 `{number}` 0x00 [`live::LiveChange`] | one constant octet that nobody fetches |

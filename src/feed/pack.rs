@@ -38,7 +38,7 @@ impl<'a> Pack<'a> {
     /// [`DecodeError`] with the offset of the first wrong octet.
     pub fn check(octets: &'a [u8]) -> Result<Self, DecodeError> {
         let pack = Self::open(octets)?;
-        let mut proof = Proof { items: pack.items.clone(), is_delta: pack.is_delta };
+        let mut proof = PackProof { items: pack.items.clone(), is_delta: pack.is_delta };
         while proof.next()?.is_some() {}
         Ok(pack)
     }
@@ -47,9 +47,9 @@ impl<'a> Pack<'a> {
     ///
     /// # Errors
     /// [`DecodeError`] with the offset of the first wrong octet.
-    pub fn prove(octets: &'a [u8]) -> Result<(Name, Proof<'a>), DecodeError> {
+    pub fn prove(octets: &'a [u8]) -> Result<(Name, PackProof<'a>), DecodeError> {
         let pack = Self::open(octets)?;
-        Ok((pack.apex, Proof { items: pack.items, is_delta: pack.is_delta }))
+        Ok((pack.apex, PackProof { items: pack.items, is_delta: pack.is_delta }))
     }
 
     /// Reads what stands in front of the items.
@@ -113,14 +113,14 @@ impl<'a> Pack<'a> {
 
 /// Proves the items of a pack one by one, and lends each.
 #[derive(Clone, Debug)]
-pub struct Proof<'a> {
+pub struct PackProof<'a> {
     /// Before the next item.
     items: Items<'a>,
     /// Whether it may hold deletes.
     is_delta: bool,
 }
 
-impl Proof<'_> {
+impl PackProof<'_> {
     /// Whether the pack holds changes rather than a run of owner names.
     pub fn is_delta(&self) -> bool {
         self.is_delta

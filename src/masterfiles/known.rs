@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::load::{self, FileZone, Unread};
 use super::source::SourceKey;
-use super::store::{Draft, Place, Store, Writing};
+use super::store::{CompiledPlace, Store, StoreDraft, Writing};
 use super::{FailedFile, Instead, Refreshed, ZoneFileError, list_dir};
 use crate::name::Name;
 use crate::zone::{HashSeed, Zone};
@@ -87,7 +87,7 @@ impl ZoneFiles {
         let is_served = |path: &Path| self.find(path).is_some();
         let (loaded, buffers) =
             load::load(&paths, &changed, is_served, store.as_ref(), self.seed, &self.hasher);
-        let mut draft = Draft { buffers, places: Vec::new() };
+        let mut draft = StoreDraft { buffers, places: Vec::new() };
         let mut next = Next::new(self, &paths, from_dir);
         let mut same = same.into_iter().peekable();
         for (index, result) in loaded {
@@ -204,7 +204,12 @@ impl<'f> Next<'f> {
     }
 
     /// Keeps a file as it was, and says where its compiled form is, if it has one.
-    fn keep_file(&mut self, index: usize, known: usize, store: Option<&Store>) -> Option<Place> {
+    fn keep_file(
+        &mut self,
+        index: usize,
+        known: usize,
+        store: Option<&Store>,
+    ) -> Option<CompiledPlace> {
         let is_kept = self.keep(index, known);
         store.filter(|_| is_kept)?.place_of(&self.paths[index])
     }
@@ -218,7 +223,7 @@ impl<'f> Next<'f> {
     }
 
     /// Takes what a file has come to; returns where its compiled form is.
-    fn take(&mut self, index: usize, result: Result<FileZone, Unread>) -> Option<Place> {
+    fn take(&mut self, index: usize, result: Result<FileZone, Unread>) -> Option<CompiledPlace> {
         match result {
             Ok(file) => self.take_zone(index, file),
             Err(unread) => {
@@ -230,7 +235,7 @@ impl<'f> Next<'f> {
 
     /// Takes the zone of a file, unless one in front of it holds the same; returns where its compiled
     /// form is.
-    fn take_zone(&mut self, index: usize, file: FileZone) -> Option<Place> {
+    fn take_zone(&mut self, index: usize, file: FileZone) -> Option<CompiledPlace> {
         let FileZone { zone, state_hash, included, place, warnings, is_compiled } = file;
         let known = KnownFile {
             path_hash: self.files.path_hash(&self.paths[index]),

@@ -11,7 +11,7 @@ use std::thread;
 
 use super::image::{ImageHead, ImageWriter, fits};
 use super::source::{self, Source, SourceKey};
-use super::store::{Place, Store, Unrested, Version};
+use super::store::{CompiledPlace, Store, Unrested, Version};
 use super::{MasterFile, ZoneFileError, apex_of, build, origin_of, read_master};
 use crate::limits::COMPILED_OWN_OCTETS_MIN;
 use crate::name::Name;
@@ -27,7 +27,7 @@ pub(super) struct FileZone {
     /// The files that it includes.
     pub(super) included: Option<Box<[PathBuf]>>,
     /// Its compiled form.
-    pub(super) place: Option<Place>,
+    pub(super) place: Option<CompiledPlace>,
     /// What an author should look at.
     pub(super) warnings: Vec<String>,
     /// Whether it was built of its compiled form.
@@ -68,7 +68,7 @@ pub(super) fn load(
     thread::scope(|scope| {
         let read_some = |buffer| {
             let blocks = Vec::new();
-            let mut worker = Worker { store, seed, hasher, threads: each, buffer, blocks };
+            let mut worker = LoadWorker { store, seed, hasher, threads: each, buffer, blocks };
             let mut results = Vec::new();
             while let Some(&index) = indexes.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let path = &paths[index];
@@ -91,7 +91,7 @@ pub(super) fn load(
 }
 
 /// One of the threads.
-struct Worker<'s> {
+struct LoadWorker<'s> {
     /// Where compiled zones are, if they are kept.
     store: Option<&'s Store>,
     /// The seed of every zone's hashes.
@@ -106,7 +106,7 @@ struct Worker<'s> {
     blocks: Vec<u8>,
 }
 
-impl Worker<'_> {
+impl LoadWorker<'_> {
     /// Reads one file; its name without `.zone` is the initial origin.
     fn load(&mut self, path: &Path) -> Result<FileZone, ZoneFileError> {
         let (seed, threads) = (self.seed, self.threads);
@@ -158,7 +158,7 @@ impl Worker<'_> {
         &self,
         zone: Zone,
         sources: Option<Vec<Source>>,
-        place: Option<Place>,
+        place: Option<CompiledPlace>,
         warnings: Vec<String>,
         is_compiled: bool,
     ) -> FileZone {
@@ -179,7 +179,7 @@ impl Worker<'_> {
         path: &Path,
         master: &MasterFile,
         store: &Store,
-    ) -> Result<(Zone, Option<Place>), ZoneFileError> {
+    ) -> Result<(Zone, Option<CompiledPlace>), ZoneFileError> {
         let head = ImageHead {
             sources: master.sources.iter().map(|read| read.source.clone()).collect(),
             warnings: master.zone.warnings.kept.iter().map(ToString::to_string).collect(),
@@ -211,7 +211,7 @@ impl Worker<'_> {
             return Ok((zone?, None));
         }
         let blocks = start..self.blocks.len();
-        Ok((zone?, Some(Place::Fresh { buffer: self.buffer, blocks, unrested })))
+        Ok((zone?, Some(CompiledPlace::Fresh { buffer: self.buffer, blocks, unrested })))
     }
 
     /// Builds a large zone and writes its compiled form to a file of its own on the way.
@@ -222,7 +222,7 @@ impl Worker<'_> {
         store: &Store,
         head: &ImageHead,
         unrested: Vec<Unrested>,
-    ) -> Result<(Zone, Option<Place>), ZoneFileError> {
+    ) -> Result<(Zone, Option<CompiledPlace>), ZoneFileError> {
         let complain = |error: std::io::Error| {
             tracing::warn!("{}: no compiled form is kept: {error}", path.display());
         };
@@ -246,7 +246,7 @@ impl Worker<'_> {
             .and_then(|out| out.into_inner().map(|_| ()).map_err(|error| error.into_error()));
         own.unrested = unrested;
         match written {
-            Ok(()) if zone.is_ok() => Ok((zone?, Some(Place::FreshOwn(Box::new(own))))),
+            Ok(()) if zone.is_ok() => Ok((zone?, Some(CompiledPlace::FreshOwn(Box::new(own))))),
             written => {
                 written.unwrap_or_else(complain);
                 own.discard();

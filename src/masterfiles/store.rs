@@ -46,12 +46,12 @@ pub struct Store {
 
 /// Where the compiled form of a zone is.
 #[derive(Debug)]
-pub enum Place {
+pub enum CompiledPlace {
     /// In the shared file, as the zone of this index.
     Shared(usize),
     /// In a file of its own.
     Own(OsString),
-    /// Not on disk yet: blocks in one of the buffers of a [`Draft`].
+    /// Not on disk yet: blocks in one of the buffers of a [`StoreDraft`].
     Fresh {
         /// Which buffer.
         buffer: usize,
@@ -82,14 +82,14 @@ pub struct OwnDraft {
 
 /// What is to be in the directory.
 #[derive(Debug, Default)]
-pub struct Draft {
+pub struct StoreDraft {
     /// Blocks that are on no disk yet.
     pub buffers: Vec<Vec<u8>>,
     /// Every compiled zone, in the order of their master files.
-    pub places: Vec<Place>,
+    pub places: Vec<CompiledPlace>,
 }
 
-/// The thread that writes a [`Draft`].
+/// The thread that writes a [`StoreDraft`].
 #[derive(Debug)]
 pub struct Writing {
     /// As long as it is there, the thread waits for sources to rest.
@@ -108,7 +108,7 @@ pub enum Version {
 }
 
 /// A zone that was built of its compiled form.
-pub type Compiled = (Zone, ImageHead, Place);
+pub type Compiled = (Zone, ImageHead, CompiledPlace);
 
 impl Store {
     /// Reads the directory, which is made if it is missing.
@@ -137,14 +137,14 @@ impl Store {
     }
 
     /// Returns where the compiled form of a master file is, if there is one.
-    pub fn place_of(&self, path: &Path) -> Option<Place> {
+    pub fn place_of(&self, path: &Path) -> Option<CompiledPlace> {
         let octets = path.as_os_str().as_bytes();
         let found = self.zones.binary_search_by(|zone| self.shared[zone.path.clone()].cmp(octets));
         if let Ok(index) = found {
-            return Some(Place::Shared(index));
+            return Some(CompiledPlace::Shared(index));
         }
         let name = own_name(path);
-        self.own.contains(&name).then_some(Place::Own(name))
+        self.own.contains(&name).then_some(CompiledPlace::Own(name))
     }
 
     /// Builds the zone of a master file of its compiled form, if that is there and of the version that
@@ -166,14 +166,16 @@ impl Store {
         };
         let Some(place) = self.place_of(path) else { return Ok(None) };
         let (file, zone) = match &place {
-            Place::Shared(index) => {
+            CompiledPlace::Shared(index) => {
                 let range = self.zones[*index].blocks.clone();
                 let (at, len) = (range.start as u64, range.len() as u64);
                 let mut blocks = BlockReader::new(&self.shared[range], at);
                 (SHARED_NAME.as_ref(), read_zone(&mut blocks, len, seed, is_current))
             }
-            Place::Own(name) => (name.as_os_str(), self.load_own(name, seed, threads, is_current)),
-            Place::Fresh { .. } | Place::FreshOwn(_) => return Ok(None),
+            CompiledPlace::Own(name) => {
+                (name.as_os_str(), self.load_own(name, seed, threads, is_current))
+            }
+            CompiledPlace::Fresh { .. } | CompiledPlace::FreshOwn(_) => return Ok(None),
         };
         match zone {
             Ok(zone) => Ok(zone.map(|(zone, head)| (zone, head, place))),
@@ -223,7 +225,7 @@ impl Store {
     ///
     /// # Errors
     /// The system has no thread.
-    pub fn spawn_write(self, draft: Draft) -> io::Result<Writing> {
+    pub fn spawn_write(self, draft: StoreDraft) -> io::Result<Writing> {
         let (patience, hurry) = mpsc::sync_channel(0);
         let thread = thread::Builder::new().name("compile".to_owned()).spawn(move || {
             // Nothing is ever sent: this waits for its time, or until nobody has patience any more.
@@ -237,18 +239,18 @@ impl Store {
     }
 
     /// Writes what is not on disk yet, but for what has not come to rest.
-    fn write(&self, mut draft: Draft) -> io::Result<()> {
+    fn write(&self, mut draft: StoreDraft) -> io::Result<()> {
         let mut kept: HashSet<OsString> = HashSet::from([SHARED_NAME.into()]);
         let (mut old, mut fresh) = (0, 0);
         for place in &mut draft.places {
             match place {
-                Place::Shared(_) => old += 1,
-                Place::Fresh { unrested, .. } => {
+                CompiledPlace::Shared(_) => old += 1,
+                CompiledPlace::Fresh { unrested, .. } => {
                     unrested.retain(|(source, digest)| !has_come_to_rest(source, digest));
                     fresh += usize::from(unrested.is_empty());
                 }
-                Place::Own(name) => drop(kept.insert(name.clone())),
-                Place::FreshOwn(own) => {
+                CompiledPlace::Own(name) => drop(kept.insert(name.clone())),
+                CompiledPlace::FreshOwn(own) => {
                     own.unrested.retain(|(source, digest)| !has_come_to_rest(source, digest));
                     if own.unrested.is_empty() {
                         own.file.sync_all()?;
@@ -271,16 +273,16 @@ impl Store {
     }
 
     /// Writes the shared file.
-    fn write_shared(&self, draft: &Draft) -> io::Result<()> {
+    fn write_shared(&self, draft: &StoreDraft) -> io::Result<()> {
         let path = self.draft_path(&SHARED_NAME.into());
         let mut out = BufWriter::with_capacity(1 << 20, create(&path)?);
         out.write_all(&file_head())?;
         for place in &draft.places {
             match place {
-                Place::Shared(index) => {
+                CompiledPlace::Shared(index) => {
                     out.write_all(&self.shared[self.zones[*index].blocks.clone()])?;
                 }
-                Place::Fresh { buffer, blocks, unrested } if unrested.is_empty() => {
+                CompiledPlace::Fresh { buffer, blocks, unrested } if unrested.is_empty() => {
                     out.write_all(&draft.buffers[*buffer][blocks.clone()])?;
                 }
                 _ => {}
@@ -323,11 +325,11 @@ impl OwnDraft {
 }
 
 /// Returns how long it takes until all sources have rested, by a clock of whole milliseconds as well.
-fn rest_left(draft: &Draft) -> Duration {
+fn rest_left(draft: &StoreDraft) -> Duration {
     let now_ms = clock::now_ms();
     let unrested = draft.places.iter().flat_map(|place| match place {
-        Place::Fresh { unrested, .. } => unrested.as_slice(),
-        Place::FreshOwn(own) => own.unrested.as_slice(),
+        CompiledPlace::Fresh { unrested, .. } => unrested.as_slice(),
+        CompiledPlace::FreshOwn(own) => own.unrested.as_slice(),
         _ => &[],
     });
     let left = unrested.map(|(source, _)| source.key.rest_left(now_ms)).max();

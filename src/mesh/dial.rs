@@ -16,7 +16,9 @@ use iroh::{Endpoint, EndpointAddr};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::stream::LOG_ALPN;
-use crate::feed::frame::{ClientFrame, FrameReader, Hello, Refused, Report, ServerFrame, Welcome};
+use crate::feed::frame::{
+    ClientFrame, EdgeReport, FrameReader, Hello, Refused, ServerFrame, Welcome,
+};
 use crate::limits::{
     DIAL_TURN_MS_MAX, HELLO_REPLY_MS_MAX, LINK_DIAL_MS, QUIC_IDLE_MS, QUIC_KEEP_ALIVE_MS,
     STREAM_SILENCE_MS_MAX, STREAM_SILENCE_ROUND_TRIPS, UPSTREAM_EAGER_MS,
@@ -190,7 +192,7 @@ impl LogStream {
     ///
     /// # Errors
     /// [`DialError::Ended`].
-    pub(crate) async fn report(&mut self, report: Report) -> Result<(), DialError> {
+    pub(crate) async fn report(&mut self, report: EdgeReport) -> Result<(), DialError> {
         let mut octets = Vec::new();
         ClientFrame::Report(report).put(&mut octets);
         self.send.write_all(&octets).await.map_err(|error| DialError::Ended(error.to_string()))

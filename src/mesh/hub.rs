@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::log::Log;
 use super::peers::Peers;
-use crate::feed::frame::Report;
+use crate::feed::frame::EdgeReport;
 use crate::limits::FOLLOWERS_MAX;
 
 /// What a follower shows who claims to be where the log never was.
@@ -33,22 +33,22 @@ pub(crate) struct Offer {
 
 /// All logs that are offered.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Hub(Arc<Mutex<Feeds>>);
+pub(crate) struct Hub(Arc<Mutex<OfferedFeeds>>);
 
 /// Offers and followers.
 #[derive(Debug, Default)]
-struct Feeds {
+struct OfferedFeeds {
     /// The offers, by namespace.
     offers: HashMap<[u8; 32], Offer>,
     /// Who follows which.
-    followers: HashMap<([u8; 32], EndpointId), Follower>,
+    followers: HashMap<([u8; 32], EndpointId), HubFollower>,
     /// Numbers connections.
     next: u64,
 }
 
 /// One that follows.
 #[derive(Clone, Debug)]
-struct Follower {
+struct HubFollower {
     /// The number of its connection.
     number: u64,
     /// Ends it.
@@ -56,7 +56,7 @@ struct Follower {
     /// When it came.
     since: Instant,
     /// Its last report, and when it came.
-    report: Option<(Report, Instant)>,
+    report: Option<(EdgeReport, Instant)>,
 }
 
 /// What is known of a follower.
@@ -67,7 +67,7 @@ pub struct FollowerInfo {
     /// For how long it has followed, in milliseconds.
     pub since_ms: u64,
     /// Its last report and how old that is, in milliseconds.
-    pub report: Option<(Report, u64)>,
+    pub report: Option<(EdgeReport, u64)>,
 }
 
 /// A follower's place among the others; given up when this is dropped.
@@ -113,7 +113,8 @@ impl Hub {
         let number = feeds.next;
         feeds.next += 1;
         let stop = CancellationToken::new();
-        let follower = Follower { number, stop: stop.clone(), since: Instant::now(), report: None };
+        let follower =
+            HubFollower { number, stop: stop.clone(), since: Instant::now(), report: None };
         if let Some(older) = feeds.followers.insert(key, follower) {
             older.stop.cancel();
         }
@@ -136,14 +137,14 @@ impl Hub {
     }
 
     /// Offers and followers.
-    fn feeds(&self) -> MutexGuard<'_, Feeds> {
+    fn feeds(&self) -> MutexGuard<'_, OfferedFeeds> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Seat {
     /// Notes a report.
-    pub(super) fn report(&self, report: Report) {
+    pub(super) fn report(&self, report: EdgeReport) {
         if let Some(follower) = self.hub.feeds().followers.get_mut(&self.key)
             && follower.number == self.number
         {

@@ -25,14 +25,14 @@ pub(crate) struct Log {
     /// The feed.
     namespace: [u8; 32],
     /// What is kept.
-    state: Mutex<State>,
+    state: Mutex<LogState>,
     /// Counts changes of it.
     changed: watch::Sender<u64>,
 }
 
 /// What is kept.
 #[derive(Debug, Default)]
-struct State {
+struct LogState {
     /// The history, once there is one.
     history: Option<HistoryId>,
     /// Counts how often the log began anew.
@@ -40,7 +40,7 @@ struct State {
     /// Where the oldest segment begins.
     base: Position,
     /// The segments.
-    segments: VecDeque<Kept>,
+    segments: VecDeque<KeptSegment>,
     /// Octets of them.
     octets: usize,
     /// Octets of all that there were in this history.
@@ -50,12 +50,12 @@ struct State {
     /// The newest version of the document, where it holds, and its frame.
     version: Option<(VersionRef, Position, Bytes)>,
     /// The newest heartbeat.
-    beat: Option<Beat>,
+    beat: Option<KeptBeat>,
 }
 
 /// A heartbeat.
 #[derive(Clone, Debug)]
-struct Beat {
+struct KeptBeat {
     /// Its number, counted here.
     number: u64,
     /// Where it holds.
@@ -68,7 +68,7 @@ struct Beat {
 
 /// One segment.
 #[derive(Clone, Debug)]
-struct Kept {
+struct KeptSegment {
     /// Where it ends.
     last: Position,
     /// Its frame.
@@ -125,7 +125,7 @@ impl Log {
     pub(crate) fn begin(&self, history: HistoryId, base: Position) {
         let mut state = self.state();
         let generation = state.generation + 1;
-        *state = State { history: Some(history), generation, base, ..State::default() };
+        *state = LogState { history: Some(history), generation, base, ..LogState::default() };
         self.tell(state);
     }
 
@@ -133,7 +133,7 @@ impl Log {
     pub(crate) fn close(&self) {
         let mut state = self.state();
         let generation = state.generation + 1;
-        *state = State { generation, ..State::default() };
+        *state = LogState { generation, ..LogState::default() };
         self.tell(state);
     }
 
@@ -154,7 +154,7 @@ impl Log {
         let frame = segment_frame(octets);
         state.octets += frame.len();
         state.pushed += frame.len() as u64;
-        state.segments.push_back(Kept { last: *last, frame });
+        state.segments.push_back(KeptSegment { last: *last, frame });
         state.commits.extend(commits.iter().filter(|commit| commit.revision > head.revision));
         while state.octets > LOG_OCTETS_MAX && state.segments.len() > 1 {
             state.drop_oldest();
@@ -173,7 +173,8 @@ impl Log {
     pub(crate) fn set_beat(&self, at: Position, octets: &[u8]) {
         let mut state = self.state();
         let number = state.beat.as_ref().map_or(0, |beat| beat.number) + 1;
-        state.beat = Some(Beat { number, at, frame: segment_frame(octets), came: Instant::now() });
+        state.beat =
+            Some(KeptBeat { number, at, frame: segment_frame(octets), came: Instant::now() });
         self.tell(state);
     }
 
@@ -260,18 +261,18 @@ impl Log {
     }
 
     /// What is kept.
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, LogState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Wakes those who follow.
-    fn tell(&self, state: MutexGuard<'_, State>) {
+    fn tell(&self, state: MutexGuard<'_, LogState>) {
         drop(state);
         self.changed.send_modify(|count| *count = count.wrapping_add(1));
     }
 }
 
-impl State {
+impl LogState {
     /// The position that the segments lead to.
     fn head(&self) -> Position {
         self.segments.back().map_or(self.base, |kept| kept.last)

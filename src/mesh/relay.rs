@@ -26,7 +26,7 @@ pub(crate) struct Relay {
     /// versions from a number that was there before.
     announcements: VecDeque<(VersionRef, Bytes)>,
     /// Segments with commits since the last version that was adopted.
-    recent: VecDeque<Recent>,
+    recent: VecDeque<RecentSegment>,
     /// Octets of them.
     recent_octets: usize,
     /// The newest heartbeat that was believed.
@@ -37,7 +37,7 @@ pub(crate) struct Relay {
 
 /// A segment with commits.
 #[derive(Debug)]
-struct Recent {
+struct RecentSegment {
     /// Its octets.
     octets: Bytes,
     /// The history that it is of.
@@ -58,12 +58,12 @@ pub(crate) struct Outline {
     /// The position that it leads to, or holds at.
     last: Position,
     /// What it is.
-    kind: Kind,
+    kind: SegmentKind,
 }
 
 /// What a segment is.
 #[derive(Clone, Debug)]
-enum Kind {
+enum SegmentKind {
     /// Commits, at these positions.
     Commits(Vec<Position>),
     /// A heartbeat.
@@ -77,10 +77,10 @@ impl Outline {
     pub(crate) fn of(segment: &Segment) -> Self {
         let kind = match &segment.body {
             SegmentBody::Commits(commits) => {
-                Kind::Commits(commits.iter().map(|commit| commit.at).collect())
+                SegmentKind::Commits(commits.iter().map(|commit| commit.at).collect())
             }
-            SegmentBody::Beat(_) => Kind::Beat,
-            SegmentBody::Version(version) => Kind::Version(*version),
+            SegmentBody::Beat(_) => SegmentKind::Beat,
+            SegmentBody::Version(version) => SegmentKind::Version(*version),
         };
         let head = &segment.head;
         Self { history: head.history, before: head.before, last: head.last, kind }
@@ -88,7 +88,8 @@ impl Outline {
 
     /// Whether a restart needs the segment, of which the mirror made this.
     pub(crate) fn is_to_keep(&self, taken: Taken) -> bool {
-        matches!(self.kind, Kind::Commits(_)) && matches!(taken, Taken::Follows | Taken::Waits)
+        matches!(self.kind, SegmentKind::Commits(_))
+            && matches!(taken, Taken::Follows | Taken::Waits)
     }
 }
 
@@ -118,7 +119,7 @@ impl Relay {
         let is_kept = outline.is_to_keep(taken);
         let Outline { history, before, last, kind } = outline;
         match kind {
-            Kind::Commits(commits) => {
+            SegmentKind::Commits(commits) => {
                 // An older one shows its author less.
                 if taken != Taken::Known {
                     self.commits = Some(octets.clone());
@@ -127,25 +128,30 @@ impl Relay {
                     self.push(octets, before, &commits);
                 }
                 if is_kept {
-                    self.remember(Recent { octets: octets.clone(), history, before, commits });
+                    self.remember(RecentSegment {
+                        octets: octets.clone(),
+                        history,
+                        before,
+                        commits,
+                    });
                 }
             }
             // An old one is nobody's sign of life.
-            Kind::Beat if taken != Taken::Follows => {}
-            Kind::Beat => {
+            SegmentKind::Beat if taken != Taken::Follows => {}
+            SegmentKind::Beat => {
                 self.beat = Some(octets.clone());
                 if is_new && self.log.head().revision >= last.revision {
                     self.log.set_beat(last, octets);
                 }
             }
             // One that is not news has a lower number: it would push out what its author may lack.
-            Kind::Version(version) if taken == Taken::Follows => {
+            SegmentKind::Version(version) if taken == Taken::Follows => {
                 self.announcements.push_back((version, octets.clone()));
                 if self.announcements.len() > ANNOUNCEMENTS_MAX {
                     self.announcements.pop_front();
                 }
             }
-            Kind::Version(_) => {}
+            SegmentKind::Version(_) => {}
         }
     }
 
@@ -195,7 +201,7 @@ impl Relay {
     }
 
     /// Remembers a segment until a version has it.
-    fn remember(&mut self, segment: Recent) {
+    fn remember(&mut self, segment: RecentSegment) {
         self.recent_octets += segment.octets.len();
         self.recent.push_back(segment);
         while self.recent_octets > LOG_OCTETS_MAX

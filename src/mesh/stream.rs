@@ -36,7 +36,7 @@ pub(super) struct LogServer {
 
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
-enum Ended {
+enum StreamEnded {
     /// The peer said nothing in time, or took nothing.
     #[error("it kept us waiting")]
     Slow,
@@ -67,15 +67,15 @@ impl LogServer {
     }
 
     /// Serves one connection to its end.
-    async fn serve(&self, connection: &Connection) -> Ended {
+    async fn serve(&self, connection: &Connection) -> StreamEnded {
         let limit = Duration::from_millis(HELLO_MS_MAX);
         let opening = async {
             let (send, mut recv) = connection.accept_bi().await.map_err(broken)?;
             let mut reader = FrameReader::of_client();
             let frame = next_frame(&mut recv, &mut reader).await?;
-            Ok::<_, Ended>((send, recv, reader, frame))
+            Ok::<_, StreamEnded>((send, recv, reader, frame))
         };
-        let opened = tokio::time::timeout(limit, opening).await.unwrap_or(Err(Ended::Slow));
+        let opened = tokio::time::timeout(limit, opening).await.unwrap_or(Err(StreamEnded::Slow));
         let (mut send, recv, reader, frame) = match opened {
             Ok(opened) => opened,
             Err(ended) => return ended,
@@ -85,7 +85,7 @@ impl LogServer {
             ClientFrame::Hello(hello) => hello,
             ClientFrame::Here(peer) => {
                 self.note_moved(id, &peer);
-                return Ended::Told;
+                return StreamEnded::Told;
             }
             ClientFrame::Report(_) => {
                 return DecodeError::BadValue { what: "first frame", at: 0 }.into();
@@ -102,7 +102,7 @@ impl LogServer {
                 tokio::select! {
                     ended = supply(&mut send, &offer, place) => ended,
                     ended = reports => ended,
-                    () = seat.stop.cancelled() => Ended::Replaced,
+                    () = seat.stop.cancelled() => StreamEnded::Replaced,
                 }
             }
             Err(refused) => {
@@ -113,7 +113,7 @@ impl LogServer {
                 let _ = send.finish();
                 // The refusal must arrive before the connection closes.
                 let _ = tokio::time::timeout(limit, send.stopped()).await;
-                Ended::Refused(reason)
+                StreamEnded::Refused(reason)
             }
         }
     }
@@ -191,12 +191,14 @@ impl ProtocolHandler for LogServer {
 }
 
 /// Sends frames as they come, until something ends it.
-async fn supply(send: &mut SendStream, offer: &Offer, mut place: Place) -> Ended {
+async fn supply(send: &mut SendStream, offer: &Offer, mut place: Place) -> StreamEnded {
     let mut news = offer.log.watch();
     let ping = Duration::from_millis(PING_MS);
     loop {
         news.borrow_and_update();
-        let Some(supply) = offer.log.supply(place, STREAM_WRITE_OCTETS) else { return Ended::Anew };
+        let Some(supply) = offer.log.supply(place, STREAM_WRITE_OCTETS) else {
+            return StreamEnded::Anew;
+        };
         place = supply.place;
         if !supply.frames.is_empty() {
             if let Err(ended) = write(send, supply.frames).await {
@@ -206,7 +208,7 @@ async fn supply(send: &mut SendStream, offer: &Offer, mut place: Place) -> Ended
         }
         match tokio::time::timeout(ping, news.changed()).await {
             Ok(Ok(())) => {}
-            Ok(Err(_)) => return Ended::Anew,
+            Ok(Err(_)) => return StreamEnded::Anew,
             Err(_) => {
                 let mut octets = Vec::new();
                 ServerFrame::Ping.put(&mut octets);
@@ -219,16 +221,16 @@ async fn supply(send: &mut SendStream, offer: &Offer, mut place: Place) -> Ended
 }
 
 /// Writes frames; back-pressure is here and nowhere else.
-async fn write(send: &mut SendStream, mut frames: Vec<Bytes>) -> Result<(), Ended> {
+async fn write(send: &mut SendStream, mut frames: Vec<Bytes>) -> Result<(), StreamEnded> {
     let limit = Duration::from_millis(FOLLOWER_STALL_MS_MAX);
     match tokio::time::timeout(limit, send.write_all_chunks(&mut frames)).await {
         Ok(written) => written.map_err(broken),
-        Err(_) => Err(Ended::Slow),
+        Err(_) => Err(StreamEnded::Slow),
     }
 }
 
 /// Takes a follower's reports until it is gone.
-async fn read_reports(mut recv: RecvStream, mut reader: FrameReader, seat: &Seat) -> Ended {
+async fn read_reports(mut recv: RecvStream, mut reader: FrameReader, seat: &Seat) -> StreamEnded {
     loop {
         match next_frame(&mut recv, &mut reader).await {
             Ok(ClientFrame::Report(report)) => seat.report(report),
@@ -239,21 +241,24 @@ async fn read_reports(mut recv: RecvStream, mut reader: FrameReader, seat: &Seat
 }
 
 /// Reads the next frame.
-async fn next_frame(recv: &mut RecvStream, reader: &mut FrameReader) -> Result<ClientFrame, Ended> {
+async fn next_frame(
+    recv: &mut RecvStream,
+    reader: &mut FrameReader,
+) -> Result<ClientFrame, StreamEnded> {
     loop {
         if let Some((kind, body)) = reader.poll()? {
             return Ok(ClientFrame::from_octets(kind, &body)?);
         }
         match recv.read_chunk(READ_OCTETS).await.map_err(broken)? {
             Some(chunk) => reader.push(&chunk),
-            None => return Err(Ended::Broken("the stream ended".to_owned())),
+            None => return Err(StreamEnded::Broken("the stream ended".to_owned())),
         }
     }
 }
 
 /// Says that the connection broke.
-fn broken(error: impl std::fmt::Display) -> Ended {
-    Ended::Broken(error.to_string())
+fn broken(error: impl std::fmt::Display) -> StreamEnded {
+    StreamEnded::Broken(error.to_string())
 }
 
 /// Octets that are read at once.

@@ -57,6 +57,11 @@ impl Section {
     pub const ALL: [Self; 3] = [Self::Answer, Self::Authority, Self::Additional];
 }
 
+/// A record or a whole RRset does not fit a message, and is not written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("the message has no room for it")]
+pub struct Full;
+
 /// Why octets are no message.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum MessageError {

@@ -11,14 +11,9 @@ use hickory_proto::op::{Edns, Header, HeaderCounts, MessageType, Metadata, OpCod
 use hickory_proto::rr::Name as WireName;
 use hickory_proto::serialize::binary::{BinDecodable, BinEncodable, BinEncoder, Place};
 
-use super::{Section, header};
+use super::{Full, Section, header};
 use crate::name::Name;
 use crate::record::RecordType;
-
-/// What does not fit is not written.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("the message has no room for it")]
-pub struct Full;
 
 /// A record to write.
 #[derive(Clone, Copy, Debug)]

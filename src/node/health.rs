@@ -166,10 +166,10 @@ pub enum Unready {
 }
 
 /// What the watchdog found last.
-pub struct Health(Mutex<Found>);
+pub struct Health(Mutex<LastLook>);
 
 /// See [`Health`].
-struct Found {
+struct LastLook {
     /// When it looked.
     at: Instant,
     /// What did not work.
@@ -182,7 +182,7 @@ impl Default for Health {
     /// Nobody has looked yet.
     fn default() -> Self {
         let unready = Some(Unready::Starting);
-        Self(Mutex::new(Found { at: Instant::now(), faults: Vec::new(), unready }))
+        Self(Mutex::new(LastLook { at: Instant::now(), faults: Vec::new(), unready }))
     }
 }
 
@@ -195,7 +195,7 @@ impl fmt::Debug for Health {
 impl Health {
     /// Takes what the watchdog has found.
     pub fn note(&self, faults: Vec<Fault>, unready: Option<Unready>) {
-        *self.found() = Found { at: Instant::now(), faults, unready };
+        *self.found() = LastLook { at: Instant::now(), faults, unready };
     }
 
     /// Returns what did not work when the watchdog looked last; that it has fallen silent is a fault.
@@ -214,7 +214,7 @@ impl Health {
     }
 
     /// What was found.
-    fn found(&self) -> MutexGuard<'_, Found> {
+    fn found(&self) -> MutexGuard<'_, LastLook> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -41,12 +41,12 @@ pub struct Stage {
     /// The source of all apexes that are not in `shared`.
     usual: Rank,
     /// Apexes that another source has, too or alone; the lock makes deciding serial.
-    shared: Mutex<HashMap<Name, [Option<Entry>; RANKS]>>,
+    shared: Mutex<HashMap<Name, [Option<StagedEntry>; RANKS]>>,
 }
 
 /// What a source has at an apex.
 #[derive(Clone, Debug)]
-enum Entry {
+enum StagedEntry {
     /// A zone.
     Zone(Arc<Zone>),
     /// Nothing that it can serve.
@@ -75,8 +75,8 @@ impl Stage {
         let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         match shared.get(apex) {
             Some(entries) => match &entries[rank as usize] {
-                Some(Entry::Zone(zone)) => Some(Arc::clone(zone)),
-                Some(Entry::Held(_)) | None => None,
+                Some(StagedEntry::Zone(zone)) => Some(Arc::clone(zone)),
+                Some(StagedEntry::Held(_)) | None => None,
             },
             None if rank == self.usual => self.publisher.catalog().zone(apex).cloned(),
             None => None,
@@ -104,21 +104,21 @@ impl Stage {
             let apex = apex.clone();
             let entries = shared.entry(apex.clone()).or_insert_with(|| {
                 let mut entries = [const { None }; RANKS];
-                entries[self.usual as usize] = catalog.at(&apex).map(Entry::of);
+                entries[self.usual as usize] = catalog.at(&apex).map(StagedEntry::of);
                 entries
             });
             touched.push(apex.clone());
             let before = served(entries).cloned();
             entries[rank as usize] = match change {
-                CatalogChange::Put(zone) => Some(Entry::Zone(zone)),
-                CatalogChange::Hold(_, reason) => Some(Entry::Held(reason)),
+                CatalogChange::Put(zone) => Some(StagedEntry::Zone(zone)),
+                CatalogChange::Hold(_, reason) => Some(StagedEntry::Held(reason)),
                 CatalogChange::Remove(_) => None,
             };
             let after = served(entries).cloned();
             if !is_same(before.as_ref(), after.as_ref()) {
                 visible.push(match after {
-                    Some(Entry::Zone(zone)) => CatalogChange::Put(zone),
-                    Some(Entry::Held(reason)) => CatalogChange::Hold(apex, reason),
+                    Some(StagedEntry::Zone(zone)) => CatalogChange::Put(zone),
+                    Some(StagedEntry::Held(reason)) => CatalogChange::Hold(apex, reason),
                     None => CatalogChange::Remove(apex),
                 });
             }
@@ -134,13 +134,13 @@ impl Stage {
     }
 
     /// Whether the catalog has at an apex what is served of the sources' entries.
-    fn shows(&self, apex: &Name, entries: Option<&[Option<Entry>; RANKS]>) -> bool {
-        let shown = self.publisher.catalog().at(apex).map(Entry::of);
+    fn shows(&self, apex: &Name, entries: Option<&[Option<StagedEntry>; RANKS]>) -> bool {
+        let shown = self.publisher.catalog().at(apex).map(StagedEntry::of);
         is_same(shown.as_ref(), entries.and_then(served))
     }
 
     /// Whether no source but the usual one has something.
-    fn is_usual(&self, entries: &[Option<Entry>; RANKS]) -> bool {
+    fn is_usual(&self, entries: &[Option<StagedEntry>; RANKS]) -> bool {
         let mut others = entries.iter().enumerate().filter(|(at, _)| *at != self.usual as usize);
         others.all(|(_, entry)| entry.is_none())
     }
@@ -151,7 +151,7 @@ impl Stage {
     }
 }
 
-impl Entry {
+impl StagedEntry {
     /// What a catalog has.
     fn of(at: &AtApex) -> Self {
         match at {
@@ -162,17 +162,19 @@ impl Entry {
 }
 
 /// Returns which of what the sources have is served.
-fn served(entries: &[Option<Entry>; RANKS]) -> Option<&Entry> {
+fn served(entries: &[Option<StagedEntry>; RANKS]) -> Option<&StagedEntry> {
     let highest_first = || entries.iter().rev().flatten();
-    let zone = highest_first().find(|entry| matches!(entry, Entry::Zone(_)));
+    let zone = highest_first().find(|entry| matches!(entry, StagedEntry::Zone(_)));
     zone.or_else(|| highest_first().next())
 }
 
 /// Whether nothing changes.
-fn is_same(before: Option<&Entry>, after: Option<&Entry>) -> bool {
+fn is_same(before: Option<&StagedEntry>, after: Option<&StagedEntry>) -> bool {
     match (before, after) {
-        (Some(Entry::Zone(before)), Some(Entry::Zone(after))) => Arc::ptr_eq(before, after),
-        (Some(Entry::Held(before)), Some(Entry::Held(after))) => before == after,
+        (Some(StagedEntry::Zone(before)), Some(StagedEntry::Zone(after))) => {
+            Arc::ptr_eq(before, after)
+        }
+        (Some(StagedEntry::Held(before)), Some(StagedEntry::Held(after))) => before == after,
         (None, None) => true,
         _ => false,
     }

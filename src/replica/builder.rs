@@ -10,7 +10,7 @@ use std::time::Instant;
 use tokio::sync::{Notify, broadcast, watch};
 
 use super::progress::SyncProgress;
-use super::{AspenDnsClient, Counters};
+use super::{AspenDnsClient, ClientCounters};
 use crate::catalog::CatalogChange;
 use crate::limits::{CLIENT_EVENTS_MAX, STALE_AFTER_MS};
 use crate::name::Name;
@@ -120,7 +120,7 @@ impl AspenDnsClientBuilder {
             began: Instant::now(),
             events: broadcast::channel(CLIENT_EVENTS_MAX).0,
             progress: watch::channel(SyncProgress::default()).0,
-            counters: Counters::default(),
+            counters: ClientCounters::default(),
         }))
     }
 }

@@ -73,7 +73,7 @@ pub(super) async fn spawn_entry_listener(
     let journal = mesh.dir().map(|dir| Journal::open(dir, &ticket.namespace));
     let (journal, remembered) = journal.unzip();
     let (loaded_sender, loaded) = oneshot::channel();
-    let worker = Worker {
+    let listener = Listener {
         client,
         blobs: mesh.blobs().clone(),
         journal,
@@ -97,11 +97,11 @@ pub(super) async fn spawn_entry_listener(
         loaded: Some(loaded_sender),
     };
     let token = stop.clone();
-    Ok((tokio::spawn(async move { worker.run(token).await }), loaded))
+    Ok((tokio::spawn(async move { listener.run(token).await }), loaded))
 }
 
 /// The task that works on what arrives.
-struct Worker {
+struct Listener {
     /// What is served.
     client: Arc<AspenDnsClient>,
     /// The replica.
@@ -146,7 +146,7 @@ struct Worker {
     loaded: Option<oneshot::Sender<()>>,
 }
 
-impl Worker {
+impl Listener {
     /// Works until `stop`.
     async fn run(mut self, stop: CancellationToken) {
         let now_ms = self.client.now_ms();

@@ -97,12 +97,12 @@ pub struct AspenDnsClient {
     /// How far the edge is.
     progress: watch::Sender<SyncProgress>,
     /// What is counted.
-    counters: Counters,
+    counters: ClientCounters,
 }
 
 /// What the client counts, beside what the core does.
 #[derive(Debug, Default)]
-struct Counters {
+struct ClientCounters {
     /// Look-ups that found an RRset.
     hits: AtomicU64,
     /// Look-ups that found none.
@@ -113,7 +113,7 @@ struct Counters {
     steps: AtomicU64,
 }
 
-impl Counters {
+impl ClientCounters {
     /// Counts records that were left out.
     fn refused(&self, count: u64) {
         self.records_refused.fetch_add(count, Ordering::Relaxed);

@@ -21,7 +21,7 @@ use crate::zone::{Warming, Zone};
 #[derive(Debug, Default)]
 pub struct QueryBatch {
     /// What the queries ask for.
-    names: Names,
+    names: BatchNames,
 }
 
 /// A batch that has been read ahead of.
@@ -32,7 +32,7 @@ pub struct OpenBatch<'b> {
     /// What they are made from, and what was read ahead in.
     catalog: &'b Catalog,
     /// What the queries ask for.
-    names: &'b Names,
+    names: &'b BatchNames,
 }
 
 impl QueryBatch {
@@ -69,7 +69,7 @@ impl OpenBatch<'_> {
 
 /// The names that the queries of a batch ask for.
 #[derive(Debug)]
-struct Names {
+struct BatchNames {
     /// The names.
     paths: Box<[NamePath]>,
     /// Octets of each in its packet; 0 where no name could be read.
@@ -78,14 +78,14 @@ struct Names {
     count: usize,
 }
 
-impl Default for Names {
+impl Default for BatchNames {
     fn default() -> Self {
         let paths = (0..WARM_QUERIES_MAX).map(|_| NamePath::new()).collect();
         Self { paths, lens: [0; WARM_QUERIES_MAX], count: 0 }
     }
 }
 
-impl Names {
+impl BatchNames {
     /// Reads the names of a batch and brings what their answers will read into the caches.
     ///
     /// Queries beyond [`WARM_QUERIES_MAX`] are left as they are.
@@ -171,7 +171,7 @@ mod tests {
         }
         packets.extend(vec![packets[5].clone(); 2 * WARM_QUERIES_MAX]);
         for catalog in [&empty, &full] {
-            let mut names = Names::default();
+            let mut names = BatchNames::default();
             names.read(catalog, packets.iter().map(Vec::as_slice));
             assert!(names.name(WARM_QUERIES_MAX - 1).is_some() && names.name(1 << 10).is_none());
             let lens: Vec<_> = (0..8).map(|i| names.name(i).map_or(0, |name| name.1)).collect();

@@ -21,7 +21,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU64;
 
 use crate::answer;
-use crate::answer::{Place, Wants};
+use crate::answer::{Located, Wants};
 use crate::catalog::{Catalog, HoldReason};
 use crate::limits::{
     IDENTITY_OCTETS_MAX, MESSAGE_OCTETS_MAX, UDP_OCTETS_MAX, UDP_PLAIN_OCTETS_MAX,
@@ -372,7 +372,7 @@ impl<'q> Asked<'q> {
         &self,
         responder: &Responder,
         catalog: &Catalog,
-        place: Place<'_>,
+        place: Located<'_>,
         question: &Question<'_>,
         path: &NamePath,
         reply: &mut Vec<u8>,

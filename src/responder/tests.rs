@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::batch::QueryBatch;
-use super::transfer::{Progress, Transfer};
+use super::transfer::{Transfer, TransferProgress};
 use super::*;
 use crate::catalog::CatalogChange;
 use crate::message::Section;
@@ -161,7 +161,7 @@ fn a_transfer_may_begin_for_whom_it_is_allowed_and_is_refused_until_it_does() {
         let Verdict::Transfer(asked) = verdict else { continue };
         let transfer = Transfer::begin(Arc::clone(&catalog), &packet, &asked);
         let (mut transfer, mut out) = (transfer.expect("a zone"), Vec::new());
-        assert_eq!(transfer.next_message(&mut out), Progress::Last);
+        assert_eq!(transfer.next_message(&mut out), TransferProgress::Last);
         let message = Message::read(&out).expect("a whole message");
         let rrsets = message.rrsets(Section::Answer).expect("whole records");
         let soas = rrsets.iter().filter(|rrset| rrset.rtype == RecordType::SOA);

@@ -16,6 +16,7 @@ use ipnet::IpNet;
 use super::{Asked, ReplyFacts, Responder, Verdict};
 use crate::catalog::Catalog;
 use crate::limits::{MESSAGE_OCTETS_MAX, TRANSFER_MESSAGE_OCTETS, UDP_PLAIN_OCTETS_MAX};
+use crate::message::Full;
 use crate::message::edns::OptReply;
 use crate::message::header::{FLAG_AA, Header};
 use crate::message::query::read_ixfr_serial;
@@ -26,10 +27,10 @@ use crate::name::Name;
 use crate::record::RecordType;
 use crate::record::serial::is_newer;
 use crate::wire::kind::ReplyKind;
-use crate::wire::reply::{Full, Owner, Reply};
+use crate::wire::reply::{Owner, Reply};
 use crate::zone::node::{EntryView, NodeView};
 use crate::zone::prepare::{expand_rdata, records};
-use crate::zone::{Cursor, Zone};
+use crate::zone::{NodeCursor, Zone};
 
 /// Decides who may transfer zones. The default allows nobody.
 #[derive(Clone, Debug, Default)]
@@ -130,9 +131,9 @@ pub struct Transfer {
     /// The OPT record of every message, if the query had one.
     opt: Option<OptReply<'static>>,
     /// What comes next.
-    stage: Stage,
+    stage: TransferStage,
     /// The node whose RRsets are being sent.
-    cursor: Cursor,
+    cursor: NodeCursor,
     /// How many of its entries have been sent.
     entries: usize,
     /// How many records, signatures included, have been sent of one that fits no message.
@@ -141,7 +142,7 @@ pub struct Transfer {
 
 /// How far a transfer is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Stage {
+enum TransferStage {
     /// The asker has this version: its SOA is all of the answer.
     UpToDate,
     /// Nothing is sent.
@@ -156,7 +157,7 @@ enum Stage {
 
 /// What became of the next message.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Progress {
+pub enum TransferProgress {
     /// It is there, and not the last.
     More,
     /// It is there, and the last.
@@ -181,8 +182,12 @@ impl Transfer {
             header,
             front: front.into(),
             opt: asked.is_dnssec_ok.map(|is_dnssec_ok| OptReply { is_dnssec_ok, nsid: None }),
-            stage: if asked.is_up_to_date { Stage::UpToDate } else { Stage::FirstSoa },
-            cursor: Cursor::default(),
+            stage: if asked.is_up_to_date {
+                TransferStage::UpToDate
+            } else {
+                TransferStage::FirstSoa
+            },
+            cursor: NodeCursor::default(),
             entries: 0,
             records: 0,
         })
@@ -197,47 +202,51 @@ impl Transfer {
     ///
     /// Messages end with the first RRset behind [`TRANSFER_MESSAGE_OCTETS`], or in front of one that
     /// does not fit any more. An RRset is cut only if it fits no message.
-    pub fn next_message(&mut self, out: &mut Vec<u8>) -> Progress {
+    pub fn next_message(&mut self, out: &mut Vec<u8>) -> TransferProgress {
         let catalog = Arc::clone(&self.catalog);
-        let Some(zone) = catalog.zone(&self.apex) else { return Progress::Impossible };
+        let Some(zone) = catalog.zone(&self.apex) else { return TransferProgress::Impossible };
         let room = MESSAGE_OCTETS_MAX - self.opt.as_ref().map_or(0, OptReply::octets_len);
         let mut message = Reply::new(out, &self.front, room);
         if self.fill(zone, &mut message).is_err() && message.is_empty() {
-            return Progress::Impossible;
+            return TransferProgress::Impossible;
         }
         message.finish(&self.header, FLAG_AA, rcode::NOERROR, self.opt.as_ref());
         debug_assert!(out.len() <= MESSAGE_OCTETS_MAX);
-        if self.stage == Stage::Done { Progress::Last } else { Progress::More }
+        if self.stage == TransferStage::Done {
+            TransferProgress::Last
+        } else {
+            TransferProgress::More
+        }
     }
 
     /// Appends records to a message until it is long enough, or full, or all are sent.
     fn fill(&mut self, zone: &Zone, message: &mut Reply<'_>) -> Result<(), Full> {
         while message.octets_len() < TRANSFER_MESSAGE_OCTETS {
             self.stage = match self.stage {
-                Stage::UpToDate => {
+                TransferStage::UpToDate => {
                     push_soa(zone, message)?;
-                    Stage::Done
+                    TransferStage::Done
                 }
-                Stage::FirstSoa => {
+                TransferStage::FirstSoa => {
                     push_soa(zone, message)?;
-                    Stage::Records
+                    TransferStage::Records
                 }
-                Stage::Records => {
+                TransferStage::Records => {
                     let mut behind = self.cursor;
                     match zone.next_node(&mut behind) {
                         Some(node) if !self.push_node(zone, &node, message)? => return Ok(()),
                         Some(_) => {
                             (self.cursor, self.entries) = (behind, 0);
-                            Stage::Records
+                            TransferStage::Records
                         }
-                        None => Stage::LastSoa,
+                        None => TransferStage::LastSoa,
                     }
                 }
-                Stage::LastSoa => {
+                TransferStage::LastSoa => {
                     push_soa(zone, message)?;
-                    Stage::Done
+                    TransferStage::Done
                 }
-                Stage::Done => return Ok(()),
+                TransferStage::Done => return Ok(()),
             };
         }
         Ok(())

@@ -9,11 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// A handle to the request; clones mean the same one.
 #[derive(Clone, Debug, Default)]
-pub struct Shutdown(Arc<State>);
+pub struct Shutdown(Arc<ShutdownState>);
 
 /// What the clones share.
 #[derive(Default)]
-struct State {
+struct ShutdownState {
     /// Whether the request was made.
     is_requested: AtomicBool,
     /// Run when it is made.
@@ -57,9 +57,9 @@ impl Shutdown {
     }
 }
 
-impl fmt::Debug for State {
+impl fmt::Debug for ShutdownState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("State").field(&self.is_requested).finish()
+        f.debug_tuple("ShutdownState").field(&self.is_requested).finish()
     }
 }
 

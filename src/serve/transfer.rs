@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::limits::TRANSFERS_MAX;
-use crate::responder::transfer::{Progress, Transfer};
+use crate::responder::transfer::{Transfer, TransferProgress};
 
 /// Counts the transfers of all workers; a clone shares the count.
 #[derive(Clone, Debug, Default)]
@@ -37,9 +37,9 @@ impl TransferSlots {
 
 impl RunningTransfer {
     /// Writes the next message, see [`Transfer::next_message`].
-    pub(super) fn next_message(&mut self, out: &mut Vec<u8>) -> Progress {
+    pub(super) fn next_message(&mut self, out: &mut Vec<u8>) -> TransferProgress {
         let progress = self.transfer.next_message(out);
-        if progress == Progress::Impossible {
+        if progress == TransferProgress::Impossible {
             let apex = self.transfer.apex();
             tracing::warn!(%apex, "a record fits no message, so the zone cannot be transferred");
         }

@@ -17,7 +17,7 @@ use super::dns_store::DnsStore;
 use super::history::ZoneChange;
 use super::journal::{Entry, JournalZone};
 use super::keys;
-use super::kv::{Commit, Cursor, KeyRange, KvError, Precondition, Snapshot, Versioned};
+use super::kv::{Cursor, KeyRange, KvCommit, KvError, KvSnapshot, Precondition, Versioned};
 use super::operation::StoreError;
 use super::read::{PageCursor, read_rows};
 use super::zone_object::ZoneObject;
@@ -159,7 +159,7 @@ impl DnsStore {
         for _ in 0..BATCH_ATTEMPTS_MAX {
             let view = self.kv.snapshot().await?;
             let found = view.get_many(&zone_keys).await?;
-            let (mut commit, mut zones) = (Commit::default(), Vec::new());
+            let (mut commit, mut zones) = (KvCommit::default(), Vec::new());
             for (key, found) in zone_keys.iter().zip(found) {
                 let Some(found) = found else { continue };
                 let mut object = ZoneObject::decode(&found.value)?;
@@ -216,7 +216,7 @@ impl DnsStore {
             object.digest = Some(counted.digest);
             (object.rrset_count, object.record_count) = (counted.rrsets, counted.digest.records);
             object.version += 1;
-            let mut commit = Commit::default();
+            let mut commit = KvCommit::default();
             let expected = Precondition::HasValue { key: key.clone(), value: found.value };
             commit.preconditions.push(expected);
             commit.puts.push((key.clone(), object.encode()));
@@ -259,7 +259,7 @@ fn journal_zone(object: ZoneObject, key: &DigestKey) -> Option<JournalZone> {
 
 /// Reads all rows of a zone and returns what they come to.
 async fn count_rows(
-    view: &dyn Snapshot,
+    view: &dyn KvSnapshot,
     object: &ZoneObject,
     key: &DigestKey,
 ) -> Result<Counted, KvError> {

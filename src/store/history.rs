@@ -265,9 +265,9 @@ impl History {
     }
 
     /// Makes the commit that writes it.
-    fn commit(&self, expected: Precondition) -> kv::Commit {
+    fn commit(&self, expected: Precondition) -> kv::KvCommit {
         let puts = vec![(keys::HISTORY.to_vec(), self.encode())];
-        kv::Commit { preconditions: vec![expected], puts, deletes: Vec::new() }
+        kv::KvCommit { preconditions: vec![expected], puts, deletes: Vec::new() }
     }
 
     /// Returns the stored octets.

@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use super::dns_store::DnsStore;
 use super::draft::Staged;
 use super::keys;
-use super::kv::{Commit, KvError, KvLimits, PendingCommit, Precondition};
+use super::kv::{KvCommit, KvError, KvLimits, PendingCommit, Precondition};
 use super::operation::StoreError;
 use super::row;
 use super::rules::{RuleError, check_alias, check_owner_octets, check_rrset};
@@ -45,7 +45,7 @@ fn filling_marker(now_ms: u64) -> Vec<u8> {
 }
 
 /// The RRsets of an import, checked and ready to be written.
-struct Prepared {
+struct PreparedImport {
     /// Keys and values, by rising key.
     rows: Vec<(Vec<u8>, Vec<u8>)>,
     /// What the switch needs to know; its marker is filled in later.
@@ -83,7 +83,7 @@ impl DnsStore {
         }
         let (generation, zone, key) = (rand::random(), apex.clone(), self.digest_key);
         let prepare = move || prepare(&zone, rrsets, generation, records_max, now_ms(), key);
-        let Prepared { rows, mut staged } =
+        let PreparedImport { rows, mut staged } =
             tokio::task::spawn_blocking(prepare).await.map_err(KvError::engine)??;
         let outcome = match self.stage(rows, &mut staged, progress).await {
             Ok(()) => self.replace(apex, settings.as_ref(), &staged).await,
@@ -105,7 +105,7 @@ impl DnsStore {
     ) -> Result<(), StoreError> {
         let key = keys::generation_key(staged.generation);
         staged.marker = filling_marker(now_ms());
-        let begin = Commit {
+        let begin = KvCommit {
             preconditions: vec![Precondition::Absent { key: key.clone() }],
             puts: vec![(key.clone(), staged.marker.clone())],
             deletes: Vec::new(),
@@ -116,7 +116,7 @@ impl DnsStore {
         let mut written = 0;
         while rows.peek().is_some() {
             let marker = filling_marker(now_ms());
-            let mut chunk = Commit {
+            let mut chunk = KvCommit {
                 preconditions: vec![Precondition::HasValue {
                     key: key.clone(),
                     value: std::mem::replace(&mut staged.marker, marker.clone()),
@@ -145,7 +145,7 @@ impl DnsStore {
     async fn give_up(&self, staged: &Staged) {
         let key = keys::generation_key(staged.generation);
         let value = staged.marker.clone();
-        let commit = Commit {
+        let commit = KvCommit {
             preconditions: vec![Precondition::HasValue { key: key.clone(), value }],
             puts: vec![(key, swept_marker())],
             deletes: Vec::new(),
@@ -190,7 +190,7 @@ impl DnsStore {
             let rows = match self.kv.range(&range, None, limit).await {
                 // Nobody reads it any more: what it said is of no interest.
                 Err(KvError::Damaged { key, .. }) if range.contains(&key) => {
-                    self.kv.commit(Commit { deletes: vec![key], ..Commit::default() }).await?;
+                    self.kv.commit(KvCommit { deletes: vec![key], ..KvCommit::default() }).await?;
                     return Ok(true);
                 }
                 rows => rows?,
@@ -199,7 +199,7 @@ impl DnsStore {
             if rows.next.is_none() {
                 deletes.push(key);
             }
-            self.kv.commit(Commit { deletes, ..Commit::default() }).await?;
+            self.kv.commit(KvCommit { deletes, ..KvCommit::default() }).await?;
             return Ok(true);
         }
         Ok(false)
@@ -213,7 +213,7 @@ impl DnsStore {
             return Ok(());
         }
         let (key, value) = (key.to_vec(), marker.to_vec());
-        let commit = Commit {
+        let commit = KvCommit {
             preconditions: vec![Precondition::HasValue { key: key.clone(), value }],
             puts: vec![(key, swept_marker())],
             deletes: Vec::new(),
@@ -228,7 +228,7 @@ impl DnsStore {
 
 /// Moves as many rows into a chunk as one commit may have.
 fn fill_chunk(
-    chunk: &mut Commit,
+    chunk: &mut KvCommit,
     rows: &mut std::iter::Peekable<std::vec::IntoIter<(Vec<u8>, Vec<u8>)>>,
     limits: KvLimits,
 ) {
@@ -262,7 +262,7 @@ fn prepare(
     records_max: u32,
     now_ms: u64,
     digest_key: DigestKey,
-) -> Result<Prepared, StoreError> {
+) -> Result<PreparedImport, StoreError> {
     let mut staged = Staged {
         generation,
         marker: Vec::new(),
@@ -291,7 +291,7 @@ fn prepare(
     }
     rows.sort_unstable_by(|a, b| a.0.cmp(&b.0));
     check_rows(apex, &rows)?;
-    Ok(Prepared { rows, staged })
+    Ok(PreparedImport { rows, staged })
 }
 
 /// Checks the types of each owner; the sorted rows of one stand together.

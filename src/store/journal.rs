@@ -84,7 +84,7 @@ impl Entry {
     /// [`KvError::Unreadable`].
     pub(super) fn decode(octets: &[u8]) -> Result<Self, KvError> {
         let parse = || {
-            let mut reader = Reader { rest: octets };
+            let mut reader = JournalReader { rest: octets };
             let version = reader.u8()?;
             let tag = match version {
                 VERSION_WITHOUT_DIGESTS => 0,
@@ -146,7 +146,7 @@ fn push_u32(out: &mut Vec<u8>, number: usize) {
 }
 
 /// Reads what a commit did to one zone.
-fn read_zone(reader: &mut Reader<'_>, version: u8) -> Option<JournalZone> {
+fn read_zone(reader: &mut JournalReader<'_>, version: u8) -> Option<JournalZone> {
     let apex = reader.name()?;
     let serial = reader.u32()?;
     let has_digest = version != VERSION_WITHOUT_DIGESTS;
@@ -169,7 +169,7 @@ fn read_zone(reader: &mut Reader<'_>, version: u8) -> Option<JournalZone> {
 }
 
 /// Reads one change.
-fn read_change(reader: &mut Reader<'_>) -> Option<Change> {
+fn read_change(reader: &mut JournalReader<'_>) -> Option<Change> {
     let operation = reader.u8()?;
     let rtype = RecordType(u16::from_be_bytes(*reader.take(2)?.first_chunk()?));
     let owner = reader.name()?;
@@ -186,12 +186,12 @@ fn read_change(reader: &mut Reader<'_>) -> Option<Change> {
 }
 
 /// Reads from the front of octets.
-struct Reader<'a> {
+struct JournalReader<'a> {
     /// What is not yet read.
     rest: &'a [u8],
 }
 
-impl<'a> Reader<'a> {
+impl<'a> JournalReader<'a> {
     /// Takes `len` octets.
     fn take(&mut self, len: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.rest.split_at_checked(len)?;

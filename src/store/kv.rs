@@ -84,7 +84,7 @@ pub enum Precondition {
 
 /// Puts and deletes that happen together or not at all.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Commit {
+pub struct KvCommit {
     /// All must hold, judged at the moment of the commit.
     pub preconditions: Vec<Precondition>,
     /// Keys and their new values. No key stands twice in a commit.
@@ -217,7 +217,7 @@ pub struct PendingCommit(oneshot::Receiver<Result<u64, KvError>>);
 /// A view costs the engine something (redb keeps replaced pages, etcd must not compact), so hold
 /// one for seconds, not for hours. An old view may end with [`KvError::Compacted`].
 #[async_trait]
-pub trait Snapshot: Send + Sync {
+pub trait KvSnapshot: Send + Sync {
     /// Returns the revision of the newest commit in the view.
     async fn revision(&self) -> Result<u64, KvError>;
 
@@ -263,7 +263,7 @@ pub trait KeyValueStore: Send + Sync + 'static {
     fn limits(&self) -> KvLimits;
 
     /// Returns a view of all commits that were acknowledged before the call.
-    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, KvError>;
+    async fn snapshot(&self) -> Result<Box<dyn KvSnapshot>, KvError>;
 
     /// Hands over a commit; it is judged after all that were handed over before it returned.
     ///
@@ -273,7 +273,7 @@ pub trait KeyValueStore: Send + Sync + 'static {
     /// [`KvError::DuplicateKey`], [`KvError::TooManyOperations`], [`KvError::TooManyOctets`],
     /// [`KvError::Unavailable`] or [`KvError::Closed`]; the commit was then not made. What happens to one that was handed over
     /// is told by [`PendingCommit::wait`].
-    async fn submit(&self, commit: Commit) -> Result<PendingCommit, KvError>;
+    async fn submit(&self, commit: KvCommit) -> Result<PendingCommit, KvError>;
 
     /// Opens the feed of all commits with a revision above `after`; 0 is the very beginning.
     ///
@@ -296,7 +296,7 @@ pub trait KeyValueStore: Send + Sync + 'static {
     ///
     /// # Errors
     /// As [`KeyValueStore::submit`] and [`PendingCommit::wait`].
-    async fn commit(&self, commit: Commit) -> Result<u64, KvError> {
+    async fn commit(&self, commit: KvCommit) -> Result<u64, KvError> {
         self.submit(commit).await?.wait().await
     }
 
@@ -309,7 +309,7 @@ pub trait KeyValueStore: Send + Sync + 'static {
     /// Returns a page of a range, from a view of its own.
     ///
     /// Pages of one listing may so be of different revisions, and each says its own; a key that
-    /// keeps its value throughout appears exactly once. Take a [`Snapshot`] for one view over all.
+    /// keeps its value throughout appears exactly once. Take a [`KvSnapshot`] for one view over all.
     async fn range(
         &self,
         range: &KeyRange,
@@ -376,7 +376,7 @@ impl Cursor {
     }
 }
 
-impl Commit {
+impl KvCommit {
     /// Returns how many puts, deletes and preconditions there are.
     pub fn operations(&self) -> u64 {
         (self.puts.len() + self.deletes.len() + self.preconditions.len()) as u64
@@ -462,11 +462,11 @@ mod tests {
         let limits = KvLimits { operations_max: 3, octets_max: 6 };
         let put = |key: &[u8]| (key.to_vec(), b"v".to_vec());
         let twice =
-            Commit { puts: vec![put(b"a")], deletes: vec![b"a".to_vec()], ..Commit::default() };
+            KvCommit { puts: vec![put(b"a")], deletes: vec![b"a".to_vec()], ..KvCommit::default() };
         assert!(matches!(twice.check(limits), Err(KvError::DuplicateKey)));
-        let fits = Commit { puts: vec![put(b"a"), put(b"b"), put(b"c")], ..Commit::default() };
+        let fits = KvCommit { puts: vec![put(b"a"), put(b"b"), put(b"c")], ..KvCommit::default() };
         assert!(fits.check(limits).is_ok());
-        let more = Commit { puts: vec![put(b"a"), put(b"b"), put(b"cd")], ..Commit::default() };
+        let more = KvCommit { puts: vec![put(b"a"), put(b"b"), put(b"cd")], ..KvCommit::default() };
         assert!(matches!(more.check(limits), Err(KvError::TooManyOctets { octets: 7, .. })));
     }
 }

@@ -5,7 +5,7 @@
 
 use super::dns_store::DnsStore;
 use super::keys;
-use super::kv::{Cursor, KeyRange, KvError, Snapshot, Versioned};
+use super::kv::{Cursor, KeyRange, KvError, KvSnapshot, Versioned};
 use super::operation::StoreError;
 use super::row::Row;
 use super::zone_object::ZoneObject;
@@ -67,7 +67,7 @@ pub struct ZoneReader {
     /// The zone.
     pub zone: StoredZone,
     /// The view.
-    snapshot: Box<dyn Snapshot>,
+    snapshot: Box<dyn KvSnapshot>,
     /// The rows that are still to be read.
     range: KeyRange,
     /// Where the next page begins; `None` at the end.
@@ -309,7 +309,7 @@ pub(super) fn read_rows(
 
 /// Returns the deepest zone that holds `owner`, and its revision.
 async fn find_zone(
-    snapshot: &dyn Snapshot,
+    snapshot: &dyn KvSnapshot,
     owner: &Name,
 ) -> Result<Option<(ZoneObject, u64)>, KvError> {
     let apexes = std::iter::successors(Some(owner.clone()), Name::parent);
@@ -319,7 +319,10 @@ async fn find_zone(
 }
 
 /// Returns the zone of that name.
-async fn read_zone(snapshot: &dyn Snapshot, apex: &Name) -> Result<(ZoneObject, u64), StoreError> {
+async fn read_zone(
+    snapshot: &dyn KvSnapshot,
+    apex: &Name,
+) -> Result<(ZoneObject, u64), StoreError> {
     let found = snapshot.get_many(&[keys::zone_key(apex)]).await?.into_iter().next().flatten();
     let found = found.ok_or_else(|| StoreError::ZoneUnknown { apex: apex.clone() })?;
     Ok((ZoneObject::decode(&found.value)?, found.revision))
@@ -327,7 +330,7 @@ async fn read_zone(snapshot: &dyn Snapshot, apex: &Name) -> Result<(ZoneObject, 
 
 /// Whether a name exists in a zone: it is the apex, has data, or has names below it.
 async fn exists(
-    snapshot: &dyn Snapshot,
+    snapshot: &dyn KvSnapshot,
     object: &ZoneObject,
     name: &Name,
 ) -> Result<bool, KvError> {
@@ -338,7 +341,7 @@ async fn exists(
 
 /// Returns all RRsets of an owner in a zone.
 async fn rrsets_at(
-    snapshot: &dyn Snapshot,
+    snapshot: &dyn KvSnapshot,
     object: &ZoneObject,
     revision: u64,
     owner: &Name,

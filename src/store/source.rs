@@ -13,7 +13,7 @@ use super::commits::{failed, lost_or_failed, unread};
 use super::dns_store::DnsStore;
 use super::history::{CommitSource, History, SourceError, ZoneContents, ZoneSource, ZoneState};
 use super::keys;
-use super::kv::{Cursor, KeyRange, KvError, Page, Snapshot, Versioned};
+use super::kv::{Cursor, KeyRange, KvError, KvSnapshot, Page, Versioned};
 use super::operation::StoreError;
 use super::read::{read_rows, stored_zone};
 use super::zone_object::ZoneObject;
@@ -62,7 +62,7 @@ impl ZoneSource for DnsStore {
 }
 
 /// A zone that is to be read.
-struct Found {
+struct FoundZone {
     /// The object.
     object: ZoneObject,
     /// The state, its digest still to be told if the object has none.
@@ -118,7 +118,7 @@ impl DnsStore {
             let zone_keys: Vec<Vec<u8>> = apexes.iter().map(keys::zone_key).collect();
             let found = view.get_many(&zone_keys).await?.into_iter().flatten().collect();
             let zones = blocking(move || read_served(found, &key)).await?;
-            let generation = |zone: &Found| keys::rows_of_generation(zone.object.generation);
+            let generation = |zone: &FoundZone| keys::rows_of_generation(zone.object.generation);
             let ranges: Vec<KeyRange> = zones.iter().map(generation).collect();
             let pages = view.ranges(&ranges, ZONE_PAGE_RRSETS).await?;
             let small = blocking(move || read_small(zones, pages, revision)).await?;
@@ -144,7 +144,7 @@ async fn blocking<T: Send + 'static>(
 }
 
 /// Reads zone objects and leaves those of disabled zones out.
-fn read_served(found: Vec<Versioned>, key: &DigestKey) -> Result<Vec<Found>, KvError> {
+fn read_served(found: Vec<Versioned>, key: &DigestKey) -> Result<Vec<FoundZone>, KvError> {
     let mut served = Vec::with_capacity(found.len());
     for found in found {
         let (zone, object) = stored_zone(&found)?;
@@ -157,19 +157,19 @@ fn read_served(found: Vec<Versioned>, key: &DigestKey) -> Result<Vec<Found>, KvE
             digest: object.served_digest(key).unwrap_or_default(),
             apex: zone.settings.apex,
         };
-        served.push(Found { object, state });
+        served.push(FoundZone { object, state });
     }
     Ok(served)
 }
 
 /// Makes zones of their objects and the first pages of their rows; with each where its rows go on.
 fn read_small(
-    zones: Vec<Found>,
+    zones: Vec<FoundZone>,
     pages: Vec<Page>,
     revision: u64,
 ) -> Result<Vec<(ZoneContents, ZoneObject, Option<Cursor>)>, KvError> {
     let mut read = Vec::with_capacity(zones.len());
-    for (Found { object, state }, page) in zones.into_iter().zip(pages) {
+    for (FoundZone { object, state }, page) in zones.into_iter().zip(pages) {
         let mut rrsets = Vec::with_capacity(page.entries.len() + 2);
         rrsets.push(object.soa_rrset());
         rrsets.extend(object.synthesized_ns());
@@ -181,7 +181,7 @@ fn read_small(
 
 /// Reads the rows of a zone from `cursor` on; without one all its RRsets.
 async fn read_whole(
-    view: &dyn Snapshot,
+    view: &dyn KvSnapshot,
     object: &ZoneObject,
     mut cursor: Option<Cursor>,
 ) -> Result<Vec<Rrset>, KvError> {

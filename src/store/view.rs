@@ -13,24 +13,24 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::kv::{Commit, Cursor, KeyRange, KeyValueStore, KvError, Snapshot};
+use super::kv::{Cursor, KeyRange, KeyValueStore, KvCommit, KvError, KvSnapshot};
 
 /// The commits that were handed over and are not known to be durable.
 #[derive(Debug, Default)]
 pub(super) struct InFlight {
     /// What they write.
-    state: Mutex<State>,
+    state: Mutex<ViewState>,
     /// Wakes who waits for one of them to end.
     ended: Notify,
 }
 
 /// What commits in flight write.
 #[derive(Debug, Default)]
-struct State {
+struct ViewState {
     /// What the newest commit writes that writes a key.
     writes: BTreeMap<Vec<u8>, Write>,
     /// Commits that have ended and may be forgotten when no older view is open.
-    ended: Vec<Ended>,
+    ended: Vec<ViewEnded>,
     /// The number of the newest commit.
     newest: u64,
     /// The number of the next view.
@@ -59,7 +59,7 @@ impl Write {
 
 /// A commit that has ended.
 #[derive(Debug)]
-struct Ended {
+struct ViewEnded {
     /// Its number.
     number: u64,
     /// The keys that it wrote.
@@ -91,7 +91,7 @@ pub(super) struct Seen {
 /// The newest durable state and what is in flight over it.
 pub(super) struct View {
     /// The durable part.
-    snapshot: Box<dyn Snapshot>,
+    snapshot: Box<dyn KvSnapshot>,
     /// The rest.
     flying: Flying,
 }
@@ -106,7 +106,7 @@ struct Flying {
 
 impl InFlight {
     /// Registers the keys and values of a commit that is about to be handed over.
-    pub(super) fn register(self: &Arc<Self>, commit: &Commit) -> Flight {
+    pub(super) fn register(self: &Arc<Self>, commit: &KvCommit) -> Flight {
         let mut state = self.lock();
         state.newest += 1;
         let number = state.newest;
@@ -140,12 +140,12 @@ impl InFlight {
     }
 
     /// Locks the state; it is whole even if a holder panicked.
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, ViewState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl ViewState {
     /// Forgets the commits that have ended before the snapshot of every open view was taken. An older
     /// view has read some of what they wrote here, and would read the rest as it was before.
     fn forget_ended(&mut self) {
@@ -180,7 +180,7 @@ impl Drop for Flight {
                 write.seen_from = Some(seen_from);
             }
         }
-        state.ended.push(Ended { number, keys, seen_from });
+        state.ended.push(ViewEnded { number, keys, seen_from });
         state.forget_ended();
         drop(state);
         self.in_flight.ended.notify_waiters();
@@ -317,9 +317,9 @@ mod tests {
     const ROW: &[u8] = b"row";
 
     /// A commit that writes both keys.
-    fn commit(value: &[u8]) -> Commit {
+    fn commit(value: &[u8]) -> KvCommit {
         let puts = [OBJECT, ROW].map(|key| (key.to_vec(), value.to_vec())).to_vec();
-        Commit { puts, ..Commit::default() }
+        KvCommit { puts, ..KvCommit::default() }
     }
 
     async fn read(view: &View, key: &[u8]) -> Option<Vec<u8>> {

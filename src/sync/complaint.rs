@@ -6,12 +6,12 @@
 
 use std::collections::{HashSet, VecDeque};
 
+use crate::feed::Hash;
 use crate::feed::key::KeyError;
 use crate::limits::COMPLAINTS_MAX;
 use crate::name::Name;
 use crate::octets::DecodeError;
 use crate::record::document::DocumentError;
-use crate::sync::inbox::Hash;
 
 /// Why an entry changes nothing.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]

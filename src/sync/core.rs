@@ -13,18 +13,18 @@
 
 use bytes::Bytes;
 
+use crate::feed::Hash;
 use crate::feed::Revision;
-use crate::feed::beat::{Beat, Header};
+use crate::feed::beat::{Beat, FeedHeader};
 use crate::limits::GAP_MS_MAX;
 use crate::name::Name;
 use crate::sync::batch::ZoneBatch;
 use crate::sync::complaint::Complaint;
 use crate::sync::entry::{FeedEntry, Origin};
 use crate::sync::headed::News;
-use crate::sync::inbox::Hash;
 use crate::sync::intake::{FeedKind, Intake};
 use crate::sync::outbox::Outbox;
-use crate::sync::progress::{Missing, Progress};
+use crate::sync::progress::{FeedProgress, Missing};
 use crate::sync::status::{StatusClock, StatusEvent, SyncStats, SyncStatus};
 
 /// What an edge wants from its feed.
@@ -56,7 +56,7 @@ pub struct SyncCore {
     /// Zones that have a step to hand out.
     outbox: Outbox,
     /// How far everything is.
-    progress: Progress,
+    progress: FeedProgress,
     /// The status.
     clock: StatusClock,
     /// How often a bound was hit.
@@ -72,7 +72,7 @@ impl SyncCore {
         Self {
             intake: Intake::new(author, zone_filter),
             outbox: Outbox::new(batch_age_ms),
-            progress: Progress::default(),
+            progress: FeedProgress::default(),
             clock: StatusClock::new(stale_after_ms, now_ms),
             bound_hits: 0,
             build_failures: 0,
@@ -298,7 +298,7 @@ impl SyncCore {
     }
 
     /// Returns the newest header that was read.
-    pub fn header(&self) -> Option<&Header> {
+    pub fn header(&self) -> Option<&FeedHeader> {
         self.intake.headed().header()
     }
 

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 
-use crate::sync::inbox::Hash;
+use crate::feed::Hash;
 
 /// One entry of the namespace.
 #[derive(Clone, Debug)]

@@ -9,28 +9,28 @@ use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 
+use crate::feed::Hash;
 use crate::feed::Revision;
-use crate::feed::beat::{Beat, Header};
+use crate::feed::beat::{Beat, FeedHeader};
 use crate::feed::key::{FeedKey, parse_feed_key};
 use crate::feed::live::read_live;
 use crate::feed::manifest::Manifest;
 use crate::limits::{LIVE_HELD_OCTETS_MAX, PACK_HELD_OCTETS_MAX, PACKS_STORED_MAX};
 use crate::name::Name;
 use crate::sync::complaint::EntryError;
-use crate::sync::history::{HeldOctets, History, Plan};
-use crate::sync::inbox::Hash;
+use crate::sync::history::{HeldOctets, ZoneHistory, ZonePlan};
 
 /// Everything known of a feed with header.
 #[derive(Debug, Default)]
 pub(super) struct HeadedFeed {
     /// Every zone.
-    zones: HashMap<Name, History>,
+    zones: HashMap<Name, ZoneHistory>,
     /// What they hold together.
     held: HeldOctets,
     /// Packs that have arrived once, so that a rescan does not bring all of them again.
     stored: HashSet<Hash>,
     /// The newest header.
-    header: Option<Header>,
+    header: Option<FeedHeader>,
     /// The newest heartbeat.
     beat: Option<Beat>,
 }
@@ -60,7 +60,7 @@ impl News {
 impl HeadedFeed {
     /// Whether a manifest with this content was the last of its zone that was read.
     pub(super) fn has_manifest(&self, apex: &Name, hash: &Hash) -> bool {
-        self.zones.get(apex).and_then(History::manifest_hash).as_ref() == Some(hash)
+        self.zones.get(apex).and_then(ZoneHistory::manifest_hash).as_ref() == Some(hash)
     }
 
     /// Whether a pack has arrived once: whoever needs it again says so.
@@ -110,8 +110,8 @@ impl HeadedFeed {
     ) -> Result<(), EntryError> {
         match parse_feed_key(key).map_err(EntryError::BadKey)? {
             FeedKey::Header => {
-                let header = Header::from_octets(octets)?;
-                let place = |header: &Header| (header.epoch, header.term);
+                let header = FeedHeader::from_octets(octets)?;
+                let place = |header: &FeedHeader| (header.epoch, header.term);
                 if self.header.as_ref().is_none_or(|known| place(known) <= place(&header)) {
                     self.header = Some(header);
                 }
@@ -155,7 +155,7 @@ impl HeadedFeed {
     }
 
     /// Finds a zone's next step, and takes it as handed out; `None` for a zone that is not known.
-    pub(super) fn plan(&mut self, apex: &Name) -> Option<Plan> {
+    pub(super) fn plan(&mut self, apex: &Name) -> Option<ZonePlan> {
         let history = self.zones.get_mut(apex)?;
         let before = history.held();
         let plan = history.plan(apex);
@@ -178,7 +178,7 @@ impl HeadedFeed {
     }
 
     /// Returns the newest header that was read.
-    pub(super) fn header(&self) -> Option<&Header> {
+    pub(super) fn header(&self) -> Option<&FeedHeader> {
         self.header.as_ref()
     }
 
@@ -203,17 +203,17 @@ impl HeadedFeed {
 
     /// Whether live changes of a zone wait for something that is not known, rather than for packs.
     pub(super) fn has_gap(&self, apex: &Name) -> bool {
-        self.zones.get(apex).is_some_and(History::has_gap)
+        self.zones.get(apex).is_some_and(ZoneHistory::has_gap)
     }
 
     /// Returns the highest revision that any zone was published at.
     pub(super) fn published(&self) -> Revision {
-        self.zones.values().filter_map(History::published).max().unwrap_or_default()
+        self.zones.values().filter_map(ZoneHistory::published).max().unwrap_or_default()
     }
 
     /// Returns how many live changes of a zone wait.
     pub(super) fn held_count(&self, apex: &Name) -> u64 {
-        self.zones.get(apex).map_or(0, History::held_count)
+        self.zones.get(apex).map_or(0, ZoneHistory::held_count)
     }
 
     /// Returns how many zones are served.

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use bytes::Bytes;
 
+use crate::feed::Hash;
 use crate::feed::Revision;
 use crate::feed::beat::zone_mark;
 use crate::feed::items::ItemRef;
@@ -24,11 +25,10 @@ use crate::name::Name;
 use crate::octets::DecodeError;
 use crate::record::Change;
 use crate::sync::batch::ZoneStep;
-use crate::sync::inbox::Hash;
 
 /// One zone as an edge knows it.
 #[derive(Debug, Default)]
-pub struct History {
+pub struct ZoneHistory {
     /// The revision of the last step handed out.
     handed_out: Option<Revision>,
     /// What the last step handed out left: a zone that is served, or none.
@@ -100,7 +100,7 @@ impl HeldOctets {
 
 /// What a zone can do now.
 #[derive(Debug, Default)]
-pub struct Plan {
+pub struct ZonePlan {
     /// The step to hand out, and the revision that it leads to.
     pub step: Option<(Revision, ZoneStep)>,
     /// Packs that are missing, with their numbers.
@@ -112,7 +112,7 @@ pub struct Plan {
     pub has_more: bool,
 }
 
-impl History {
+impl ZoneHistory {
     /// Takes a manifest, whose content has this hash; says whether it is newer than all that was
     /// known.
     pub fn handle_manifest(&mut self, manifest: Manifest, hash: Hash) -> bool {
@@ -165,8 +165,8 @@ impl History {
     }
 
     /// Finds the next step, and takes it as handed out.
-    pub fn plan(&mut self, apex: &Name) -> Plan {
-        let mut plan = Plan::default();
+    pub fn plan(&mut self, apex: &Name) -> ZonePlan {
+        let mut plan = ZonePlan::default();
         let mut edits = Vec::new();
         self.follow(&mut edits);
         let is_news = self.manifest.as_ref().is_some_and(|manifest| {
@@ -205,7 +205,7 @@ impl History {
         apex: &Name,
         manifest: Box<Manifest>,
         edits: &mut Vec<Change>,
-        plan: &mut Plan,
+        plan: &mut ZonePlan,
     ) {
         if manifest.mode != ZoneMode::Served {
             self.hand_out(manifest.revision, manifest.mode);

@@ -10,10 +10,8 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
+use crate::feed::Hash;
 use crate::limits::{FETCH_MS_MAX, FETCH_RETRY_MS_MAX, FETCH_RETRY_MS_MIN, INBOX_ENTRIES_MAX};
-
-/// A BLAKE3 hash.
-pub type Hash = [u8; 32];
 
 /// Entries that wait for content.
 #[derive(Debug, Default)]
@@ -21,7 +19,7 @@ pub struct Inbox {
     /// The newest entry of each key that waits.
     by_key: HashMap<Box<[u8]>, Newest>,
     /// Who waits for each hash.
-    by_hash: HashMap<Hash, Wanted>,
+    by_hash: HashMap<Hash, WantedContent>,
     /// Hashes to fetch before others.
     urgent: VecDeque<Hash>,
     /// Hashes to fetch.
@@ -45,7 +43,7 @@ struct Newest {
 
 /// One hash that is waited for.
 #[derive(Clone, Debug, Default)]
-struct Wanted {
+struct WantedContent {
     /// The keys whose content it is.
     keys: Vec<Box<[u8]>>,
     /// How often fetching it has failed.

@@ -11,6 +11,7 @@
 
 use bytes::Bytes;
 
+use crate::feed::Hash;
 use crate::feed::key::{self, FeedKey, KeyError, parse_feed_key};
 use crate::limits::{BEAT_OCTETS_MAX, MANIFEST_OCTETS_MAX, PACK_OCTETS_MAX};
 use crate::name::Name;
@@ -18,8 +19,8 @@ use crate::sync::batch::ZoneBatch;
 use crate::sync::complaint::{Complaint, Complaints, EntryError};
 use crate::sync::entry::{FeedEntry, Origin};
 use crate::sync::headed::{HeadedFeed, News};
-use crate::sync::history::Plan;
-use crate::sync::inbox::{Hash, Inbox};
+use crate::sync::history::ZonePlan;
+use crate::sync::inbox::Inbox;
 use crate::sync::outbox::Planned;
 use crate::sync::plain::PlainFeed;
 use crate::sync::status::SyncStats;
@@ -209,7 +210,7 @@ impl Intake {
     /// Finds the next step of a zone of a feed with header, and wants the packs that it needs.
     pub(super) fn plan(&mut self, apex: &Name, news: &mut News) -> Planned {
         let Some(plan) = self.headed.plan(apex) else { return Planned::default() };
-        let Plan { step, needs, refusal, has_more } = plan;
+        let ZonePlan { step, needs, refusal, has_more } = plan;
         for (number, hash) in needs {
             let pack_key = key::terminate(&key::pack_key(apex, number));
             self.want(&pack_key, hash, u64::MAX, false, news);

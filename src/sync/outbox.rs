@@ -27,12 +27,12 @@ pub(super) struct Outbox {
     /// Zones of which more is known than was handed out, and since when without a step.
     pending: HashMap<Name, u64>,
     /// Steps handed out of which the caller has not reported yet.
-    in_flight: HashMap<Name, InFlight>,
+    in_flight: HashMap<Name, StepInFlight>,
 }
 
 /// A step that the caller has.
 #[derive(Clone, Copy, Debug)]
-struct InFlight {
+struct StepInFlight {
     /// Where it leads.
     revision: Revision,
     /// Whether it leaves the zone served.
@@ -109,7 +109,7 @@ impl Outbox {
     pub(super) fn hand_out(&mut self, batches: &[ZoneBatch]) {
         for batch in batches {
             let is_served = !matches!(batch.step, ZoneStep::Remove);
-            let in_flight = InFlight { revision: batch.revision, is_served };
+            let in_flight = StepInFlight { revision: batch.revision, is_served };
             let before = self.in_flight.insert(batch.apex.clone(), in_flight);
             debug_assert!(before.is_none(), "of each zone one step is in flight at a time");
         }

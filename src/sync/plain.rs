@@ -30,9 +30,9 @@ pub(super) struct PlainFeed {
     /// The newest entry of each key.
     entries: BTreeMap<Box<[u8]>, PlainEntry>,
     /// The keys that hold each RRset; more than one only if somebody wrote one name in two forms.
-    keys_of: BTreeMap<Place, BTreeSet<Box<[u8]>>>,
+    keys_of: BTreeMap<RrsetPlace, BTreeSet<Box<[u8]>>>,
     /// RRsets that changed since the last batch.
-    changed: BTreeSet<Place>,
+    changed: BTreeSet<RrsetPlace>,
     /// Whether the set of zones may have changed since the last batch.
     has_zone_change: bool,
     /// The zones given out, with the last serial.
@@ -46,7 +46,7 @@ pub(super) struct PlainFeed {
 }
 
 /// Where an RRset stands.
-type Place = (Name, RecordType);
+type RrsetPlace = (Name, RecordType);
 
 /// The newest entry of a key.
 #[derive(Debug)]
@@ -87,7 +87,7 @@ enum PlainValue {
 
 /// Why a name is the apex of a zone.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Origin {
+enum ApexReason {
     /// A zone entry says so.
     Enabled,
     /// A zone entry says that it is not served.
@@ -289,13 +289,13 @@ impl PlainFeed {
             let rrset = self.rrset_at(&place).map(|(rrset, _)| rrset.clone());
             let Some((apex, origin)) = zone_of(&zones, &place.0) else { continue };
             match origin {
-                Origin::Disabled => continue,
+                ApexReason::Disabled => continue,
                 // Its first record makes such a zone, its last one takes it away.
-                Origin::Filter if rrset.is_none() || !self.served.contains_key(&apex) => {
+                ApexReason::Filter if rrset.is_none() || !self.served.contains_key(&apex) => {
                     self.changed.clear();
                     return self.rebuild();
                 }
-                Origin::Enabled | Origin::Filter => {}
+                ApexReason::Enabled | ApexReason::Filter => {}
             }
             let (owner, rtype) = place;
             let change = rrset.map_or(Change::Delete { owner, rtype }, Change::Put);
@@ -314,13 +314,13 @@ impl PlainFeed {
     /// Gives every zone out anew, and takes away those that are none any more.
     fn rebuild(&mut self) -> Vec<ZoneBatch> {
         let zones = self.zones();
-        let is_enabled = |(_, origin): &(&Name, &Origin)| **origin == Origin::Enabled;
+        let is_enabled = |(_, origin): &(&Name, &ApexReason)| **origin == ApexReason::Enabled;
         let enabled = zones.iter().filter(is_enabled).map(|(apex, _)| (apex.clone(), Vec::new()));
         let mut contents: BTreeMap<Name, Vec<Change>> = enabled.collect();
         for place in self.keys_of.keys() {
             let Some((apex, origin)) = zone_of(&zones, &place.0) else { continue };
             let rrset = self.rrset_at(place).map(|(rrset, _)| rrset.clone());
-            if let (Some(rrset), Origin::Enabled | Origin::Filter) = (rrset, origin) {
+            if let (Some(rrset), ApexReason::Enabled | ApexReason::Filter) = (rrset, origin) {
                 contents.entry(apex).or_default().push(Change::Put(rrset));
             }
         }
@@ -349,12 +349,12 @@ impl PlainFeed {
     }
 
     /// Returns every zone, and why it is one.
-    fn zones(&self) -> BTreeMap<Name, Origin> {
-        let from_filter = self.static_zones.iter().map(|apex| (apex.clone(), Origin::Filter));
-        let mut zones: BTreeMap<Name, Origin> = from_filter.collect();
+    fn zones(&self) -> BTreeMap<Name, ApexReason> {
+        let from_filter = self.static_zones.iter().map(|apex| (apex.clone(), ApexReason::Filter));
+        let mut zones: BTreeMap<Name, ApexReason> = from_filter.collect();
         for entry in self.entries.values() {
             if let PlainValue::Zone { apex, is_enabled } = &entry.value {
-                let origin = if *is_enabled { Origin::Enabled } else { Origin::Disabled };
+                let origin = if *is_enabled { ApexReason::Enabled } else { ApexReason::Disabled };
                 zones.insert(apex.clone(), origin);
             }
         }
@@ -363,7 +363,7 @@ impl PlainFeed {
 
     /// Returns the RRset at a place and when it was written; of two keys that hold it, by the
     /// later time and then the lower key.
-    fn rrset_at(&self, place: &Place) -> Option<(&Rrset, u32)> {
+    fn rrset_at(&self, place: &RrsetPlace) -> Option<(&Rrset, u32)> {
         let keys = self.keys_of.get(place)?.iter().rev();
         let held = keys.filter_map(|key| match &self.entries.get(key)?.value {
             PlainValue::Record { rrset, updated_s } => Some((rrset, *updated_s)),
@@ -456,7 +456,7 @@ fn read_record(owner: &Name, rtype: RecordType, octets: &[u8]) -> Result<PlainVa
 }
 
 /// Returns the longest zone that `owner` is at or below, and why it is one.
-fn zone_of(zones: &BTreeMap<Name, Origin>, owner: &Name) -> Option<(Name, Origin)> {
+fn zone_of(zones: &BTreeMap<Name, ApexReason>, owner: &Name) -> Option<(Name, ApexReason)> {
     let mut candidate = Some(owner.clone());
     while let Some(name) = candidate {
         if let Some(origin) = zones.get(&name) {

@@ -13,7 +13,7 @@ use crate::limits::{BEHIND_MS_MAX, GAP_MS_MAX, RESCAN_MS_MAX, RESCAN_MS_MIN};
 
 /// How far everything is.
 #[derive(Debug, Default)]
-pub(super) struct Progress {
+pub(super) struct FeedProgress {
     /// Whether the replica was listed once.
     is_scanned: bool,
     /// Whether a reconciliation with a peer was finished since somebody spoke again.
@@ -82,7 +82,7 @@ pub(super) struct Missing {
     pub is_content_urgent: bool,
 }
 
-impl Progress {
+impl FeedProgress {
     /// Notes a revision that exists.
     pub(super) fn hear(&mut self, revision: Revision) {
         self.heard = self.heard.max(revision);
@@ -230,12 +230,12 @@ impl Progress {
         self.confirmed.is_some() && self.differs_since_ms.is_none() && is_fresh
     }
 
-    /// Has [`Progress::check_lag`] called after a while, if that is not so already.
+    /// Has [`FeedProgress::check_lag`] called after a while, if that is not so already.
     pub(super) fn check_lag_later(&mut self, now_ms: u64) {
         self.lag_check_ms.get_or_insert(now_ms.saturating_add(GAP_MS_MAX));
     }
 
-    /// Whether it is time for [`Progress::check_lag`].
+    /// Whether it is time for [`FeedProgress::check_lag`].
     pub(super) fn is_lag_check_due(&self, now_ms: u64) -> bool {
         self.lag_check_ms.is_some_and(|due_ms| due_ms <= now_ms)
     }

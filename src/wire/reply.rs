@@ -16,7 +16,9 @@ use hickory_proto::serialize::binary::BinEncoder;
 use crate::message::edns::OptReply;
 use crate::message::header::Header;
 use crate::message::reader::Message;
-use crate::message::{ExpandedName, HEADER_LEN, POINTER, POINTER_MAX, RECORD_HEAD_LEN, Section};
+use crate::message::{
+    ExpandedName, Full, HEADER_LEN, POINTER, POINTER_MAX, RECORD_HEAD_LEN, Section,
+};
 use crate::record::RecordType;
 use crate::zone::node::EntryView;
 use crate::zone::prepare::{
@@ -50,10 +52,6 @@ pub enum Owner<'a> {
         apex_at: Option<u16>,
     },
 }
-
-/// The RRset does not fit.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Full;
 
 /// A reply under construction.
 #[derive(Debug)]

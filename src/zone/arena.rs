@@ -18,14 +18,14 @@ pub struct Arena {
     /// The nodes.
     octets: Vec<u8>,
     /// Where equal entries may be found.
-    recent: Recent,
+    recent: RecentRrsets,
 }
 
 /// The entries written last, each in the place that its hash names; no places before the first.
 ///
 /// An arena is moved a few times while its zone is built, and of small zones there are many.
 #[derive(Clone, Debug, Default)]
-struct Recent(Vec<RecentEntry>);
+struct RecentRrsets(Vec<RecentEntry>);
 
 /// An entry that stands in the arena; all zero if none does.
 #[derive(Clone, Copy, Debug, Default)]
@@ -36,7 +36,7 @@ struct RecentEntry {
     at: u32,
 }
 
-impl Recent {
+impl RecentRrsets {
     /// Returns the place that a hash names.
     fn place(&mut self, hash: u64) -> &mut RecentEntry {
         if self.0.is_empty() {
@@ -53,12 +53,12 @@ impl Arena {
     pub fn copy_of(octets: &[u8], room: usize) -> Self {
         let mut copy = Vec::with_capacity(octets.len() + room);
         copy.extend_from_slice(octets);
-        Self { octets: copy, recent: Recent::default() }
+        Self { octets: copy, recent: RecentRrsets::default() }
     }
 
     /// Begins with nothing, and room for about `len` octets.
     pub fn with_capacity(len: usize) -> Self {
-        Self { octets: Vec::with_capacity(len), recent: Recent::default() }
+        Self { octets: Vec::with_capacity(len), recent: RecentRrsets::default() }
     }
 
     /// Returns how many octets the nodes take.

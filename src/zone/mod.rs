@@ -26,7 +26,7 @@ pub use build::{Totals, ZoneBuilder, build};
 pub use edit::EditReport;
 pub use find::Found;
 pub use hash::HashSeed;
-pub use table::walk::Cursor;
+pub use table::walk::NodeCursor;
 pub use table::warm::Warming;
 
 use crate::name::Name;
@@ -246,7 +246,7 @@ impl Zone {
     }
 
     /// Returns the next node of a walk over all of them, in no order.
-    pub fn next_node(&self, cursor: &mut Cursor) -> Option<NodeView<'_>> {
+    pub fn next_node(&self, cursor: &mut NodeCursor) -> Option<NodeView<'_>> {
         self.table.next_node(cursor)
     }
 

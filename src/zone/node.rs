@@ -121,7 +121,7 @@ impl<'a> NodeView<'a> {
     pub fn entry(&self, rtype: RecordType) -> Option<EntryView<'a>> {
         let Entries { arena, mut rest, mut left } = self.entries();
         while left > 0 {
-            let head = Head::new(rest);
+            let head = NodeHead::new(rest);
             if head.rtype == rtype {
                 return Some(head.resolve(arena).entry());
             }
@@ -156,7 +156,7 @@ impl<'a> NodeView<'a> {
         if entries.left == 0 {
             return 0;
         }
-        let head = Head::new(entries.rest);
+        let head = NodeHead::new(entries.rest);
         if head.link & SHARED == 0 { 0 } else { self.arena[head.target(self.arena)] }
     }
 
@@ -193,7 +193,7 @@ impl<'a> Entries<'a> {
     #[inline]
     pub fn next_with_octets(&mut self) -> Option<(EntryView<'a>, &'a [u8])> {
         self.left = self.left.checked_sub(1)?;
-        let own = Head::new(self.rest);
+        let own = NodeHead::new(self.rest);
         let head = own.resolve(self.arena);
         self.rest = &self.rest[own.octets_len()..];
         Some((head.entry(), &head.octets[..head.octets_len()]))
@@ -238,7 +238,7 @@ pub(super) fn write_reference(arena: &mut Vec<u8>, rtype: RecordType, distance: 
 
 /// The first octets of an entry, which all entries have.
 #[derive(Clone, Copy, Debug)]
-struct Head<'a> {
+struct NodeHead<'a> {
     /// The type.
     rtype: RecordType,
     /// Octets of the body, or [`SHARED`] and how far in front the entry stands.
@@ -247,7 +247,7 @@ struct Head<'a> {
     octets: &'a [u8],
 }
 
-impl<'a> Head<'a> {
+impl<'a> NodeHead<'a> {
     /// Reads the entry at the front.
     #[inline(always)]
     fn new(octets: &'a [u8]) -> Self {

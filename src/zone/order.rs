@@ -71,7 +71,7 @@ impl<K: Borrow<[u8]> + Clone + Ord> Order<K> {
     /// Makes an order of keys that rise strictly.
     pub(super) fn from_sorted(keys: Vec<K>) -> Self {
         debug_assert!(keys.is_sorted_by(|a, b| a < b));
-        let mut draft = Draft::default();
+        let mut draft = OrderDraft::default();
         let mut keys = keys.into_iter().peekable();
         while keys.peek().is_some() {
             draft.push(keys.by_ref().take(CHUNK_KEYS).collect());
@@ -93,7 +93,7 @@ impl<K: Borrow<[u8]> + Clone + Ord> Order<K> {
             let index = self.chunk_of(key.borrow()).unwrap_or(0);
             by_chunk.entry(index).or_default().push((key, *is_added));
         }
-        let mut draft = Draft::default();
+        let mut draft = OrderDraft::default();
         for (index, (chunk, front)) in self.chunks.iter().zip(&self.fronts).enumerate() {
             let Some(changes) = by_chunk.get(&index) else {
                 draft.chunks.push(Arc::clone(chunk));
@@ -116,20 +116,20 @@ impl<K: Borrow<[u8]> + Clone + Ord> Order<K> {
 }
 
 /// An order under construction.
-struct Draft<K> {
+struct OrderDraft<K> {
     /// The chunks.
     chunks: Vec<Arc<[K]>>,
     /// What the first key of each begins with.
     fronts: Vec<u64>,
 }
 
-impl<K> Default for Draft<K> {
+impl<K> Default for OrderDraft<K> {
     fn default() -> Self {
         Self { chunks: Vec::new(), fronts: Vec::new() }
     }
 }
 
-impl<K: Borrow<[u8]>> Draft<K> {
+impl<K: Borrow<[u8]>> OrderDraft<K> {
     /// Appends a chunk, which is not empty.
     fn push(&mut self, chunk: Arc<[K]>) {
         self.fronts.push(front_of(chunk[0].borrow()));

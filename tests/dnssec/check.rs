@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use aspen_dns::dnssec::{self, CheckOptions, Finding, Parent, Report, Ring, Time};
+use aspen_dns::dnssec::{self, CheckOptions, Finding, Parent, Ring, Time, ZoneReport};
 use aspen_dns::name::Name;
 use aspen_dns::record::master::{MasterOptions, read_zone};
 use aspen_dns::record::{RecordType, Rrset, rdata};
@@ -44,7 +44,7 @@ fn read(path: &Path, apex: &Name) -> Vec<Rrset> {
 
 impl Signed {
     /// Checks the zone as it now is.
-    fn check(&self) -> Report {
+    fn check(&self) -> ZoneReport {
         let options = CheckOptions { now: self.now, expiry_warning_s: 86_400, threads: 2 };
         dnssec::check(&self.apex, &self.rrsets, Parent::Ds(&self.ds), &options, &Ring)
     }
@@ -121,7 +121,7 @@ impl Signed {
 }
 
 /// Returns severity, owner and type, and kind of each finding.
-pub(crate) fn lines(report: &Report) -> Vec<String> {
+pub(crate) fn lines(report: &ZoneReport) -> Vec<String> {
     let found = report.findings.iter().map(|finding| {
         let Finding { severity, owner, rtype, fault } = finding;
         format!("{severity} {owner} {rtype} {}", fault.code())

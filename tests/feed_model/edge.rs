@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use aspen_dns::feed::Hash;
 use aspen_dns::feed::Revision;
 use aspen_dns::feed::items::ItemRef;
 use aspen_dns::feed::merge::for_each_rrset;
@@ -10,7 +11,6 @@ use aspen_dns::record::{Change, RecordType};
 use aspen_dns::sync::batch::{ZoneBatch, ZoneStep};
 use aspen_dns::sync::core::{SyncConfig, SyncCore};
 use aspen_dns::sync::entry::{FeedEntry, Origin};
-use aspen_dns::sync::inbox::Hash;
 use bytes::Bytes;
 
 use super::{AUTHOR, Authority, Choose, Contents, Written, apply};

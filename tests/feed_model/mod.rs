@@ -8,8 +8,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
+use aspen_dns::feed::Hash;
 use aspen_dns::feed::Revision;
-use aspen_dns::feed::beat::{Beat, Header, zone_mark};
+use aspen_dns::feed::beat::{Beat, FeedHeader, zone_mark};
 use aspen_dns::feed::items::item_of;
 use aspen_dns::feed::key;
 use aspen_dns::feed::live::{coalesce, live_keys};
@@ -17,7 +18,6 @@ use aspen_dns::feed::manifest::{Manifest, PackKind, PackRef, ZoneMode};
 use aspen_dns::feed::pack::PackWriter;
 use aspen_dns::name::Name;
 use aspen_dns::record::{Change, RecordType, Rrset};
-use aspen_dns::sync::inbox::Hash;
 use bytes::Bytes;
 
 pub mod edge;
@@ -295,7 +295,7 @@ impl Authority {
     /// Writes the header.
     fn write_header(&mut self) {
         let epoch = self.revision.epoch;
-        let header = Header { cluster_id: "model".to_owned(), epoch, term: 1 };
+        let header = FeedHeader { cluster_id: "model".to_owned(), epoch, term: 1 };
         self.put(&key::terminate(key::HEADER_KEY), header.to_octets().into());
     }
 

@@ -374,7 +374,7 @@ fn assert_put_aside(warned: &[String]) {
 
 /// Writes over the rows of a zone's owner in a store that nobody has open; returns what was there.
 fn write_rows(dir: &Path, owner: &[u8], with: impl Fn(&[u8]) -> Vec<u8>) {
-    use aspen_dns::store::kv::{Commit, KeyRange, KeyValueStore as _};
+    use aspen_dns::store::kv::{KeyRange, KeyValueStore as _, KvCommit};
     use aspen_dns::store::redb::RedbStore;
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -385,7 +385,7 @@ fn write_rows(dir: &Path, owner: &[u8], with: impl Fn(&[u8]) -> Vec<u8>) {
         let rows = rows.into_iter().filter(|(key, _)| is_meant(key));
         let puts: Vec<_> = rows.map(|(key, row)| (key, with(&row.value))).collect();
         assert_eq!(puts.len(), 1);
-        store.commit(Commit { puts, ..Commit::default() }).await.unwrap();
+        store.commit(KvCommit { puts, ..KvCommit::default() }).await.unwrap();
     });
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use aspen_dns::record::RecordType;
 use aspen_dns::store::kv::{
-    ChangeStream, Commit, KeyValueStore, KvError, KvLimits, PendingCommit, Snapshot,
+    ChangeStream, KeyValueStore, KvCommit, KvError, KvLimits, KvSnapshot, PendingCommit,
 };
 use aspen_dns::store::redb::RedbStore;
 use aspen_dns::store::{Batch, DnsStore, Expectation, StoreError, StoredRrset};
@@ -81,7 +81,7 @@ async fn counters_under_preconditions_lose_nothing_beside_writers_of_other_zones
 }
 
 /// A commit in the queue, and who waits for it.
-type Queued = (Commit, oneshot::Sender<Result<u64, KvError>>);
+type Queued = (KvCommit, oneshot::Sender<Result<u64, KvError>>);
 
 /// The embedded engine behind a disk that stands still while it is told to.
 struct Slow {
@@ -112,11 +112,11 @@ impl KeyValueStore for Slow {
         self.engine.limits()
     }
 
-    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, KvError> {
+    async fn snapshot(&self) -> Result<Box<dyn KvSnapshot>, KvError> {
         self.engine.snapshot().await
     }
 
-    async fn submit(&self, commit: Commit) -> Result<PendingCommit, KvError> {
+    async fn submit(&self, commit: KvCommit) -> Result<PendingCommit, KvError> {
         let (outcome, pending) = PendingCommit::channel();
         self.queue.send((commit, outcome)).map_err(|_| KvError::Closed)?;
         self.queued.send_modify(|count| *count += 1);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aspen_dns::store::kv::{
-    ChangeEvent, ChangeStream, Commit, Cursor, KeyRange, KeyValueStore, KvError, Precondition,
+    ChangeEvent, ChangeStream, Cursor, KeyRange, KeyValueStore, KvCommit, KvError, Precondition,
 };
 
 /// Runs one case of the suite, by name, so that an engine can run each in a place of its own.
@@ -42,15 +42,15 @@ cases! {
 }
 
 /// Makes a commit of puts.
-pub fn puts(entries: &[(&str, &str)]) -> Commit {
+pub fn puts(entries: &[(&str, &str)]) -> KvCommit {
     let put = |(key, value): &(&str, &str)| (key.as_bytes().to_vec(), value.as_bytes().to_vec());
-    Commit { puts: entries.iter().map(put).collect(), ..Commit::default() }
+    KvCommit { puts: entries.iter().map(put).collect(), ..KvCommit::default() }
 }
 
 /// Makes a commit of deletes.
-fn deletes(keys: &[&str]) -> Commit {
+fn deletes(keys: &[&str]) -> KvCommit {
     let deletes = keys.iter().map(|key| key.as_bytes().to_vec()).collect();
-    Commit { deletes, ..Commit::default() }
+    KvCommit { deletes, ..KvCommit::default() }
 }
 
 /// Reads a value as text.
@@ -91,7 +91,7 @@ async fn a_value_reads_back_with_the_revision_that_wrote_it(store: Arc<dyn KeyVa
     assert_eq!(read(&*store, "A").await, None);
     // Octets of every kind are keys and values.
     let octets: Vec<u8> = (0..=255).collect();
-    let odd = Commit { puts: vec![(octets.clone(), octets.clone())], ..Commit::default() };
+    let odd = KvCommit { puts: vec![(octets.clone(), octets.clone())], ..KvCommit::default() };
     store.commit(odd).await.unwrap();
     assert_eq!(store.get(&octets).await.unwrap().unwrap().value, octets);
 }
@@ -139,16 +139,18 @@ async fn a_key_twice_or_too_much_is_refused(store: Arc<dyn KeyValueStore>) {
     assert!(matches!(store.commit(twice).await, Err(KvError::DuplicateKey)));
     let limits = store.limits();
     let put = |index: u32| (format!("K{index:06}").into_bytes(), b"v".to_vec());
-    let fits = Commit { puts: (0..limits.operations_max).map(put).collect(), ..Commit::default() };
+    let fits =
+        KvCommit { puts: (0..limits.operations_max).map(put).collect(), ..KvCommit::default() };
     let revision = store.commit(fits).await.unwrap();
     assert_eq!(read(&*store, "K000000").await, Some(("v".into(), revision)));
-    let more = Commit { puts: (0..=limits.operations_max).map(put).collect(), ..Commit::default() };
+    let more =
+        KvCommit { puts: (0..=limits.operations_max).map(put).collect(), ..KvCommit::default() };
     assert!(matches!(store.commit(more).await, Err(KvError::TooManyOperations { .. })));
     let len = usize::try_from(limits.octets_max).unwrap() - 1;
-    let fits = Commit { puts: vec![(b"q".to_vec(), vec![7; len])], ..Commit::default() };
+    let fits = KvCommit { puts: vec![(b"q".to_vec(), vec![7; len])], ..KvCommit::default() };
     store.commit(fits).await.unwrap();
     assert_eq!(store.get(b"q").await.unwrap().unwrap().value.len(), len);
-    let more = Commit { puts: vec![(b"q".to_vec(), vec![7; len + 1])], ..Commit::default() };
+    let more = KvCommit { puts: vec![(b"q".to_vec(), vec![7; len + 1])], ..KvCommit::default() };
     assert!(matches!(store.commit(more).await, Err(KvError::TooManyOctets { .. })));
 }
 

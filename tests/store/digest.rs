@@ -187,7 +187,7 @@ async fn forget_digests(engine: &dyn KeyValueStore) {
         (key, serde_json::to_vec(&object).unwrap())
     };
     let puts = found.entries.into_iter().map(without).collect();
-    engine.commit(kv::Commit { puts, ..kv::Commit::default() }).await.unwrap();
+    engine.commit(kv::KvCommit { puts, ..kv::KvCommit::default() }).await.unwrap();
 }
 
 #[tokio::test]
@@ -287,7 +287,7 @@ async fn a_digest_that_is_wrong_is_found_and_mended_by_a_commit_that_changes_no_
     object["digest"] = serde_json::json!(other.to_owned() + &said[1..]);
     object["rrset_count"] = serde_json::json!(9);
     let puts = vec![(key, serde_json::to_vec(&object).unwrap())];
-    engine.commit(kv::Commit { puts, ..kv::Commit::default() }).await.unwrap();
+    engine.commit(kv::KvCommit { puts, ..kv::KvCommit::default() }).await.unwrap();
     let wrong = s.zones().await.unwrap().remove(0);
     assert_ne!(wrong.digest, right.digest);
     let mut commits = s.commits(wrong.revision).await.unwrap();
@@ -326,7 +326,7 @@ async fn a_zone_that_cannot_be_read_is_told_until_it_can_or_is_gone_and_keeps_no
     let (key, right) = (page[2].0.clone(), page[2].1.value.clone());
     let put = async |value: Vec<u8>| {
         let puts = vec![(key.clone(), value)];
-        engine.commit(kv::Commit { puts, ..kv::Commit::default() }).await.unwrap();
+        engine.commit(kv::KvCommit { puts, ..kv::KvCommit::default() }).await.unwrap();
     };
     put(b"nonsense".to_vec()).await;
     let told = Some((1, "z2.example".to_owned()));
@@ -337,6 +337,6 @@ async fn a_zone_that_cannot_be_read_is_told_until_it_can_or_is_gone_and_keeps_no
     put(b"nonsense".to_vec()).await;
     assert_eq!((count_all().await, s.recounts().unreadable()), (5, told));
     let deletes = vec![key.clone()];
-    engine.commit(kv::Commit { deletes, ..kv::Commit::default() }).await.unwrap();
+    engine.commit(kv::KvCommit { deletes, ..kv::KvCommit::default() }).await.unwrap();
     assert_eq!((count_all().await, s.recounts().unreadable()), (4, None));
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use aspen_dns::name::Name;
 use aspen_dns::record::{RecordType, Rrset};
 use aspen_dns::store::history::ZoneSource as _;
-use aspen_dns::store::kv::{Commit, KeyRange, KeyValueStore, KvError};
+use aspen_dns::store::kv::{KeyRange, KeyValueStore, KvCommit, KvError};
 use aspen_dns::store::redb::RedbStore;
 use aspen_dns::store::zone_settings::ZoneSettings;
 use aspen_dns::store::{DnsStore, Operation, StoreError};
@@ -244,7 +244,7 @@ async fn w_30_what_does_not_parse_is_an_error_and_never_not_found() {
         let entries = engine.range(&range, None, 100).await.unwrap().entries;
         let damaged = entries.into_iter().filter(|(key, _)| key[0] == first);
         let puts = damaged.map(|(key, _)| (key, b"?".to_vec())).collect();
-        engine.commit(Commit { puts, ..Commit::default() }).await.unwrap();
+        engine.commit(KvCommit { puts, ..KvCommit::default() }).await.unwrap();
         assert!(unreadable(s.get_record(&www, RecordType::A).await.unwrap_err()));
         assert!(unreadable(s.records_at(&www).await.unwrap_err()));
         assert!(unreadable(s.records(&apex, None, 9).await.unwrap_err()));

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use aspen_dns::clock;
-use aspen_dns::dnssec::{self, CheckOptions, Finding, Parent, Report, Ring, Time};
+use aspen_dns::dnssec::{self, CheckOptions, Finding, Parent, Ring, Time, ZoneReport};
 use aspen_dns::masterfiles::{self, ZoneFileError};
 use aspen_dns::name::Name;
 use aspen_dns::record::master::{MasterOptions, MasterReader, MasterZone, read_zone};
@@ -65,7 +65,7 @@ fn check_one(
         |zone| zone.warnings.kept.iter().map(ToString::to_string).collect(),
     );
     let warning_count = read.zone.as_ref().map_or(0, |zone| zone.warnings.count);
-    let mut report = Report::default();
+    let mut report = ZoneReport::default();
     let built = match std::mem::replace(&mut read.zone, Err(String::new())) {
         Ok(master) => {
             let parent = parent.map_or(Parent::Unknown, Parent::Ds);
@@ -124,7 +124,7 @@ fn check_one(
 }
 
 /// Prints the findings, one a line, and how many more there are of a kind.
-fn print_findings(report: &Report) -> anyhow::Result<()> {
+fn print_findings(report: &ZoneReport) -> anyhow::Result<()> {
     let mut lines = String::new();
     for finding in &report.findings {
         lines.push_str(&format!("{finding}\n"));

@@ -38,7 +38,7 @@ pub enum ClientFrame {
     /// Where it stands and what it wants.
     Hello(Hello),
     /// How far it is.
-    Report(Report),
+    Report(EdgeReport),
     /// Where it is.
     Here(TicketPeer),
 }
@@ -60,7 +60,7 @@ pub struct Hello {
 
 /// How far a follower is.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Report {
+pub struct EdgeReport {
     /// What it answers with.
     pub served: Position,
     /// Its status, by number.
@@ -162,7 +162,7 @@ impl ClientFrame {
         let mut reader = OctetReader::new(octets);
         let frame = match kind {
             HELLO => return Hello::from_octets(octets).map(Self::Hello),
-            REPORT => Self::Report(Report {
+            REPORT => Self::Report(EdgeReport {
                 served: read_position(&mut reader)?,
                 state: reader.u8("state")?,
                 differing: reader.u32("zones that differ")?,

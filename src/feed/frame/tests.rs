@@ -19,7 +19,7 @@ fn client() -> Vec<ClientFrame> {
         peer: peer(5),
         proofs: vec![Bytes::from_static(b"a"), Bytes::from_static(b"")],
     };
-    let report = Report { served: position(6), state: 7, differing: 8, time_ms: 9 };
+    let report = EdgeReport { served: position(6), state: 7, differing: 8, time_ms: 9 };
     vec![ClientFrame::Hello(hello), ClientFrame::Report(report), ClientFrame::Here(peer(1))]
 }
 

@@ -164,7 +164,7 @@ impl<R: Read> BlockReader<R> {
 
 /// A zone of which the first block was read.
 #[derive(Debug)]
-pub struct ZoneDraft {
+pub struct ImageZone {
     /// Takes the RRsets.
     pub builder: ZoneBuilder,
     /// The zone.
@@ -203,7 +203,7 @@ pub fn begin_zone<R: Read>(
     octets: u64,
     seed: HashSeed,
     is_current: impl FnOnce(&ImageHead) -> bool,
-) -> Result<Option<ZoneDraft>, ImageError> {
+) -> Result<Option<ImageZone>, ImageError> {
     let start = blocks.at;
     let Some((at, payload)) = blocks.next_block()? else {
         return Err(ImageError::Blocks { at: start });
@@ -223,7 +223,7 @@ pub fn begin_zone<R: Read>(
     let names = head.names.min(octets / NAME_OCTETS_MIN);
     let mut builder = ZoneBuilder::new(apex.clone(), seed, names);
     push_pack(&mut builder, at, &apex, pack)?;
-    Ok(Some(ZoneDraft { builder, apex, head, has_ended: kind & ENDS != 0 }))
+    Ok(Some(ImageZone { builder, apex, head, has_ended: kind & ENDS != 0 }))
 }
 
 /// Reads further blocks of a zone: to its end, or to the one that begins `until` octets from the

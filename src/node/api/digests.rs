@@ -51,7 +51,7 @@ struct DigestRow {
 
 /// Which zones a page is made of.
 #[derive(Debug)]
-struct Wanted {
+struct WantedDigests {
     /// Only this one.
     only: Option<Name>,
     /// Those behind it.
@@ -68,7 +68,7 @@ pub(crate) async fn digests(
     State(api): State<Arc<Api>>,
     Query(query): Query<HashMap<String, String>>,
 ) -> Result<Json<DigestPage>, ApiError> {
-    let wanted = Wanted {
+    let wanted = WantedDigests {
         only: query.get("zone").map(|name| parse_name(name)).transpose()?,
         after: query.get("cursor").map(|text| parse_name_cursor(text)).transpose()?,
         limit: limit_of(&query)?,
@@ -108,7 +108,7 @@ pub(crate) async fn digests(
     Ok(Json(DigestPage { history, revision, zones, next: next.map(|apex| apex.to_fqdn()) }))
 }
 
-impl Wanted {
+impl WantedDigests {
     /// Where the page begins.
     fn from(&self) -> Bound<&Name> {
         match (&self.only, &self.after) {

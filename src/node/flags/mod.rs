@@ -56,7 +56,7 @@ pub struct Flags {
 
     /// Relay that helps nodes behind address translation to meet: off, default, or a URL.
     #[arg(long, env = "ASPEN_RELAY", value_name = "off|default|URL", default_value = "off")]
-    pub relay: Relay,
+    pub relay: RelayFlag,
 
     /// Ticket of the feed that an edge follows (`aspen-dns ticket create` prints one).
     #[arg(long, env = "ASPEN_TICKET", value_name = "TICKET", hide_env_values = true)]
@@ -176,7 +176,7 @@ pub enum ApiListen {
 
 /// Which relay servers are used, as the flag spells it.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Relay(pub RelayChoice);
+pub struct RelayFlag(pub RelayChoice);
 
 /// Which engine keeps the records, as the flag spells it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -343,7 +343,7 @@ impl FromStr for ApiListen {
     }
 }
 
-impl FromStr for Relay {
+impl FromStr for RelayFlag {
     type Err = FlagError;
 
     fn from_str(text: &str) -> Result<Self, FlagError> {

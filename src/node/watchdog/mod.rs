@@ -51,7 +51,7 @@ pub struct Answers {
 
 /// What is to be done.
 #[derive(Clone, Debug)]
-pub enum Verdict {
+pub enum WatchdogVerdict {
     /// The node goes on, with these parts broken for now.
     Goes(Vec<Fault>),
     /// The node ends.
@@ -82,7 +82,7 @@ struct ExporterWatch {
 
 impl Watch {
     /// Judges one look, at `now_ms` of a clock that is never set and stands while the process does.
-    pub fn poll(&mut self, now_ms: u64, answers: &Answers) -> Verdict {
+    pub fn poll(&mut self, now_ms: u64, answers: &Answers) -> WatchdogVerdict {
         let is_silent = |missed: u32| missed >= WATCHDOG_MISSES_MAX;
         let mut faults = Vec::new();
         if !answers.has_front_ends {
@@ -123,8 +123,8 @@ impl Watch {
             faults.push(Fault::StoreSilent);
         }
         match faults.iter().find(|fault| fault.is_final()) {
-            Some(fault) => Verdict::Ends(fault.clone()),
-            None => Verdict::Goes(faults),
+            Some(fault) => WatchdogVerdict::Ends(fault.clone()),
+            None => WatchdogVerdict::Goes(faults),
         }
     }
 
@@ -252,8 +252,8 @@ impl Watchdog {
             looks_ms += WATCHDOG_LOOK_MS;
             let now_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
             let faults = match watch.poll(looks_ms, &self.answers()) {
-                Verdict::Goes(faults) => faults,
-                Verdict::Ends(fault) => return fault,
+                WatchdogVerdict::Goes(faults) => faults,
+                WatchdogVerdict::Ends(fault) => return fault,
             };
             let unready = self.unready(now_ms, &mut lag, &mut was_connected);
             self.node.health.note(faults, unready);

@@ -28,13 +28,13 @@ fn well() -> Answers {
 }
 
 /// Says what a verdict is, in a line.
-fn text(verdict: &Verdict) -> String {
+fn text(verdict: &WatchdogVerdict) -> String {
     match verdict {
-        Verdict::Goes(faults) => {
+        WatchdogVerdict::Goes(faults) => {
             let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
             format!("goes: {}", faults.join("; "))
         }
-        Verdict::Ends(fault) => format!("ends: {fault}"),
+        WatchdogVerdict::Ends(fault) => format!("ends: {fault}"),
     }
 }
 

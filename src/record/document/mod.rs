@@ -115,7 +115,7 @@ impl RecordDocument {
             Change::Put(rrset) => Some(rrset),
             Change::Delete { .. } => None,
         };
-        let written = Written {
+        let written = WrittenDocument {
             domain: self.change.owner().to_string(),
             rtype: self.change.rtype().to_string(),
             ttl_seconds: rrset.map(|rrset| rrset.ttl_s),
@@ -141,7 +141,7 @@ impl RecordDocument {
 
 /// The document as it is written, field by field.
 #[derive(Serialize)]
-struct Written {
+struct WrittenDocument {
     /// The owner name without its last dot.
     domain: String,
     /// The type's mnemonic.

@@ -15,7 +15,7 @@ use crate::record::RecordType;
 use crate::record::rrset::RdataIter;
 
 /// Makes the warning of a host's name.
-type Fault = fn(Name) -> WarningKind;
+type HostFault = fn(Name) -> WarningKind;
 
 /// Checks the hosts that the records of a group name, by its index in the file's order; their type
 /// needs addresses of them.
@@ -49,7 +49,7 @@ pub(super) fn check(groups: &Groups, owners: &Owners<'_>, index: usize, found: &
 }
 
 /// Says what is wrong with a host of this zone that `group` names.
-fn fault(owner: &[u8], group: &Group, owners: &Owners<'_>, target: &[u8]) -> Option<Fault> {
+fn fault(owner: &[u8], group: &Group, owners: &Owners<'_>, target: &[u8]) -> Option<HostFault> {
     let sought = owners.sought(target);
     let first = owners.first_at(&sought);
     let places = || owners.places_at(first, &sought);
@@ -73,7 +73,7 @@ fn fault(owner: &[u8], group: &Group, owners: &Owners<'_>, target: &[u8]) -> Opt
 
 /// Says what is wrong with a host that has no records of its own, and whose first follower in
 /// canonical order is `first`.
-fn wildcard_fault(owners: &Owners<'_>, first: usize, sought: &Sought<'_>) -> Option<Fault> {
+fn wildcard_fault(owners: &Owners<'_>, first: usize, sought: &Sought<'_>) -> Option<HostFault> {
     if owners.exists_at(first, sought) {
         return fault_of(&[]); // an empty non-terminal
     }
@@ -92,7 +92,7 @@ fn wildcard_fault(owners: &Owners<'_>, first: usize, sought: &Sought<'_>) -> Opt
 }
 
 /// Says what is wrong with a host that has these records.
-fn fault_of(places: &[Place]) -> Option<Fault> {
+fn fault_of(places: &[Place]) -> Option<HostFault> {
     if has(places, |rtype| rtype == RecordType::CNAME) {
         return Some(|target| WarningKind::TargetIsAlias { target });
     }

@@ -20,12 +20,12 @@ pub(super) struct Owners<'a> {
     /// The apex in wire form.
     apex: &'a [u8],
     /// One for every [`STEP`] groups.
-    marks: Vec<Mark>,
+    marks: Vec<OwnerMark>,
 }
 
 /// What is known of a group whose index in order is a multiple of [`STEP`].
 #[derive(Clone, Copy, Debug)]
-struct Mark {
+struct OwnerMark {
     /// What it is sorted by.
     key: Key,
     /// Index of the last group before it that hides what is below it and is not hidden.
@@ -50,7 +50,7 @@ impl<'a> Owners<'a> {
         debug_assert!(covers.is_sorted());
         let (mut covers, mut cover) = (covers.iter().copied().peekable(), None);
         let marks = groups.order().chunks(STEP).enumerate().map(|(nth, places)| {
-            let mut mark = Mark { key: places[0].key, cover, covers: 0 };
+            let mut mark = OwnerMark { key: places[0].key, cover, covers: 0 };
             while let Some(index) = covers.next_if(|index| *index < (nth + 1) * STEP) {
                 mark.covers |= 1 << (index % STEP);
                 // The SOA comes before a DNAME beside it, so this is never the first of all.

@@ -68,7 +68,7 @@ fn len(field: &'static str, rest: &[u8]) -> Result<usize, RdataError> {
 fn write(octets: &[u8], out: &mut String) -> Option<()> {
     let (mut rest, mut separator) = (octets, "");
     while !rest.is_empty() {
-        let (Prefix { family, bits, is_negated }, address, next) = split(rest)?;
+        let (AddressPrefix { family, bits, is_negated }, address, next) = split(rest)?;
         let mut full = [0; 16];
         full.get_mut(..address.len())?.copy_from_slice(address);
         let negation = if is_negated { "!" } else { "" };
@@ -84,7 +84,7 @@ fn write(octets: &[u8], out: &mut String) -> Option<()> {
 }
 
 /// What stands before a prefix's address.
-struct Prefix {
+struct AddressPrefix {
     /// The address family, IANA's number.
     family: u16,
     /// Bits of the prefix.
@@ -94,11 +94,11 @@ struct Prefix {
 }
 
 /// Splits off one prefix, its address and what follows.
-fn split(octets: &[u8]) -> Option<(Prefix, &[u8], &[u8])> {
+fn split(octets: &[u8]) -> Option<(AddressPrefix, &[u8], &[u8])> {
     let [high, low, bits, len, rest @ ..] = octets else { return None };
     let (address, rest) = rest.split_at_checked(usize::from(len & !NEGATION))?;
     let family = u16::from_be_bytes([*high, *low]);
-    Some((Prefix { family, bits: *bits, is_negated: len & NEGATION != 0 }, address, rest))
+    Some((AddressPrefix { family, bits: *bits, is_negated: len & NEGATION != 0 }, address, rest))
 }
 
 /// IPv4's address family.

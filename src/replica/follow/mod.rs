@@ -39,7 +39,7 @@ use super::opening::ListenerError;
 use super::upstream::{ContentPeers, Dialer, Upstream};
 use crate::clock::now_ms;
 use crate::feed::Hash;
-use crate::feed::frame::{Hello, Report, ServerFrame};
+use crate::feed::frame::{EdgeReport, Hello, ServerFrame};
 use crate::limits::{
     ADOPT_MS_MAX, BEAT_FRESH_MS_MAX, DEAF_MS_MAX, DEAF_MS_MIN, FETCHES_MAX, FIRST_LOAD_MS_MAX,
     LISTENER_TICK_MS, REPORT_MS, UPSTREAM_HELD_MS, UPSTREAM_LOSSES_MAX, UPSTREAM_WAIT_MS,
@@ -423,7 +423,7 @@ impl Follow {
         }
         if self.reported_at.elapsed() >= Duration::from_millis(REPORT_MS) {
             self.reported_at = Instant::now();
-            let report = Report {
+            let report = EdgeReport {
                 served: status.served,
                 state: status.status as u8,
                 differing: status.differing.len() as u32,

@@ -20,7 +20,7 @@ use crate::limits::{
 };
 use crate::publish::Reader;
 use crate::responder::batch::QueryBatch;
-use crate::responder::transfer::{Progress, Transfer};
+use crate::responder::transfer::{Transfer, TransferProgress};
 use crate::responder::{Peer, Responder, Transport, Verdict};
 use crate::serve::event::ConnectionEvent;
 use crate::serve::stats::Recorder;
@@ -271,7 +271,7 @@ impl<S: Read + Write> Connection<S> {
 
 /// What was made of the octets of one read.
 #[derive(Clone, Copy, Debug, Default)]
-struct Batch {
+struct Answered {
     /// Octets of the messages that have been dealt with.
     input_len: usize,
     /// How many these are.
@@ -284,19 +284,21 @@ impl Answerer {
     /// Goes on with a zone transfer, then answers the whole messages at the start of `input`, all
     /// into `output` and from one snapshot, until nothing is left or the replies are as long as may
     /// wait.
-    fn answer(&mut self, input: &[u8], session: &mut Session) -> Batch {
+    fn answer(&mut self, input: &[u8], session: &mut Session) -> Answered {
         self.output.clear();
         let catalog = self.reader.load();
         let peer =
             Peer { source: session.source, transport: Transport::Tcp, now_s: clock::now_s() };
         let queries = self.queries.open(&self.responder, &catalog, messages(input));
-        let mut batch = Batch::default();
+        let mut batch = Answered::default();
         while self.output.len() < TCP_OUTPUT_OCTETS_MAX && batch.end.is_none() {
             if let Some(running) = &mut session.running {
                 match running.next_message(&mut self.reply) {
-                    Progress::More => {}
-                    Progress::Last => session.running = None,
-                    Progress::Impossible => batch.end = Some(ConnectionEvent::ClosedByError),
+                    TransferProgress::More => {}
+                    TransferProgress::Last => session.running = None,
+                    TransferProgress::Impossible => {
+                        batch.end = Some(ConnectionEvent::ClosedByError);
+                    }
                 }
             } else if let Some(query) = first_message(&input[batch.input_len..]) {
                 batch.input_len += 2 + query.len();

@@ -30,7 +30,7 @@ use crate::serve::stats::{Counters, Recorder};
 use crate::serve::transfer::TransferSlots;
 use crate::serve::{FrontEnd, Shutdown, udp};
 use connection::Answerer;
-use worker::Worker;
+use worker::TcpWorker;
 
 /// How many connections there may be, and how long they may take. The defaults are in `limits`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -146,7 +146,7 @@ impl FrontEnd for TcpFrontEnd {
     ) -> io::Result<()> {
         let answerer =
             Answerer::new(reader, responder, self.admission.transfers.clone(), self.recorder);
-        Worker::new(self.listeners, self.limits, self.admission, answerer)?.run(&shutdown)
+        TcpWorker::new(self.listeners, self.limits, self.admission, answerer)?.run(&shutdown)
     }
 }
 

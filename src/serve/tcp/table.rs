@@ -24,7 +24,7 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) struct Table<T> {
     /// The connections; a key is an index.
-    entries: Vec<Option<Entry<T>>>,
+    entries: Vec<Option<TableEntry<T>>>,
     /// Indices of empty entries.
     free: Vec<usize>,
     /// The first and the last of each phase.
@@ -33,7 +33,7 @@ pub(super) struct Table<T> {
 
 /// One connection and its place.
 #[derive(Debug)]
-struct Entry<T> {
+struct TableEntry<T> {
     /// The connection.
     value: T,
     /// Its phase, and so its queue.
@@ -73,7 +73,7 @@ impl<T> Table<T> {
 
     /// Adds a connection to the end of a queue, and returns its key.
     pub(super) fn insert(&mut self, value: T, phase: Phase, now: Instant) -> usize {
-        let entry = Entry { value, phase, since: now, previous: None, next: None };
+        let entry = TableEntry { value, phase, since: now, previous: None, next: None };
         let key = match self.free.pop() {
             Some(key) => {
                 self.entries[key] = Some(entry);

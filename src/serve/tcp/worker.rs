@@ -23,7 +23,7 @@ use crate::serve::Shutdown;
 use crate::serve::event::ConnectionEvent;
 
 /// A running worker.
-pub(super) struct Worker {
+pub(super) struct TcpWorker {
     /// Readiness.
     poll: Poll,
     /// Where connections come in; their tokens are their indices.
@@ -36,7 +36,7 @@ pub(super) struct Worker {
     answerer: Answerer,
     /// All connections; their tokens are their keys, counted on from the listeners' and the
     /// waker's.
-    table: Table<Peer>,
+    table: Table<Client>,
     /// Tokens that have had their share and want another turn. Readiness is told once only, so
     /// nobody else will remind us of them.
     again: Vec<Token>,
@@ -49,7 +49,7 @@ pub(super) struct Worker {
 }
 
 /// A connection and its address.
-struct Peer {
+struct Client {
     /// The connection.
     connection: Connection,
     /// What its address is counted as.
@@ -57,12 +57,12 @@ struct Peer {
     /// Octets of its buffers after its last turn.
     buffered: usize,
     /// What the poll tells of it.
-    watch: Watch,
+    watch: Watched,
 }
 
 /// What the poll tells of a connection: no more than it waits for, since every event costs a turn.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, PartialOrd)]
-enum Watch {
+enum Watched {
     /// Nothing yet, and it has not waited.
     New,
     /// Nothing yet; it has a turn in the next round.
@@ -73,7 +73,7 @@ enum Watch {
     ReadsAndWrites,
 }
 
-impl Worker {
+impl TcpWorker {
     /// Makes a worker without connections.
     ///
     /// # Errors
@@ -186,7 +186,7 @@ impl Worker {
         }
         self.answerer.recorder.count_connection(ConnectionEvent::Accepted);
         let connection = Connection::new(stream, addr);
-        let peer = Peer { connection, source, buffered: 0, watch: Watch::New };
+        let peer = Client { connection, source, buffered: 0, watch: Watched::New };
         let key = self.table.insert(peer, Phase::Idle, self.now);
         self.serve(key);
     }
@@ -224,18 +224,18 @@ impl Worker {
         let token = self.token(key);
         let Some(peer) = self.table.value_mut(key) else { return };
         let (wanted, interest) = match phase {
-            Phase::Idle | Phase::Receiving => (Watch::Reads, Interest::READABLE),
-            Phase::Sending => (Watch::ReadsAndWrites, Interest::READABLE | Interest::WRITABLE),
+            Phase::Idle | Phase::Receiving => (Watched::Reads, Interest::READABLE),
+            Phase::Sending => (Watched::ReadsAndWrites, Interest::READABLE | Interest::WRITABLE),
         };
         if wanted <= peer.watch {
             return;
         }
-        if peer.watch == Watch::New && wanted == Watch::Reads {
-            peer.watch = Watch::Nothing;
+        if peer.watch == Watched::New && wanted == Watched::Reads {
+            peer.watch = Watched::Nothing;
             self.again.push(token);
             return;
         }
-        let is_new = std::mem::replace(&mut peer.watch, wanted) <= Watch::Nothing;
+        let is_new = std::mem::replace(&mut peer.watch, wanted) <= Watched::Nothing;
         let (registry, stream) = (self.poll.registry(), peer.connection.stream_mut());
         let result = match is_new {
             true => registry.register(stream, token, interest),

@@ -118,7 +118,7 @@ impl FrontEnd for UdpFrontEnd {
         if let Some(cpu) = self.cpu {
             pin_to_cpu(cpu);
         }
-        let worker = Worker {
+        let worker = UdpWorker {
             reader,
             responder,
             recorder: self.recorder,
@@ -128,7 +128,9 @@ impl FrontEnd for UdpFrontEnd {
         };
         match self.moves {
             #[cfg(target_os = "linux")]
-            Moves::Messages(slots) => worker.run(mmsg::Batch::new(self.socket, slots)?, &shutdown),
+            Moves::Messages(slots) => {
+                worker.run(mmsg::MessageBatch::new(self.socket, slots)?, &shutdown)
+            }
             _ => worker.run(Single::new(self.socket)?, &shutdown),
         }
     }
@@ -217,7 +219,7 @@ enum Wait {
 }
 
 /// One datagram of a batch, and the buffer for its reply. A buffer left empty sends nothing.
-struct Slot<'a> {
+struct Datagram<'a> {
     /// What came in.
     query: &'a [u8],
     /// Where it came from.
@@ -241,7 +243,7 @@ trait Exchange {
     fn receive(&mut self, wait: Wait) -> io::Result<usize>;
 
     /// Returns one datagram of the batch. `index` is below the size of the batch.
-    fn slot(&mut self, index: usize) -> Slot<'_>;
+    fn slot(&mut self, index: usize) -> Datagram<'_>;
 
     /// Iterates over the datagrams of the batch.
     fn queries(&self) -> impl Iterator<Item = &[u8]> + Clone;
@@ -255,7 +257,7 @@ trait Exchange {
 }
 
 /// What a running worker has beside its exchange.
-struct Worker {
+struct UdpWorker {
     /// The published catalog.
     reader: Reader,
     /// Makes the answers.
@@ -270,7 +272,7 @@ struct Worker {
     receive_drops: u32,
 }
 
-impl Worker {
+impl UdpWorker {
     /// Answers until a shutdown is requested, and then what the socket still holds.
     fn run(mut self, mut exchange: impl Exchange, shutdown: &Shutdown) -> io::Result<()> {
         while !shutdown.is_requested() {

@@ -7,7 +7,7 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 
-use super::{Exchange, SendReport, Slot, Wait, is_queue_full};
+use super::{Datagram, Exchange, SendReport, Wait, is_queue_full};
 use crate::limits::{UDP_QUERY_OCTETS_MAX, UDP_REPLY_OCTETS};
 
 /// One datagram and its reply.
@@ -59,10 +59,10 @@ impl Exchange for Single {
         Ok(1)
     }
 
-    fn slot(&mut self, index: usize) -> Slot<'_> {
+    fn slot(&mut self, index: usize) -> Datagram<'_> {
         debug_assert_eq!(index, 0, "a batch of one");
         let query = &self.query[..self.query_len];
-        Slot { query, source: self.source, reply: &mut self.reply }
+        Datagram { query, source: self.source, reply: &mut self.reply }
     }
 
     fn queries(&self) -> impl Iterator<Item = &[u8]> + Clone {

@@ -20,10 +20,10 @@ impl Exchange for Script {
         self.error.map_or(Ok(self.arrivals.len()), |kind| Err(kind.into()))
     }
 
-    fn slot(&mut self, index: usize) -> Slot<'_> {
+    fn slot(&mut self, index: usize) -> Datagram<'_> {
         let (source_port, query) = self.arrivals[index];
         let source = SocketAddr::from(([192, 0, 2, 1], source_port));
-        Slot { query, source, reply: &mut self.replies[index] }
+        Datagram { query, source, reply: &mut self.replies[index] }
     }
 
     fn queries(&self) -> impl Iterator<Item = &[u8]> + Clone {
@@ -39,8 +39,8 @@ impl Exchange for Script {
     }
 }
 
-fn worker() -> Worker {
-    Worker {
+fn worker() -> UdpWorker {
+    UdpWorker {
         reader: Publisher::new(HashSeed(1)).reader(),
         responder: Arc::new(Responder::new(ResponderConfig::default())),
         recorder: Recorder::new(NAME),
@@ -193,7 +193,7 @@ mod on_linux {
 
         let socket = narrow_socket();
         let server = socket.local_addr().expect("bound");
-        let batch = mmsg::Batch::new(socket, 8).expect("a socket");
+        let batch = mmsg::MessageBatch::new(socket, 8).expect("a socket");
         // There is no room for those behind it either: all of the batch is accounted for.
         let report = SendReport { queue_full: 2, refused: 0 };
         assert_eq!(echo(batch, server, &[1, 7, 2]), (report, vec![1]));

@@ -4,7 +4,7 @@
 //! **Not here:** the steps of a batch (`store::draft`).
 
 use super::zone::ZoneDraft;
-use super::{Draft, Slot};
+use super::{Draft, ZoneSlot};
 use crate::feed::digest::{Digest, DigestKey};
 use crate::name::Name;
 use crate::record::{Change, RecordType, RrsetRef};
@@ -12,7 +12,7 @@ use crate::store::history::ZoneChange;
 use crate::store::import;
 use crate::store::journal::{Entry, JournalZone};
 use crate::store::keys;
-use crate::store::kv::{Commit, Cursor, KeyRange, Precondition};
+use crate::store::kv::{Cursor, KeyRange, KvCommit, Precondition};
 use crate::store::operation::StoreError;
 use crate::store::row::Row;
 use crate::store::rules::{RuleError, check_owner, check_owner_octets};
@@ -24,7 +24,7 @@ use crate::store::zone_object::written_serial;
 #[derive(Debug, Default)]
 pub(in crate::store) struct Built {
     /// The commit; without puts and deletes there is nothing to do.
-    pub(in crate::store) commit: Commit,
+    pub(in crate::store) commit: KvCommit,
     /// The zones that it touches, and their serials.
     pub(in crate::store) zones: Vec<(Name, u32)>,
     /// RRsets and zones that change.
@@ -36,7 +36,7 @@ pub(in crate::store) struct Built {
 impl Draft<'_> {
     /// Returns the zones that the draft touches or expects to be as they were.
     pub(in crate::store) fn touched(&self) -> Vec<Name> {
-        let is_involved = |slot: &Slot| slot.is_touched || slot.is_guarded || slot.is_expected;
+        let is_involved = |slot: &ZoneSlot| slot.is_touched || slot.is_guarded || slot.is_expected;
         let touched = self.slots.iter().filter(|(_, slot)| is_involved(slot));
         touched.map(|(apex, _)| apex.clone()).collect()
     }
@@ -44,7 +44,7 @@ impl Draft<'_> {
     /// Returns the zones that the draft writes and of whose rows no digest is known: an older
     /// version made them. The draft is of use once they have one.
     pub(in crate::store) fn undigested(&self) -> Vec<Name> {
-        let lacks = |slot: &Slot| {
+        let lacks = |slot: &ZoneSlot| {
             (slot.is_touched || slot.is_guarded)
                 && slot.zone.as_ref().is_some_and(|zone| zone.object.digest.is_none())
         };
@@ -167,7 +167,7 @@ impl Draft<'_> {
 }
 
 /// Expects the zone object to be as it was read.
-fn build_precondition(commit: &mut Commit, apex: &Name, slot: &Slot) {
+fn build_precondition(commit: &mut KvCommit, apex: &Name, slot: &ZoneSlot) {
     let key = keys::zone_key(apex);
     commit.preconditions.push(match &slot.base {
         Some(base) => Precondition::HasValue { key, value: base.value.clone() },
@@ -178,7 +178,7 @@ fn build_precondition(commit: &mut Commit, apex: &Name, slot: &Slot) {
 /// Writes and deletes the rows of the owners that changed, and notes the changes; returns how
 /// many RRsets changed.
 fn build_rows(
-    commit: &mut Commit,
+    commit: &mut KvCommit,
     zone: &mut ZoneDraft,
     changes: &mut Vec<Change>,
     digest_key: &DigestKey,

@@ -34,12 +34,12 @@ pub(super) struct Draft<'a> {
     /// The key of the digests.
     digest_key: DigestKey,
     /// The zones that were looked up, whether they exist or not.
-    slots: BTreeMap<Name, Slot>,
+    slots: BTreeMap<Name, ZoneSlot>,
 }
 
 /// What is known of a zone, or of the absence of one.
 #[derive(Default)]
-struct Slot {
+struct ZoneSlot {
     /// The zone object before the commit.
     base: Option<Seen>,
     /// The zone as it becomes; `None` if there is none.
@@ -320,7 +320,7 @@ impl<'a> Draft<'a> {
             let object = base.as_ref().map(|seen| ZoneObject::decode(&seen.value)).transpose()?;
             let was_enabled = object.as_ref().is_some_and(|object| object.settings.is_enabled);
             let zone = object.map(ZoneDraft::existing);
-            let slot = Slot { base, zone, was_enabled, ..Slot::default() };
+            let slot = ZoneSlot { base, zone, was_enabled, ..ZoneSlot::default() };
             self.slots.insert(apex.clone(), slot);
         }
         Ok(())

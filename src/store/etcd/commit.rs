@@ -21,7 +21,7 @@ use super::connection::{Failure, PAUSE};
 use super::{SLOTS, Shared, header_revision, unsigned};
 use crate::clock::now_ms;
 use crate::limits::{ETCD_COMMITS_IN_FLIGHT_MAX, ETCD_RETRY_MS_MAX, ETCD_SLOT_AGE_MS_MAX};
-use crate::store::kv::{Commit, KvError, Precondition};
+use crate::store::kv::{KvCommit, KvError, Precondition};
 
 /// The slots of this process.
 #[derive(Debug)]
@@ -109,7 +109,7 @@ impl Slots {
 /// # Errors
 /// [`KvError::Conflict`] (which precondition it was is not known here: 0),
 /// [`KvError::OutcomeUnknown`] if no member answered for too long, [`KvError::Engine`].
-pub(super) async fn make(shared: &Shared, commit: &Commit) -> Result<u64, KvError> {
+pub(super) async fn make(shared: &Shared, commit: &KvCommit) -> Result<u64, KvError> {
     let permit = shared.slots.permits.acquire().await.map_err(|_| KvError::Closed)?;
     let mut slot = shared.slots.take();
     let deadline = Instant::now() + Duration::from_millis(ETCD_RETRY_MS_MAX);
@@ -132,7 +132,7 @@ pub(super) async fn make(shared: &Shared, commit: &Commit) -> Result<u64, KvErro
 /// Makes one attempt, and finds out what became of it.
 async fn attempt(
     shared: &Shared,
-    commit: &Commit,
+    commit: &KvCommit,
     slot: &mut Slot,
     deadline: Instant,
 ) -> Result<Attempt, KvError> {
@@ -198,7 +198,7 @@ async fn fence(
 }
 
 /// Makes the transaction of a commit in a slot.
-fn build_txn(shared: &Shared, commit: &Commit, slot: &Slot, number: u64) -> Txn {
+fn build_txn(shared: &Shared, commit: &KvCommit, slot: &Slot, number: u64) -> Txn {
     let slot_key = slot_key(shared, slot);
     let mut compares = Vec::with_capacity(commit.preconditions.len() + 1);
     compares.push(Compare::mod_revision(slot_key.clone(), CompareOp::Equal, slot.revision));

@@ -24,8 +24,8 @@ use etcd_client::{GetOptions, GetResponse, SortOrder, SortTarget, Txn, TxnOp, Tx
 use tokio::sync::OnceCell;
 
 use super::kv::{
-    ChangeStream, Commit, Cursor, KeyRange, KeyValueStore, KvError, KvLimits, Page, PendingCommit,
-    Snapshot, Versioned,
+    ChangeStream, Cursor, KeyRange, KeyValueStore, KvCommit, KvError, KvLimits, KvSnapshot, Page,
+    PendingCommit, Versioned,
 };
 use crate::limits::{
     ETCD_COMMIT_OCTETS_MAX, ETCD_PAGE_ENTRIES_MAX, ETCD_PREFIX_OCTETS_MAX, ETCD_TXN_OPERATIONS_MAX,
@@ -134,11 +134,11 @@ impl KeyValueStore for EtcdStore {
         }
     }
 
-    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, KvError> {
+    async fn snapshot(&self) -> Result<Box<dyn KvSnapshot>, KvError> {
         Ok(Box::new(EtcdSnapshot { shared: self.shared.clone(), pinned: OnceCell::new() }))
     }
 
-    async fn submit(&self, commit: Commit) -> Result<PendingCommit, KvError> {
+    async fn submit(&self, commit: KvCommit) -> Result<PendingCommit, KvError> {
         commit.check(self.limits())?;
         let (reply, pending) = PendingCommit::channel();
         let shared = self.shared.clone();
@@ -195,7 +195,7 @@ impl EtcdSnapshot {
 }
 
 #[async_trait]
-impl Snapshot for EtcdSnapshot {
+impl KvSnapshot for EtcdSnapshot {
     async fn revision(&self) -> Result<u64, KvError> {
         self.pin().await?;
         // Every commit of ours leaves a mark: the newest mark is of the newest commit.

@@ -21,7 +21,7 @@ use crate::store::kv::KvError;
 #[derive(Debug)]
 pub(super) struct Handle {
     /// What may be done with the store now.
-    state: RwLock<State>,
+    state: RwLock<HandleState>,
     /// How often the file was opened, and how often it was given up.
     opened: watch::Sender<u64>,
     /// The way to the writer, which is told of errors.
@@ -30,7 +30,7 @@ pub(super) struct Handle {
 
 /// What may be done with the store now.
 #[derive(Debug)]
-struct State {
+struct HandleState {
     /// The file, if reads are served.
     database: Result<Database, KvError>,
     /// Why no commit is taken, if none is.
@@ -49,7 +49,7 @@ pub(super) struct Reporter {
 impl Handle {
     /// Makes a handle of the file that was opened first.
     pub(super) fn new(database: Database, queue: WeakSender<Job>) -> Self {
-        let state = RwLock::new(State { database: Ok(database), refusal: None });
+        let state = RwLock::new(HandleState { database: Ok(database), refusal: None });
         Self { state, opened: watch::Sender::new(0), queue }
     }
 
@@ -129,12 +129,12 @@ impl Handle {
     }
 
     /// Locks the state; a panic within left it as whole as it was.
-    fn read(&self) -> RwLockReadGuard<'_, State> {
+    fn read(&self) -> RwLockReadGuard<'_, HandleState> {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Locks the state to change it.
-    fn write(&self) -> RwLockWriteGuard<'_, State> {
+    fn write(&self) -> RwLockWriteGuard<'_, HandleState> {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -4,7 +4,7 @@
 
 use tokio::sync::oneshot;
 
-use crate::store::kv::{Commit, KvError};
+use crate::store::kv::{KvCommit, KvError};
 
 /// Where a commit's outcome is said; the asker may be gone.
 pub(super) type Reply = oneshot::Sender<Result<u64, KvError>>;
@@ -15,7 +15,7 @@ pub(super) enum Job {
     /// To make a commit.
     Write {
         /// What to do.
-        commit: Commit,
+        commit: KvCommit,
         /// Where to say how it went.
         reply: Reply,
     },

@@ -33,8 +33,8 @@ use self::layout::{DATA, META, META_REVISION, Prepared, read_value};
 pub use self::open::Storage;
 use self::open::{StoreFile, catch_panic, open_database};
 use super::kv::{
-    ChangeStream, Commit, Cursor, KeyRange, KeyValueStore, KvError, KvLimits, Page, PendingCommit,
-    Snapshot, Versioned,
+    ChangeStream, Cursor, KeyRange, KeyValueStore, KvCommit, KvError, KvLimits, KvSnapshot, Page,
+    PendingCommit, Versioned,
 };
 use crate::limits::{
     KV_COMMIT_OCTETS_MAX, KV_COMMIT_OPERATIONS_MAX, KV_PAGE_OCTETS_MAX, KV_QUEUE_COMMITS_MAX,
@@ -142,11 +142,11 @@ impl KeyValueStore for RedbStore {
         KvLimits { operations_max: KV_COMMIT_OPERATIONS_MAX, octets_max: KV_COMMIT_OCTETS_MAX }
     }
 
-    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, KvError> {
+    async fn snapshot(&self) -> Result<Box<dyn KvSnapshot>, KvError> {
         Ok(Box::new(RedbSnapshot::open(&self.handle)?))
     }
 
-    async fn submit(&self, commit: Commit) -> Result<PendingCommit, KvError> {
+    async fn submit(&self, commit: KvCommit) -> Result<PendingCommit, KvError> {
         commit.check(self.limits())?;
         self.handle.health()?;
         let (reply, pending) = PendingCommit::channel();
@@ -195,7 +195,7 @@ impl RedbSnapshot {
 }
 
 #[async_trait]
-impl Snapshot for RedbSnapshot {
+impl KvSnapshot for RedbSnapshot {
     async fn revision(&self) -> Result<u64, KvError> {
         Ok(self.revision)
     }

@@ -29,13 +29,13 @@ use crate::limits::{
     REDB_GROUP_COMMITS_MAX, REDB_GROUP_OCTETS_MAX, REDB_HEAL_MS_MAX, REDB_HEAL_MS_MIN,
     REDB_HEAL_STEP_MS, REDB_LOG_DROP_MAX,
 };
-use crate::store::kv::{Commit, KeyChange, KvError, Precondition, is_quiet};
+use crate::store::kv::{KeyChange, KvCommit, KvError, Precondition, is_quiet};
 
 /// Commits that share a transaction.
 #[derive(Default)]
-struct Group {
+struct CommitGroup {
     /// What to do.
-    commits: Vec<Commit>,
+    commits: Vec<KvCommit>,
     /// Where to say how each went.
     replies: Vec<Reply>,
     /// Octets of all commits.
@@ -76,7 +76,7 @@ pub(super) struct Writer {
 }
 
 /// The counters of one transaction, as they change while commits are applied.
-struct Counters {
+struct WriterCounters {
     /// The newest revision.
     revision: u64,
     /// Octets in the log.
@@ -115,8 +115,8 @@ impl Writer {
     }
 
     /// Takes what else waits now, within the bounds of one transaction.
-    fn collect_group(&mut self, first: Job) -> Group {
-        let mut group = Group::default();
+    fn collect_group(&mut self, first: Job) -> CommitGroup {
+        let mut group = CommitGroup::default();
         group.add(first);
         while group.commits.len() < REDB_GROUP_COMMITS_MAX && group.octets < REDB_GROUP_OCTETS_MAX {
             let Ok(job) = self.jobs.try_recv() else { break };
@@ -126,13 +126,13 @@ impl Writer {
     }
 
     /// Makes a group durable and tells everyone.
-    fn write_group(&mut self, group: Group) {
-        let Group { commits, replies, .. } = group;
+    fn write_group(&mut self, group: CommitGroup) {
+        let CommitGroup { commits, replies, .. } = group;
         match self.apply_group(&commits) {
             // One commit touches a damaged value; those beside it have nothing to do with that.
             Err(GroupError::NotMade(KvError::Damaged { .. })) if commits.len() > 1 => {
                 for (commit, reply) in commits.into_iter().zip(replies) {
-                    self.write_group(Group::of(commit, reply));
+                    self.write_group(CommitGroup::of(commit, reply));
                 }
             }
             Ok((revision, outcomes)) => {
@@ -261,7 +261,7 @@ impl Writer {
     /// Applies a group in one transaction; returns the newest revision and each one's outcome.
     fn apply_group(
         &self,
-        commits: &[Commit],
+        commits: &[KvCommit],
     ) -> Result<(u64, Vec<Result<u64, KvError>>), GroupError> {
         let apply_all = |database: &Database| {
             let transaction = database.begin_write().map_err(engine)?;
@@ -292,7 +292,7 @@ impl Writer {
     fn trim_log(
         &self,
         log: &mut Table<'_, u64, &'static [u8]>,
-        counters: &mut Counters,
+        counters: &mut WriterCounters,
     ) -> Result<(), KvError> {
         use redb::ReadableTableMetadata;
         let mut count = log.len().map_err(engine)?;
@@ -311,9 +311,9 @@ impl Writer {
     }
 }
 
-impl Group {
+impl CommitGroup {
     /// Makes a group of one.
-    fn of(commit: Commit, reply: Reply) -> Self {
+    fn of(commit: KvCommit, reply: Reply) -> Self {
         Self { octets: commit.octets(), commits: vec![commit], replies: vec![reply], failed: None }
     }
 
@@ -340,10 +340,10 @@ fn unavailable(error: &KvError) -> KvError {
 
 /// Judges one commit and writes it; the outer error is the engine's, the inner the commit's.
 fn apply(
-    commit: &Commit,
+    commit: &KvCommit,
     data: &mut Table<'_, &'static [u8], &'static [u8]>,
     log: &mut Table<'_, u64, &'static [u8]>,
-    counters: &mut Counters,
+    counters: &mut WriterCounters,
 ) -> Result<Result<u64, KvError>, KvError> {
     for (index, precondition) in commit.preconditions.iter().enumerate() {
         if !holds(precondition, data, counters.revision)? {
@@ -404,12 +404,12 @@ fn revision_of(key: &[u8], stored: &[u8]) -> Result<u64, KvError> {
 }
 
 /// Reads the counters as the last transaction left them.
-fn read_counters(transaction: &WriteTransaction) -> Result<Counters, KvError> {
+fn read_counters(transaction: &WriteTransaction) -> Result<WriterCounters, KvError> {
     let meta = transaction.open_table(META).map_err(engine)?;
     let read = |name: &str| {
         meta.get(name).map(|found| found.map_or(0, |guard| guard.value())).map_err(engine)
     };
-    Ok(Counters {
+    Ok(WriterCounters {
         revision: read(META_REVISION)?,
         log_octets: read(META_LOG_OCTETS)?,
         compacted: read(META_COMPACTED)?,
@@ -417,7 +417,10 @@ fn read_counters(transaction: &WriteTransaction) -> Result<Counters, KvError> {
 }
 
 /// Writes the counters for the next transaction.
-fn write_counters(transaction: &WriteTransaction, counters: &Counters) -> Result<(), KvError> {
+fn write_counters(
+    transaction: &WriteTransaction,
+    counters: &WriterCounters,
+) -> Result<(), KvError> {
     let mut meta = transaction.open_table(META).map_err(engine)?;
     meta.insert(META_REVISION, counters.revision).map_err(engine)?;
     meta.insert(META_LOG_OCTETS, counters.log_octets).map_err(engine)?;

@@ -13,14 +13,14 @@ use crate::feed::segment::{LogCommit, Position};
 #[derive(Debug, Default)]
 pub(super) struct Line {
     /// The runs, by rising epochs and revisions.
-    runs: VecDeque<Run>,
+    runs: VecDeque<CommitRun>,
     /// Commits in them, and their steps of zones.
     steps: usize,
 }
 
 /// Commits that follow on each other.
 #[derive(Debug)]
-struct Run {
+struct CommitRun {
     /// Their history.
     history: HistoryId,
     /// The position that the first follows on.
@@ -49,7 +49,7 @@ impl Line {
     /// The position that the commits of a history lead to.
     pub(super) fn last_of(&self, history: HistoryId) -> Option<Position> {
         let runs = self.runs.iter().filter(|run| run.history == history);
-        runs.map(Run::last).max_by_key(|last| last.revision)
+        runs.map(CommitRun::last).max_by_key(|last| last.revision)
     }
 
     /// The position that the first commits of a history follow on, if any wait.
@@ -63,7 +63,7 @@ impl Line {
     pub(super) fn poll(&mut self, history: HistoryId, position: Position) -> Option<LogCommit> {
         loop {
             let key = (history.epoch, position.revision);
-            let reached = |run: &Run| (run.history.epoch, run.from.revision) <= key;
+            let reached = |run: &CommitRun| (run.history.epoch, run.from.revision) <= key;
             let last = self.runs.partition_point(reached).checked_sub(1)?;
             let run = self.runs.get_mut(last)?;
             while run.history == history
@@ -90,7 +90,7 @@ impl Line {
             Some(run) if run.history == history && before.revision <= run.last().revision => run,
             _ => {
                 let commits = VecDeque::new();
-                self.runs.insert(place, Run { history, from: before, commits });
+                self.runs.insert(place, CommitRun { history, from: before, commits });
                 &mut self.runs[place]
             }
         };
@@ -100,10 +100,10 @@ impl Line {
                 run.commits.push_back(commit);
             }
         }
-        let key = |run: &Run| (run.history.epoch, run.from.revision);
+        let key = |run: &CommitRun| (run.history.epoch, run.from.revision);
         debug_assert!(self.runs.iter().is_sorted_by_key(key), "runs stand in order");
         debug_assert!(
-            self.steps == self.runs.iter().map(Run::steps).sum::<usize>(),
+            self.steps == self.runs.iter().map(CommitRun::steps).sum::<usize>(),
             "steps are counted"
         );
     }
@@ -114,7 +114,7 @@ fn steps_of(commit: &LogCommit) -> usize {
     1 + commit.zones.len()
 }
 
-impl Run {
+impl CommitRun {
     /// How many commits there are, and steps of zones in them.
     fn steps(&self) -> usize {
         self.commits.iter().map(steps_of).sum()

@@ -22,11 +22,11 @@ use std::ptr;
 
 use super::control::{CONTROL_HEADER_OCTETS, Control, RECEIVED_OCTETS};
 use super::segments::Outgoing;
-use super::{Exchange, SendReport, Slot, Wait, is_queue_full};
+use super::{Datagram, Exchange, SendReport, Wait, is_queue_full};
 use crate::limits::{UDP_QUERY_OCTETS_MAX, UDP_REPLY_OCTETS};
 
 /// The buffers of one worker, made once.
-pub(super) struct Batch {
+pub(super) struct MessageBatch {
     /// The socket; it waits for UDP_WAKE_MS at most.
     socket: UdpSocket,
     /// Whether datagrams carry the address that they came to, and replies the one to come from.
@@ -99,7 +99,7 @@ impl SourceAddress {
     }
 }
 
-impl Batch {
+impl MessageBatch {
     /// Makes the buffers for batches of at most `slots` datagrams.
     ///
     /// # Errors
@@ -236,7 +236,7 @@ impl Batch {
     }
 }
 
-impl Exchange for Batch {
+impl Exchange for MessageBatch {
     fn receive(&mut self, wait: Wait) -> io::Result<usize> {
         self.received = 0;
         self.prepare_receive();
@@ -249,10 +249,10 @@ impl Exchange for Batch {
         Ok(count)
     }
 
-    fn slot(&mut self, index: usize) -> Slot<'_> {
+    fn slot(&mut self, index: usize) -> Datagram<'_> {
         debug_assert!(index < self.received);
         let arrival = &self.arrivals[index];
-        Slot {
+        Datagram {
             query: &self.queries[index * QUERY_STRIDE..][..arrival.query_len],
             source: self.sources[index].socket_addr(arrival.source_len),
             reply: &mut self.replies[index],

@@ -6,11 +6,11 @@ use super::super::control::control_space;
 use super::*;
 
 /// A batch of at most 16 datagrams, and its address.
-fn batch() -> (Batch, SocketAddr) {
+fn batch() -> (MessageBatch, SocketAddr) {
     let server = UdpSocket::bind("127.0.0.1:0").expect("a socket");
     server.set_read_timeout(Some(Duration::from_secs(5))).expect("not zero");
     let addr = server.local_addr().expect("bound");
-    (Batch::new(server, 16).expect("bound"), addr)
+    (MessageBatch::new(server, 16).expect("bound"), addr)
 }
 
 fn client() -> UdpSocket {
@@ -20,7 +20,7 @@ fn client() -> UdpSocket {
 }
 
 /// Receives `left` datagrams in all, and sends for each its first octet, so often as `len` says.
-fn answer(batch: &mut Batch, mut left: usize, len: impl Fn(u8) -> usize) -> SendReport {
+fn answer(batch: &mut MessageBatch, mut left: usize, len: impl Fn(u8) -> usize) -> SendReport {
     let mut sum = SendReport::default();
     while left > 0 {
         let count = batch.receive(Wait::First).expect("sent");
@@ -92,7 +92,7 @@ fn replies_that_leave_together_arrive_as_they_are_at_each_asker() {
 }
 
 /// Receives four datagrams of one client, which then wait for their replies of 70 octets each.
-fn received(batch: &mut Batch, client: &UdpSocket, addr: SocketAddr) {
+fn received(batch: &mut MessageBatch, client: &UdpSocket, addr: SocketAddr) {
     for number in 1..5 {
         client.send_to(&[number], addr).expect("loopback");
     }
