@@ -3,6 +3,7 @@
 //! **Invariant:** what is signed is what stands in front of the record, so a [`Tsig`] knows where it begins.
 //! **Not here:** keys and signatures.
 
+use super::question::CLASS_ANY;
 use super::record::Record;
 use super::{ExpandedName, MessageError};
 use crate::name::wire_len;
@@ -33,10 +34,11 @@ pub struct Tsig<'m> {
 }
 
 impl<'m> Tsig<'m> {
-    /// Reads a record of this type; the names in it are never compressed.
+    /// Reads a record of this type; the names in it are never compressed. Its class is ANY and its TTL 0
+    /// (RFC 8945 section 4.2).
     ///
     /// # Errors
-    /// [`MessageError::BadRdata`].
+    /// [`MessageError::BadRdata`], of another class and TTL too: they are no record's but this one's.
     pub fn read(record: Record<'m>) -> Result<Self, MessageError> {
         let bad_rdata =
             MessageError::BadRdata { at: record.end() - record.rdata().len(), rtype: record.rtype };
@@ -53,7 +55,9 @@ impl<'m> Tsig<'m> {
         let (original_id, rest) = rest.split_first_chunk::<2>()?;
         let (error, rest) = rest.split_first_chunk::<2>()?;
         let (other, rest) = split_counted(rest)?;
-        (rest.is_empty() && record.rtype == RecordType::TSIG).then_some(Self {
+        let is_one =
+            record.rtype == RecordType::TSIG && record.class == CLASS_ANY && record.ttl_s == 0;
+        (rest.is_empty() && is_one).then_some(Self {
             record,
             algorithm,
             signed_at_s: u64::from_be_bytes([0, 0, s0, s1, s2, s3, s4, s5]),
@@ -80,8 +84,9 @@ impl<'m> Tsig<'m> {
         self.record.expand_owner(&mut key)?;
         out.extend_from_slice(&key);
         out.extend_from_slice(&RecordType::TSIG.0.to_be_bytes());
-        // Class ANY and no TTL.
-        out.extend_from_slice(&[0, 255, 0, 0, 0, 0]);
+        out.extend_from_slice(&CLASS_ANY.to_be_bytes());
+        let no_ttl = 0_u32;
+        out.extend_from_slice(&no_ttl.to_be_bytes());
         // A name and a few integers are far below what a length can say.
         let rdata_len = (self.algorithm.len() + INTEGERS_LEN) as u16;
         out.extend_from_slice(&rdata_len.to_be_bytes());
@@ -145,5 +150,19 @@ mod tests {
             assert_eq!(read(&RDATA[..len]), Err(bad_rdata.clone()), "{len}");
         }
         assert_eq!(read(&[RDATA, b"x"].concat()), Err(bad_rdata));
+    }
+
+    #[test]
+    fn a_record_of_another_class_or_with_a_ttl_is_none() {
+        let read = |at: usize, octet: u8| {
+            let mut message = message(RDATA);
+            message[at] = octet;
+            Tsig::read(Record::read(&message, 12).expect("whole")).map(|tsig| tsig.error)
+        };
+        let (class_at, ttl_at) = (18, 22);
+        let bad_rdata = Err(MessageError::BadRdata { at: 25, rtype: RecordType::TSIG });
+        assert_eq!(read(class_at, 255), Ok(16));
+        assert_eq!(read(class_at, 1), bad_rdata);
+        assert_eq!(read(ttl_at, 1), bad_rdata);
     }
 }
