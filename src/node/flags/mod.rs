@@ -224,6 +224,9 @@ pub enum PlanError {
     /// An edge has no store.
     #[error("--store is for the roles all and authority only")]
     EdgeWithStore,
+    /// Only a store can be new.
+    #[error("--new-store is for a node with a store: --role all or authority")]
+    NewStoreWithoutStore,
     /// Two flags name the same address.
     #[error("--dns-listen {address} is given twice")]
     AddressTwice {
@@ -286,7 +289,7 @@ impl Flags {
             let engine = self.store.clone().map_or(StoreEngine::Redb, |choice| choice.0);
             StoreConfig { engine, is_new_allowed: self.new_store }
         };
-        match (self.role, &self.ticket) {
+        let plan = match (self.role, &self.ticket) {
             (Some(Role::Edge), None) => Err(PlanError::EdgeWithoutTicket),
             (Some(Role::All | Role::Authority), Some(_)) => Err(PlanError::TicketWithoutEdge),
             (Some(Role::Edge) | None, Some(_)) if self.store.is_some() => {
@@ -296,6 +299,10 @@ impl Flags {
             (Some(Role::Authority), None) => Ok(Plan::Authority(store())),
             (None, None) if has_files && self.store.is_none() => Ok(Plan::Static),
             (Some(Role::All) | None, None) => Ok(Plan::All(store())),
+        };
+        match plan? {
+            Plan::Edge(_) | Plan::Static if self.new_store => Err(PlanError::NewStoreWithoutStore),
+            plan => Ok(plan),
         }
     }
 }
@@ -324,6 +331,8 @@ pub fn one_line(error: &clap::Error) -> Option<String> {
     let value = text(ContextKind::InvalidValue)?;
     let reason = match (std::error::Error::source(error), error.get(ContextKind::ValidValue)) {
         (Some(source), _) => source.to_string(),
+        // So clap says that a value is empty where none may be.
+        _ if value.is_empty() => "a value is missing".to_owned(),
         (None, Some(ContextValue::Strings(valid))) => format!("not one of {}", valid.join(", ")),
         (None, _) => "not a value for it".to_owned(),
     };

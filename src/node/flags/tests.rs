@@ -76,6 +76,7 @@ fn combinations_without_meaning_are_refused() {
     let address = "192.0.2.1:53".parse().unwrap();
     for (arguments, error) in [
         ("--role edge", PlanError::EdgeWithoutTicket),
+        ("--new-store --zone-dir d", PlanError::NewStoreWithoutStore),
         ("--dns-listen 192.0.2.1:53,192.0.2.1:53", PlanError::AddressTwice { address }),
     ] {
         assert_eq!(plan(arguments), Err(error), "{arguments}");
@@ -102,6 +103,9 @@ fn a_bad_value_is_one_line_that_names_the_flag() {
             "--allow-transfer 192.0.2.0/33",
             "--allow-transfer \"192.0.2.0/33\": neither \"off\" nor networks like 192.0.2.0/24,2001:db8::/32",
         ),
+        ("--data-dir=", "--data-dir \"\": a value is missing"),
+        ("--role=", "--role \"\": a value is missing"),
+        ("--api-listen=", "--api-listen \"\": neither IP:PORT nor \"off\""),
         ("--dns-listen 53", "--dns-listen \"53\": invalid socket address syntax"),
     ] {
         let error = flags(arguments).expect_err(arguments);
