@@ -87,18 +87,20 @@ impl ZoneFiles {
         let is_served = |path: &Path| self.find(path).is_some();
         let (loaded, buffers) =
             load::load(&paths, &changed, is_served, store.as_ref(), self.seed, &self.hasher);
-        let mut draft = StoreDraft { buffers, places: Vec::new() };
+        let mut draft = StoreDraft { buffers, ..StoreDraft::default() };
         let mut next = Next::new(self, &paths, from_dir);
         let mut same = same.into_iter().peekable();
         for (index, result) in loaded {
             while let Some((index, known)) = same.next_if(|(before, _)| *before < index) {
                 draft.places.extend(next.keep_file(index, known, store.as_ref()));
             }
+            // A restart must find the last good form of a file that is broken then.
+            let older = store.as_ref().and_then(|store| store.place_of(&paths[index]));
             let is_unread = result.is_err();
-            draft.places.extend(next.take(index, result));
-            if is_unread {
-                // A restart must find the last good form of a file that is still broken then.
-                draft.places.extend(store.as_ref().and_then(|store| store.place_of(&paths[index])));
+            match next.take(index, result) {
+                Some(place) => draft.push(place, older),
+                None if is_unread => draft.places.extend(older),
+                None => {}
             }
         }
         for (index, known) in same {

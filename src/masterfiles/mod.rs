@@ -197,7 +197,7 @@ fn apex_of(path: &Path) -> Option<Name> {
     let origin = origin_of(path).ok()?;
     let dir = path.parent().unwrap_or(Path::new(""));
     let mut opener = |name: &str| open_included(dir, name).map(|(text, _)| text);
-    let text = source::check_file(path).and_then(|()| source::read(path));
+    let text = source::read(path);
     let Ok((text, _)) = text else { return Some(origin) };
     let options = MasterOptions { opener: Some(&mut opener), ..MasterOptions::default() };
     let mut records = MasterReader::new(&text, &origin, options).map_while(Result::ok);
@@ -239,7 +239,7 @@ fn open_included(dir: &Path, name: &str) -> Result<(Vec<u8>, ReadSource), Includ
     if !path.canonicalize().map_err(unreadable)?.starts_with(&real_dir) {
         return Err(IncludeError::Outside);
     }
-    source::check_file(&path).and_then(|()| source::read(&path)).map_err(|error| match error {
+    source::read(&path).map_err(|error| match error {
         ZoneFileError::Read { source, .. } => unreadable(source),
         ZoneFileError::NoFile { .. } => IncludeError::Unreadable(std::io::ErrorKind::InvalidInput),
         _ => IncludeError::Unreadable(std::io::ErrorKind::FileTooLarge),

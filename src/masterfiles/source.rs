@@ -87,7 +87,7 @@ impl SourceKey {
 ///
 /// # Errors
 /// [`ZoneFileError::NoFile`], [`ZoneFileError::Read`].
-pub(super) fn check_file(path: &Path) -> Result<(), ZoneFileError> {
+fn check_file(path: &Path) -> Result<(), ZoneFileError> {
     let found = std::fs::metadata(path);
     let kind =
         found.map_err(|source| ZoneFileError::Read { path: path.into(), source })?.file_type();
@@ -100,8 +100,9 @@ pub(super) fn check_file(path: &Path) -> Result<(), ZoneFileError> {
 /// Reads a whole file that is not absurdly long.
 ///
 /// # Errors
-/// [`ZoneFileError::Read`], [`ZoneFileError::TooLong`].
+/// Those of [`check_file`], and [`ZoneFileError::TooLong`].
 pub fn read(path: &Path) -> Result<(Vec<u8>, ReadSource), ZoneFileError> {
+    check_file(path)?;
     let error = |source| ZoneFileError::Read { path: path.into(), source };
     let mut file = File::open(path).map_err(error)?;
     let key = SourceKey::of(&file.metadata().map_err(error)?);

@@ -7,7 +7,7 @@
 //! where one is missing, since the master files hold everything.
 //! **Not here:** the format (`masterfiles::image`), which zone comes from where (`masterfiles`).
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Read as _, Seek as _, Write as _};
@@ -87,6 +87,36 @@ pub struct StoreDraft {
     pub buffers: Vec<Vec<u8>>,
     /// Every compiled zone, in the order of their master files.
     pub places: Vec<CompiledPlace>,
+    /// Where forms of before are, by the index of the place that follows them: they stay until it has come to
+    /// rest, so that there is always one of a file that was good once.
+    pub older: HashMap<usize, CompiledPlace>,
+}
+
+impl StoreDraft {
+    /// Adds a place, and the one of the form of before.
+    pub fn push(&mut self, place: CompiledPlace, older: Option<CompiledPlace>) {
+        if let Some(older) = older {
+            self.older.insert(self.places.len(), older);
+        }
+        self.places.push(place);
+    }
+
+    /// Looks what has come to rest by now, and goes back to the form of before where something has not.
+    fn settle(&mut self) {
+        for (index, place) in self.places.iter_mut().enumerate() {
+            let unrested = match place {
+                CompiledPlace::Fresh { unrested, .. } => unrested,
+                CompiledPlace::FreshOwn(own) => &mut own.unrested,
+                CompiledPlace::Shared(_) | CompiledPlace::Own(_) => continue,
+            };
+            unrested.retain(|(source, digest)| !has_come_to_rest(source, digest));
+            if !unrested.is_empty()
+                && let Some(older) = self.older.remove(&index)
+            {
+                *place = older;
+            }
+        }
+    }
 }
 
 /// The thread that writes a [`StoreDraft`].
@@ -240,18 +270,15 @@ impl Store {
 
     /// Writes what is not on disk yet, but for what has not come to rest.
     fn write(&self, mut draft: StoreDraft) -> io::Result<()> {
+        draft.settle();
         let mut kept: HashSet<OsString> = HashSet::from([SHARED_NAME.into()]);
         let (mut old, mut fresh) = (0, 0);
-        for place in &mut draft.places {
+        for place in &draft.places {
             match place {
                 CompiledPlace::Shared(_) => old += 1,
-                CompiledPlace::Fresh { unrested, .. } => {
-                    unrested.retain(|(source, digest)| !has_come_to_rest(source, digest));
-                    fresh += usize::from(unrested.is_empty());
-                }
+                CompiledPlace::Fresh { unrested, .. } => fresh += usize::from(unrested.is_empty()),
                 CompiledPlace::Own(name) => drop(kept.insert(name.clone())),
                 CompiledPlace::FreshOwn(own) => {
-                    own.unrested.retain(|(source, digest)| !has_come_to_rest(source, digest));
                     if own.unrested.is_empty() {
                         own.file.sync_all()?;
                         fs::rename(&own.draft, self.dir.join(&own.name))?;

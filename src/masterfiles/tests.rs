@@ -261,6 +261,28 @@ fn a_file_that_is_broken_at_the_start_is_served_as_it_was_when_it_was_good() {
     assert_eq!(show(&opened.refresh().unwrap().changed), "a. 2");
 }
 
+#[test]
+fn the_form_of_before_is_kept_until_the_next_one_has_come_to_rest() {
+    let large: String = (0..60_000).map(|i| format!("host{i} 60 A 192.0.2.1\n")).collect();
+    let large = format!("{ZONE}{large}");
+    let files = Files::new(&[("a.zone", ZONE), ("b.zone", &large)]);
+    files.rest();
+    let mut first = files.open();
+    first.refresh().unwrap();
+    first.wait_written();
+    let second = |text: &str| text.replace(" 1 2 3", " 2 2 3");
+    files.write("a.zone", &second(ZONE));
+    files.write("b.zone", &second(&large));
+    let mut opened = files.open();
+    assert_eq!(show(&opened.refresh().unwrap().changed), "a. 2, b. 2");
+    opened.stop();
+    files.write("a.zone", "nonsense");
+    files.write("b.zone", "nonsense");
+    let errors = files.open().refresh().unwrap().errors;
+    let instead: Vec<String> = errors.iter().map(|failed| show_instead(&failed.instead)).collect();
+    assert_eq!(instead, ["a. 1", "b. 1"]);
+}
+
 /// Shows what is answered in the place of a file.
 fn show_instead(instead: &Instead) -> String {
     match instead {
@@ -396,4 +418,6 @@ fn a_pipe_among_zone_files_keeps_nobody_waiting() {
     let loaded = files.open().refresh().unwrap();
     assert_eq!(show(&loaded.changed), "a.example. 1");
     assert!(matches!(&loaded.errors[0].error, ZoneFileError::NoFile { path } if *path == pipe));
+    let refused = publish_file(&pipe, &Stage::new(SEED, Rank::File)).unwrap_err();
+    assert!(matches!(refused, ZoneFileError::NoFile { path } if path == pipe));
 }

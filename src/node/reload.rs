@@ -17,8 +17,9 @@ use crate::zone::HashSeed;
 /// served, or its apex is held; what is wrong with it is for [`log_failed`] to say.
 ///
 /// # Errors
-/// [`RunError::ZoneFile`]: the directory cannot be read; a named file is not there, or is one that
-/// nothing can be answered for; or there is nothing at all.
+/// [`RunError::ZoneFile`]: the directory cannot be read; a named file is not there and never was good, or is one
+/// that nothing can be answered for; or there is nothing at all. A named file that is gone is one that cannot be
+/// read: what it was is served, and that it is gone is logged. Who does not want its zone any more does not name it.
 pub fn load_static(config: &Config, seed: HashSeed) -> Result<(ZoneFiles, Refreshed), RunError> {
     let (dir, named) = (config.files.dir.clone(), config.files.named.clone());
     let compiled = (!config.files.is_empty()).then(|| config.data_dir.join("compiled"));

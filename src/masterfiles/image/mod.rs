@@ -406,7 +406,7 @@ pub const PEEK_LEN: usize = BLOCK_HEAD_LEN + 1;
 const NAME_OCTETS_MIN: u64 = 5;
 /// The first octets of a compiled file. Another layout, or another reading of master files, is
 /// another version.
-const FORMAT: Format = Format { letters: *b"AC", version: 1 };
+const FORMAT: Format = Format { letters: *b"AC", version: 2 };
 
 #[cfg(test)]
 mod tests;
