@@ -31,9 +31,11 @@ fn parse_a6(_: &'static str, words: &mut Words<'_>, out: &mut Vec<u8>) -> Result
     let start = out.len();
     Kind::U8.parse(PREFIX_LENGTH, words, out)?;
     let (suffix_len, pad) = suffix_shape(out[start])?;
-    // An address that would have no bit of its own may be left out.
-    let is_address = words.peek().is_some_and(|word| word.octets.contains(&b':'));
-    if suffix_len > 0 || is_address {
+    // An address that would have no bit of its own may be left out; where only one word is left that is the name,
+    // in which a colon may stand too.
+    let mut behind = *words;
+    let is_address = behind.take().is_some_and(|word| word.octets.contains(&b':'));
+    if suffix_len > 0 || (is_address && !behind.is_empty()) {
         let mut address = Vec::with_capacity(16);
         Kind::Ipv6.parse(SUFFIX, words, &mut address)?;
         out.extend_from_slice(&address[16 - suffix_len..]);

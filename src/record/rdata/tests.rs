@@ -222,6 +222,8 @@ fn rarer_types_have_their_forms() {
         (T::A6, "61 ffff:0:0:ffff::1 net", "61 ::7:0:0:0:1 net.example."),
         (T::A6, "128 net.", ""),
         (T::A6, "128 :: net.", "128 net."),
+        (T::A6, "128 a:b.", ""),
+        (T::A6, "128 :: a:b.", "128 a:b."),
         (T::WKS, "192.0.2.1 TCP smtp 80", "192.0.2.1 6 25 80"),
         (T::NSAP, "0x47.0005.80", "0x47000580"),
         (T::CERT, "PKIX 12345 RSASHA256 aGVs bG8=", "1 12345 8 aGVsbG8="),
