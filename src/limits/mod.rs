@@ -42,6 +42,11 @@ pub const CPUS_MAX: usize = 1_024;
 pub const API_CONNECTIONS_MAX: u32 = 256;
 /// Milliseconds that a connection to the HTTP API may rest before it is closed.
 pub const API_IDLE_MS: u64 = 330_000;
+/// Milliseconds that one may rest while the API stops, if nothing is worked on for it.
+pub const API_STOP_IDLE_MS: u64 = 1_000;
+/// Milliseconds after which every connection to an API that stops is closed: before [`STOP_MS`], so that the
+/// parts that requests use end in order.
+pub const API_STOP_MS: u64 = 4_000;
 /// Seconds that a request may wait for a revision. A longer wish is cut to this.
 pub const API_WAIT_S_MAX: u32 = 300;
 /// Milliseconds for which the reply to a write waits at most for the node's own answers, unless the
@@ -67,6 +72,8 @@ pub const API_TRIES_MAX: u32 = 16;
 pub const FREE_RETIRED_MS: u64 = 200;
 /// Milliseconds before a store that could not be followed is read again.
 pub const FOLLOW_RETRY_MS: u64 = 500;
+/// Milliseconds for which a status, or a scrape, waits for the store; then it says that the store does not answer.
+pub const STATUS_STORE_MS: u64 = 1_000;
 /// Milliseconds that each part of a node may take to end. Past it, it is dropped as it is.
 pub const STOP_MS: u64 = 5_000;
 /// Milliseconds between two looks of the watchdog at what the parts of a node show.
@@ -147,6 +154,7 @@ const _: () = assert!(
     API_WAIT_S_MAX as u64 * 1_000 < API_IDLE_MS,
     "a connection that waits for a revision must not count as idle"
 );
+const _: () = assert!(API_STOP_IDLE_MS < API_STOP_MS && API_STOP_MS < STOP_MS, "clients end first");
 const _: () = assert!(API_SERVED_MS_MAX <= API_WAIT_S_MAX as u64 * 1_000, "no wait is longer");
 const _: () = assert!(API_BODY_OCTETS_MAX < API_IMPORT_OCTETS_MAX, "imports are the long bodies");
 

@@ -128,8 +128,8 @@ impl Node {
             store: parts.store,
             feeds: parts.feeds,
             client: parts.client,
+            commit_times: CommitTimes::since(parts.progress.now().heard),
             progress: parts.progress,
-            commit_times: CommitTimes::default(),
             health: Health::default(),
         });
         let (services, mesh, stop_feeds) = (parts.services, parts.mesh, parts.stop_feeds);
@@ -188,8 +188,8 @@ impl Node {
             service.stop().await;
         }
         let Ok(state) = Arc::try_unwrap(self.state) else {
-            // A request still runs; the front ends stop when it lets go.
-            tracing::debug!("a request outlived the node");
+            // The store has it and does not answer; the front ends stop when it lets go.
+            tracing::warn!("a request outlived the node");
             return;
         };
         let server = state.server;

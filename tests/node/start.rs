@@ -1,7 +1,9 @@
 //! Starting and stopping.
 
-use std::net::{TcpListener, UdpSocket};
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -342,4 +344,40 @@ fn help_has_examples_and_every_flag_has_its_variable() {
         let variable = format!("ASPEN_{}", flag.replace('-', "_").to_uppercase());
         assert!(text.contains(&format!("--{flag}")) && text.contains(&variable), "{flag}");
     }
+}
+
+#[test]
+fn who_sends_half_a_request_or_waits_keeps_no_node_from_ending_in_order() {
+    let data = dir();
+    let log = data.path().join("log");
+    let mut command = node_command(data.path(), &[]);
+    command.stderr(std::fs::File::create(&log).unwrap());
+    let node = Node::start_command(&mut command, data.path());
+    let api: SocketAddr = node.api.strip_prefix("http://").unwrap().parse().unwrap();
+    let send = |text: &str| {
+        let mut stream = TcpStream::connect(api).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.write_all(text.as_bytes()).unwrap();
+        stream
+    };
+    let read = |mut stream: TcpStream| {
+        let mut octets = Vec::new();
+        // Where the node closes what it has not read, the end is a reset.
+        let _ = stream.read_to_end(&mut octets);
+        String::from_utf8(octets).unwrap()
+    };
+    let key = format!("Host: localhost\r\nX-API-Key: {}\r\n", node.key);
+    let half_head = send("GET /healthz HTTP/1.1\r\nHost");
+    let half_body = send(&format!(
+        "POST /api/v1/aspen/batch HTTP/1.1\r\n{key}Content-Length: 99\r\n\r\n{{\"operations\""
+    ));
+    let path = "/api/v1/aspen/wait?revision=999999&timeout=300";
+    let waits = send(&format!("GET {path} HTTP/1.1\r\n{key}\r\n"));
+    assert_eq!(node.request("GET", "/api", None).0, 200);
+    assert_eq!(node.terminate(), Some(0));
+    assert_eq!(read(half_head), "");
+    assert!(read(half_body).starts_with("HTTP/1.1 400 "));
+    let waited = read(waits);
+    assert!(waited.contains("504") && waited.contains("999999 is not served yet"), "{waited}");
+    assert_eq!(std::fs::read_to_string(&log).unwrap(), "", "nothing outlived it");
 }

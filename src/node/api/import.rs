@@ -47,9 +47,10 @@ pub(crate) async fn import(
         let revision = value["revision"].as_u64().unwrap_or(0);
         return Ok(written(revision, value));
     }
+    let importer = Arc::clone(&api);
     let writer = |sink| async move {
         let mut sink: Sink = sink;
-        let result = write_progress(store, parsed, &mut sink).await;
+        let result = write_progress(&importer, store, parsed, &mut sink).await;
         (sink, result)
     };
     Ok(stream::respond(permit, "application/x-ndjson", writer))
@@ -90,14 +91,15 @@ async fn parse_elsewhere(
 
 /// Stores the zone, and writes a line for each step and one for the end.
 async fn write_progress(
+    api: &Api,
     store: Arc<DnsStore>,
     parsed: MasterZone,
     sink: &mut Sink,
 ) -> Result<(), StreamError> {
     let total = parsed.rrsets.len() as u64;
-    // Who reads slowly hears of fewer steps.
+    // Who reads slowly hears of fewer steps, and the import goes on without who goes away.
     let (steps, mut receiver) = watch::channel(0);
-    let storing = tokio::spawn(async move {
+    let storing = api.tasks().spawn(async move {
         let progress = |done| {
             steps.send_replace(done);
         };
@@ -112,7 +114,11 @@ async fn write_progress(
         sink.send().await?;
     }
     let last = match storing.await {
-        Ok(Ok(value)) => value,
+        Ok(Ok(value)) => {
+            let (node, revision) = (api.node(), value["revision"].as_u64().unwrap_or(0));
+            node.commit_times.observe(&node.progress, revision);
+            value
+        }
         Ok(Err(error)) => json!({ "error": error.to_string() }),
         Err(_) => json!({ "error": "the import panicked" }),
     };

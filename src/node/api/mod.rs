@@ -32,9 +32,12 @@ mod stream;
 mod zones;
 mod zones_write;
 
+use std::convert::Infallible;
+use std::future::IntoFuture as _;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -48,12 +51,13 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use self::auth::ApiKey;
 use self::error::ApiError;
-use self::listen::BoundedListener;
+use self::listen::{BoundedListener, End, Requests};
 use self::source::Zones;
-use crate::limits::{API_BODY_OCTETS_MAX, API_LONG_REQUESTS_MAX};
+use crate::limits::{API_BODY_OCTETS_MAX, API_LONG_REQUESTS_MAX, API_STOP_MS};
 use crate::node::state::NodeState;
 
 /// What the handlers work on.
@@ -69,6 +73,8 @@ pub(crate) struct Api {
     long: Arc<Semaphore>,
     /// Ends what waits.
     stop: CancellationToken,
+    /// What goes on without its request.
+    tasks: TaskTracker,
 }
 
 impl Api {
@@ -82,13 +88,28 @@ impl Api {
         &self.node
     }
 
+    /// Returns what goes on without its request; the API waits for it before it ends.
+    pub(crate) fn tasks(&self) -> &TaskTracker {
+        &self.tasks
+    }
+
     /// Takes a place among the long requests.
     ///
     /// # Errors
     /// [`ApiError::Busy`].
-    pub(crate) fn long_permit(&self) -> Result<OwnedSemaphorePermit, ApiError> {
-        Arc::clone(&self.long).try_acquire_owned().map_err(|_| ApiError::Busy)
+    pub(crate) fn long_permit(&self) -> Result<LongPermit, ApiError> {
+        let place = Arc::clone(&self.long).try_acquire_owned().map_err(|_| ApiError::Busy)?;
+        Ok(LongPermit { _place: place, tasks: self.tasks.clone() })
     }
+}
+
+/// A place among the long requests, and among what the API waits for.
+#[derive(Debug)]
+pub(crate) struct LongPermit {
+    /// The place; given back when this is dropped.
+    _place: OwnedSemaphorePermit,
+    /// What goes on without its request.
+    tasks: TaskTracker,
 }
 
 /// A bound API that does not answer yet.
@@ -115,7 +136,8 @@ impl BoundApi {
         self.listener.local_addr()
     }
 
-    /// Answers until `stop`; then ends the connections after their current requests.
+    /// Answers until `stop`; then ends the connections after their current requests, those of slow clients after
+    /// [`API_STOP_MS`], and waits for what goes on without them.
     ///
     /// # Errors
     /// What the system says when connections cannot be accepted at all.
@@ -125,20 +147,40 @@ impl BoundApi {
         node: Arc<NodeState>,
         stop: CancellationToken,
     ) -> io::Result<()> {
-        axum::serve(self.listener, router(key, node, stop.clone()))
-            .with_graceful_shutdown(stop.cancelled_owned())
-            .await
+        let (end, tasks) = (End { stop, ..End::default() }, TaskTracker::new());
+        let router = router(key, node, end.stop.clone(), tasks.clone());
+        let service = router.into_make_service_with_connect_info::<Requests>();
+        let serving = axum::serve(self.listener.with_end(end.clone()), service)
+            .with_graceful_shutdown(end.stop.clone().cancelled_owned());
+        let cutting = async {
+            end.stop.cancelled().await;
+            tokio::time::sleep(Duration::from_millis(API_STOP_MS)).await;
+            end.cut.cancel();
+            std::future::pending::<Infallible>().await
+        };
+        let ended = tokio::select! {
+            ended = serving.into_future() => ended,
+            never = cutting => match never {},
+        };
+        tasks.close();
+        tasks.wait().await;
+        ended
     }
 }
 
 /// Puts the paths together.
-fn router(key: ApiKey, node: Arc<NodeState>, stop: CancellationToken) -> Router {
+fn router(
+    key: ApiKey,
+    node: Arc<NodeState>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+) -> Router {
     let zones = match &node.store {
         Some(store) => Zones::Store(Arc::clone(store)),
         None => Zones::Catalog(node.reader.clone()),
     };
     let long = Arc::new(Semaphore::new(API_LONG_REQUESTS_MAX as usize));
-    let api = Arc::new(Api { key, zones, node, long, stop });
+    let api = Arc::new(Api { key, zones, node, long, stop: stop.clone(), tasks });
     let locked = Router::new()
         .route("/", get(servers::version))
         .nest("/servers", servers_router())
@@ -154,6 +196,7 @@ fn router(key: ApiKey, node: Arc<NodeState>, stop: CancellationToken) -> Router 
         .nest("/api/v1", locked)
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
+        .layer(middleware::from_fn_with_state(stop, listen::note_request))
         .with_state(api)
 }
 

@@ -1,7 +1,7 @@
 //! What the node does: status, waiting for a revision, tickets, metrics.
 //!
-//! **Invariant:** a wait ends by [`API_WAIT_S_MAX`].
-//! **Not here:** the numbers themselves (`node::metrics`).
+//! **Invariant:** a wait ends by [`API_WAIT_S_MAX`], and when the node stops.
+//! **Not here:** the numbers themselves (`node::status`), their names for Prometheus (`node::metrics`).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -57,7 +57,11 @@ pub(crate) async fn wait(
         (None, None) => node.progress.now().heard,
     };
     let timeout = Duration::from_secs_f64(timeout_s.min(f64::from(API_WAIT_S_MAX)));
-    let is_served = node.progress.wait(wanted, timeout).await;
+    let is_served = tokio::select! {
+        is_served = node.progress.wait(wanted, timeout) => is_served,
+        // A node that stops publishes no more.
+        () = api.stop.cancelled() => false,
+    };
     let served = node.progress.now().served;
     if !is_served {
         return Err(ApiError::NotServedYet { wanted, served });

@@ -12,8 +12,9 @@ use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 
+use super::LongPermit;
 use super::error::ApiError;
 use crate::limits::{API_CHUNK_OCTETS, API_CHUNK_WAIT_MS, API_CHUNKS_WAITING_MAX};
 
@@ -25,7 +26,7 @@ pub(crate) struct Sink {
     /// The way to the connection.
     parts: mpsc::Sender<io::Result<Bytes>>,
     /// A place among the long requests.
-    _permit: OwnedSemaphorePermit,
+    _permit: LongPermit,
 }
 
 /// Why a long answer ends early.
@@ -72,20 +73,17 @@ impl Sink {
     }
 }
 
-/// Answers with what `write` puts into the sink it is given, in a task of its own.
-pub(crate) fn respond<F, W>(
-    permit: OwnedSemaphorePermit,
-    content_type: &'static str,
-    write: W,
-) -> Response
+/// Answers with what `write` puts into the sink it is given, in a task of its own that the API waits for.
+pub(crate) fn respond<F, W>(permit: LongPermit, content_type: &'static str, write: W) -> Response
 where
     F: Future<Output = (Sink, Result<(), StreamError>)> + Send + 'static,
     W: FnOnce(Sink) -> F,
 {
     let (parts, receiver) = mpsc::channel(API_CHUNKS_WAITING_MAX);
+    let tasks = permit.tasks.clone();
     let sink = Sink { buffer: Vec::new(), parts, _permit: permit };
     let writer = write(sink);
-    tokio::spawn(async move {
+    tasks.spawn(async move {
         let (mut sink, result) = writer.await;
         let result = match result {
             Ok(()) => sink.send().await,
