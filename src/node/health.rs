@@ -163,6 +163,12 @@ pub enum Unready {
     /// Every zone is answered with SERVFAIL.
     #[error("all zones are held")]
     AllHeld,
+    /// A thread that answers queries is gone.
+    #[error("a front end has ended")]
+    FrontEnd,
+    /// Nobody has looked for a while, so what was found then is not known to hold.
+    #[error("the watchdog has fallen silent")]
+    Unwatched,
 }
 
 /// What the watchdog found last.
@@ -176,6 +182,13 @@ struct LastLook {
     faults: Vec<Fault>,
     /// Why the node was not ready.
     unready: Option<Unready>,
+}
+
+impl LastLook {
+    /// Whether the next one should have come long ago.
+    fn is_old(&self) -> bool {
+        self.at.elapsed() >= Duration::from_millis(WATCHDOG_SILENT_MS)
+    }
 }
 
 impl Default for Health {
@@ -202,15 +215,16 @@ impl Health {
     pub fn faults(&self) -> Vec<Fault> {
         let found = self.found();
         let mut faults = found.faults.clone();
-        if found.at.elapsed() >= Duration::from_millis(WATCHDOG_SILENT_MS) {
+        if found.is_old() {
             faults.push(Fault::Watchdog);
         }
         faults
     }
 
-    /// Returns why the node was not ready then.
+    /// Returns why the node was not ready then, or that nobody has looked for too long.
     pub fn unready(&self) -> Option<Unready> {
-        self.found().unready
+        let found = self.found();
+        if found.is_old() { Some(Unready::Unwatched) } else { found.unready }
     }
 
     /// What was found.

@@ -59,6 +59,9 @@ impl NodeState {
 
     /// Why the node does not answer what it should, if it does not.
     pub fn unready(&self) -> Option<Unready> {
+        if !self.server.is_healthy() {
+            return Some(Unready::FrontEnd);
+        }
         let catalog = self.reader.load();
         if catalog.zone_count() == 0 && catalog.held_count() > 0 {
             return Some(Unready::AllHeld);

@@ -1,6 +1,7 @@
 //! How soon a node answers with the commits that it has made.
 //!
-//! **Invariant:** each commit is timed once, and [`COMMITS_TIMED_MAX`] at most at once.
+//! **Invariant:** no commit is timed twice, nor is what made none; [`COMMITS_TIMED_MAX`] are timed at once, and of
+//! replies that overtake each other only the newer.
 //! **Not here:** the text that a monitoring system reads (`metrics`).
 
 use std::collections::VecDeque;
@@ -33,6 +34,11 @@ impl Default for CommitTimes {
 }
 
 impl CommitTimes {
+    /// Returns metrics for a node that starts with a store of this revision: what says no newer one made no commit.
+    pub fn since(revision: u64) -> Self {
+        Self { newest: AtomicU64::new(revision), ..Self::default() }
+    }
+
     /// Measures how long it takes until this node answers with a commit that was made just now. One that is not newer
     /// than what was measured before is none: the write changed nothing.
     pub fn observe(&self, progress: &Progress, revision: u64) {
@@ -96,6 +102,16 @@ mod tests {
         encode(&mut out, &registry).expect("a string takes it");
         let count = out.lines().find_map(|line| line.strip_prefix("commits_count "));
         count.expect("a histogram has a count").to_owned()
+    }
+
+    #[test]
+    fn a_write_that_changes_nothing_after_a_start_is_not_timed() {
+        let (metrics, progress) = (CommitTimes::since(7), Progress::default());
+        progress.served(8);
+        metrics.observe(&progress, 7);
+        assert_eq!(timed(&metrics), "0");
+        metrics.observe(&progress, 8);
+        assert_eq!(timed(&metrics), "1");
     }
 
     #[tokio::test]

@@ -11,7 +11,6 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 
 use super::Api;
-use crate::node::health::Fault;
 
 /// `GET /healthz`: 200 when every part works.
 pub(crate) async fn health(State(api): State<Arc<Api>>) -> Response {
@@ -20,11 +19,7 @@ pub(crate) async fn health(State(api): State<Arc<Api>>) -> Response {
 
 /// `GET /readyz`: 200 when the node serves what it should.
 pub(crate) async fn ready(State(api): State<Arc<Api>>) -> Response {
-    let node = api.node();
-    match node.server.is_healthy() {
-        true => answer(node.unready()),
-        false => answer([Fault::FrontEnd]),
-    }
+    answer(api.node().unready())
 }
 
 /// Answers "ok", or a line for each thing that is not.

@@ -7,15 +7,18 @@
 pub mod sync;
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use serde::Serialize;
 
 use super::feeds::Feeds;
+use super::health::Fault;
 use super::state::NodeState;
 use crate::export::ExportStatus;
+use crate::limits::STATUS_STORE_MS;
 use crate::publish::PublishStats;
 use crate::serve::ServeStats;
-use crate::store::{DnsStore, StoreError};
+use crate::store::DnsStore;
 use sync::SyncReport;
 
 /// How a node is, at about one moment.
@@ -180,13 +183,18 @@ fn held(node: &NodeState) -> (u64, u64, Vec<String>) {
 impl StoreStatus {
     /// Asks the store; one that is down is what is asked about, so that is no error of the asking.
     async fn of(store: &DnsStore) -> Self {
-        let revision = match store.revision().await {
-            Ok(revision) => store.health().map(|()| revision).map_err(StoreError::from),
-            Err(error) => Err(error),
+        let limit = Duration::from_millis(STATUS_STORE_MS);
+        let revision = match tokio::time::timeout(limit, store.revision()).await {
+            Ok(Ok(revision)) => match store.health() {
+                Ok(()) => Ok(revision),
+                Err(error) => Err(error.to_string()),
+            },
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err(Fault::StoreSilent.to_string()),
         };
         let found = store.recounts();
         Self {
-            error: revision.as_ref().err().map(ToString::to_string),
+            error: revision.as_ref().err().cloned(),
             revision: revision.ok(),
             recounted: found.counted.load(Ordering::Relaxed),
             mended: found.mended.load(Ordering::Relaxed),
