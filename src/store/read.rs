@@ -162,13 +162,19 @@ impl DnsStore {
     ///
     /// # Errors
     /// [`StoreError::ZoneUnknown`], or those of the engine.
-    pub async fn records_in(&self, apex: &Name, owners: &[Name]) -> Result<Vec<Rrset>, StoreError> {
+    ///
+    /// # Panics
+    /// If an owner is neither the apex nor below it.
+    pub async fn records_in(
+        &self,
+        apex: &Name,
+        owners: &[Name],
+    ) -> Result<Vec<StoredRrset>, StoreError> {
         let snapshot = self.kv.snapshot().await?;
         let (object, revision) = read_zone(&*snapshot, apex).await?;
         let mut rrsets = Vec::new();
         for owner in owners {
-            let found = rrsets_at(&*snapshot, &object, revision, owner).await?;
-            rrsets.extend(found.into_iter().map(|stored| stored.rrset));
+            rrsets.extend(rrsets_at(&*snapshot, &object, revision, owner).await?);
         }
         Ok(rrsets)
     }

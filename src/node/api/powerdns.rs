@@ -222,7 +222,9 @@ pub(crate) fn parse_zone_id(id: &str) -> Result<Name, ApiError> {
     let mut rest = id;
     while let Some((before, after)) = rest.split_once('=') {
         text.push_str(before);
-        let octet = after.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        // A sign is no digit, though it would be read as part of a number.
+        let digits = after.get(..2).filter(|digits| !digits.starts_with('+'));
+        let octet = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
         match octet.filter(u8::is_ascii) {
             Some(octet) => {
                 text.push(char::from(octet));

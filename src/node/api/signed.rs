@@ -16,6 +16,7 @@ use crate::dnssec::{self, CheckOptions, Finding, Ring, Time};
 use crate::limits::API_CHECKED_NAMES_MAX;
 use crate::name::Name;
 use crate::record::RecordType;
+use crate::record::Rrset;
 use crate::store::{Batch, Committed, DnsStore, Operation, StoreError};
 
 /// Returns the owner names of the RRsets that a batch puts and deletes.
@@ -89,9 +90,9 @@ async fn read_and_check(
     if touched.is_empty() || store.get_record(apex, RecordType::DNSKEY).await?.is_none() {
         return Ok(Vec::new());
     }
-    let at_apex = store.records_in(apex, std::slice::from_ref(apex)).await?;
+    let at_apex = rrsets_of(store, apex, std::slice::from_ref(apex)).await?;
     let needed = dnssec::names_needed(apex, &at_apex, &touched);
-    let rrsets = store.records_in(apex, &needed).await?;
+    let rrsets = rrsets_of(store, apex, &needed).await?;
     let apex = apex.clone();
     let check = move || {
         let options = CheckOptions { now: now(), expiry_warning_s: 0, threads: 1 };
@@ -99,6 +100,16 @@ async fn read_and_check(
     };
     // Some milliseconds for many names, which no task of the runtime should wait for.
     Ok(tokio::task::spawn_blocking(check).await.unwrap_or_default())
+}
+
+/// Reads the RRsets of some names of a zone.
+async fn rrsets_of(
+    store: &Arc<DnsStore>,
+    apex: &Name,
+    owners: &[Name],
+) -> Result<Vec<Rrset>, StoreError> {
+    let found = store.records_in(apex, owners).await?;
+    Ok(found.into_iter().map(|stored| stored.rrset).collect())
 }
 
 /// Returns the time as signatures count it, modulo 2^32 (RFC 4034 section 3.1.5).

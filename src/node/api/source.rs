@@ -153,7 +153,31 @@ impl Zones {
         }
     }
 
-    /// Returns the RRsets of one owner name.
+    /// Returns the RRsets of one owner name in one zone.
+    ///
+    /// # Errors
+    /// [`ApiError::NoSuchZone`], and those of the store.
+    pub(crate) async fn rrsets_in(
+        &self,
+        apex: &Name,
+        owner: &Name,
+    ) -> Result<Vec<StoredRrset>, ApiError> {
+        if !owner.is_at_or_below(apex) {
+            return Ok(Vec::new());
+        }
+        match self {
+            Self::Store(store) => Ok(store.records_in(apex, std::slice::from_ref(owner)).await?),
+            Self::Catalog(reader) => {
+                let catalog = reader.load();
+                let zone = catalog.zone(apex);
+                let zone = zone.ok_or_else(|| ApiError::NoSuchZone { apex: apex.clone() })?;
+                let rrsets = zone.rrsets_at(owner).into_iter();
+                Ok(rrsets.map(|rrset| published(apex, rrset)).collect())
+            }
+        }
+    }
+
+    /// Returns all RRsets of one owner, of the deepest zone that holds it.
     ///
     /// # Errors
     /// Those of the store.
