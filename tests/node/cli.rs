@@ -89,6 +89,16 @@ fn records_are_set_shown_and_deleted() {
     let list = node.cli_ok(&["record", "list", "r.example"]);
     assert!(list.contains("\tMX\t10 mail.r.example.") && list.contains("\tNS\tns.example.net."));
     assert_eq!(node.cli_ok(&["record", "list", "r.example", "--type", "A"]).lines().count(), 2);
+    let of = |zone, name| node.cli_ok(&["record", "list", zone, "--name", name]);
+    node.cli_ok(&["record", "set", "kid.r.example", "NS", "60", "ns.example.org."]);
+    node.cli_ok(&["zone", "create", "kid.r.example", "--nameserver", "ns.example.net"]);
+    assert_eq!(of("r.example", "kid.r.example"), "kid.r.example.\t60\tIN\tNS\tns.example.org.\n");
+    assert!(of("kid.r.example", "kid.r.example").contains("ns.example.net."));
+    assert_eq!(of("kid.r.example", "a.r.example"), "", "a name of another zone");
+    // The API reads "=2e" in a path as a point; the name is what was said all the same.
+    node.cli_ok(&["record", "set", "a=2eb.r.example", "A", "60", "192.0.2.3"]);
+    assert!(node.cli_ok(&["record", "get", "a=2eb.r.example", "A"]).contains("\t192.0.2.3\n"));
+    node.cli_fails(&["record", "get", "a.b.r.example", "A"]);
     node.cli_ok(&["record", "delete", "a.r.example", "A"]);
     node.cli_fails(&["record", "delete", "a.r.example", "A"]);
     node.cli_fails(&["record", "get", "a.r.example", "A"]);

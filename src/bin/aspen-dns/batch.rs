@@ -62,6 +62,9 @@ fn read_lines(text: &str, file: &str) -> anyhow::Result<Vec<Value>> {
             }
             std::collections::hash_map::Entry::Occupied(entry) => {
                 let earlier = &mut operations[*entry.get()];
+                if earlier.rdata.is_empty() && operation.rdata.is_empty() {
+                    continue;
+                }
                 if earlier.rdata.is_empty() || operation.rdata.is_empty() {
                     bail!(
                         "{}: {} {} is both set and deleted",
@@ -113,6 +116,9 @@ fn read_line(line: &str) -> anyhow::Result<Operation> {
         "set" => {
             let (ttl, rest) = word(rest);
             let ttl_s = ttl.parse().with_context(|| format!("{ttl:?} is no TTL in seconds"))?;
+            if rest.trim().is_empty() {
+                bail!("set takes NAME TYPE TTL RDATA; the RDATA is missing");
+            }
             let rdata = record::read_records(rtype, &[rest.trim().to_owned()])?;
             Ok(Operation { name, rtype, ttl_s, rdata })
         }
@@ -137,7 +143,7 @@ mod tests {
     #[test]
     fn lines_of_one_rrset_are_one_operation() {
         let text = "# two changes\nset a.example A 60 192.0.2.1\nset A.example. A 60 192.0.2.2\n\n\
-            delete b.example TXT\n";
+            delete b.example TXT\ndelete B.example. TXT\n";
         let operations = read_lines(text, "f").unwrap();
         assert_eq!(operations.len(), 2);
         assert_eq!(operations[0]["rdata"], json!(["192.0.2.1", "192.0.2.2"]));
@@ -152,6 +158,7 @@ mod tests {
             ("set a.example A 60 192.0.2.1\ndelete a.example A", "f:2"),
             ("delete a.example A 192.0.2.1", "f:1"),
             ("set a.example A 60 192.0.2.256", "f:1"),
+            ("set a.example TXT 60", "f:1"),
         ] {
             let error = read_lines(text, "f").expect_err(text);
             assert!(format!("{error:#}").starts_with(said), "{error:#}");

@@ -183,10 +183,10 @@ fn not_served_note(headers: &HeaderMap) -> Option<String> {
     })
 }
 
-/// Returns `text` as one segment of a path.
+/// Returns `text` as one segment of a path, where the node reads `=XX` as an octet.
 pub(crate) fn segment(text: &str) -> String {
     // Clients resolve "." and ".." segments away; the root zone must survive them.
-    if text == "." { "=2E".to_owned() } else { query_value(text) }
+    if text == "." { "=2E".to_owned() } else { query_value(&text.replace('=', "=3D")) }
 }
 
 /// Returns `text` as a value in a query.
@@ -219,6 +219,7 @@ mod tests {
         assert_eq!(segment("a.example"), "a.example");
         assert_eq!(segment("a\\/b?.example"), "a%5C%2Fb%3F.example");
         assert_eq!(segment("."), "=2E");
+        assert_eq!(segment("a=2eb.example"), "a%3D3D2eb.example");
         assert_eq!(query_value("."), ".");
         assert_eq!(query_value("a-b_c~d+ä"), "a-b_c~d%2B%C3%A4");
     }

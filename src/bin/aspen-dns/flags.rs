@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use aspen_dns::dnssec::Time;
+use aspen_dns::limits::API_WAIT_S_MAX;
 use aspen_dns::name::Name;
 use aspen_dns::record::RecordType;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -317,12 +318,12 @@ Exit status: 0 no findings, 1 findings or not readable, 2 wrong usage.")]
     },
 }
 
-/// Reads a number of seconds that a person may wait.
+/// Reads a number of seconds for which the node may be asked to wait.
 fn parse_seconds(text: &str) -> Result<f64, String> {
     text.parse::<f64>()
         .ok()
-        .filter(|seconds| (0.0..=86_400.0).contains(seconds))
-        .ok_or_else(|| "not a number of seconds from 0 to 86400".to_owned())
+        .filter(|seconds| (0.0..=f64::from(API_WAIT_S_MAX)).contains(seconds))
+        .ok_or_else(|| format!("not a number of seconds from 0 to {API_WAIT_S_MAX}"))
 }
 
 /// The first line of the help.
