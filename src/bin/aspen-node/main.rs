@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use aspen_dns::node::error::RunError;
 use aspen_dns::node::flags::{self, Flags};
 use aspen_dns::node::run;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::prelude::*;
 
 fn main() -> ExitCode {
@@ -34,9 +34,7 @@ fn main() -> ExitCode {
 
 /// Sets up the log and runs the node.
 fn start(flags: Flags) -> anyhow::Result<()> {
-    let filter: Targets = format!("{QUIET},{}", flags.log)
-        .parse()
-        .map_err(|error| anyhow::anyhow!("--log {:?}: {error}", flags.log))?;
+    let filter = log_filter(&flags.log)?;
     let is_terminal = std::io::stderr().is_terminal();
     let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(is_terminal);
     // A line that cannot be written is lost: telling so on the same stream would be a panic, which
@@ -44,6 +42,19 @@ fn start(flags: Flags) -> anyhow::Result<()> {
     tracing_subscriber::registry().with(log.log_internal_errors(false)).with(filter).init();
     let config = flags.into_config()?;
     Ok(run::run(&config)?)
+}
+
+/// Returns what is logged.
+fn log_filter(wanted: &str) -> anyhow::Result<Targets> {
+    let read = |text: &str| {
+        text.parse::<Targets>().map_err(|error| anyhow::anyhow!("--log {wanted:?}: {error}"))
+    };
+    let named = read(wanted)?;
+    // What is said of a part counts for more than what is said of all, "off" included.
+    match named.default_level() {
+        None | Some(LevelFilter::OFF) => Ok(named),
+        Some(_) => read(&format!("{QUIET},{wanted}")),
+    }
 }
 
 /// The exit status of a node that ran and is to be started again (EX_SOFTWARE of sysexits.h).
@@ -56,4 +67,26 @@ const QUIET: &str = "iroh=error,iroh_docs=error,iroh_gossip=error,iroh_blobs=err
 fn fail(line: &str) -> ExitCode {
     eprintln!("aspen-node: {line}");
     ExitCode::FAILURE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use tracing::Level;
+
+    #[test]
+    fn libraries_are_quiet_unless_they_are_asked_for_and_off_is_off() {
+        let enables = |wanted: &str, target: &str, level: Level| {
+            log_filter(wanted).expect("a filter").would_enable(target, &level)
+        };
+        assert!(enables("info", "aspen_dns::node", Level::INFO));
+        assert!(enables("info", "iroh::endpoint", Level::ERROR));
+        assert!(!enables("info", "iroh::endpoint", Level::WARN));
+        assert!(enables("info,iroh=debug", "iroh::endpoint", Level::DEBUG));
+        assert!(!enables("off", "iroh::endpoint", Level::ERROR));
+        assert!(!enables("off", "aspen_dns::node", Level::ERROR));
+        assert!(!enables("aspen_dns=info", "iroh::endpoint", Level::ERROR));
+        assert!(log_filter("loud").is_err());
+    }
 }
