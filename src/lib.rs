@@ -108,7 +108,8 @@ A program's own zones go beside the feed's: [`AspenDnsClient::stage`](replica::A
 //! ```
 //!
 //! A module uses only floors below its own; `tests/tidy` holds the table. The first four are pure: no
-//! I/O, no clock, no lock, so that they are tested and fuzzed with plain values.
+//! I/O, no clock, no lock, so that they are tested and fuzzed with plain values; but for [`clock`] and [`durable`],
+//! which are how all others ask for the time and write a small file, and for the lock of the stage.
 //!
 //! | floor | modules | what they know |
 //! |---|---|---|

@@ -4,7 +4,7 @@
 //! by hand.
 //!
 //! **Invariant:** nothing here depends on how it was read; a plan that exists can be started.
-//! **Not here:** opening sockets and files (`run`).
+//! **Not here:** opening sockets and files (`prepare`).
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

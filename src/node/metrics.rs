@@ -1,6 +1,5 @@
 //! Numbers for a monitoring system, as Prometheus text and as PowerDNS's statistics.
 //!
-//!
 //! **Invariant:** a scrape locks nothing that an answer needs.
 //! **Not here:** the counters of the parts (`serve::stats`, `sync`).
 

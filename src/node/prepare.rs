@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** below the data directory nothing is anybody's but its owner's before anything in it
 //! is opened.
-//! **Not here:** the parts (`node::run`).
+//! **Not here:** the parts (`node::parts`).
 
 use std::io::ErrorKind;
 use std::sync::Arc;

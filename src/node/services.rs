@@ -11,7 +11,7 @@
 //! | [`api`] | nodes with an API | answers it |
 //!
 //! **Invariant:** what a service publishes when it starts is published when its function returns.
-//! **Not here:** which of them a node has (`run`), threads that answer DNS (`serve`), feeds (`feeds`).
+//! **Not here:** which of them a node has (`parts`, `run`), threads that answer DNS (`serve`), feeds (`feeds`).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
