@@ -8,10 +8,11 @@
 //! **Invariant:** never panics, never loops longer than the packet is long.
 //! **Not here:** what to answer (`responder`), messages that are read whole (`message::reader`).
 
-use super::Malformed;
 use super::edns::{self, Edns, OPT_FRONT_LEN, OPTION_NSID};
 use super::header::Header;
+use super::question::QUESTION_TAIL_LEN;
 use super::record::Record;
+use super::{HEADER_LEN, Malformed, skip_name};
 use crate::record::{RecordType, Soa};
 
 /// What stands behind the question.
@@ -79,12 +80,15 @@ impl Rest {
     }
 }
 
-/// Looks for the OPT record of a message in which something is malformed, among the records from `at` on, as far as
-/// they can be read: who sent one is told of the error with one (RFC 6891 section 7).
+/// Looks for the OPT record of a message that is no query, or in which something is malformed, as far as it can be
+/// read: who sent one is told of the error with one (RFC 6891 section 7). Questions are stepped over, however many.
 #[cold]
-pub fn find_opt(packet: &[u8], header: &Header, at: usize) -> Option<Edns> {
-    let [_, answers, authorities, additionals] = header.counts();
-    let (mut at, before) = (at, u32::from(answers) + u32::from(authorities));
+pub fn find_opt(packet: &[u8], header: &Header) -> Option<Edns> {
+    let [questions, answers, authorities, additionals] = header.counts();
+    let (mut at, before) = (HEADER_LEN, u32::from(answers) + u32::from(authorities));
+    for _ in 0..questions {
+        at = skip_name(packet, at).ok()? + QUESTION_TAIL_LEN;
+    }
     for index in 0..before + u32::from(additionals) {
         let record = Record::read(packet, at).ok()?;
         at = record.end();
@@ -114,7 +118,6 @@ pub fn read_ixfr_serial(packet: &[u8], header: &Header, end: usize) -> Result<u3
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::HEADER_LEN;
     use crate::message::question::Question;
     use crate::name::wire_len;
 
@@ -185,6 +188,24 @@ mod tests {
         check([1, 1, 1, 0], &soa, Err(Malformed));
         check([1, 0, 2, 0], &[&soa[..], &soa].concat(), Err(Malformed));
         (0..soa.len()).for_each(|len| check([1, 0, 1, 0], &soa[..len], Err(Malformed)));
+    }
+
+    #[test]
+    fn an_opt_record_is_found_behind_any_number_of_questions() {
+        let question = b"\x01a\0\0\x01\0\x01";
+        let find = |packet: &[u8]| {
+            find_opt(packet, &Header::read(packet).expect("12 octets")).map(|edns| edns.udp_octets)
+        };
+        for count in [0, 1, 2, 300_u16] {
+            let [high, low] = count.to_be_bytes();
+            let head = [0, 0, 0, 0, high, low, 0, 0, 0, 0, 0, 1];
+            let questions = question.repeat(count.into());
+            let whole = [&head[..], &questions, OPT].concat();
+            assert_eq!(find(&whole), Some(1_232), "{count}");
+            (HEADER_LEN..whole.len()).for_each(|len| assert_eq!(find(&whole[..len]), None));
+        }
+        let pointer = [&[0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1, 192, 12, 0, 1, 0, 1][..], OPT];
+        assert_eq!(find(&pointer.concat()), Some(1_232), "a name that is none is stepped over");
     }
 
     #[test]

@@ -38,6 +38,9 @@ impl<'q> Question<'q> {
     /// Returns where in the packet the question ends.
     #[inline]
     pub fn end(&self) -> usize {
-        HEADER_LEN + self.qname.len() + 4
+        HEADER_LEN + self.qname.len() + QUESTION_TAIL_LEN
     }
 }
+
+/// Octets of a question behind its name: type and class.
+pub const QUESTION_TAIL_LEN: usize = 4;

@@ -206,7 +206,7 @@ impl Responder {
         asked.front_len = question.end();
         asked.qtype = question.qtype;
         let Ok(rest) = Rest::read(query, &header, question.end()) else {
-            return asked.refuse_malformed(reply, question.end());
+            return asked.refuse_unread(reply, rcode::FORMERR);
         };
         if let Some(edns) = rest.edns {
             asked.opt = Some(OptReply {
@@ -289,21 +289,14 @@ impl<'q> Asked<'q> {
         verdict
     }
 
-    /// Replies to a query in which something behind the question is malformed; an OPT record of a version that is
-    /// not known here may well be (RFC 6891 section 6.1.3).
+    /// Replies to a message of which not all is read, with an OPT record if it has one; with BADVERS if that is of
+    /// a version that is not known here, which may be why (RFC 6891 section 6.1.3).
     #[cold]
-    fn refuse_malformed(&mut self, reply: &mut Vec<u8>, question_end: usize) -> Verdict {
-        let version = self.note_opt(question_end);
-        let rcode = if version.is_some_and(|it| it > 0) { rcode::BADVERS } else { rcode::FORMERR };
-        self.reply(reply, rcode)
-    }
-
-    /// Has the reply carry an OPT record if one stands among the records from `at` on; returns its version.
-    #[cold]
-    fn note_opt(&mut self, at: usize) -> Option<u8> {
-        let edns = find_opt(self.query, &self.header, at)?;
-        self.opt = Some(OptReply { is_dnssec_ok: edns.is_dnssec_ok, nsid: None });
-        Some(edns.version)
+    fn refuse_unread(&mut self, reply: &mut Vec<u8>, rcode: u16) -> Verdict {
+        let edns = find_opt(self.query, &self.header);
+        self.opt = edns.map(|edns| OptReply { is_dnssec_ok: edns.is_dnssec_ok, nsid: None });
+        let is_of_a_later_version = edns.is_some_and(|edns| edns.version > 0);
+        self.reply(reply, if is_of_a_later_version { rcode::BADVERS } else { rcode })
     }
 
     /// Replies to a query whose TSIG record begins at `at`: no key is known here, so it is not authorized, and

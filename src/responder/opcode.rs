@@ -9,7 +9,7 @@ use super::{Asked, ReplyFacts, Responder, Verdict};
 use crate::message::Malformed;
 use crate::message::header::opcode;
 use crate::message::question::Question;
-use crate::message::{HEADER_LEN, rcode};
+use crate::message::rcode;
 
 /// A set of opcodes.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -39,7 +39,8 @@ pub struct Handed {
 }
 
 impl Asked<'_> {
-    /// Takes what is no query with one question that can be read.
+    /// Takes what is no query with one question that can be read. Nothing of an EDNS version that is not known here
+    /// is taken.
     #[cold]
     pub(super) fn take_other(
         mut self,
@@ -49,29 +50,27 @@ impl Asked<'_> {
     ) -> Verdict {
         let opcode = self.header.opcode();
         let questions = self.header.counts()[0];
-        match (questions, &question) {
-            (0, _) => drop(self.note_opt(HEADER_LEN)),
-            (1, Ok(question)) => drop(self.note_opt(question.end())),
-            _ => {}
-        }
-        if opcode == opcode::QUERY {
-            // RFC 9619: a query has one question, and one that can be read.
-            return self.reply(reply, rcode::FORMERR);
-        }
-        // A question that cannot be read makes no message at all.
-        match (questions, question) {
-            (0, _) => self.reply(reply, rcode::NOTIMP),
-            (1, Ok(question)) => {
+        // A question that cannot be read makes no message at all, and a query has one (RFC 9619).
+        let rcode = match (opcode, questions, &question) {
+            (opcode::QUERY, ..) => rcode::FORMERR,
+            (_, 0, _) => rcode::NOTIMP,
+            (_, 1, Ok(question)) => {
                 self.front_len = question.end();
                 self.qtype = question.qtype;
-                let verdict = self.reply(reply, rcode::NOTIMP);
-                if responder.config.handed.has(opcode) {
-                    let refusal = self.error_facts(rcode::NOTIMP);
-                    return Verdict::Hand(Handed { opcode, refusal });
-                }
-                verdict
+                rcode::NOTIMP
             }
-            _ => self.reply(reply, rcode::FORMERR),
+            _ => rcode::FORMERR,
+        };
+        let verdict = self.refuse_unread(reply, rcode);
+        match verdict {
+            Verdict::Reply(refusal)
+                if questions == 1
+                    && refusal.rcode == rcode::NOTIMP
+                    && responder.config.handed.has(opcode) =>
+            {
+                Verdict::Hand(Handed { opcode, refusal })
+            }
+            _ => verdict,
         }
     }
 }
@@ -80,6 +79,7 @@ impl Asked<'_> {
 mod tests {
     use super::*;
     use crate::catalog::Catalog;
+    use crate::message::reader::Message;
     use crate::responder::{Peer, ResponderConfig, Transport};
     use crate::zone::HashSeed;
 
@@ -98,7 +98,8 @@ mod tests {
             let peer = Peer::in_process(Transport::Tcp);
             let verdict = responder.respond(&catalog, message, &peer, &mut reply);
             assert_eq!(verdict.facts().map(|facts| facts.rcode), Some(rcode));
-            assert_eq!(u16::from(reply[3] & 15), rcode, "the buffer says so, too");
+            let said = Message::read(&reply).map(|message| message.rcode());
+            assert_eq!(said, Ok(rcode), "the buffer says so, too");
             assert_eq!(matches!(verdict, Verdict::Hand(_)), is_handed, "{message:?}");
         };
         check(&taker, &message(opcode::NOTIFY, 1), rcode::NOTIMP, true);
@@ -107,5 +108,9 @@ mod tests {
         check(&taker, &message(opcode::NOTIFY, 0), rcode::NOTIMP, false);
         check(&taker, &message(opcode::NOTIFY, 2), rcode::FORMERR, false);
         check(&taker, &message(opcode::QUERY, 1), rcode::REFUSED, false);
+        let mut later = message(opcode::NOTIFY, 1);
+        later[11] = 1;
+        later.extend_from_slice(b"\0\0\x29\x04\xd0\0\x01\0\0\0\0");
+        check(&taker, &later, rcode::BADVERS, false);
     }
 }

@@ -104,15 +104,26 @@ fn who_sends_an_opt_record_gets_one_with_every_error() {
     check(&query("ns.example.", "A", Some(&opt(0, cut))), rcode::FORMERR);
     check(&query("ns.example.", "A", Some(&opt(1, cut))), rcode::BADVERS);
     check(&query("ns.example.", "A", Some(&opt(7, b""))), rcode::BADVERS);
-    for opcode in [2, 4, 5] {
-        let mut packet = query("ns.example.", "A", Some(&opt(0, b"")));
-        packet[2] = opcode << 3;
-        check(&packet, rcode::NOTIMP);
+    for (version, malformed, other) in
+        [(0, rcode::FORMERR, rcode::NOTIMP), (1, rcode::BADVERS, rcode::BADVERS)]
+    {
+        // No opcode matters where the version is not known.
+        let mut packet = query("ns.example.", "A", Some(&opt(version, b"")));
+        for opcode in [2, 4, 5] {
+            packet[2] = opcode << 3;
+            check(&packet, other);
+        }
+        // No question, and two.
+        packet[2] = 0;
+        let question = packet[12..packet.len() - 11].to_vec();
+        let mut none = packet.clone();
+        none.drain(12..packet.len() - 11);
+        none[5] = 0;
+        check(&none, malformed);
+        packet.splice(12..12, question);
+        packet[5] = 2;
+        check(&packet, malformed);
     }
-    let mut packet = query("ns.example.", "A", Some(&opt(0, b"")));
-    packet.drain(12..packet.len() - 11);
-    packet[5] = 0;
-    check(&packet, rcode::FORMERR);
 }
 
 #[test]

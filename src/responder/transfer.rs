@@ -20,7 +20,7 @@ use crate::message::Full;
 use crate::message::edns::OptReply;
 use crate::message::header::{FLAG_AA, Header};
 use crate::message::query::read_ixfr_serial;
-use crate::message::question::Question;
+use crate::message::question::{QUESTION_TAIL_LEN, Question};
 use crate::message::rcode::ede;
 use crate::message::{ExpandedName, HEADER_LEN, Section, rcode};
 use crate::name::Name;
@@ -327,9 +327,6 @@ fn push_soa(zone: &Zone, message: &mut Reply<'_>) -> Result<(), Full> {
     let owner = Owner::Elsewhere { at: HEADER_LEN as u16, name: zone.apex().as_wire() };
     message.push(Section::Answer, &soa, owner, false).map(drop)
 }
-
-/// Octets of a question behind its name: type and class.
-const QUESTION_TAIL_LEN: usize = 4;
 
 #[cfg(test)]
 mod tests {
