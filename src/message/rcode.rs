@@ -23,6 +23,8 @@ pub const BADVERS: u16 = 16;
 
 /// Extended DNS errors (RFC 8914 section 4): why a query was refused.
 pub mod ede {
+    /// None of those that have a number: the text says why.
+    pub const OTHER: u16 = 0;
     /// The zone is not loaded yet.
     pub const NOT_READY: u16 = 14;
     /// The asker may not have this.

@@ -62,6 +62,12 @@ impl Transport {
     pub fn is_stream(self) -> bool {
         self != Self::Udp
     }
+
+    /// Whether a run of messages may be the reply, as a zone transfer needs: on streams of one's own (RFC 5936
+    /// section 4.1, RFC 7858, RFC 9250 section 4.2). An HTTP response is one message.
+    pub fn can_transfer(self) -> bool {
+        matches!(self, Self::Tcp | Self::Tls | Self::Quic)
+    }
 }
 
 /// Who sent a message, as far as what becomes of it depends on it.
@@ -328,7 +334,8 @@ impl<'q> Asked<'q> {
     ) -> Verdict {
         match question.qclass {
             CLASS_IN => {}
-            CLASS_ANY => {
+            // A transfer is of one class: RFC 5936 section 2.1 has the zone's.
+            CLASS_ANY if !is_transfer(question.qtype) => {
                 let question = Question { qclass: CLASS_IN, ..*question };
                 return self.answer_any_class(responder, catalog, &question, path, reply);
             }
@@ -337,9 +344,8 @@ impl<'q> Asked<'q> {
         }
         let place = answer::locate(catalog, path, question.qtype);
         if is_transfer(question.qtype) {
-            let zone = place.filter(|place| place.is_apex(path)).map(|place| place.zone());
-            return match zone {
-                Some(zone) => self.answer_transfer(responder, zone, question, reply),
+            return match place.filter(|place| place.is_apex(path)) {
+                Some(place) => self.answer_transfer(responder, place, question, path, reply),
                 None => self.answer_without_zone(responder, catalog, question, path, reply),
             };
         }
@@ -404,7 +410,7 @@ impl<'q> Asked<'q> {
                 // RFC 5936 section 2.2.1: the name must be the apex of a zone of ours. Section 4.2: by
                 // UDP there is no AXFR, whatever the name.
                 let has_sense =
-                    question.qtype == RecordType::IXFR || self.peer.transport.is_stream();
+                    question.qtype == RecordType::IXFR || self.peer.transport.can_transfer();
                 let rcode = if has_sense { rcode::NOTAUTH } else { rcode::REFUSED };
                 return self.refuse(reply, rcode, ede::NOT_AUTHORITATIVE, "");
             }

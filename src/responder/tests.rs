@@ -140,6 +140,7 @@ fn a_reply_is_of_the_kind_that_its_asker_sees() {
         ("cut.example.", "DS", ReplyKind::NoData, true),
         ("test.", "A", ReplyKind::Error, false),
         ("example.", "AXFR", ReplyKind::Error, false),
+        ("example.", "IXFR", ReplyKind::Error, false),
     ] {
         let (verdict, reply) =
             ask(&Responder::default(), &catalog, &query(qname, qtype, None), &UDP);
@@ -163,6 +164,8 @@ fn a_transfer_may_begin_for_whom_it_is_allowed_and_is_refused_until_it_does() {
     for (peer, may) in [
         (from("192.0.2.9", Transport::Tcp), true),
         (from("192.0.2.9", Transport::Tls), true),
+        (from("192.0.2.9", Transport::Quic), true),
+        (from("192.0.2.9", Transport::Https), false),
         (from("192.0.2.9", Transport::Udp), false),
         (from("198.51.100.1", Transport::Tcp), false),
     ] {
@@ -170,6 +173,7 @@ fn a_transfer_may_begin_for_whom_it_is_allowed_and_is_refused_until_it_does() {
         assert_eq!(reply[3] & 15, 5, "until it begins it is refused");
         assert_eq!(matches!(verdict, Verdict::Transfer(_)), may, "{peer:?}");
         let Verdict::Transfer(asked) = verdict else { continue };
+        assert!(asked.begun().zone.is_some(), "the zone answers");
         let transfer = Transfer::begin(Arc::clone(&catalog), &packet, &asked);
         let (mut transfer, mut out) = (transfer.expect("a zone"), Vec::new());
         assert_eq!(transfer.next_message(&mut out), TransferProgress::Last);
@@ -177,6 +181,65 @@ fn a_transfer_may_begin_for_whom_it_is_allowed_and_is_refused_until_it_does() {
         let rrsets = message.rrsets(Section::Answer).expect("whole records");
         let soas = rrsets.iter().filter(|rrset| rrset.rtype == RecordType::SOA);
         assert_eq!((soas.count(), asked.begun().rcode), (2, rcode::NOERROR));
+    }
+}
+
+/// Makes an IXFR query for `qname` whose asker has serial 1; `opt` is one more record.
+fn ixfr_query(qname: &str, opt: &[u8]) -> Vec<u8> {
+    let mut packet = query(qname, "IXFR", None);
+    (packet[9], packet[11]) = (1, u8::from(!opt.is_empty()));
+    let rdata = [&[0; 2][..], &1_u32.to_be_bytes(), &[0; 16]].concat();
+    packet.extend([b"\xc0\x0c\0\x06\0\x01\0\0\0\0\0\x16", &rdata[..], opt].concat());
+    packet
+}
+
+#[test]
+fn an_ixfr_by_udp_is_answered_with_the_soa_or_with_tc_and_never_too_long() {
+    let name = |octet: &str| [63, 63, 60].map(|len| octet.repeat(len)).join(".");
+    let text = format!("@ SOA {} {} 7 2 3 4 60\n@ NS ns\n", name("a"), name("b"));
+    let catalog = catalog(&text);
+    // Header and question, then the SOA: both names end in a pointer to the question.
+    let whole_len = 12 + 13 + 12 + 2 * (64 + 64 + 61 + 2) + 20;
+    for size in [None, Some(512), Some(600), Some(4_096)] {
+        for nsid_len in 0..200 {
+            let identity = Some("n".repeat(nsid_len));
+            let responder =
+                Responder::new(ResponderConfig { identity, ..ResponderConfig::default() });
+            let opt = size.map_or(Vec::new(), |size: u16| {
+                let head = [&[0, 0, 41][..], &size.to_be_bytes(), &[0; 4]].concat();
+                [&head[..], &[0, 4, 0, 3, 0, 0]].concat()
+            });
+            let opt_len = size.map_or(0, |_| 15 + nsid_len);
+            let limit = usize::from(size.unwrap_or(512)).min(UDP_OCTETS_MAX);
+            let (verdict, reply) = ask(&responder, &catalog, &ixfr_query("example.", &opt), &UDP);
+            let facts = verdict.facts().expect("a reply");
+            let fits = whole_len + opt_len <= limit;
+            assert_eq!(facts.is_truncated, !fits, "{size:?} {nsid_len}");
+            assert_eq!(facts.rcode, rcode::NOERROR);
+            assert!(facts.zone.is_some());
+            assert!(reply.len() <= limit, "{} octets of {limit}", reply.len());
+            let message = Message::read(&reply).expect("a whole message");
+            assert_eq!(message.header().counts()[1], u16::from(fits));
+            assert_eq!(message.header().flags() & FLAG_TC != 0, !fits);
+        }
+    }
+}
+
+#[test]
+fn no_zone_is_transferred_for_class_any() {
+    let catalog = catalog(ZONE);
+    let transfers = TransferPolicy::new(vec!["::/0".parse().expect("a network")]);
+    let responder = Responder::new(ResponderConfig { transfers, ..ResponderConfig::default() });
+    for packet in [query("example.", "AXFR", None), ixfr_query("example.", b"")] {
+        for peer in [UDP, TCP] {
+            let mut any = packet.clone();
+            any[12 + b"\x07example\0\0\xfb".len() + 1] = 255;
+            let (verdict, _) = ask(&responder, &catalog, &any, &peer);
+            assert!(matches!(verdict, Verdict::Reply(_)), "{peer:?}");
+            assert_eq!(verdict.facts().map(|facts| facts.rcode), Some(rcode::REFUSED));
+        }
+        let (verdict, _) = ask(&responder, &catalog, &packet, &TCP);
+        assert!(matches!(verdict, Verdict::Transfer(_)));
     }
 }
 

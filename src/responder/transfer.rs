@@ -14,11 +14,12 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::{Asked, ReplyFacts, Responder, Verdict};
+use crate::answer::Located;
 use crate::catalog::Catalog;
-use crate::limits::{MESSAGE_OCTETS_MAX, TRANSFER_MESSAGE_OCTETS, UDP_PLAIN_OCTETS_MAX};
+use crate::limits::{MESSAGE_OCTETS_MAX, TRANSFER_MESSAGE_OCTETS};
 use crate::message::Full;
 use crate::message::edns::OptReply;
-use crate::message::header::{FLAG_AA, Header};
+use crate::message::header::{FLAG_AA, FLAG_TC, Header};
 use crate::message::query::read_ixfr_serial;
 use crate::message::question::{QUESTION_TAIL_LEN, Question};
 use crate::message::rcode::ede;
@@ -29,6 +30,7 @@ use crate::record::serial::is_newer;
 use crate::wire::kind::ReplyKind;
 use crate::wire::reply::{Owner, Reply};
 use crate::zone::node::{EntryView, NodeView};
+use crate::zone::path::NamePath;
 use crate::zone::prepare::{expand_rdata, records};
 use crate::zone::{NodeCursor, Zone};
 
@@ -60,7 +62,7 @@ pub struct AskedTransfer {
     is_dnssec_ok: Option<bool>,
     /// Whether the asker has this version already.
     is_up_to_date: bool,
-    /// What the reply's buffer says meanwhile: that the transfer is refused.
+    /// What the reply's buffer says meanwhile: that the transfer is refused. The zone is the one that would answer.
     pub refusal: ReplyFacts,
 }
 
@@ -82,37 +84,40 @@ impl Asked<'_> {
     pub(super) fn answer_transfer(
         &self,
         responder: &Responder,
-        zone: &Zone,
+        place: Located<'_>,
         question: &Question<'_>,
+        path: &NamePath,
         reply: &mut Vec<u8>,
     ) -> Verdict {
+        let (zone, zone_hash) = (place.zone(), place.zone_hash(path));
         let is_ixfr = question.qtype == RecordType::IXFR;
         let serial = match is_ixfr {
             true => read_ixfr_serial(self.query, &self.header, question.end()).map(Some),
             false => Ok(None),
         };
         let Ok(serial) = serial else { return self.reply(reply, rcode::FORMERR) };
-        let is_stream = self.peer.transport.is_stream();
-        if is_ixfr && !is_stream {
+        let can_transfer = self.peer.transport.can_transfer();
+        if is_ixfr && !can_transfer {
             // RFC 1995 section 2: what does not fit is asked for by TCP, and the SOA alone says so.
-            // It is what anybody may ask for.
-            let mut message = Reply::new(reply, self.front(), UDP_PLAIN_OCTETS_MAX);
+            // It is what anybody may ask for. Where not even that fits, TC says so.
+            let mut message = Reply::new(reply, self.front(), self.room());
             let soa = zone.apex_node().rrset(RecordType::SOA);
             let owner = Owner::Suffix { at: HEADER_LEN as u16, shift: 0 };
-            if soa.is_some_and(|soa| message.push(Section::Answer, &soa, owner, false).is_ok()) {
-                message.finish(&self.header, FLAG_AA, rcode::NOERROR, self.opt.as_ref());
-                return self.verdict(rcode::NOERROR, FLAG_AA, ReplyKind::Answer, None);
-            }
+            let pushed = soa.map(|soa| message.push(Section::Answer, &soa, owner, false));
+            let flags = if matches!(pushed, Some(Ok(_))) { FLAG_AA } else { FLAG_AA | FLAG_TC };
+            message.finish(&self.header, flags, rcode::NOERROR, self.opt.as_ref());
+            return self.verdict(rcode::NOERROR, flags, ReplyKind::Answer, zone_hash);
         }
-        let verdict = self.refuse(reply, rcode::REFUSED, ede::PROHIBITED, "");
-        if !is_stream || !responder.config.transfers.allows(self.peer.source.ip()) {
-            return verdict;
+        if !can_transfer || !responder.config.transfers.allows(self.peer.source.ip()) {
+            return self.refuse(reply, rcode::REFUSED, ede::PROHIBITED, "");
         }
+        // Its asker may have it, so it must not read that it may not.
+        self.refuse(reply, rcode::REFUSED, ede::OTHER, "no transfer can begin now");
         Verdict::Transfer(AskedTransfer {
             front_len: self.front_len as u16,
             is_dnssec_ok: self.opt.map(|opt| opt.is_dnssec_ok),
             is_up_to_date: serial.is_some_and(|serial| !is_newer(zone.serial(), serial)),
-            refusal: self.error_facts(rcode::REFUSED),
+            refusal: ReplyFacts { zone: zone_hash, ..self.error_facts(rcode::REFUSED) },
         })
     }
 }
