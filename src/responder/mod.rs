@@ -3,6 +3,7 @@
 //! ```text
 //! batch     queries that came together, read ahead of      transfer  a zone as a run of messages
 //! opcode    messages that are no queries                   chaos     questions about the server itself
+//! refusal   replies without records that say why
 //! ```
 //!
 //! All that an answer may depend on of its asker stands in [`Peer`], and all that may become of a message in
@@ -15,6 +16,7 @@
 pub mod batch;
 mod chaos;
 pub mod opcode;
+mod refusal;
 pub mod transfer;
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -26,13 +28,11 @@ use crate::catalog::{Catalog, HoldReason};
 use crate::limits::{
     IDENTITY_OCTETS_MAX, MESSAGE_OCTETS_MAX, UDP_OCTETS_MAX, UDP_PLAIN_OCTETS_MAX,
 };
-use crate::message::edns::{OptReply, explain};
+use crate::message::edns::OptReply;
 use crate::message::header::{FLAG_AA, FLAG_TC, Header};
-use crate::message::query::{Rest, find_opt};
+use crate::message::query::Rest;
 use crate::message::question::{CLASS_ANY, CLASS_CHAOS, CLASS_IN, Question};
 use crate::message::rcode::ede;
-use crate::message::record::Record;
-use crate::message::tsig::{self, Tsig};
 use crate::message::{HEADER_LEN, rcode};
 use crate::record::RecordType;
 use crate::wire::kind::ReplyKind;
@@ -283,43 +283,6 @@ impl<'q> Asked<'q> {
         let message = Reply::new(reply, self.front(), MESSAGE_OCTETS_MAX);
         message.finish(&self.header, 0, rcode, self.opt.as_ref());
         Verdict::Reply(self.error_facts(rcode))
-    }
-
-    /// Writes a reply without records that says why, to who has EDNS (RFC 8914), perhaps in words.
-    #[cold]
-    fn refuse(&self, reply: &mut Vec<u8>, rcode: u16, info_code: u16, text: &str) -> Verdict {
-        let verdict = self.reply(reply, rcode);
-        if let Some(opt) = &self.opt {
-            explain(reply, opt, info_code, text);
-        }
-        verdict
-    }
-
-    /// Replies to a message of which not all is read, with an OPT record if it has one; with BADVERS if that is of
-    /// a version that is not known here, which may be why (RFC 6891 section 6.1.3).
-    #[cold]
-    fn refuse_unread(&mut self, reply: &mut Vec<u8>, rcode: u16) -> Verdict {
-        let edns = find_opt(self.query, &self.header);
-        self.opt = edns.map(|edns| OptReply { is_dnssec_ok: edns.is_dnssec_ok, nsid: None });
-        let is_of_a_later_version = edns.is_some_and(|edns| edns.version > 0);
-        self.reply(reply, if is_of_a_later_version { rcode::BADVERS } else { rcode })
-    }
-
-    /// Replies to a query whose TSIG record begins at `at`: no key is known here, so it is not authorized, and
-    /// is told so without a signature (RFC 8945 sections 5.2.1 and 5.3.2).
-    #[cold]
-    fn refuse_signed(&self, reply: &mut Vec<u8>, at: usize) -> Verdict {
-        let Ok(tsig) = Record::read(self.query, at).and_then(Tsig::read) else {
-            return self.reply(reply, rcode::FORMERR);
-        };
-        let verdict = self.reply(reply, rcode::NOTAUTH);
-        let unsigned_len = reply.len();
-        if tsig.push_refusal(reply, tsig::BADKEY).is_err() || reply.len() > self.limit {
-            reply.truncate(unsigned_len);
-        } else if let Some(count) = reply.get_mut(11) {
-            *count += 1; // the low octet of ARCOUNT, which is 1 at most
-        }
-        verdict
     }
 
     /// Answers a well-formed query.

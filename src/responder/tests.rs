@@ -8,6 +8,7 @@ use super::*;
 use crate::catalog::CatalogChange;
 use crate::message::Section;
 use crate::message::reader::Message;
+use crate::message::tsig;
 use crate::message::writer::MessageWriter;
 use crate::name::Name;
 use crate::record::master::{MasterOptions, read_zone};
