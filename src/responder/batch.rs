@@ -60,6 +60,7 @@ impl OpenBatch<'_> {
     pub fn respond(&self, index: usize, query: &[u8], peer: &Peer, reply: &mut Vec<u8>) -> Verdict {
         match self.names.name(index) {
             Some((path, len)) => {
+                debug_assert!(self.names.is_of(self.catalog, index, query), "another query");
                 self.responder.respond_to(self.catalog, query, AskedName { path, len }, peer, reply)
             }
             None => self.responder.respond(self.catalog, query, peer, reply),
@@ -105,6 +106,15 @@ impl BatchNames {
     #[inline]
     fn name(&self, index: usize) -> Option<(&NamePath, usize)> {
         (index < self.count).then(|| (&self.paths[index], usize::from(self.lens[index])))
+    }
+
+    /// Whether the name that was read of the query with this index is that of `query`.
+    fn is_of(&self, catalog: &Catalog, index: usize, query: &[u8]) -> bool {
+        let mut path = NamePath::new();
+        let octets = query.get(HEADER_LEN..).unwrap_or_default();
+        let len = path.read(octets, catalog.seed()).unwrap_or(0);
+        let (known, known_len) = (&self.paths[index], usize::from(self.lens[index]));
+        len == known_len && (len == 0 || path.hash() == known.hash())
     }
 
     /// Takes all look-ups one step after the other.

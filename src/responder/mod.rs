@@ -30,9 +30,10 @@ use crate::limits::{
 };
 use crate::message::edns::OptReply;
 use crate::message::header::{FLAG_AA, FLAG_TC, Header};
-use crate::message::query::Rest;
+use crate::message::query::{Rest, find_opt};
 use crate::message::question::{CLASS_ANY, CLASS_CHAOS, CLASS_IN, Question};
 use crate::message::rcode::ede;
+use crate::message::reader::Message;
 use crate::message::{HEADER_LEN, rcode};
 use crate::record::RecordType;
 use crate::wire::kind::ReplyKind;
@@ -176,7 +177,7 @@ impl Responder {
 
     /// Answers one packet.
     ///
-    /// `reply` is cleared first; with a capacity of [`REPLY_OCTETS_CAPACITY`](crate::limits::REPLY_OCTETS_CAPACITY) it never grows.
+    /// `reply` is cleared first, and stays empty if the packet is dropped; with a capacity of [`REPLY_OCTETS_CAPACITY`](crate::limits::REPLY_OCTETS_CAPACITY) it never grows.
     pub fn respond(
         &self,
         catalog: &Catalog,
@@ -200,9 +201,27 @@ impl Responder {
         peer: &Peer,
         reply: &mut Vec<u8>,
     ) -> Verdict {
-        let Some(header) = Header::read(query) else { return Verdict::Drop(DropReason::TooShort) };
+        let verdict = self.decide(catalog, query, name, peer, reply);
+        debug_assert!(reply.len() <= reply_octets_max(query, peer));
+        debug_assert_eq!(verdict.facts().map(|facts| facts.rcode), rcode_of(reply));
+        verdict
+    }
+
+    /// Does what [`Responder::respond_to`] checks.
+    #[inline(always)]
+    fn decide(
+        &self,
+        catalog: &Catalog,
+        query: &[u8],
+        name: AskedName<'_>,
+        peer: &Peer,
+        reply: &mut Vec<u8>,
+    ) -> Verdict {
+        let Some(header) = Header::read(query) else {
+            return drop_query(reply, DropReason::TooShort);
+        };
         if header.is_response() {
-            return Verdict::Drop(DropReason::Response);
+            return drop_query(reply, DropReason::Response);
         }
         let mut asked = Asked::new(query, header, peer);
         let question = match Question::read(query, name.len) {
@@ -235,6 +254,28 @@ impl Responder {
         let identity = self.config.identity.as_deref()?.as_bytes();
         Some(&identity[..identity.len().min(IDENTITY_OCTETS_MAX)])
     }
+}
+
+/// Leaves a packet without a reply: a buffer that still held the one before might be sent.
+#[cold]
+fn drop_query(reply: &mut Vec<u8>, reason: DropReason) -> Verdict {
+    reply.clear();
+    Verdict::Drop(reason)
+}
+
+/// Returns the octets that the reply to a packet may have, found apart from how it was made.
+fn reply_octets_max(query: &[u8], peer: &Peer) -> usize {
+    let Some(header) = Header::read(query) else { return 0 };
+    if peer.transport.is_stream() {
+        return MESSAGE_OCTETS_MAX;
+    }
+    let offered = find_opt(query, &header).map_or(0, |edns| edns.udp_octets);
+    usize::from(offered).clamp(UDP_PLAIN_OCTETS_MAX, UDP_OCTETS_MAX)
+}
+
+/// Returns what a reply says as its rcode, if there is one.
+fn rcode_of(reply: &[u8]) -> Option<u16> {
+    Message::read(reply).ok().map(|message| message.rcode())
 }
 
 /// The name of a query's question, taken apart.

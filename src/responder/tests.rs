@@ -128,6 +128,18 @@ fn who_sends_an_opt_record_gets_one_with_every_error() {
 }
 
 #[test]
+fn the_reply_before_is_gone_when_a_packet_is_dropped() {
+    let (catalog, responder) = (catalog(ZONE), Responder::default());
+    let mut response = query("ns.example.", "A", None);
+    response[2] |= 0x80;
+    for packet in [&response[..], &response[..11]] {
+        let mut reply = b"of the packet before".to_vec();
+        let verdict = responder.respond(&catalog, packet, &UDP, &mut reply);
+        assert!(matches!(verdict, Verdict::Drop(_)) && reply.is_empty(), "{packet:?}");
+    }
+}
+
+#[test]
 fn a_reply_is_of_the_kind_that_its_asker_sees() {
     let catalog = catalog(ZONE);
     for (qname, qtype, kind, has_zone) in [
