@@ -9,6 +9,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use crate::answer;
 use crate::catalog::Catalog;
 use crate::message::header::{FLAG_TC, opcode};
 use crate::message::question::CLASS_IN;
@@ -48,6 +49,10 @@ pub enum Outcome {
     TooManyAliases,
     /// The RRset, with the aliases to it, fits no message.
     TooLong,
+    /// The name is ours, but what its zone holds is not known now: it is being loaded, or its data cannot be read.
+    Unavailable,
+    /// What was asked for is no type of data, a zone transfer for instance.
+    NotAnswered,
 }
 
 impl Resolution {
@@ -153,7 +158,7 @@ pub fn resolve(catalog: &Catalog, qname: &Name, rtype: RecordType) -> Resolution
     Responder::default().respond(catalog, &query, &peer, &mut reply);
     let view = ReplyView::read(&reply);
     debug_assert!(view.is_ok(), "our own replies are well-formed");
-    let nothing = |_| Resolution { aliases: Vec::new(), outcome: Outcome::NoData };
+    let nothing = |_| Resolution { aliases: Vec::new(), outcome: Outcome::NotAnswered };
     view.map_or_else(nothing, |view| walk(catalog, qname, rtype, view))
 }
 
@@ -184,9 +189,9 @@ impl ReplyView {
 }
 
 /// Follows the aliases of a reply from `qname` on to what it says of the last name.
-fn walk(catalog: &Catalog, qname: &Name, rtype: RecordType, view: ReplyView) -> Resolution {
+fn walk(catalog: &Catalog, qname: &Name, rtype: RecordType, mut view: ReplyView) -> Resolution {
     let (mut aliases, mut name) = (Vec::new(), qname.clone());
-    for rrset in view.answers {
+    for rrset in std::mem::take(&mut view.answers) {
         let is_asked = rtype == rrset.rtype || rtype == RecordType::ANY;
         if rrset.owner != name {
             // A DNAME stands above the name that it redirects; its CNAME comes next.
@@ -202,26 +207,40 @@ fn walk(catalog: &Catalog, qname: &Name, rtype: RecordType, view: ReplyView) -> 
             aliases.push(rrset);
         }
     }
-    let is_ours = || {
-        let mut path = NamePath::new();
-        path.set_canonical(name.as_wire(), catalog.seed());
-        catalog.find(&path).is_some()
-    };
-    let has = |rtype| view.authority.iter().find(|rrset: &&Rrset| rrset.rtype == rtype);
-    let outcome = if view.is_truncated {
-        Outcome::TooLong
-    } else if matches!(view.rcode, rcode::NXDOMAIN | rcode::YXDOMAIN) {
-        Outcome::NoName
-    } else if let (None, Some(cut)) = (has(RecordType::SOA), has(RecordType::NS)) {
-        Outcome::Delegated(cut.owner.clone())
-    } else if !is_ours() {
-        Outcome::NotOurs
-    } else if has(RecordType::SOA).is_none() && !aliases.is_empty() {
-        Outcome::TooManyAliases
-    } else {
-        Outcome::NoData
-    };
+    let outcome = outcome_without_rrset(catalog, &name, rtype, !aliases.is_empty(), &view);
     Resolution { aliases, outcome }
+}
+
+/// Returns what a reply says of the last name, whose RRset it has not.
+fn outcome_without_rrset(
+    catalog: &Catalog,
+    name: &Name,
+    rtype: RecordType,
+    is_alias: bool,
+    view: &ReplyView,
+) -> Outcome {
+    let has = |rtype| view.authority.iter().find(|rrset: &&Rrset| rrset.rtype == rtype);
+    let mut path = NamePath::new();
+    path.set_canonical(name.as_wire(), catalog.seed());
+    if view.is_truncated {
+        return Outcome::TooLong;
+    }
+    match view.rcode {
+        rcode::NOERROR => {}
+        rcode::NXDOMAIN | rcode::YXDOMAIN => return Outcome::NoName,
+        rcode::SERVFAIL => return Outcome::Unavailable,
+        _ if catalog.find(&path).is_none() => return Outcome::NotOurs,
+        _ => return Outcome::NotAnswered,
+    }
+    match (has(RecordType::SOA), has(RecordType::NS)) {
+        (None, Some(cut)) => Outcome::Delegated(cut.owner.clone()),
+        (Some(_), _) => Outcome::NoData,
+        // Aliases end without a word where nobody here can go on.
+        (None, None) if answer::hold_of(catalog, &path, rtype).is_some() => Outcome::Unavailable,
+        (None, None) if catalog.find(&path).is_none() => Outcome::NotOurs,
+        (None, None) if is_alias => Outcome::TooManyAliases,
+        (None, None) => Outcome::NoData,
+    }
 }
 
 impl MailExchange {
@@ -280,7 +299,7 @@ const REPLY_OCTETS: usize = 1_024;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::CatalogChange;
+    use crate::catalog::{CatalogChange, HoldReason};
     use crate::record::master::{MasterOptions, read_zone};
     use crate::zone::{HashSeed, build};
     use std::sync::Arc;
@@ -345,7 +364,9 @@ mod tests {
             ("x.cut.example.", RecordType::A, "below cut.example."),
             ("to-cut.example.", RecordType::A, "to-cut.example. -> below cut.example."),
             ("www.elsewhere.test.", RecordType::A, "NotOurs"),
-            ("example.", RecordType::AXFR, "NoData"),
+            ("example.", RecordType::AXFR, "NotAnswered"),
+            ("www.example.", RecordType::IXFR, "NotAnswered"),
+            ("elsewhere.test.", RecordType::AXFR, "NotOurs"),
         ] {
             let resolution = resolve(&catalog, &name(qname), rtype);
             assert_eq!(summary(&resolution), expected, "{qname} {rtype}");
@@ -356,6 +377,26 @@ mod tests {
         let expected = MailExchange { preference: 10, exchange: name("mail.example.") };
         assert_eq!(mail.exchanges(), [expected]);
         assert_eq!(mail.rrset().map(|rrset| rrset.ttl_s), Some(300));
+    }
+
+    #[test]
+    fn what_is_held_is_unavailable_however_it_is_come_to() {
+        let held = |apex: &str| CatalogChange::Hold(name(apex), HoldReason::Loading);
+        let text = format!("{ZONE}to-held CNAME www.held.test.\nto-sub CNAME sub\n");
+        let catalog = catalog(&text).with_changes(vec![held("held.test."), held("sub.example.")]);
+        for (qname, rtype, expected) in [
+            ("held.test.", RecordType::SOA, "Unavailable"),
+            ("www.held.test.", RecordType::A, "Unavailable"),
+            ("www.sub.example.", RecordType::A, "Unavailable"),
+            ("held.test.", RecordType::AXFR, "Unavailable"),
+            ("to-held.example.", RecordType::A, "to-held.example. -> Unavailable"),
+            ("to-sub.example.", RecordType::A, "to-sub.example. -> Unavailable"),
+            ("away.example.", RecordType::A, "away.example. -> NotOurs"),
+            ("www.example.", RecordType::AAAA, "NoData"),
+        ] {
+            let resolution = resolve(&catalog, &name(qname), rtype);
+            assert_eq!(summary(&resolution), expected, "{qname} {rtype}");
+        }
     }
 
     #[test]
