@@ -63,6 +63,8 @@ pub enum ConnectionEvent {
     ClosedForRoom,
     /// It closed: what it sent was no query.
     ClosedGarbage,
+    /// It closed: a record of the zone that it was being sent fits no message.
+    ClosedByHugeRecord,
     /// It closed: the system reported an error, a reset for instance.
     ClosedByError,
     /// It closed: the server stopped.
@@ -71,7 +73,7 @@ pub enum ConnectionEvent {
 
 impl ConnectionEvent {
     /// Every event, in the order of the counters.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Accepted,
         Self::RefusedByAddress,
         Self::ClosedByPeer,
@@ -80,6 +82,7 @@ impl ConnectionEvent {
         Self::ClosedSlowReader,
         Self::ClosedForRoom,
         Self::ClosedGarbage,
+        Self::ClosedByHugeRecord,
         Self::ClosedByError,
         Self::ClosedByShutdown,
     ];
@@ -95,6 +98,7 @@ impl ConnectionEvent {
             Self::ClosedSlowReader => "closed_slow_reader",
             Self::ClosedForRoom => "closed_for_room",
             Self::ClosedGarbage => "closed_garbage",
+            Self::ClosedByHugeRecord => "closed_by_huge_record",
             Self::ClosedByError => "closed_by_error",
             Self::ClosedByShutdown => "closed_by_shutdown",
         }

@@ -10,6 +10,7 @@
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use mio::net::TcpStream;
 
@@ -64,6 +65,8 @@ pub(super) struct Connection<S = TcpStream> {
     is_end_announced: bool,
     /// Whether those octets have been read.
     has_ended: bool,
+    /// Why it is to be closed as soon as its peer has taken all replies; nothing more is read or answered.
+    end: Option<ConnectionEvent>,
 }
 
 /// Who is at the other end, and what it is being sent.
@@ -120,8 +123,8 @@ impl<S: Read + Write> Connection<S> {
     pub(super) fn new(stream: S, source: SocketAddr) -> Self {
         let (input, output) = (Vec::new(), Vec::new());
         let session = Session { source, running: None };
-        let (is_end_announced, has_ended) = (false, false);
-        Self { stream, input, output, output_sent: 0, session, is_end_announced, has_ended }
+        let (is_end_announced, has_ended, end) = (false, false, None);
+        Self { stream, input, output, output_sent: 0, session, is_end_announced, has_ended, end }
     }
 
     /// Notes that the peer has closed its side.
@@ -158,6 +161,9 @@ impl<S: Read + Write> Connection<S> {
     fn step(&mut self, answerer: &mut Answerer, answered: &mut bool) -> io::Result<Option<Turn>> {
         if !self.flush()? {
             return Ok(Some(Turn::Wait { phase: Phase::Sending, has_answered: *answered }));
+        }
+        if let Some(event) = self.end {
+            return Ok(Some(Turn::Close(event)));
         }
         if self.session.running.is_some() || has_message(&self.input) {
             let input = std::mem::take(&mut self.input);
@@ -223,17 +229,21 @@ impl<S: Read + Write> Connection<S> {
         answered: &mut bool,
     ) -> io::Result<Option<Turn>> {
         debug_assert!(self.input.is_empty());
-        let started_at = answerer.recorder.start_batch();
+        debug_assert!(self.end.is_none(), "nothing is answered behind the end");
         let batch = answerer.answer(input, &mut self.session);
-        self.input.extend_from_slice(&input[batch.input_len..]);
+        self.end = batch.end;
+        if self.end.is_none() {
+            self.input.extend_from_slice(&input[batch.input_len..]);
+        }
         if batch.queries > 0 || !answerer.output.is_empty() {
             *answered = true;
             self.send(&answerer.output)?;
         }
         if batch.queries > 0 {
-            answerer.recorder.finish_batch(started_at, batch.queries);
+            answerer.recorder.finish_batch(batch.started_at, batch.queries);
         }
-        Ok(batch.end.map(Turn::Close))
+        // What the socket has not taken it is given time for.
+        Ok(self.end.filter(|_| self.output.is_empty()).map(Turn::Close))
     }
 
     /// Sends replies, and keeps what the socket does not take.
@@ -276,60 +286,91 @@ struct Answered {
     input_len: usize,
     /// How many these are.
     queries: usize,
+    /// When they were begun with, if they are to be timed.
+    started_at: Option<Instant>,
     /// Why the connection is to be closed behind them, if it is.
     end: Option<ConnectionEvent>,
 }
 
 impl Answerer {
     /// Goes on with a zone transfer, then answers the whole messages at the start of `input`, all
-    /// into `output` and from one snapshot, until nothing is left or the replies are as long as may
-    /// wait.
+    /// into `output`, until nothing is left or the replies are as long as may wait.
     fn answer(&mut self, input: &[u8], session: &mut Session) -> Answered {
         self.output.clear();
+        let end = go_on(&mut session.running, &mut self.reply, &mut self.output);
+        let mut batch = Answered { end, ..Answered::default() };
+        let has_room = self.output.len() < TCP_OUTPUT_OCTETS_MAX;
+        if has_room && end.is_none() && has_message(input) {
+            self.answer_messages(input, session, &mut batch);
+        }
+        batch
+    }
+
+    /// Answers messages, of which there is one at least, from one snapshot.
+    fn answer_messages(&mut self, input: &[u8], session: &mut Session, batch: &mut Answered) {
+        debug_assert!(session.running.is_none(), "a transfer is gone on with first");
+        batch.started_at = self.recorder.start_batch();
         let catalog = self.reader.load();
         let peer =
             Peer { source: session.source, transport: Transport::Tcp, now_s: clock::now_s() };
         let queries = self.queries.open(&self.responder, &catalog, messages(input));
-        let mut batch = Answered::default();
         while self.output.len() < TCP_OUTPUT_OCTETS_MAX && batch.end.is_none() {
-            if let Some(running) = &mut session.running {
-                match running.next_message(&mut self.reply) {
-                    TransferProgress::More => {}
-                    TransferProgress::Last => session.running = None,
-                    TransferProgress::Impossible => {
-                        batch.end = Some(ConnectionEvent::ClosedByError);
+            let Some(query) = first_message(&input[batch.input_len..]) else { break };
+            batch.input_len += 2 + query.len();
+            batch.queries += 1;
+            let mut verdict = queries.respond(batch.queries - 1, query, &peer, &mut self.reply);
+            match verdict {
+                // Whoever sent it speaks no DNS to us.
+                Verdict::Drop(_) => batch.end = Some(ConnectionEvent::ClosedGarbage),
+                Verdict::Transfer(asked) => {
+                    let transfer = Transfer::begin(catalog.keep(), query, &asked);
+                    session.running = transfer.and_then(|it| self.transfers.start(it));
+                    if session.running.is_some() {
+                        verdict = Verdict::Reply(asked.begun());
                     }
                 }
-            } else if let Some(query) = first_message(&input[batch.input_len..]) {
-                batch.input_len += 2 + query.len();
-                batch.queries += 1;
-                let mut verdict = queries.respond(batch.queries - 1, query, &peer, &mut self.reply);
-                match verdict {
-                    // Whoever sent it speaks no DNS to us.
-                    Verdict::Drop(_) => batch.end = Some(ConnectionEvent::ClosedGarbage),
-                    Verdict::Transfer(asked) => {
-                        let transfer = Transfer::begin(catalog.keep(), query, &asked);
-                        session.running = transfer.and_then(|it| self.transfers.start(it));
-                        if session.running.is_some() {
-                            verdict = Verdict::Reply(asked.begun());
-                        }
-                    }
-                    Verdict::Reply(_) | Verdict::Hand(_) => {}
-                }
-                self.recorder.count_verdict(&verdict);
-                if session.running.is_some() {
-                    continue;
-                }
-            } else {
-                break;
+                Verdict::Reply(_) | Verdict::Hand(_) => {}
             }
-            // A reply never exceeds 65,535 octets; one that did could not be framed.
-            if let (None, Ok(len)) = (batch.end, u16::try_from(self.reply.len())) {
-                self.output.extend_from_slice(&len.to_be_bytes());
-                self.output.extend_from_slice(&self.reply);
+            self.recorder.count_verdict(&verdict);
+            if session.running.is_some() {
+                batch.end = go_on(&mut session.running, &mut self.reply, &mut self.output);
+            } else if batch.end.is_none() {
+                push_framed(&mut self.output, &self.reply);
             }
         }
-        batch
+    }
+}
+
+/// Goes on with a zone transfer, if one runs, until it ends or the replies are as long as may wait;
+/// returns why the connection is to be closed behind them, if it is.
+fn go_on(
+    running: &mut Option<Box<RunningTransfer>>,
+    reply: &mut Vec<u8>,
+    output: &mut Vec<u8>,
+) -> Option<ConnectionEvent> {
+    while output.len() < TCP_OUTPUT_OCTETS_MAX
+        && let Some(transfer) = running
+    {
+        match transfer.next_message(reply) {
+            TransferProgress::More => {}
+            TransferProgress::Last => *running = None,
+            TransferProgress::Impossible => {
+                *running = None;
+                return Some(ConnectionEvent::ClosedByHugeRecord);
+            }
+        }
+        push_framed(output, reply);
+    }
+    None
+}
+
+/// Appends a reply with its length in front.
+fn push_framed(output: &mut Vec<u8>, reply: &[u8]) {
+    // A reply never exceeds 65,535 octets; one that did could not be framed.
+    debug_assert!(u16::try_from(reply.len()).is_ok());
+    if let Ok(len) = u16::try_from(reply.len()) {
+        output.extend_from_slice(&len.to_be_bytes());
+        output.extend_from_slice(reply);
     }
 }
 
@@ -356,6 +397,8 @@ fn has_message(input: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::publish::Publisher;
+    use crate::zone::HashSeed;
 
     #[test]
     fn a_message_is_whole_with_its_last_octet() {
@@ -367,5 +410,66 @@ mod tests {
         assert_eq!(first_message(b"\0\0\0"), Some(&b""[..]));
         let all: Vec<_> = messages(b"\0\x02ab\0\0\0\x01c\0\x05d").collect();
         assert_eq!(all, [&b"ab"[..], b"", b"c"]);
+    }
+    /// A socket that has so many octets to read, and room for so many.
+    struct Script {
+        arrived: Vec<u8>,
+        room: usize,
+        taken: Vec<u8>,
+    }
+
+    impl Read for Script {
+        fn read(&mut self, octets: &mut [u8]) -> io::Result<usize> {
+            if self.arrived.is_empty() {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            let len = self.arrived.len().min(octets.len());
+            octets[..len].copy_from_slice(&self.arrived[..len]);
+            self.arrived.drain(..len);
+            Ok(len)
+        }
+    }
+
+    impl Write for Script {
+        fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+            let len = self.room.min(octets.len());
+            if len == 0 {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            self.room -= len;
+            self.taken.extend_from_slice(&octets[..len]);
+            Ok(len)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn replies_before_garbage_are_taken_before_the_connection_closes() {
+        let query = b"\0\x11\0\x01\0\0\0\x01\0\0\0\0\0\0\0\0\x01\0\x01";
+        let garbage = b"\0\x0c\0\x01\x80\0\0\0\0\0\0\0\0\0";
+        let arrived = [&query[..], garbage, query].concat();
+        let reply_len = query.len();
+        for room in 0..=reply_len + 1 {
+            let reader = Publisher::new(HashSeed(1)).reader();
+            let (slots, recorder) = (TransferSlots::default(), Recorder::new("tcp"));
+            let mut answerer = Answerer::new(reader, Arc::default(), slots, recorder);
+            let script = Script { arrived: arrived.clone(), room, taken: Vec::new() };
+            let source = SocketAddr::from(([192, 0, 2, 1], 53));
+            let mut connection = Connection::new(script, source);
+            let close = Turn::Close(ConnectionEvent::ClosedGarbage);
+            if room < reply_len {
+                let wait = Turn::Wait { phase: Phase::Sending, has_answered: true };
+                assert_eq!(connection.turn(&mut answerer), wait, "{room}");
+                let wait = Turn::Wait { phase: Phase::Sending, has_answered: false };
+                assert_eq!(connection.turn(&mut answerer), wait, "{room}");
+                connection.stream.room = reply_len;
+            }
+            assert_eq!(connection.turn(&mut answerer), close, "{room}");
+            let taken = &connection.stream.taken;
+            assert_eq!((taken.len(), taken[5] & 15), (reply_len, 5), "REFUSED, whole");
+        }
     }
 }
