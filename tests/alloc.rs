@@ -10,7 +10,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use aspen_dns::catalog::{Catalog, CatalogChange};
-use aspen_dns::limits::REPLY_OCTETS_CAPACITY;
+use aspen_dns::limits::{REPLY_OCTETS_CAPACITY, UDP_REPLY_OCTETS};
 use aspen_dns::name::Name;
 use aspen_dns::record::{RecordType, Rrset, rdata};
 use aspen_dns::responder::{Peer, Responder, ResponderConfig, Transport, Verdict};
@@ -90,6 +90,16 @@ const ZONE: &[&str] = &[
     "www A 192.0.2.4",
 ];
 
+/// RRsets that fit no datagram, and an alias of each: a TXT RRset, and one of names that are written anew.
+fn wide_records() -> Vec<String> {
+    let number = |count: u8| (b'0'..b'0' + count).map(char::from);
+    let texts = number(10).map(|it| format!("big TXT \"{}\"", it.to_string().repeat(200)));
+    let name = |it: char| [60, 60, 40].map(|len| it.to_string().repeat(len)).join(".");
+    let hosts = number(10).map(|it| format!("hosts MX 10 {}", name(it)));
+    let aliases = ["abig CNAME big", "ahosts CNAME hosts"].map(str::to_owned);
+    texts.chain(hosts).chain(aliases).collect()
+}
+
 /// Names below an apex and types, one for each kind of answer.
 const QUESTIONS: &[(&str, &str)] = &[
     ("www", "A"),
@@ -113,6 +123,10 @@ const QUESTIONS: &[(&str, &str)] = &[
     ("x.wildc", "A"),
     ("nx", "A"),
     ("wide", "TXT"),
+    ("big", "TXT"),
+    ("abig", "TXT"),
+    ("hosts", "MX"),
+    ("ahosts", "MX"),
     ("wide", "NULL"),
     ("b.c.d.nx", "A"),
     ("x.www", "A"),
@@ -137,6 +151,7 @@ fn zone(apex: &str, denial: Option<RecordType>) -> CatalogChange {
         records.push((owner, rtype, rdata::parse(rtype, word(), &origin).expect(line)));
     };
     ZONE.iter().for_each(|line| add(line));
+    wide_records().iter().for_each(|line| add(line));
     let mut names: Vec<Name> = records.iter().map(|record| record.0.clone()).collect();
     names.push(Name::from_text(&format!("ent.{apex}")).expect(apex));
     names.sort();
@@ -228,13 +243,15 @@ fn respond_allocates_nothing_in_the_steady_state() {
         }
     }
     all.extend(queries("version.bind.", "TXT"));
-    let mut reply = Vec::with_capacity(REPLY_OCTETS_CAPACITY);
+    // As the front ends have them.
+    let (mut datagram, mut message) =
+        (Vec::with_capacity(UDP_REPLY_OCTETS), Vec::with_capacity(REPLY_OCTETS_CAPACITY));
     let (mut rcodes, mut truncated) = (std::collections::BTreeSet::new(), 0);
     for query in &all {
-        for transport in [Transport::Udp, Transport::Tcp] {
+        for (transport, reply) in [(Transport::Udp, &mut datagram), (Transport::Tcp, &mut message)]
+        {
             let before = ALLOCATIONS.get();
-            let verdict =
-                responder.respond(&catalog, query, &Peer::in_process(transport), &mut reply);
+            let verdict = responder.respond(&catalog, query, &Peer::in_process(transport), reply);
             let allocations = ALLOCATIONS.get() - before;
             assert_eq!(allocations, 0, "{}", query.escape_ascii());
             if let Verdict::Reply(facts) = verdict {

@@ -346,9 +346,13 @@ pub const WARM_QUERIES_MIN: usize = 4;
 /// Octets of a query in a datagram: as many as UDP's length can say (RFC 768), so that none is cut.
 /// A buffer's memory is taken by what has come in, page by page.
 pub const UDP_QUERY_OCTETS_MAX: usize = 65_535;
-/// Octets a reply buffer has from the start. A UDP reply is never longer (RFC 9715), so that no
-/// worker allocates after its start.
+/// Octets a reply buffer has from the start: a UDP reply (RFC 9715) and a record of names, rewritten, that
+/// turned out not to fit, so that no worker allocates after its start.
 pub const UDP_REPLY_OCTETS: usize = 2_048;
+const _: () = assert!(
+    UDP_REPLY_OCTETS >= UDP_OCTETS_MAX + 3 * NAME_OCTETS_MAX + 32,
+    "the longest record of names, an SOA with its owner, past the limit fits the buffer"
+);
 /// Replies that leave as one message: Linux takes no more (UDP_MAX_SEGMENTS before 6.9).
 pub const UDP_SEGMENTS_MAX: usize = 64;
 /// Octets of replies that leave as one message, with room left for the headers of both families in

@@ -115,7 +115,8 @@ impl<'r> Reply<'r> {
         let start = self.out.len();
         let sigs = if with_sigs { entry.sigs } else { &[] };
         // Written anew, records only shrink or keep their length, but for owners written out.
-        if start + entry.body.len() + sigs.len() > self.limit + self.slack(owner) {
+        let slack = self.slack(entry, owner);
+        if start + entry.body.len() + sigs.len() > self.limit + slack {
             return Err(Full);
         }
         match self.turn.checked_rem(entry.records) {
@@ -126,6 +127,11 @@ impl<'r> Reply<'r> {
         }
         let mut records = entry.records;
         if !sigs.is_empty() {
+            // What was not looked at before: the names may have shrunk by less than is lacking.
+            if slack > 0 && self.out.len() + sigs.len() > self.limit {
+                self.out.truncate(start);
+                return Err(Full);
+            }
             let owner = match owner {
                 // What the body has written out the signatures point to.
                 Owner::Written { apex, .. } if entry.records > 0 && start <= POINTER_MAX.into() => {
@@ -379,11 +385,12 @@ impl<'r> Reply<'r> {
         self.name_end(start + RECORD_HEAD_LEN + len) - 2
     }
 
-    /// Returns by how much writing an owner out may lengthen an RRset that is otherwise copied.
-    fn slack(&self, owner: Owner<'_>) -> usize {
+    /// Returns by how much an RRset may be longer as it was prepared than it will be in this message.
+    #[inline]
+    fn slack(&self, entry: &EntryView<'_>, owner: Owner<'_>) -> usize {
         match owner {
-            // Rewritten names may shrink by nearly all they have; the limit is looked at again.
-            Owner::Elsewhere { .. } => self.limit,
+            // Rewritten names may shrink by nearly all they have; the limit is looked at with each record.
+            Owner::Elsewhere { .. } if !entry.pointers.is_empty() => self.limit,
             _ => 0,
         }
     }
