@@ -13,6 +13,7 @@ use super::question::Question;
 use super::record::Record;
 use super::tsig::Tsig;
 use super::{HEADER_LEN, MessageError, Section};
+use crate::limits::TTL_S_MAX;
 use crate::name::wire_len;
 use crate::record::{RecordType, Rrset};
 
@@ -160,8 +161,10 @@ impl Begun<'_> {
     /// Takes the RRset as it is.
     fn end(self) -> Result<Rrset, MessageError> {
         let Self { owner, record, rdata } = self;
-        let (at, rtype) = (record.at(), record.rtype);
-        let rrset = Rrset::new(owner, rtype, record.ttl_s, rdata);
+        let (at, rtype) = (record.rdata_at(), record.rtype);
+        // RFC 2181 section 8: with the highest bit set it is read as 0.
+        let ttl_s = if record.ttl_s > TTL_S_MAX { 0 } else { record.ttl_s };
+        let rrset = Rrset::new(owner, rtype, ttl_s, rdata);
         rrset.map_err(|_| MessageError::BadRdata { at, rtype })
     }
 }
@@ -195,6 +198,20 @@ mod tests {
         assert_eq!((edns.udp_octets, edns.is_dnssec_ok), (1_232, true));
         assert!(message.rrsets(Section::Additional).expect("whole").is_empty(), "OPT is no data");
         assert!(message.tsig().is_none());
+    }
+
+    #[test]
+    fn a_ttl_with_the_highest_bit_is_read_as_zero() {
+        let ttl_at = REPLY.len() - 11 - 4 - 2 - 4;
+        for (ttl, ttl_s) in
+            [([0x7f, 255, 255, 255], TTL_S_MAX), ([0x80, 0, 0, 0], 0), ([255; 4], 0)]
+        {
+            let mut reply = REPLY.to_vec();
+            reply[ttl_at..ttl_at + 4].copy_from_slice(&ttl);
+            let message = Message::read(&reply).expect("a reply");
+            let rrsets = message.rrsets(Section::Answer).expect("an RRset");
+            assert_eq!(rrsets[0].ttl_s, ttl_s, "RFC 2181 section 8");
+        }
     }
 
     #[test]

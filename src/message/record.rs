@@ -58,6 +58,11 @@ impl<'m> Record<'m> {
         self.at
     }
 
+    /// Returns where its RDATA begins.
+    pub fn rdata_at(&self) -> usize {
+        self.rdata_at
+    }
+
     /// Returns where it ends.
     #[inline]
     pub fn end(&self) -> usize {

@@ -40,8 +40,7 @@ impl<'m> Tsig<'m> {
     /// # Errors
     /// [`MessageError::BadRdata`], of another class and TTL too: they are no record's but this one's.
     pub fn read(record: Record<'m>) -> Result<Self, MessageError> {
-        let bad_rdata =
-            MessageError::BadRdata { at: record.end() - record.rdata().len(), rtype: record.rtype };
+        let bad_rdata = MessageError::BadRdata { at: record.rdata_at(), rtype: record.rtype };
         Self::read_fields(record).ok_or(bad_rdata)
     }
 
