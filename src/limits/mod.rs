@@ -15,6 +15,9 @@ pub const NAME_OCTETS_MAX: usize = 255;
 pub const LABEL_OCTETS_MAX: usize = 63;
 /// Labels of a name without the root label: 127 labels of one octet fill 254 octets.
 pub const NAME_LABELS_MAX: usize = 127;
+/// Compression pointers of one name: one in front of each label and of the root (RFC 1035 section 4.1.4).
+/// Pointers to pointers say nothing, and a chain of them would be gone through for each name. More: an error.
+pub const NAME_POINTERS_MAX: usize = NAME_LABELS_MAX + 1;
 
 /// Octets of one record's RDATA: RDLENGTH is 16 bits wide (RFC 1035 section 3.2.1).
 pub const RDATA_OCTETS_MAX: usize = 65_535;

@@ -10,8 +10,9 @@
 //!
 //! RFC 1035 section 4.1, RFC 6891.
 //!
-//! **Invariant:** reading never panics, never goes on for longer than the message is long, and takes no count
-//! for more than a claim.
+//! **Invariant:** reading never panics, and takes no count for more than a claim. A pass over a message is as
+//! long as the message; what a name costs beside that is bound by its octets and its pointers, and no more names
+//! are read than records have.
 //! **Not here:** replies out of prepared RRsets (`wire`), what a message is answered with (`responder`).
 
 pub mod edns;
@@ -26,7 +27,7 @@ pub mod writer;
 
 use arrayvec::ArrayVec;
 
-use crate::limits::NAME_OCTETS_MAX;
+use crate::limits::{NAME_OCTETS_MAX, NAME_POINTERS_MAX};
 use crate::record::RecordType;
 
 /// Octets of a message's header: where the question's name starts.
@@ -138,14 +139,15 @@ impl From<MessageError> for Malformed {
 /// Expands the name that begins at `at` of a message, and returns where it ends there.
 ///
 /// # Errors
-/// [`MessageError::BadName`], [`MessageError::ForwardPointer`] or [`MessageError::CutShort`].
+/// [`MessageError::BadName`], also of more than [`NAME_POINTERS_MAX`] pointers;
+/// [`MessageError::ForwardPointer`] or [`MessageError::CutShort`].
 pub fn read_name(
     message: &[u8],
     at: usize,
     name: &mut ExpandedName,
 ) -> Result<usize, MessageError> {
     name.clear();
-    let (mut here, mut end) = (at, None);
+    let (mut here, mut end, mut pointers) = (at, None, 0);
     loop {
         let len = *message.get(here).ok_or(MessageError::CutShort { at })?;
         match len & 0xc0 {
@@ -155,6 +157,10 @@ pub fn read_name(
                 end.get_or_insert(here + 2);
                 if target >= here {
                     return Err(MessageError::ForwardPointer { at: here });
+                }
+                pointers += 1;
+                if pointers > NAME_POINTERS_MAX {
+                    return Err(MessageError::BadName { at });
                 }
                 here = target;
             }
@@ -188,5 +194,26 @@ pub fn skip_name(message: &[u8], at: usize) -> Result<usize, MessageError> {
             len if len & 0xc0 == 0 && here - at < NAME_OCTETS_MAX => here += usize::from(len) + 1,
             _ => return Err(MessageError::BadName { at }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_has_so_many_pointers_and_no_more() {
+        // The root at octet 0, and pointers from each to the one before.
+        let mut message = vec![0];
+        for index in 0..=NAME_POINTERS_MAX as u16 {
+            let target = if index == 0 { 0 } else { 2 * index - 1 };
+            message.extend_from_slice(&(POINTER | target).to_be_bytes());
+        }
+        let mut name = ExpandedName::new();
+        let last = message.len() - 2;
+        assert_eq!(read_name(&message, last - 2, &mut name), Ok(last));
+        assert_eq!(name.as_slice(), [0]);
+        let too_many = MessageError::BadName { at: last };
+        assert_eq!(read_name(&message, last, &mut name), Err(too_many));
     }
 }
