@@ -85,19 +85,22 @@ impl Stage {
 
     /// Takes what a source has from now on, and serves what is to be served then: all at once.
     pub fn publish(&self, rank: Rank, changes: Vec<CatalogChange>) {
-        let change_count = changes.len() as u64;
-        self.publish_edits(rank, changes, change_count);
+        let whole = |change| (change, 1);
+        self.publish_edits(rank, changes.into_iter().map(whole).collect());
     }
 
-    /// Does so with changes in which `change_count` changes of RRsets or zones were made.
-    pub fn publish_edits(&self, rank: Rank, changes: Vec<CatalogChange>, change_count: u64) {
+    /// Does so with changes in each of which so many changes of RRsets or zones were made. Those of an
+    /// apex that another source covers are not counted: nobody sees them.
+    pub fn publish_edits(&self, rank: Rank, changes: Vec<(CatalogChange, u64)>) {
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         let catalog = self.publisher.catalog();
         let (mut visible, mut touched) = (Vec::with_capacity(changes.len()), Vec::new());
-        for change in changes {
+        let mut visible_count = 0;
+        for (change, change_count) in changes {
             let apex = change.apex();
             let is_alone = rank == self.usual && !shared.contains_key(apex);
             if is_alone {
+                visible_count += change_count;
                 visible.push(change);
                 continue;
             }
@@ -116,6 +119,7 @@ impl Stage {
             };
             let after = served(entries).cloned();
             if !is_same(before.as_ref(), after.as_ref()) {
+                visible_count += change_count;
                 visible.push(match after {
                     Some(StagedEntry::Zone(zone)) => CatalogChange::Put(zone),
                     Some(StagedEntry::Held(reason)) => CatalogChange::Hold(apex, reason),
@@ -123,8 +127,10 @@ impl Stage {
                 });
             }
         }
-        self.publisher.publish_edits(visible, change_count);
-        debug_assert!(touched.iter().all(|apex| self.shows(apex, shared.get(apex))));
+        self.publisher.publish_edits(visible, visible_count);
+        for apex in &touched {
+            assert!(self.shows(apex, shared.get(apex)), "{apex}: not what is to be served");
+        }
         // Only now the catalog says again what the usual source has.
         for apex in touched {
             if shared.get(&apex).is_some_and(|entries| self.is_usual(entries)) {
@@ -272,6 +278,11 @@ mod tests {
         let publishes = stage.reader().stats().publishes;
         stage.publish(Rank::Store, vec![CatalogChange::Put(zone(&apex, 2))]);
         assert_eq!(stage.reader().stats().publishes, publishes, "nobody sees it");
+        let other = Name::from_text("test").expect("a name");
+        let changes = stage.reader().stats().changes;
+        let put = |apex, count| (CatalogChange::Put(zone(apex, 2)), count);
+        stage.publish_edits(Rank::Store, vec![put(&apex, 100), put(&other, 7)]);
+        assert_eq!(stage.reader().stats().changes, changes + 7, "nobody sees the others");
         assert_eq!(shown(&stage, &apex), Some(Ok(50)));
         stage.publish(Rank::File, vec![CatalogChange::Remove(apex.clone())]);
         assert_eq!(shown(&stage, &apex), Some(Ok(2)));

@@ -168,7 +168,6 @@ impl AspenDnsClient {
     /// Publishes computed steps, all at once, and tells subscribers.
     pub(super) fn publish(&self, steps: Vec<Prepared>) -> Vec<Applied> {
         let mut changes = Vec::with_capacity(steps.len());
-        let mut change_count = 0;
         let mut events = Vec::new();
         let mut applied = Vec::with_capacity(steps.len());
         for step in steps {
@@ -177,11 +176,11 @@ impl AspenDnsClient {
             let outcome = match step.zone {
                 Ok(zone) => {
                     let served = if zone.is_some() { Served::Yes } else { Served::No };
-                    change_count += step.change_count;
-                    changes.push(match zone {
+                    let change = match zone {
                         Some(zone) => CatalogChange::Put(zone),
                         None => CatalogChange::Remove(apex.clone()),
-                    });
+                    };
+                    changes.push((change, step.change_count));
                     if self.stage.zone(Rank::File, &apex).is_none() {
                         events.extend(step.events);
                     }
@@ -191,7 +190,7 @@ impl AspenDnsClient {
             };
             applied.push(Applied { apex, revision: step.revision, outcome, digest: step.digest });
         }
-        self.stage.publish_edits(Rank::Feed, changes, change_count);
+        self.stage.publish_edits(Rank::Feed, changes);
         self.counters.published(applied.len() as u64);
         for event in events {
             self.send_event(event);

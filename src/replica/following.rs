@@ -272,13 +272,14 @@ impl AspenDnsClient {
             return;
         }
         let is_free = |apex: &&Name| self.stage.zone(Rank::Feed, apex).is_none();
-        let hold = |apex: &Name| CatalogChange::Hold(apex.clone(), HoldReason::Loading);
+        // Nothing has changed of a zone that is held: these count for nothing.
+        let hold = |apex: &Name| (CatalogChange::Hold(apex.clone(), HoldReason::Loading), 0);
         let mut changes: Vec<_> = absent.difference(&held).filter(is_free).map(hold).collect();
         let over = held.difference(&absent).filter(is_free);
-        changes.extend(over.map(|apex| CatalogChange::Remove(apex.clone())));
+        changes.extend(over.map(|apex| (CatalogChange::Remove(apex.clone()), 0)));
         *held = absent;
         drop(held);
-        self.stage.publish_edits(Rank::Feed, changes, 0);
+        self.stage.publish_edits(Rank::Feed, changes);
     }
 
     /// Tells the mirror what became of its steps.

@@ -172,9 +172,8 @@ impl<S: ZoneSource> Follower<S> {
                 }
             }
         }
-        let change_count = edits.iter().map(|edit| edit.1.len() as u64).sum();
         let changed = edits.iter().filter_map(|(apex, changes)| self.edit(apex, changes)).collect();
-        self.stage.publish_edits(Rank::Store, changed, change_count);
+        self.stage.publish_edits(Rank::Store, changed);
         let ended_us = self.now_us();
         self.pace.note_publish(ended_us.saturating_sub(began_us), ended_us);
         self.progress.served(last);
@@ -184,7 +183,6 @@ impl<S: ZoneSource> Follower<S> {
     /// Applies one commit; what it removes and what it changes become visible together.
     async fn apply(&mut self, commit: Commit) -> Result<(), FollowError> {
         let (mut edits, mut replaced) = (Vec::new(), Vec::new());
-        let mut change_count = 0;
         for ZoneCommit { apex, change, digest, .. } in commit.zones {
             if self.is_applied(&apex, commit.revision) {
                 continue;
@@ -193,19 +191,16 @@ impl<S: ZoneSource> Follower<S> {
                 ZoneChange::Changes(changes) => {
                     self.revisions.insert(apex.clone(), commit.revision);
                     edits.extend(self.edit(&apex, &changes));
-                    change_count += changes.len() as u64;
                 }
                 ZoneChange::Replaced => replaced.push((apex, digest.records)),
                 ZoneChange::Removed => {
                     self.revisions.remove(&apex);
-                    edits.push(CatalogChange::Remove(apex));
-                    change_count += 1;
+                    edits.push((CatalogChange::Remove(apex), 1));
                 }
             }
         }
-        change_count += replaced.len() as u64;
-        edits.extend(self.reload(replaced).await?);
-        self.stage.publish_edits(Rank::Store, edits, change_count);
+        edits.extend(self.reload(replaced).await?.into_iter().map(|change| (change, 1)));
+        self.stage.publish_edits(Rank::Store, edits);
         self.progress.served(commit.revision);
         Ok(())
     }
@@ -220,14 +215,14 @@ impl<S: ZoneSource> Follower<S> {
         u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
-    /// Edits a zone that is staged; one that is disabled stays away.
-    fn edit(&self, apex: &Name, changes: &[Change]) -> Option<CatalogChange> {
+    /// Edits a zone that is staged, and says how many changes that were; one that is disabled stays away.
+    fn edit(&self, apex: &Name, changes: &[Change]) -> Option<(CatalogChange, u64)> {
         let zone = self.stage.zone(Rank::Store, apex)?;
         let (zone, report) = zone.edit(changes);
         for (index, error) in &report.refused {
             tracing::error!(%apex, index, %error, "a change of the store is not answered");
         }
-        Some(CatalogChange::Put(Arc::new(zone)))
+        Some((CatalogChange::Put(Arc::new(zone)), changes.len() as u64))
     }
 
     /// Reads zones anew, each with about how many records it has (0 if that is not known), and returns
