@@ -16,7 +16,7 @@ use aspen_dns::catalog::CatalogChange;
 use aspen_dns::name::Name;
 use aspen_dns::publish::{Publisher, Reader};
 use aspen_dns::record::master::{MasterOptions, read_zone};
-use aspen_dns::responder::{Peer, Responder, Transport, Verdict};
+use aspen_dns::responder::{Peer, Responder, Transport};
 use aspen_dns::serve::event::DropCause;
 use aspen_dns::serve::stats::{Counters, Recorder};
 use aspen_dns::serve::{DnsProtocolServer, FrontEnd, Shutdown};
@@ -60,7 +60,8 @@ impl FrontEnd for UnixFrontEnd {
             let peer = Peer::in_process(Transport::Tcp);
             let verdict = responder.respond(&reader.load(), &query[..len], &peer, &mut reply);
             self.recorder.count_verdict(&verdict);
-            if let (Verdict::Reply(_), Some(path)) = (verdict, source.as_pathname())
+            // Of a transfer, too, the buffer holds what is sent where none begins: one message is no run.
+            if let (Some(_), Some(path)) = (verdict.facts(), source.as_pathname())
                 && self.socket.send_to(&reply, path).is_err()
             {
                 self.recorder.count_lost_replies(DropCause::SendRefused, 1);

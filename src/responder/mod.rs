@@ -106,7 +106,8 @@ pub struct ResponderConfig {
     pub has_full_replies: bool,
     /// Who may transfer zones. Default: nobody.
     pub transfers: TransferPolicy,
-    /// Opcodes of messages that somebody else takes. Default: none, they are not implemented.
+    /// Opcodes of messages that a front end of an operator's own takes, see [`Verdict::Hand`]. The front ends of
+    /// `serve` take none, and send what the buffer holds. Default: none, they are not implemented.
     pub handed: Opcodes,
 }
 

@@ -1,6 +1,7 @@
 //! Messages that are no queries, by their opcode.
 //!
-//! None of them is implemented here. An operator's program may take some: then they are handed on.
+//! None of them is implemented here, nor by the front ends of `serve`. A front end of an operator's own may
+//! take some: to it they are handed on.
 //!
 //! **Invariant:** a message is handed on only if its one question can be read, and the reply's buffer then
 //! holds what its sender gets where nobody takes it.

@@ -36,8 +36,8 @@ use stats::Counters;
 ///
 /// 1. wait for queries, but wake for a shutdown: by a timeout, or by [`Shutdown::on_request`];
 /// 2. load the snapshot once with [`Reader::load`], for all queries that have come;
-/// 3. hand each query to [`Responder::respond`], and send what it leaves in the buffer unless its
-///    verdict is a drop;
+/// 3. hand each message to [`Responder::respond`], and send what it leaves in the buffer unless its
+///    verdict is a drop: whatever else a front end may do, the buffer holds what the sender gets if it does not;
 /// 4. drop the snapshot, and wait again: a snapshot that is kept keeps a whole catalog in memory.
 ///
 /// Any number of threads may do so with clones of the same reader and responder; there is no lock
@@ -49,8 +49,15 @@ use stats::Counters;
 ///   stream, DNS over TLS for instance (RFC 7858), each has its length in two octets before it
 ///   (RFC 1035 section 4.2.2). Queries that came with one read are best answered with one write.
 /// * **How long replies may be.** [`Transport`](crate::responder::Transport) says it: `Udp` keeps to
-///   what the sender's EDNS allows and sets TC; `Tcp` uses a whole message, and fits everything that
-///   delivers one unharmed, a TLS or QUIC stream, an HTTP body, a Unix socket.
+///   what the sender's EDNS allows and sets TC; all others use a whole message. What delivers one unharmed
+///   and has no name there, a Unix socket for instance, is a `Tcp`.
+/// * **Transfers.** With [`Verdict::Transfer`](crate::responder::Verdict) a front end may begin the zone
+///   transfer that was asked for, a run of messages; the buffer holds a refusal for one that does not.
+///   It comes only where [`Transport::can_transfer`](crate::responder::Transport::can_transfer) says so, and
+///   only to whom [`ResponderConfig::transfers`](crate::responder::ResponderConfig) allows it.
+/// * **Messages that are no queries.** With [`Verdict::Hand`](crate::responder::Verdict) a front end may act on
+///   one, if [`ResponderConfig::handed`](crate::responder::ResponderConfig) names its opcode; the buffer says that
+///   it is not implemented. [`udp`] and [`tcp`] send that.
 /// * **Deadlines and limits.** Nothing outside bounds what a peer may make it wait or keep: a
 ///   stream needs a time for each message and for idle peers, a number of connections, and an end
 ///   to what it buffers for who does not read. `tcp` shows one way, [`tcp::TcpLimits`] its numbers.
@@ -90,7 +97,7 @@ use stats::Counters;
 ///             let Ok((query, asker)) = self.0.recv_timeout(wake) else { continue };
 ///             let (peer, mut reply) = (Peer::in_process(Transport::Tcp), Vec::new());
 ///             let verdict = responder.respond(&reader.load(), &query, &peer, &mut reply);
-///             if let Verdict::Reply(_) = verdict {
+///             if !matches!(verdict, Verdict::Drop(_)) {
 ///                 let _ = asker.send(reply); // who has gone needs no answer
 ///             }
 ///         }

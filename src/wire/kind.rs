@@ -3,7 +3,8 @@
 /// What kind of reply it is, whatever its RCODE's upper bits say.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ReplyKind {
-    /// Data of the name that was asked for, or of the last one that its aliases led to.
+    /// Data of the name that was asked for, or of the last one that its aliases led to; or the aliases alone,
+    /// where they leave what is ours, go round, or are more than are followed.
     Answer,
     /// The name exists, but not with this type (RFC 2308 section 2.2).
     NoData,
