@@ -8,6 +8,7 @@
 //! gives it back before it waits again.
 //! **Not here:** what the answer is (`responder`), what is served (`publish`).
 
+mod bind;
 pub mod event;
 pub mod server;
 pub mod shutdown;

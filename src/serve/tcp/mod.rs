@@ -26,9 +26,10 @@ use crate::limits::{
 };
 use crate::publish::Reader;
 use crate::responder::Responder;
+use crate::serve::bind::bind_sockets;
 use crate::serve::stats::{Counters, Recorder};
 use crate::serve::transfer::TransferSlots;
-use crate::serve::{FrontEnd, Shutdown, udp};
+use crate::serve::{FrontEnd, Shutdown};
 use connection::Answerer;
 use worker::TcpWorker;
 
@@ -150,24 +151,13 @@ impl FrontEnd for TcpFrontEnd {
     }
 }
 
-/// Binds `count` listeners to one address, port 0 included: then all of them have one same port.
-/// As with UDP, the first is bound alone, so that a port in use is an error.
+/// Binds the listeners of `count` workers to one address, port 0 included: then all of them have one same port.
 ///
 /// # Errors
-/// What the system says, `AddrInUse` for instance.
+/// What the system says; `AddrInUse` if another process has the port.
 pub fn bind_workers(addr: SocketAddr, count: usize) -> io::Result<Vec<std::net::TcpListener>> {
-    let mut sockets = vec![open(addr)?];
-    sockets[0].bind(&addr.into())?;
-    let bound = sockets[0].local_addr()?;
-    if count > 1 {
-        udp::share_port(&sockets[0])?;
-    }
-    for _ in 1..count {
-        let socket = open(addr)?;
-        udp::share_port(&socket)?;
-        socket.bind(&bound)?;
-        sockets.push(socket);
-    }
+    let sockets = bind_sockets(addr, count, open)?;
+    // All are bound before any takes connections.
     for socket in &sockets {
         socket.listen(TCP_BACKLOG_MAX)?;
     }

@@ -35,6 +35,7 @@ use crate::limits::{
 use crate::publish::Reader;
 use crate::responder::batch::QueryBatch;
 use crate::responder::{Peer, Responder, Transport};
+use crate::serve::bind::bind_sockets;
 use crate::serve::event::DropCause;
 use crate::serve::stats::{Counters, Recorder};
 use crate::serve::{FrontEnd, Shutdown};
@@ -164,29 +165,12 @@ impl Moves {
     }
 }
 
-/// Binds `count` sockets to one address, port 0 included: then all of them have one same port.
-///
-/// The first is bound alone, so that a port which another process uses is an error and is not
-/// shared with it; then it lets the others join it.
+/// Binds the sockets of `count` workers to one address, port 0 included: then all of them have one same port.
 ///
 /// # Errors
-/// What the system says, `AddrInUse` for instance.
+/// What the system says; `AddrInUse` if another process has the port.
 pub fn bind_workers(addr: SocketAddr, count: usize) -> io::Result<Vec<UdpSocket>> {
-    let first = open(addr)?;
-    first.bind(&addr.into())?;
-    if count > 1 {
-        share_port(&first)?;
-    }
-    let first: UdpSocket = first.into();
-    let bound = first.local_addr()?;
-    let mut sockets = vec![first];
-    for _ in 1..count {
-        let socket = open(addr)?;
-        share_port(&socket)?;
-        socket.bind(&bound.into())?;
-        sockets.push(socket.into());
-    }
-    Ok(sockets)
+    Ok(bind_sockets(addr, count, open)?.into_iter().map(Into::into).collect())
 }
 
 /// Has the kernel choose among an address's sockets, from [`bind_workers`], as `steering` says.
@@ -361,15 +345,6 @@ fn open(addr: SocketAddr) -> io::Result<Socket> {
         );
     }
     Ok(socket)
-}
-
-/// Lets several sockets of this process have one port.
-pub(super) fn share_port(socket: &Socket) -> io::Result<()> {
-    #[cfg(all(unix, not(any(target_os = "solaris", target_os = "illumos"))))]
-    socket.set_reuse_port(true)?;
-    #[cfg(not(all(unix, not(any(target_os = "solaris", target_os = "illumos")))))]
-    return Err(io::ErrorKind::Unsupported.into());
-    Ok(())
 }
 
 /// Whether a failed receive says nothing about the next one: nothing came, a signal, memory is
