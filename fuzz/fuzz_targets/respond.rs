@@ -1,7 +1,7 @@
 //! Any packet gets the right drop or a reply that keeps its limits, and the oracle's answer.
 //!
-//! The first octet says how: as raw octets, or a well-formed query drawn from the rest, perhaps with
-//! one octet changed; over UDP or TCP.
+//! The first octet says how: as raw octets, or a well-formed query drawn from the rest, an IXFR or one of
+//! class ANY now and then, perhaps with one octet changed; over UDP or TCP.
 
 #![no_main]
 
@@ -12,7 +12,8 @@ use aspen_dns::answer::oracle::compare::difference;
 use aspen_dns::answer::oracle::sample::{Draw, ZoneData};
 use aspen_dns::answer::oracle::sign::{Chain, sign};
 use aspen_dns::catalog::{Catalog, CatalogChange, HoldReason};
-use aspen_dns::message::header::opcode;
+use aspen_dns::message::header::{Header, opcode};
+use aspen_dns::message::query::find_opt;
 use aspen_dns::message::{Section, reader};
 use aspen_dns::name::{Name, wire_len};
 use aspen_dns::record::{RecordType, Rrset, rdata};
@@ -119,8 +120,17 @@ fn query(draw: &mut Draw<'_>) -> Vec<u8> {
     let question = draw.question(&SERVED.zones);
     let mut packet = vec![draw.below(255), 2, draw.below(2), 0, 0, 1, 0, 0, 0, 0, 0, 0];
     packet.extend_from_slice(&question.qname);
-    packet.extend_from_slice(&question.qtype.0.to_be_bytes());
-    packet.extend_from_slice(&[0, 1]);
+    let is_ixfr = draw.below(16) == 15;
+    let qtype = if is_ixfr { RecordType::IXFR } else { question.qtype };
+    packet.extend_from_slice(&qtype.0.to_be_bytes());
+    packet.extend_from_slice(&[0, if draw.below(16) == 15 { 255 } else { 1 }]);
+    if is_ixfr {
+        // The SOA that its asker has (RFC 1995 section 3), of the question's name; both names are the root.
+        packet[9] = 1;
+        packet.extend_from_slice(b"\xc0\x0c\0\x06\0\x01\0\0\0\0\0\x16\0\0\0\0\0");
+        packet.push(draw.below(4));
+        packet.extend_from_slice(&[0; 16]);
+    }
     let size = [0_u16, 512, 600, 1_232, 4_096, 65_535][usize::from(draw.below(6))];
     let head = [&[0, 0, 41][..], &size.to_be_bytes(), &[0, draw.below(20) / 19]].concat();
     let flags = [if question.is_dnssec_ok { 0x80 } else { 0 }, 0];
@@ -235,7 +245,7 @@ fuzz_target!(|octets: &[u8]| {
     };
     assert!(!is_dropped);
     if let Verdict::Transfer(asked) = verdict {
-        assert!(transport.is_stream());
+        assert!(transport.can_transfer());
         transfer(&packet, &asked);
     }
     if let Verdict::Hand(handed) = verdict {
@@ -250,11 +260,12 @@ fuzz_target!(|octets: &[u8]| {
         let len = wire_len(&reply[12..]).expect("a name") + 4;
         assert_eq!(reply[12..12 + len], packet[12..12 + len]);
     }
+    let offered = Header::read(&packet).and_then(|header| find_opt(&packet, &header));
     let limit = match transport {
-        Transport::Udp if packet[10..12] == [0, 0] => 512,
-        Transport::Udp => 1_232,
+        Transport::Udp => offered.map_or(512, |edns| edns.udp_octets.clamp(512, 1_232)),
         _ => 65_535,
     };
+    let limit = usize::from(limit);
     assert!(reply.len() <= limit, "{} octets", reply.len());
     let Some((qname, qtype, is_dnssec_ok)) = well_formed(&packet) else { return };
     // A full reply has more than the oracle says.
