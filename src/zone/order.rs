@@ -26,7 +26,7 @@ pub struct Order<K> {
 /// A key of an order of names.
 pub type Key = Box<[u8]>;
 /// A key under construction.
-pub type OrderKey = ArrayVec<u8, { 2 * NAME_OCTETS_MAX }>;
+pub type KeyDraft = ArrayVec<u8, { 2 * NAME_OCTETS_MAX }>;
 /// Labels in front of an apex.
 pub type Prefix = ArrayVec<u8, NAME_OCTETS_MAX>;
 
@@ -155,7 +155,7 @@ fn front_of(key: &[u8]) -> u64 {
 ///
 /// `prefix` are labels in wire form without the root label. A zero octet ends each label of the
 /// key, the rightmost first; octets 0 and 1 inside labels are written as two.
-pub fn order_key(prefix: &[u8]) -> OrderKey {
+pub fn order_key(prefix: &[u8]) -> KeyDraft {
     let mut starts = arrayvec::ArrayVec::<usize, 128>::new();
     let mut at = 0;
     while at < prefix.len() {
@@ -163,7 +163,7 @@ pub fn order_key(prefix: &[u8]) -> OrderKey {
         at += usize::from(prefix[at]) + 1;
     }
     // A name's octets at most twice fit; what does not fit is no name.
-    let mut key = OrderKey::new();
+    let mut key = KeyDraft::new();
     for &start in starts.iter().rev() {
         for &octet in &prefix[start + 1..=start + usize::from(prefix[start])] {
             if octet < 2 {
@@ -224,7 +224,7 @@ mod tests {
             .map(|text| Name::from_text(text).expect(text).as_wire().to_vec())
             .map(|wire| wire[..wire.len() - 1].to_vec())
             .collect();
-        let keys: Vec<OrderKey> = prefixes.iter().map(|prefix| order_key(prefix)).collect();
+        let keys: Vec<KeyDraft> = prefixes.iter().map(|prefix| order_key(prefix)).collect();
         assert!(keys.is_sorted_by(|a, b| a < b), "{keys:?}");
         for (prefix, key) in prefixes.iter().zip(&keys) {
             assert_eq!(&key_prefix(key)[..], prefix);
