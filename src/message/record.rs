@@ -106,7 +106,7 @@ impl<'m> Record<'m> {
     /// What [`Record::owner`] says, of a name inside; [`MessageError::BadRdata`] if names do not end where
     /// the RDATA does.
     pub fn push_rdata(&self, out: &mut Vec<u8>) -> Result<(), MessageError> {
-        let Some((skip, names)) = sent_names(self.rtype, self.rdata()) else {
+        let Some((skip, names)) = self.rtype.sent_names(self.rdata()) else {
             out.extend_from_slice(self.rdata());
             return Ok(());
         };
@@ -127,28 +127,6 @@ impl<'m> Record<'m> {
         out.extend_from_slice(&self.message[at..self.end]);
         Ok(())
     }
-}
-
-/// Returns how many octets stand in front of the names of RDATA that may be compressed, and how many names
-/// these are.
-fn sent_names(rtype: RecordType, rdata: &[u8]) -> Option<(usize, usize)> {
-    if let Some(layout) = rtype.compressible_names() {
-        return Some((layout.skip, layout.names));
-    }
-    Some(match rtype {
-        RecordType::NXT => (0, 1),
-        RecordType::RP => (0, 2),
-        RecordType::AFSDB | RecordType::RT => (2, 1),
-        RecordType::PX => (2, 2),
-        RecordType::SRV => (6, 1),
-        RecordType::SIG => (18, 1),
-        // Two integers, then three character-strings (RFC 3403 section 4.1).
-        RecordType::NAPTR => {
-            let string = |at: usize| at + 1 + rdata.get(at).map_or(0, |len| usize::from(*len));
-            (string(string(string(4))), 1)
-        }
-        _ => return None,
-    })
 }
 
 /// Octets of a record between its owner and its RDATA.

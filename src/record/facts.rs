@@ -63,6 +63,29 @@ impl RecordType {
         Some(NameLayout { skip, names, tail })
     }
 
+    /// Returns where a sender may have compressed names in RDATA: how many octets stand in front of the first,
+    /// and how many names follow each other there. Those of RFC 1035, and of the types whose names older
+    /// senders compress (RFC 3597 section 4).
+    pub fn sent_names(self, rdata: &[u8]) -> Option<(usize, usize)> {
+        if let Some(layout) = self.compressible_names() {
+            return Some((layout.skip, layout.names));
+        }
+        Some(match self {
+            Self::NXT => (0, 1),
+            Self::RP => (0, 2),
+            Self::AFSDB | Self::RT => (2, 1),
+            Self::PX => (2, 2),
+            Self::SRV => (6, 1),
+            Self::SIG => (18, 1),
+            // Two integers, then three character-strings (RFC 3403 section 4.1).
+            Self::NAPTR => {
+                let string = |at: usize| at + 1 + rdata.get(at).map_or(0, |len| usize::from(*len));
+                (string(string(string(4))), 1)
+            }
+            _ => return None,
+        })
+    }
+
     /// Whether the case of names in RDATA does not count: the canonical form has them in lower
     /// case, and RDATA is compared so.
     ///

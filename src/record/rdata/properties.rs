@@ -205,6 +205,14 @@ proptest! {
             }
             prop_assert_eq!((found.len(), rdata.len()), (layout.names, at + layout.tail), "{}", rtype);
         }
+        if let Some((skip, count)) = rtype.sent_names(&rdata) {
+            let mut at = skip;
+            for &(start, len) in &found {
+                prop_assert_eq!(start, at, "{}", rtype);
+                at += len;
+            }
+            prop_assert_eq!(found.len(), count, "{}", rtype);
+        }
         // An A6 record of all 128 bits has no prefix to name.
         let has_none = rtype == RecordType::A6 && rdata[0] == 0;
         prop_assert!(!rtype.has_lower_names() || has_none || !found.is_empty(), "{}", rtype);
