@@ -17,7 +17,7 @@ use aspen_dns::name::Name;
 use aspen_dns::publish::{Publisher, Reader};
 use aspen_dns::record::master::{MasterOptions, read_zone};
 use aspen_dns::responder::{Peer, Responder, Transport};
-use aspen_dns::serve::event::DropCause;
+use aspen_dns::serve::event::NoReplyReason;
 use aspen_dns::serve::stats::{Counters, Recorder};
 use aspen_dns::serve::{DnsProtocolServer, FrontEnd, Shutdown};
 use aspen_dns::zone::{HashSeed, build};
@@ -64,7 +64,7 @@ impl FrontEnd for UnixFrontEnd {
             if let (Some(_), Some(path)) = (verdict.facts(), source.as_pathname())
                 && self.socket.send_to(&reply, path).is_err()
             {
-                self.recorder.count_lost_replies(DropCause::SendRefused, 1);
+                self.recorder.count_lost_replies(NoReplyReason::SendRefused, 1);
             }
             self.recorder.finish_batch(started_at, 1);
         }

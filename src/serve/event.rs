@@ -5,7 +5,7 @@
 
 /// Why a query got no answer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum DropCause {
+pub enum NoReplyReason {
     /// The message has QR=1: answering answers makes two servers talk for ever.
     Response,
     /// The message is shorter than a header.
@@ -20,7 +20,7 @@ pub enum DropCause {
     SendRefused,
 }
 
-impl DropCause {
+impl NoReplyReason {
     /// Every reason, in the order of the counters.
     pub const ALL: [Self; 6] = [
         Self::Response,
@@ -116,7 +116,9 @@ mod tests {
 
     #[test]
     fn every_reason_and_event_stands_where_its_counter_does() {
-        assert!(DropCause::ALL.iter().enumerate().all(|(index, cause)| *cause as usize == index));
+        assert!(
+            NoReplyReason::ALL.iter().enumerate().all(|(index, reason)| *reason as usize == index)
+        );
         let events = ConnectionEvent::ALL;
         assert!(events.iter().enumerate().all(|(index, event)| *event as usize == index));
     }

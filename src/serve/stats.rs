@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use crate::limits::LATENCY_SAMPLE_BATCHES;
 use crate::record::RecordType;
 use crate::responder::{DropReason, ReplyFacts, Verdict};
-use crate::serve::event::{ConnectionEvent, DropCause};
+use crate::serve::event::{ConnectionEvent, NoReplyReason};
 use crate::wire::kind::ReplyKind;
 
 /// Query types that are counted by themselves. All others are counted together.
@@ -63,7 +63,7 @@ pub struct Counters {
     /// Replies by kind.
     by_kind: [Counter; ReplyKind::ALL.len()],
     /// Queries without an answer.
-    drops: [Counter; DropCause::ALL.len()],
+    drops: [Counter; NoReplyReason::ALL.len()],
     /// Batches by the binary logarithm of their size, rounded up.
     batches: [Counter; BATCH_BUCKETS],
     /// Queries of timed batches by the binary logarithm of their nanoseconds, rounded up.
@@ -117,8 +117,12 @@ impl Recorder {
     #[inline]
     pub fn count_verdict(&mut self, verdict: &Verdict) {
         match verdict {
-            Verdict::Drop(DropReason::Response) => self.count_dropped_query(DropCause::Response),
-            Verdict::Drop(DropReason::TooShort) => self.count_dropped_query(DropCause::TooShort),
+            Verdict::Drop(DropReason::Response) => {
+                self.count_dropped_query(NoReplyReason::Response)
+            }
+            Verdict::Drop(DropReason::TooShort) => {
+                self.count_dropped_query(NoReplyReason::TooShort)
+            }
             Verdict::Reply(facts) => self.count_reply(facts),
             Verdict::Transfer(asked) => self.count_reply(&asked.refusal),
             Verdict::Hand(handed) => self.count_reply(&handed.refusal),
@@ -140,20 +144,20 @@ impl Recorder {
 
     /// Counts one query that the responder never saw, or did not want.
     #[inline]
-    pub fn count_dropped_query(&mut self, reason: DropCause) {
+    pub fn count_dropped_query(&mut self, reason: NoReplyReason) {
         self.count_dropped_queries(reason, 1);
     }
 
     /// Counts queries that the responder never saw.
     #[inline]
-    pub fn count_dropped_queries(&mut self, reason: DropCause, count: u64) {
+    pub fn count_dropped_queries(&mut self, reason: NoReplyReason, count: u64) {
         self.counters.queries.add(count);
         self.count_lost_replies(reason, count);
     }
 
     /// Counts replies that did not get out; their queries are counted already.
     #[inline]
-    pub fn count_lost_replies(&mut self, reason: DropCause, count: u64) {
+    pub fn count_lost_replies(&mut self, reason: NoReplyReason, count: u64) {
         self.counters.drops[reason as usize].add(count);
     }
 
@@ -213,7 +217,7 @@ pub struct FrontEndStats {
     /// Replies by kind.
     pub by_kind: Vec<(ReplyKind, u64)>,
     /// Queries without an answer, by reason.
-    pub drops: Vec<(DropCause, u64)>,
+    pub drops: Vec<(NoReplyReason, u64)>,
     /// Batches by size: so many had at most this many queries, and more than the row before.
     pub batches: Vec<(u64, u64)>,
     /// Latency from the receipt of a batch to the sending of its answers, sampled: so many queries
@@ -268,7 +272,7 @@ impl FrontEndStats {
             by_type: types.map(|rtype| (rtype, 0)).collect(),
             by_rcode: rcodes.map(|rcode| (rcode, 0)).collect(),
             by_kind: ReplyKind::ALL.map(|kind| (kind, 0)).to_vec(),
-            drops: DropCause::ALL.map(|reason| (reason, 0)).to_vec(),
+            drops: NoReplyReason::ALL.map(|reason| (reason, 0)).to_vec(),
             batches: (0..BATCH_BUCKETS).map(|index| (1 << index, 0)).collect(),
             latency: ns.map(|ns| (Duration::from_nanos(ns), 0)).collect(),
             latency_sum: Duration::ZERO,
@@ -297,7 +301,7 @@ impl FrontEndStats {
     }
 
     /// Returns how many queries got no answer for that reason.
-    pub fn dropped(&self, reason: DropCause) -> u64 {
+    pub fn dropped(&self, reason: NoReplyReason) -> u64 {
         self.drops[reason as usize].1
     }
 
@@ -388,7 +392,7 @@ mod tests {
         two.count_verdict(&reply(3, RecordType::A, true));
         two.count_verdict(&reply(999, RecordType(4_711), false));
         two.count_verdict(&Verdict::Drop(DropReason::Response));
-        two.count_lost_replies(DropCause::SendQueueFull, 5);
+        two.count_lost_replies(NoReplyReason::SendQueueFull, 5);
         other.count_connection(ConnectionEvent::Accepted);
         let all = [one.counters(), two.counters(), other.counters()];
         let stats = ServeStats::collect(&all);
@@ -401,7 +405,7 @@ mod tests {
         let kinds: Vec<u64> = udp.by_kind.iter().map(|row| row.1).collect();
         assert_eq!(kinds, [1, 0, 0, 0, 2]);
         assert_eq!(
-            (udp.dropped(DropCause::Response), udp.dropped(DropCause::SendQueueFull)),
+            (udp.dropped(NoReplyReason::Response), udp.dropped(NoReplyReason::SendQueueFull)),
             (1, 5)
         );
         let tcp = stats.front_end("tcp").expect("one worker");

@@ -4,7 +4,7 @@ use std::net::{SocketAddr, UdpSocket};
 
 use aspen_dns::record::RecordType;
 use aspen_dns::serve::DnsProtocolServer;
-use aspen_dns::serve::event::DropCause;
+use aspen_dns::serve::event::NoReplyReason;
 use aspen_dns::serve::udp::UdpExchange;
 
 use crate::asker::{self, query, query_for};
@@ -186,7 +186,9 @@ fn a_flood_of_garbage_is_counted_and_those_who_ask_are_answered() {
         let dropped: u64 = udp.drops.iter().map(|row| row.1).sum();
         let answered: u64 = udp.by_rcode.iter().map(|row| row.1).sum();
         assert_eq!((udp.queries, dropped + answered), (10_100, 10_100));
-        assert!(udp.dropped(DropCause::TooShort) > 0 && udp.dropped(DropCause::Response) > 0);
+        assert!(
+            udp.dropped(NoReplyReason::TooShort) > 0 && udp.dropped(NoReplyReason::Response) > 0
+        );
     }
 }
 
@@ -207,8 +209,8 @@ fn what_is_no_query_gets_no_answer_and_is_counted() {
         let stats = running.shutdown().unwrap();
         let udp = stats.front_end("udp").unwrap();
         assert_eq!(udp.queries, 4);
-        assert_eq!(udp.dropped(DropCause::Response), 1);
-        assert_eq!(udp.dropped(DropCause::TooShort), 2);
+        assert_eq!(udp.dropped(NoReplyReason::Response), 1);
+        assert_eq!(udp.dropped(NoReplyReason::TooShort), 2);
     }
 }
 
@@ -231,7 +233,7 @@ fn what_a_full_receive_queue_loses_is_counted() {
         asker::wait_until(|| running.stats().queries() == 20_000);
         let stats = running.shutdown().unwrap();
         let udp = stats.front_end("udp").unwrap();
-        let lost = udp.dropped(DropCause::ReceiveQueueFull);
+        let lost = udp.dropped(NoReplyReason::ReceiveQueueFull);
         assert!(lost > 0);
         assert_eq!((udp.queries, udp.by_rcode[0].1), (20_000, 20_000 - lost));
     }

@@ -36,7 +36,7 @@ use crate::publish::Reader;
 use crate::responder::batch::QueryBatch;
 use crate::responder::{Peer, Responder, Transport};
 use crate::serve::bind::bind_sockets;
-use crate::serve::event::DropCause;
+use crate::serve::event::NoReplyReason;
 use crate::serve::stats::{Counters, Recorder};
 use crate::serve::{FrontEnd, Shutdown};
 use single::Single;
@@ -290,8 +290,8 @@ impl UdpWorker {
             let started_at = self.recorder.start_batch();
             self.answer(exchange, count);
             let report = exchange.send();
-            self.recorder.count_lost_replies(DropCause::SendQueueFull, report.queue_full);
-            self.recorder.count_lost_replies(DropCause::SendRefused, report.refused);
+            self.recorder.count_lost_replies(NoReplyReason::SendQueueFull, report.queue_full);
+            self.recorder.count_lost_replies(NoReplyReason::SendRefused, report.refused);
             self.recorder.finish_batch(started_at, count);
             is_sampled = started_at.is_some();
         }
@@ -306,7 +306,7 @@ impl UdpWorker {
     fn count_receive_drops(&mut self, exchange: &impl Exchange) {
         let drops = exchange.receive_drops();
         let more = drops.wrapping_sub(std::mem::replace(&mut self.receive_drops, drops));
-        self.recorder.count_dropped_queries(DropCause::ReceiveQueueFull, u64::from(more));
+        self.recorder.count_dropped_queries(NoReplyReason::ReceiveQueueFull, u64::from(more));
     }
 
     /// Answers every query of the batch from one snapshot.
@@ -318,7 +318,7 @@ impl UdpWorker {
             let slot = exchange.slot(index);
             slot.reply.clear();
             if slot.source.port() == 0 {
-                self.recorder.count_dropped_query(DropCause::SourcePortZero);
+                self.recorder.count_dropped_query(NoReplyReason::SourcePortZero);
             } else {
                 let peer = Peer { source: slot.source, transport: Transport::Udp, now_s };
                 let verdict = batch.respond(index, slot.query, &peer, slot.reply);

@@ -89,8 +89,10 @@ fn nothing_is_sent_to_port_zero_and_lost_replies_are_counted() {
     let stats = ServeStats::collect(&[worker.recorder.counters()]);
     let udp = stats.front_end(NAME).expect("one worker");
     assert_eq!(udp.queries, 3);
-    for cause in [DropCause::SourcePortZero, DropCause::SendQueueFull, DropCause::SendRefused] {
-        assert_eq!(udp.dropped(cause), 1, "{cause:?}");
+    for reason in
+        [NoReplyReason::SourcePortZero, NoReplyReason::SendQueueFull, NoReplyReason::SendRefused]
+    {
+        assert_eq!(udp.dropped(reason), 1, "{reason:?}");
     }
 }
 
@@ -110,7 +112,11 @@ fn what_the_kernel_drops_is_counted_once_over_the_end_of_its_numbers_too() {
         assert_eq!(worker.turn(&mut script, Wait::First).ok(), Some(0));
         let stats = ServeStats::collect(&[worker.recorder.counters()]);
         let udp = stats.front_end(NAME).expect("one worker");
-        assert_eq!((udp.dropped(DropCause::ReceiveQueueFull), udp.queries), (sum, sum), "{drops}");
+        assert_eq!(
+            (udp.dropped(NoReplyReason::ReceiveQueueFull), udp.queries),
+            (sum, sum),
+            "{drops}"
+        );
     }
 }
 
