@@ -9,15 +9,17 @@
 //!
 //! Flow control bounds what a connection may send before it is read (`mesh::endpoint`).
 //!
+//! **Invariant:** the bounds hold until a connection is closed, whoever has it by then.
 //! **Not here:** what a peer that is known may ask (`mesh::stream`).
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use iroh::endpoint::{Connection, Incoming, IncomingAddr, VarInt};
+use iroh::endpoint::{Connection, Incoming, IncomingAddr, VarInt, WeakConnectionHandle};
 use iroh::protocol::{AcceptError, DynProtocolHandler, IncomingFilterOutcome, ProtocolHandler};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -154,28 +156,27 @@ impl ProtocolHandler for Gated {
             connection.close(VarInt::from_u32(1), b"full");
             return Ok(());
         };
-        let (inner, served) = (Arc::clone(&self.inner), connection.clone());
+        // Whoever serves the connection may end it by letting it go: nothing here keeps it.
+        let weak = connection.weak_handle();
+        let closed = weak.closed();
+        let inner = Arc::clone(&self.inner);
         // A panic in a handler would end the router, and with it every protocol.
-        let mut serving = tokio::spawn(async move { inner.accept(served).await });
-        let octets_max = self.octets_max.unwrap_or(u64::MAX);
-        let mut tick = tokio::time::interval(WATCH);
-        loop {
-            tokio::select! {
-                done = &mut serving => return ended(done),
-                () = self.gate.closing.cancelled() => {
-                    connection.close(VarInt::from_u32(0), b"");
-                    return Ok(());
-                }
-                _ = tick.tick(), if self.octets_max.is_some() => {
-                    if connection.stats().udp_rx.bytes > octets_max {
-                        tracing::warn!(
-                            peer = %connection.remote_id().fmt_short(),
-                            octets_max, "a peer that sent too much to the document engine is cut off"
-                        );
-                        connection.close(VarInt::from_u32(2), b"too much");
-                    }
-                }
+        let serving = tokio::spawn(async move { inner.accept(connection).await });
+        let serving = async {
+            let done = ended(serving.await);
+            if done.is_ok() {
+                // The engine of documents and gossip only take it here, and go on with it elsewhere.
+                closed.await;
             }
+            done
+        };
+        tokio::select! {
+            done = serving => done,
+            () = self.gate.closing.cancelled() => {
+                close(&weak, 0, b"");
+                Ok(())
+            }
+            never = self.watch(&weak) => match never {},
         }
     }
 
@@ -184,6 +185,34 @@ impl ProtocolHandler for Gated {
         if !self.is_shut.swap(true, Ordering::AcqRel) {
             self.inner.shutdown().await;
         }
+    }
+}
+
+impl Gated {
+    /// Cuts a peer off that sends more octets than it may.
+    async fn watch(&self, connection: &WeakConnectionHandle) -> Infallible {
+        let mut tick = tokio::time::interval(WATCH);
+        while let Some(octets_max) = self.octets_max {
+            tick.tick().await;
+            let Some(connection) = connection.upgrade() else { break };
+            if connection.stats().udp_rx.bytes > octets_max {
+                tracing::warn!(
+                    peer = %connection.remote_id().fmt_short(),
+                    octets_max, "a peer that sent too much to the document engine is cut off"
+                );
+                connection.close(VarInt::from_u32(2), b"too much");
+                break;
+            }
+        }
+        // Whoever serves it ends it now.
+        std::future::pending().await
+    }
+}
+
+/// Closes a connection, if it is still there.
+fn close(connection: &WeakConnectionHandle, code: u32, reason: &[u8]) {
+    if let Some(connection) = connection.upgrade() {
+        connection.close(VarInt::from_u32(code), reason);
     }
 }
 
@@ -206,8 +235,16 @@ mod tests {
     use iroh::Endpoint;
     use iroh::endpoint::{ConnectionError, presets};
     use iroh::protocol::Router;
+    use iroh_blobs::store::mem::MemStore;
+    use iroh_docs::ALPN as DOCS_ALPN;
+    use iroh_docs::protocol::Docs;
+    use iroh_gossip::net::Gossip;
+    use tokio::sync::mpsc;
 
     use super::*;
+
+    /// How long a test waits for what should come soon.
+    const PATIENCE: Duration = Duration::from_secs(20);
 
     #[test]
     fn handshakes_are_bounded_by_address_and_second() {
@@ -247,23 +284,96 @@ mod tests {
         }
     }
 
+    /// Gives its connections to somebody else.
+    #[derive(Debug)]
+    struct Giver(mpsc::UnboundedSender<Connection>);
+
+    impl ProtocolHandler for Giver {
+        async fn accept(&self, connection: Connection) -> Result<(), AcceptError> {
+            self.0.send(connection).map_err(AcceptError::from_err)
+        }
+    }
+
+    /// An endpoint on a free port.
+    async fn bind() -> Endpoint {
+        let builder = Endpoint::builder(presets::Minimal).clear_ip_transports();
+        builder.bind_addr("127.0.0.1:0").unwrap().bind().await.unwrap()
+    }
+
+    /// Why a connection closes, which must be soon.
+    async fn closed(connection: &Connection) -> ConnectionError {
+        tokio::time::timeout(PATIENCE, connection.closed()).await.expect("it is closed")
+    }
+
+    /// Waits until all permits are back.
+    async fn wait_empty(gate: &Gate) {
+        let all = MESH_CONNECTIONS_MAX as u32;
+        let empty = gate.connections.acquire_many(all);
+        drop(tokio::time::timeout(PATIENCE, empty).await.expect("all are gone").unwrap());
+    }
+
     #[tokio::test]
     async fn a_closed_gate_closes_who_is_in_and_lets_nobody_in() {
-        let bind = || async {
-            let builder = Endpoint::builder(presets::Minimal).clear_ip_transports();
-            builder.bind_addr("127.0.0.1:0").unwrap().bind().await.unwrap()
-        };
+        let (given, mut taken) = mpsc::unbounded_channel();
         let (endpoint, asker, gate) = (bind().await, bind().await, Gate::new());
-        let router = Router::builder(endpoint.clone()).accept("x", Gated::new(Keeper, &gate));
-        let router = router.spawn();
-        let connect = || async { asker.connect(endpoint.addr(), b"x").await.unwrap() };
-        let first = connect().await;
+        let router = Router::builder(endpoint.clone())
+            .accept("x", Gated::new(Keeper, &gate))
+            .accept("y", Gated::new(Giver(given), &gate))
+            .spawn();
+        let connect = async |alpn| asker.connect(endpoint.addr(), alpn).await.unwrap();
+        let (first, second) = (connect(b"x").await, connect(b"y").await);
+        let _kept = taken.recv().await.unwrap();
         assert!(tokio::time::timeout(Duration::from_millis(50), first.closed()).await.is_err());
         gate.close();
-        for connection in [first, connect().await] {
-            let closed = tokio::time::timeout(Duration::from_secs(10), connection.closed()).await;
-            assert!(matches!(closed, Ok(ConnectionError::ApplicationClosed(_))), "{closed:?}");
+        for connection in [first, second, connect(b"x").await] {
+            let closed = closed(&connection).await;
+            assert!(matches!(closed, ConnectionError::ApplicationClosed(_)), "{closed:?}");
         }
+        router.shutdown().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_connection_counts_until_whoever_took_it_from_the_handler_lets_it_go() {
+        let (given, mut taken) = mpsc::unbounded_channel();
+        let (endpoint, asker, gate) = (bind().await, bind().await, Gate::new());
+        let gated = Gated::new(Giver(given), &gate);
+        let router = Router::builder(endpoint.clone()).accept("x", gated).spawn();
+        let asking = asker.connect(endpoint.addr(), b"x").await.unwrap();
+        let kept = taken.recv().await.unwrap();
+        // The handler returns meanwhile.
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(gate.connections.available_permits(), MESH_CONNECTIONS_MAX - 1);
+        drop(kept);
+        closed(&asking).await;
+        wait_empty(&gate).await;
+        router.shutdown().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_stranger_who_sends_the_document_engine_too_much_is_cut_off() {
+        let (endpoint, asker, gate) = (bind().await, bind().await, Gate::new());
+        let (blobs, gossip) = (MemStore::default(), Gossip::builder().spawn(endpoint.clone()));
+        let docs = Docs::memory().spawn(endpoint.clone(), (*blobs).clone(), gossip).await.unwrap();
+        let gated = Gated { octets_max: Some(1 << 20), ..Gated::docs(docs, &gate) };
+        let router = Router::builder(endpoint.clone()).accept(DOCS_ALPN, gated).spawn();
+        let connection = asker.connect(endpoint.addr(), DOCS_ALPN).await.unwrap();
+        let (mut send, _recv) = connection.open_bi().await.unwrap();
+        let sending = async {
+            // The head of a frame of 1 GiB, as long as one may be.
+            let mut octets = (1_u32 << 30).to_be_bytes().to_vec();
+            octets.resize(64 << 10, 0);
+            while send.write_all(&octets).await.is_ok() {}
+        };
+        tokio::time::timeout(PATIENCE, sending).await.expect("it is cut off");
+        match closed(&connection).await {
+            ConnectionError::ApplicationClosed(closed) => {
+                assert_eq!(closed.reason, b"too much".as_slice());
+            }
+            other => panic!("{other:?}"),
+        }
+        wait_empty(&gate).await;
         router.shutdown().await.unwrap();
     }
 
