@@ -282,6 +282,11 @@ impl AspenDnsClient {
         self.stage.publish_edits(Rank::Feed, changes);
     }
 
+        self.adopt_served();
+    }
+
+    /// Tells the mirror which zones are served that it has not made itself.
+    pub(super) fn adopt_served(&self) {
     /// Tells the mirror what became of its steps.
     pub(super) fn settle_mirror(&self, applied: Vec<Applied>) {
         let now_ms = self.now_ms();

@@ -212,6 +212,8 @@ impl Follow {
         self.client.with_mirror(|mirror| mirror.place().1.revision > 0).unwrap_or(false)
     }
 
+        // What was followed before is served still: what the feed has no more of it goes.
+        follow.client.adopt_served();
     /// Works until `stop`.
     pub(super) async fn run(mut self, stop: CancellationToken) {
         self.offer();
