@@ -1,6 +1,6 @@
 //! Limits of the feed: its document (root, indexes, bundles) and its log.
 
-use super::{NAME_OCTETS_MAX, PACK_OCTETS_MAX};
+use super::{DOCS_CALL_MS_MAX, NAME_OCTETS_MAX, PACK_OCTETS_MAX, STOP_MS};
 
 // ---- the document ----
 
@@ -195,6 +195,15 @@ pub const DEAF_MS_MIN: u64 = 2_000;
 pub const DEAF_MS_MAX: u64 = 300_000;
 /// Milliseconds between two reports of an edge to whom it follows.
 pub const REPORT_MS: u64 = 1_000;
+/// Milliseconds that whoever is followed may leave a report lie. It has had room for many: it is followed no
+/// more, since the edge stands still meanwhile.
+pub const REPORT_WRITE_MS_MAX: u64 = 1_000;
+/// Milliseconds that a task of a feed that is followed no more may take to end. Past it, it is ended.
+pub const FOLLOW_END_MS_MAX: u64 = 2_500;
+const _: () = assert!(
+    FOLLOW_END_MS_MAX + DOCS_CALL_MS_MAX < STOP_MS,
+    "a feed is left before the part that follows it is dropped"
+);
 /// Announcements of versions that an edge remembers; an older one is not kept for a restart.
 pub const ANNOUNCEMENTS_MAX: usize = 64;
 /// Announcements that wait after they came through the namespace. Further ones are left out.

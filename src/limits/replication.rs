@@ -156,7 +156,7 @@ pub const CLIENT_EVENTS_MAX: usize = 4_096;
 pub const STALE_AFTER_MS: u64 = 300_000;
 /// Milliseconds between two looks of an edge at its connection.
 pub const LISTENER_TICK_MS: u64 = 50;
-/// Milliseconds that the document engine may take to join or leave a namespace.
+/// Milliseconds that the document engine may take to join or leave a namespace, or to write it out.
 pub const DOCS_CALL_MS_MAX: u64 = 2_000;
 /// Contents that are fetched at a time. They are in memory together.
 pub const FETCHES_MAX: usize = 32;

@@ -21,7 +21,7 @@ use crate::feed::frame::{
 };
 use crate::limits::{
     DIAL_TURN_MS_MAX, HELLO_REPLY_MS_MAX, LINK_DIAL_MS, QUIC_IDLE_MS, QUIC_KEEP_ALIVE_MS,
-    STREAM_SILENCE_MS_MAX, STREAM_SILENCE_ROUND_TRIPS, UPSTREAM_EAGER_MS,
+    REPORT_WRITE_MS_MAX, STREAM_SILENCE_MS_MAX, STREAM_SILENCE_ROUND_TRIPS, UPSTREAM_EAGER_MS,
 };
 use crate::octets::DecodeError;
 
@@ -61,6 +61,9 @@ pub(crate) enum DialError {
     #[error(transparent)]
     Malformed(#[from] DecodeError),
     /// The stream ended.
+    /// It does not take what we send.
+    #[error("it takes nothing")]
+    Full,
     #[error("the stream ended: {0}")]
     Ended(String),
 }
@@ -188,14 +191,18 @@ impl LogStream {
         }
     }
 
-    /// Says how far this node is.
+    /// Says how far this node is, within [`REPORT_WRITE_MS_MAX`].
     ///
     /// # Errors
-    /// [`DialError::Ended`].
+    /// [`DialError::Full`] and [`DialError::Ended`]; nothing can be said afterwards.
     pub(crate) async fn report(&mut self, report: EdgeReport) -> Result<(), DialError> {
         let mut octets = Vec::new();
         ClientFrame::Report(report).put(&mut octets);
-        self.send.write_all(&octets).await.map_err(|error| DialError::Ended(error.to_string()))
+        let limit = Duration::from_millis(REPORT_WRITE_MS_MAX);
+        match tokio::time::timeout(limit, self.send.write_all(&octets)).await {
+            Ok(written) => written.map_err(|error| DialError::Ended(error.to_string())),
+            Err(_) => Err(DialError::Full),
+        }
     }
 }
 
@@ -234,6 +241,53 @@ fn transport() -> QuicTransportConfig {
         .receive_window(VarInt::from_u32(RECEIVE_WINDOW))
         .datagram_receive_buffer_size(None)
         .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use iroh::endpoint::presets;
+
+    use super::*;
+
+    /// How long a test waits for what should come soon.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// An endpoint on a free port that takes no more than some octets before they are read.
+    async fn bind(window: u32) -> Endpoint {
+        let transport =
+            QuicTransportConfig::builder().stream_receive_window(VarInt::from_u32(window)).build();
+        let builder = Endpoint::builder(presets::Minimal).clear_ip_transports();
+        let builder = builder.bind_addr("127.0.0.1:0").unwrap().transport_config(transport);
+        builder.alpns(vec![LOG_ALPN.to_vec()]).bind().await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_welcomes_us_and_reads_no_more_keeps_nobody_waiting() {
+        let (peer, edge) = (bind(1 << 10).await, bind(1 << 10).await);
+        let addr = peer.addr();
+        let welcoming = tokio::spawn(async move {
+            let connection = peer.accept().await.unwrap().await.unwrap();
+            let (mut send, recv) = connection.accept_bi().await.unwrap();
+            let mut octets = Vec::new();
+            ServerFrame::Welcome(Welcome::default()).put(&mut octets);
+            send.write_all(&octets).await.unwrap();
+            connection.closed().await;
+            drop((send, recv));
+        });
+        let opening = LogStream::open(&edge, addr, Hello::default(), Arc::default());
+        let (mut stream, ..) = opening.await.unwrap();
+        let reporting = async {
+            loop {
+                if let Err(error) = stream.report(EdgeReport::default()).await {
+                    break error;
+                }
+            }
+        };
+        let error = tokio::time::timeout(PATIENCE, reporting).await.expect("it is given up");
+        assert!(matches!(error, DialError::Full), "{error}");
+        drop(stream);
+        welcoming.await.unwrap();
+    }
 }
 
 /// Octets that are read at once.

@@ -434,7 +434,8 @@ impl Follow {
             if let Some(upstream) = &mut self.upstream
                 && let Err(error) = upstream.stream.report(report).await
             {
-                tracing::debug!(%error, "a report was not taken");
+                tracing::info!(%error, "the one who was followed takes no report");
+                self.lose_upstream();
             }
         }
         self.look();
