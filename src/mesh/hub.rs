@@ -92,6 +92,17 @@ impl Hub {
         }
     }
 
+    /// Offers a log no more, and closes it; another one of the same feed that took its place stays.
+    pub(crate) fn withdraw(&self, log: &Arc<Log>) {
+        let mut feeds = self.feeds();
+        let namespace = log.namespace();
+        if feeds.offers.get(&namespace).is_some_and(|offer| Arc::ptr_eq(&offer.log, log)) {
+            feeds.offers.remove(&namespace);
+        }
+        drop(feeds);
+        log.close();
+    }
+
     /// Returns the offer of a feed.
     pub(super) fn find(&self, namespace: &[u8; 32]) -> Option<Offer> {
         self.feeds().offers.get(namespace).cloned()

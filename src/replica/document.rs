@@ -17,6 +17,7 @@ use iroh_docs::api::Doc;
 use iroh_docs::engine::LiveEvent;
 use n0_future::StreamExt as _;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::opening::{ListenerError, docs_result};
@@ -26,8 +27,8 @@ use crate::mesh::endpoint_addr;
 use crate::mesh::peers::Peers;
 use crate::ticket::DnsClientTicket;
 
-/// Returns the hashes of announcements as they come through the namespace, until `stop`. One that
-/// finds the channel full is left out: a later one is on its way.
+/// Returns the hashes of announcements as they come through the namespace, and the tasks that see to it,
+/// until `stop`. One that finds the channel full is left out: a later one is on its way.
 ///
 /// # Errors
 /// [`ListenerError::Docs`].
@@ -36,7 +37,7 @@ pub(super) async fn announcements(
     ticket: &DnsClientTicket,
     peers: Arc<Peers>,
     stop: &CancellationToken,
-) -> Result<mpsc::Receiver<Hash>, ListenerError> {
+) -> Result<(mpsc::Receiver<Hash>, JoinSet<()>), ListenerError> {
     let (sender, receiver) = mpsc::channel(ROOT_ENTRIES_MAX);
     let author = AuthorId::from(&ticket.author);
     let root = key::terminate(key::ROOT_KEY);
@@ -53,9 +54,14 @@ pub(super) async fn announcements(
         }
     };
     let (reading_stop, joining_stop) = (stop.clone(), stop.clone());
-    tokio::spawn(async move { reading_stop.run_until_cancelled(reading).await });
-    tokio::spawn(async move { joining_stop.run_until_cancelled(join(doc, peers)).await });
-    Ok(receiver)
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        reading_stop.run_until_cancelled(reading).await;
+    });
+    tasks.spawn(async move {
+        joining_stop.run_until_cancelled(join(doc, peers)).await;
+    });
+    Ok((receiver, tasks))
 }
 
 /// Joins the namespace with all peers that are known, again and again.

@@ -1,6 +1,6 @@
 //! Following a feed: what a client offers to those who start it, and to the task that does it.
 //!
-//! **Invariant:** one task drives a client.
+//! **Invariant:** one task drives a client; a client that none drives says so, however that one has ended.
 //! **Not here:** the task (`follow`), feeds without a log (`listener`).
 
 use std::ops::{Bound, RangeBounds as _};
@@ -69,32 +69,61 @@ pub async fn spawn_dns_sync_listener(
     ticket: &DnsClientTicket,
 ) -> Result<(CancellationToken, JoinHandle<()>), ListenerError> {
     peer_addrs(ticket)?;
-    if client.is_followed.swap(true, Ordering::AcqRel) {
-        return Err(ListenerError::AlreadyFollowed);
-    }
-    let stop = CancellationToken::new();
-    let opening = async {
-        let doc = open(mesh, ticket).await?;
-        Follow::open(Arc::clone(&client), mesh, ticket, doc, &stop).await
-    };
-    let mut follow = match opening.await {
-        Ok(follow) => follow,
-        Err(error) => {
-            client.is_followed.store(false, Ordering::Release);
-            return Err(error);
-        }
-    };
-    client.has_entries.store(false, Ordering::Release);
+    let mut followed = Followed::begin(&client)?;
+    let stop = followed.stop.clone();
+    let doc = open(mesh, ticket).await?;
+    let mut follow = Follow::open(Arc::clone(&client), mesh, ticket, doc, &stop).await?;
+    followed.has_begun = true;
     if !follow.has_state() && mesh.has_old_documents() {
         follow.begin_with_entries(&stop).await;
     }
     client.tell_progress();
     let token = stop.clone();
     let task = tokio::spawn(async move {
+        let _followed = followed;
         follow.run(token).await;
-        client.is_followed.store(false, Ordering::Release);
     });
     Ok((stop, task))
+}
+
+/// A client that is followed for; it is not any more when this is dropped, however the task has ended.
+#[derive(Debug)]
+struct Followed {
+    /// The client.
+    client: Arc<AspenDnsClient>,
+    /// Ends all that is done for it.
+    stop: CancellationToken,
+    /// Whether entries were followed before.
+    had_entries: bool,
+    /// Whether a feed was opened.
+    has_begun: bool,
+}
+
+impl Followed {
+    /// Begins to follow, if nobody else does: from now on entries are not taken by hand.
+    fn begin(client: &Arc<AspenDnsClient>) -> Result<Self, ListenerError> {
+        if client.is_followed.swap(true, Ordering::AcqRel) {
+            return Err(ListenerError::AlreadyFollowed);
+        }
+        let had_entries = client.has_entries.swap(false, Ordering::AcqRel);
+        let (client, stop) = (Arc::clone(client), CancellationToken::new());
+        Ok(Self { client, stop, had_entries, has_begun: false })
+    }
+}
+
+impl Drop for Followed {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        let client = &self.client;
+        if self.has_begun {
+            let now = client.now_ms();
+            client.with_mirror(|mirror| mirror.handle_streams(0, now));
+            client.tell_progress();
+        } else {
+            client.has_entries.store(self.had_entries, Ordering::Release);
+        }
+        client.is_followed.store(false, Ordering::Release);
+    }
 }
 
 impl Following {
@@ -252,6 +281,11 @@ impl AspenDnsClient {
     /// Entries are not followed any more: the log goes on with what they made.
     pub(super) fn end_entries(&self) {
         self.has_entries.store(false, Ordering::Release);
+        self.adopt_served();
+    }
+
+    /// Tells the mirror which zones are served that it has not made itself.
+    pub(super) fn adopt_served(&self) {
         let catalog = self.stage.catalog();
         let served = catalog.zones().map(|zone| zone.apex());
         let is_fed = |apex: &&Name| self.stage.zone(Rank::Feed, apex).is_some();
@@ -282,11 +316,6 @@ impl AspenDnsClient {
         self.stage.publish_edits(Rank::Feed, changes);
     }
 
-        self.adopt_served();
-    }
-
-    /// Tells the mirror which zones are served that it has not made itself.
-    pub(super) fn adopt_served(&self) {
     /// Tells the mirror what became of its steps.
     pub(super) fn settle_mirror(&self, applied: Vec<Applied>) {
         let now_ms = self.now_ms();

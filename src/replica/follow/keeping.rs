@@ -35,7 +35,7 @@ pub(super) struct Keeping {
     /// Its contents.
     contents: HashSet<Hash>,
     /// The task that writes it, unless it waits for the next try.
-    task: Option<JoinHandle<Result<Adoption, KeepError>>>,
+    pub(super) task: Option<JoinHandle<Result<Adoption, KeepError>>>,
     /// When the last try began.
     tried_at: Instant,
 }

@@ -12,6 +12,7 @@
 //! become visible together.
 //! **Not here:** what segments mean (`sync::mirror`), dialing (`upstream`), files (`archive`).
 
+mod end;
 mod keeping;
 mod load;
 mod look;
@@ -26,7 +27,7 @@ use iroh_docs::api::Doc;
 use keeping::{Keeping, kept};
 use look::{Found, looked};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::AspenDnsClient;
@@ -112,6 +113,10 @@ pub(super) struct Follow {
     upstream: Option<Upstream>,
     /// Whom we shall follow.
     dialing: Option<JoinHandle<Upstream>>,
+    /// The namespace.
+    doc: Doc,
+    /// What joins it, and reads what comes through it.
+    joining: JoinSet<()>,
     /// Announcements that came through the namespace, by hash.
     root_entries: mpsc::Receiver<Hash>,
     /// Those that are being fetched.
@@ -162,7 +167,8 @@ impl Follow {
         };
         *client.mirror() = Some(Mirror::new(config, client.now_ms()));
         let dialer = Dialer::new(mesh.endpoint().clone(), Arc::clone(&peers));
-        let root_entries = announcements(doc, ticket, Arc::clone(&peers), stop).await?;
+        let (root_entries, joining) =
+            announcements(doc.clone(), ticket, Arc::clone(&peers), stop).await?;
         let now = Instant::now();
         let mut follow = Self {
             client,
@@ -193,6 +199,8 @@ impl Follow {
             pace: Pace::default(),
             upstream: None,
             dialing: None,
+            doc,
+            joining,
             root_entries,
             root_asked: HashSet::new(),
             entries: None,
@@ -204,6 +212,8 @@ impl Follow {
             reported_at: now,
         };
         follow.load(kept.unwrap_or_default(), stop).await;
+        // What was followed before is served still: what the feed has no more of it goes.
+        follow.client.adopt_served();
         Ok(follow)
     }
 
@@ -212,8 +222,6 @@ impl Follow {
         self.client.with_mirror(|mirror| mirror.place().1.revision > 0).unwrap_or(false)
     }
 
-        // What was followed before is served still: what the feed has no more of it goes.
-        follow.client.adopt_served();
     /// Works until `stop`.
     pub(super) async fn run(mut self, stop: CancellationToken) {
         self.offer();
@@ -241,16 +249,7 @@ impl Follow {
             }
             self.work().await;
         }
-        self.client.with_mirror(|mirror| mirror.handle_streams(0, now_ms()));
-        if let Some(dialing) = self.dialing.take() {
-            // It would dial for ever, and the mesh wait for its connections to end.
-            dialing.abort();
-        }
-        if let Some((stop, task)) = self.entries.take() {
-            stop.cancel();
-            let _ = task.await;
-        }
-        self.client.tell_progress();
+        self.end().await;
     }
 
     /// Lets others follow this node.
@@ -295,10 +294,9 @@ impl Follow {
     /// Follows whoever has welcomed us.
     async fn take_dialed(&mut self, dialed: Option<Upstream>) {
         let Some(upstream) = dialed else { return };
-        if let Some((stop, task)) = self.entries.take() {
+        if self.entries.is_some() {
             tracing::info!("the feed has a log now: it is followed");
-            stop.cancel();
-            let _ = task.await;
+            self.end_entry_listener().await;
             self.client.end_entries();
         }
         tracing::info!(
