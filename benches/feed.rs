@@ -166,7 +166,7 @@ fn take(core: &mut SyncCore, key: &[u8], content: Bytes) {
         origin: Origin::Event,
         content: Some(content),
     };
-    core.handle_entry(&entry, 0);
+    core.handle_entry(&entry, 0).expect("a good entry");
 }
 
 criterion_group!(benches, feed, live);

@@ -23,7 +23,7 @@ type Served = BTreeMap<String, Vec<String>>;
 fn take(core: &mut SyncCore, entry: &Entry, now_ms: u64) {
     let (author, key, content, timestamp_us) = *entry;
     let octets = Bytes::from_static(content.as_bytes());
-    core.handle_entry(
+    let _ = core.handle_entry(
         &FeedEntry {
             key: key.as_bytes(),
             author: [author; 32],

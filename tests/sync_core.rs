@@ -75,7 +75,7 @@ impl Test {
             origin,
             content: has.then_some(octets),
         };
-        self.core.handle_entry(&entry, self.now_ms);
+        let _ = self.core.handle_entry(&entry, self.now_ms);
     }
 
     fn entry(&mut self, key: &[u8], content: &[u8]) {

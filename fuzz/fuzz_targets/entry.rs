@@ -49,7 +49,7 @@ fuzz_target!(|input: &[u8]| {
                     origin: if what & 1 == 1 { Origin::Scan } else { Origin::Event },
                     content: (what > 10).then_some(content),
                 };
-                core.handle_entry(&entry, now_ms);
+                let _ = core.handle_entry(&entry, now_ms);
             }
         }
         for hash in core.poll_fetch(now_ms, 2) {

@@ -40,6 +40,9 @@ pub enum ClientError {
         /// The rule that it breaks.
         error: EntryError,
     },
+    /// A log is followed: an entry that is handed in would never be served.
+    #[error("the client follows a feed with a log, beside which no entry is taken")]
+    Followed,
 }
 
 /// A client to be.

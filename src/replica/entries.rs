@@ -1,6 +1,6 @@
 //! Entries of a feed of the first format: those that the listener hears of, and those that a program hands in.
 //!
-//! **Invariant:** all of them are taken by one function, in the order in which they come.
+//! **Invariant:** whoever hands an entry in is told what became of that one, by whomever the core is driven.
 //! **Not here:** what an entry means (`sync::core`), where its content comes from (`fetch`).
 
 use std::sync::atomic::Ordering;
@@ -14,6 +14,7 @@ impl AspenDnsClient {
     ///
     /// # Errors
     /// [`ClientError::Entry`] for an entry that breaks a rule. It is counted and changes nothing.
+    /// [`ClientError::Followed`] while the client follows a log, which alone says what is served.
     pub fn process_sync_entry(&self, key: &[u8], value: &[u8]) -> Result<(), ClientError> {
         self.process(key, Some(value))
     }
@@ -22,18 +23,15 @@ impl AspenDnsClient {
     /// header deletes are values, and an emptied entry changes nothing.
     ///
     /// # Errors
-    /// [`ClientError::Entry`] for a key that breaks a rule.
+    /// [`ClientError::Entry`] for a key that breaks a rule, and [`ClientError::Followed`].
     pub fn process_sync_delete(&self, key: &[u8]) -> Result<(), ClientError> {
         self.process(key, None)
     }
 
-    /// Takes one entry, from wherever it comes; says whether it breaks a rule.
-    pub(super) fn take_entry(&self, entry: &FeedEntry<'_>) -> bool {
+    /// Takes one entry that the listener has heard of; what is wrong with it is complained of.
+    pub(super) fn take_entry(&self, entry: &FeedEntry<'_>) {
         let now_ms = self.now_ms();
-        let mut core = self.core();
-        let refused = core.stats().refused;
-        core.handle_entry(entry, now_ms);
-        core.stats().refused > refused
+        let _ = self.core().handle_entry(entry, now_ms);
     }
 
     /// Returns the timestamp of the next entry that is handed in: later than that of each before it, for the
@@ -52,6 +50,10 @@ impl AspenDnsClient {
         if !key.starts_with(crate::feed::key::PREFIX.as_bytes()) {
             return Ok(());
         }
+        let has_entries = self.has_entries.load(Ordering::Acquire);
+        if self.is_followed.load(Ordering::Acquire) && !has_entries {
+            return Err(ClientError::Followed);
+        }
         let content = value.map(bytes::Bytes::copy_from_slice);
         let hash = value.map_or(iroh_blobs::Hash::EMPTY, iroh_blobs::Hash::new);
         let entry = FeedEntry {
@@ -63,23 +65,24 @@ impl AspenDnsClient {
             origin: Origin::Event,
             content,
         };
+        let now_ms = self.now_ms();
+        let mut core = self.core();
         // It is a scan of one entry: what is there is known as a whole before and after it.
-        self.core().handle_scan_started(self.now_ms());
-        let is_refused = self.take_entry(&entry);
-        let complaint = is_refused.then(|| self.core().poll_complaint()).flatten();
-        self.core().handle_scan_complete(self.now_ms());
-        if self.is_followed.load(Ordering::Acquire) {
+        core.handle_scan_started(now_ms);
+        let taken = core.handle_entry(&entry, now_ms);
+        core.handle_scan_complete(now_ms);
+        let is_followed = self.is_followed.load(Ordering::Acquire);
+        if !is_followed {
+            // Nobody logs it: whoever has handed it in is told.
+            while core.poll_complaint().is_some() {}
+        }
+        drop(core);
+        if is_followed {
             self.wake.notify_one();
         } else {
             self.drive();
         }
-        match complaint {
-            Some(complaint) => Err(ClientError::Entry {
-                key: complaint.key.escape_ascii().to_string(),
-                error: complaint.error,
-            }),
-            None => Ok(()),
-        }
+        taken.map_err(|error| ClientError::Entry { key: key.escape_ascii().to_string(), error })
     }
 }
 
@@ -115,10 +118,42 @@ mod tests {
         assert!(matches!(refused, Err(ClientError::Entry { .. })), "{refused:?}");
         let refused = client.process_sync_entry(b"dns:a..example:A", A);
         assert!(matches!(refused, Err(ClientError::Entry { .. })), "{refused:?}");
-        assert_eq!(client.stats().sync.refused, 2);
+        let again = client.process_sync_entry(b"dns:a..example:A", A);
+        assert!(matches!(again, Err(ClientError::Entry { .. })), "{again:?}");
+        assert_eq!(client.stats().sync.refused, 3);
         client.process_sync_entry(b"other:thing", b"anything").unwrap();
         client.process_sync_entry(b"dns:a.example:A", A).unwrap();
         let found = client.resolve(&"a.example".parse().unwrap(), RecordType::A);
         assert!(found.rrset().is_some(), "the rest applies");
+    }
+
+    #[test]
+    fn each_who_hands_an_entry_in_is_told_of_that_one_while_others_take_complaints() {
+        let client = AspenDnsClient::builder().build().unwrap();
+        client.process_sync_entry(b"dns:_zone:example", ZONE).unwrap();
+        // As if a listener drove the core.
+        client.is_followed.store(true, Ordering::Release);
+        for key in [b"dns:a..example:A", b"dns:b..example:A", b"dns:b..example:A"] {
+            match client.process_sync_entry(key, A) {
+                Err(ClientError::Entry { key: told, .. }) => {
+                    assert_eq!(told, key.escape_ascii().to_string());
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        let logged: Vec<_> = std::iter::from_fn(|| client.core().poll_complaint()).collect();
+        assert_eq!(logged.len(), 2, "told once each: {logged:?}");
+    }
+
+    #[test]
+    fn entries_are_refused_while_a_log_is_followed() {
+        let client = AspenDnsClient::builder().build().unwrap();
+        client.is_followed.store(true, Ordering::Release);
+        client.has_entries.store(false, Ordering::Release);
+        let refused = client.process_sync_entry(b"dns:_zone:example", ZONE);
+        assert!(matches!(refused, Err(ClientError::Followed)), "{refused:?}");
+        client.process_sync_entry(b"other:thing", b"anything").unwrap();
+        client.is_followed.store(false, Ordering::Release);
+        client.process_sync_entry(b"dns:_zone:example", ZONE).unwrap();
     }
 }

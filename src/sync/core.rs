@@ -19,7 +19,7 @@ use crate::feed::beat::{Beat, FeedHeader};
 use crate::limits::GAP_MS_MAX;
 use crate::name::Name;
 use crate::sync::batch::ZoneBatch;
-use crate::sync::complaint::Complaint;
+use crate::sync::complaint::{Complaint, EntryError};
 use crate::sync::entry::{FeedEntry, Origin};
 use crate::sync::headed::News;
 use crate::sync::intake::{FeedKind, Intake};
@@ -80,10 +80,14 @@ impl SyncCore {
     }
 
     /// Takes one entry.
-    pub fn handle_entry(&mut self, entry: &FeedEntry<'_>, now_ms: u64) {
+    ///
+    /// # Errors
+    /// [`EntryError`] for one that breaks a rule. It is counted, complained of once, and changes nothing.
+    pub fn handle_entry(&mut self, entry: &FeedEntry<'_>, now_ms: u64) -> Result<(), EntryError> {
         let mut news = News::default();
-        if !self.intake.handle_entry(entry, &mut news) {
-            return;
+        let taken = self.intake.handle_entry(entry, &mut news);
+        if taken == Ok(false) {
+            return Ok(());
         }
         if entry.origin == Origin::Event {
             self.clock.handle(StatusEvent::Contact, now_ms);
@@ -93,6 +97,7 @@ impl SyncCore {
             self.decide_kind(now_ms);
         }
         self.look(now_ms);
+        taken.map(drop)
     }
 
     /// Takes content that was wanted, or that nobody wants any more.

@@ -74,11 +74,18 @@ impl Intake {
     }
 
     /// Takes one entry and notes what it tells; says whether it is of an author who is believed.
-    pub(super) fn handle_entry(&mut self, entry: &FeedEntry<'_>, news: &mut News) -> bool {
+    ///
+    /// # Errors
+    /// [`EntryError`] for one of theirs that breaks a rule; it is counted and complained of.
+    pub(super) fn handle_entry(
+        &mut self,
+        entry: &FeedEntry<'_>,
+        news: &mut News,
+    ) -> Result<bool, EntryError> {
         self.stats.entries += 1;
         if self.author.is_some_and(|author| author != entry.author) {
             self.stats.foreign_authors += 1;
-            return false;
+            return Ok(false);
         }
         let taken = match parse_feed_key(entry.key) {
             Err(KeyError::NotTerminated) | Ok(FeedKey::Record { .. }) => {
@@ -97,10 +104,9 @@ impl Intake {
             Err(error) => Err(EntryError::BadKey(error)),
             Ok(feed_key) => self.take_headed(&feed_key, entry, news),
         };
-        if let Err(error) = taken {
-            self.complain(entry.key, &entry.hash, error);
-        }
-        true
+        taken
+            .map(|()| true)
+            .inspect_err(|error| self.complain(entry.key, &entry.hash, error.clone()))
     }
 
     /// Takes an entry of a feed with header.

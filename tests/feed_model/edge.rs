@@ -56,7 +56,7 @@ impl Edge {
             origin,
             content,
         };
-        self.core.handle_entry(&entry, self.now_ms);
+        let _ = self.core.handle_entry(&entry, self.now_ms);
     }
 
     /// Fetches something, or fails to; may publish.
