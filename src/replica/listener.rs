@@ -151,7 +151,7 @@ impl Listener {
     async fn run(mut self, stop: CancellationToken) {
         let now_ms = self.client.now_ms();
         self.client.core().handle_connecting(now_ms);
-        self.join().await;
+        stop.run_until_cancelled(self.join()).await;
         let mut tick = tokio::time::interval(Duration::from_millis(LISTENER_TICK_MS));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         loop {
@@ -159,8 +159,9 @@ impl Listener {
             if !is_resting {
                 self.take_arrived();
             }
-            if self.is_scan_wanted {
-                self.scan().await;
+            // The document engine may be stuck: what tells us to end is heard all the same.
+            if self.is_scan_wanted && stop.run_until_cancelled(self.scan()).await.is_none() {
+                break;
             }
             self.work(is_resting).await;
             let mailbox = Arc::clone(&self.mailbox);
@@ -175,7 +176,9 @@ impl Listener {
                 Some(event) = self.link_events.recv() => self.take_link(event),
                 built = built(&mut self.building) => self.publish_built(built),
                 () = sleep(wait) => {}
-                _ = tick.tick() => self.supervise().await,
+                _ = tick.tick() => {
+                    stop.run_until_cancelled(self.supervise()).await;
+                }
             }
             let now_ms = self.client.now_ms();
             self.client.core().handle_time(now_ms);
@@ -243,10 +246,15 @@ impl Listener {
 
     /// Has the replica and its contents written out, so that a restart finds what will be served.
     async fn flush(&self) {
-        // A listing reads what is on disk, so the store writes out what is not.
-        let listed = self.doc.get_many(Query::all().limit(1).build()).await;
-        let synced = self.blobs.store().sync_db().await;
-        if listed.is_err() || synced.is_err() {
+        let store = self.blobs.store();
+        let flushing = async {
+            // A listing reads what is on disk, so the store writes out what is not.
+            let listed = self.doc.get_many(Query::all().limit(1).build()).await;
+            let synced = store.sync_db().await;
+            listed.is_ok() && synced.is_ok()
+        };
+        let limit = Duration::from_millis(DOCS_CALL_MS_MAX);
+        if tokio::time::timeout(limit, flushing).await != Ok(true) {
             tracing::warn!("the replica could not be written out");
         }
     }
