@@ -15,6 +15,7 @@ use iroh::endpoint::{
 use iroh::{Endpoint, EndpointAddr};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
+use super::endpoint;
 use super::stream::LOG_ALPN;
 use crate::feed::frame::{
     ClientFrame, EdgeReport, FrameReader, Hello, Refused, ServerFrame, Welcome,
@@ -60,10 +61,10 @@ pub(crate) enum DialError {
     /// It said something that is none of this exchange.
     #[error(transparent)]
     Malformed(#[from] DecodeError),
-    /// The stream ended.
     /// It does not take what we send.
     #[error("it takes nothing")]
     Full,
+    /// The stream ended.
     #[error("the stream ended: {0}")]
     Ended(String),
 }
@@ -229,19 +230,18 @@ async fn connect(endpoint: &Endpoint, peer: EndpointAddr) -> Result<Connection, 
 
 /// The QUIC settings of a connection over which a log is followed.
 fn transport() -> QuicTransportConfig {
-    let keep_alive = Duration::from_millis(QUIC_KEEP_ALIVE_MS);
-    QuicTransportConfig::builder()
-        .max_idle_timeout(Some(VarInt::from_u32(QUIC_IDLE_MS).into()))
-        .keep_alive_interval(keep_alive)
-        .default_path_keep_alive_interval(keep_alive)
-        .default_path_max_idle_timeout(Duration::from_millis(u64::from(QUIC_IDLE_MS)))
-        .max_concurrent_bidi_streams(VarInt::from_u32(0))
-        .max_concurrent_uni_streams(VarInt::from_u32(0))
+    endpoint::transport(QUIC_IDLE_MS, QUIC_KEEP_ALIVE_MS, 0)
         .stream_receive_window(VarInt::from_u32(RECEIVE_WINDOW))
         .receive_window(VarInt::from_u32(RECEIVE_WINDOW))
-        .datagram_receive_buffer_size(None)
         .build()
 }
+
+/// Octets that are read at once.
+const READ_OCTETS: usize = 64 << 10;
+/// Octets that may be on their way to us.
+const RECEIVE_WINDOW: u32 = 2 << 20;
+/// How the transport names the alert that says that a protocol is not spoken.
+const NO_ALPN: &str = "peer doesn't support any known protocol";
 
 #[cfg(test)]
 mod tests {
@@ -289,10 +289,3 @@ mod tests {
         welcoming.await.unwrap();
     }
 }
-
-/// Octets that are read at once.
-const READ_OCTETS: usize = 64 << 10;
-/// Octets that may be on their way to us.
-const RECEIVE_WINDOW: u32 = 2 << 20;
-/// How the transport names the alert that says that a protocol is not spoken.
-const NO_ALPN: &str = "peer doesn't support any known protocol";

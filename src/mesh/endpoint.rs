@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use iroh::endpoint::{QuicTransportConfig, VarInt, presets};
+use iroh::endpoint::{QuicTransportConfig, QuicTransportConfigBuilder, VarInt, presets};
 use iroh::{Endpoint, RelayMode};
 
 use super::{MeshConfig, MeshError, RelayChoice, error_chain};
@@ -84,17 +84,27 @@ fn relay_mode(choice: &RelayChoice) -> RelayMode {
 /// The windows bound what a stranger can make this node hold before a word was understood; whoever
 /// downloads from others dials with wider ones.
 pub(super) fn transport_config() -> QuicTransportConfig {
-    let keep_alive = Duration::from_millis(QUIC_KEEP_ALIVE_MS);
-    QuicTransportConfig::builder()
-        .max_idle_timeout(Some(VarInt::from_u32(QUIC_IDLE_MS).into()))
-        .keep_alive_interval(keep_alive)
-        .default_path_keep_alive_interval(keep_alive)
-        .default_path_max_idle_timeout(Duration::from_millis(u64::from(QUIC_IDLE_MS)))
-        .max_concurrent_bidi_streams(VarInt::from_u32(MESH_STREAMS_MAX))
-        .max_concurrent_uni_streams(VarInt::from_u32(MESH_STREAMS_MAX))
+    transport(QUIC_IDLE_MS, QUIC_KEEP_ALIVE_MS, MESH_STREAMS_MAX)
         .stream_receive_window(VarInt::from_u32(MESH_STREAM_WINDOW))
         .receive_window(VarInt::from_u32(MESH_CONNECTION_WINDOW))
         .send_window(MESH_SEND_WINDOW)
-        .datagram_receive_buffer_size(None)
         .build()
+}
+
+/// Begins the QUIC settings of a connection over which nothing is heard for `idle_ms` at most, and on which
+/// the peer may open `streams_max` streams in each way. No protocol of ours has datagrams.
+pub(crate) fn transport(
+    idle_ms: u32,
+    keep_alive_ms: u64,
+    streams_max: u32,
+) -> QuicTransportConfigBuilder {
+    let keep_alive = Duration::from_millis(keep_alive_ms);
+    QuicTransportConfig::builder()
+        .max_idle_timeout(Some(VarInt::from_u32(idle_ms).into()))
+        .keep_alive_interval(keep_alive)
+        .default_path_keep_alive_interval(keep_alive)
+        .default_path_max_idle_timeout(Duration::from_millis(u64::from(idle_ms)))
+        .max_concurrent_bidi_streams(VarInt::from_u32(streams_max))
+        .max_concurrent_uni_streams(VarInt::from_u32(streams_max))
+        .datagram_receive_buffer_size(None)
 }

@@ -14,7 +14,7 @@ pub(crate) mod author;
 pub(crate) mod blobs;
 mod config;
 pub(crate) mod dial;
-mod endpoint;
+pub(crate) mod endpoint;
 mod gate;
 pub(crate) mod hub;
 mod keep;

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use dashmap::DashMap;
-use iroh::endpoint::{ConnectOptions, Connection, QuicTransportConfig, VarInt};
+use iroh::endpoint::{ConnectOptions, Connection};
 use iroh::{Endpoint, EndpointAddr, EndpointId};
 use iroh_blobs::ALPN as BLOBS_ALPN;
 use tokio::sync::mpsc;
@@ -24,6 +24,7 @@ use super::fetch::{Sources, dial_all};
 use crate::limits::{
     FETCH_NEIGHBORS_MAX, LINK_DIAL_MS, LINK_IDLE_MS, LINK_KEEP_ALIVE_MS, LINK_REDIAL_MS,
 };
+use crate::mesh::endpoint::transport;
 
 /// A change of a link.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -147,15 +148,7 @@ impl Links {
 
 /// Connects to `peer` for contents, or gives up soon.
 pub(super) async fn dial_contents(endpoint: &Endpoint, peer: EndpointAddr) -> Option<Connection> {
-    let keep_alive = Duration::from_millis(LINK_KEEP_ALIVE_MS);
-    let transport = QuicTransportConfig::builder()
-        .max_idle_timeout(Some(VarInt::from_u32(LINK_IDLE_MS).into()))
-        .keep_alive_interval(keep_alive)
-        .default_path_keep_alive_interval(keep_alive)
-        .default_path_max_idle_timeout(Duration::from_millis(u64::from(LINK_IDLE_MS)))
-        .max_concurrent_bidi_streams(VarInt::from_u32(0))
-        .max_concurrent_uni_streams(VarInt::from_u32(0))
-        .build();
+    let transport = transport(LINK_IDLE_MS, LINK_KEEP_ALIVE_MS, 0).build();
     let options = ConnectOptions::new().with_transport_config(transport);
     let limit = Duration::from_millis(LINK_DIAL_MS);
     let connecting = async {
