@@ -3,7 +3,7 @@
 //! **Not here:** binding and opening by it (`mesh`, `mesh::endpoint`).
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use iroh::RelayUrl;
 
@@ -33,7 +33,7 @@ pub enum Documents {
 /// What a [`Mesh`](super::Mesh) is started with.
 #[derive(Clone, Debug)]
 pub struct MeshConfig {
-    /// Where identity, blobs and replicas are kept. None keeps everything in memory.
+    /// Where identity and blobs are kept, and replicas as `documents` says. None keeps everything in memory.
     pub dir: Option<PathBuf>,
     /// Where replicas are kept, if there is a directory.
     pub documents: Documents,
@@ -55,20 +55,40 @@ impl Default for MeshConfig {
     }
 }
 
-impl MeshConfig {
-    /// Keeps replicas on the disk only where some lie there already, and forgets those of an older
-    /// version where they are of no use any more.
-    pub(super) fn settle_documents(&mut self) {
-        let Some(dir) = self.dir.as_ref().map(|dir| dir.join("docs")) else {
-            self.documents = Documents::InMemory;
-            return;
-        };
+impl Documents {
+    /// Keeps replicas on the disk only where some lie in the mesh's directory already, and forgets those of an
+    /// older version where they are of no use any more.
+    pub(super) fn settle(self, mesh_dir: Option<&Path>) -> Self {
+        let Some(dir) = mesh_dir.map(|dir| dir.join("docs")) else { return Self::InMemory };
         if !dir.join("docs.redb").exists() {
-            self.documents = Documents::InMemory;
-        } else if self.documents == Documents::InMemory
+            return Self::InMemory;
+        }
+        if self == Self::InMemory
             && let Err(error) = std::fs::remove_dir_all(&dir)
         {
             tracing::warn!(dir = %dir.display(), %error, "replicas of an older version cannot be removed");
         }
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replicas_are_kept_where_some_lie_and_removed_where_nobody_wants_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let docs = dir.path().join("docs");
+        assert_eq!(Documents::OnDisk.settle(None), Documents::InMemory);
+        assert_eq!(Documents::OnDisk.settle(Some(dir.path())), Documents::InMemory);
+        std::fs::create_dir(&docs).unwrap();
+        assert_eq!(Documents::InMemory.settle(Some(dir.path())), Documents::InMemory);
+        assert!(docs.exists(), "nothing of a replica is in it");
+        std::fs::write(docs.join("docs.redb"), "").unwrap();
+        assert_eq!(Documents::OnDisk.settle(Some(dir.path())), Documents::OnDisk);
+        assert!(docs.exists());
+        assert_eq!(Documents::InMemory.settle(Some(dir.path())), Documents::InMemory);
+        assert!(!docs.exists());
     }
 }

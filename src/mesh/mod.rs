@@ -1,8 +1,9 @@
 //! The peer-to-peer side of a node: one endpoint, and over it gossip, blobs and documents.
 //!
-//! A [`Mesh`] is what exporter and edge have in common. Its identity (the secret key), its blobs
-//! and its replicas lie in one directory, so a restarted node is the same peer with the same
-//! data. A mesh without a directory keeps all of it in memory. [`Mesh::start`] binds the endpoint;
+//! A [`Mesh`] is what exporter and edge have in common. Its identity (the secret key) and its blobs lie
+//! in one directory, so a restarted node is the same peer with the same data; replicas are kept in memory,
+//! but for those that an older version has left there ([`Documents`]). A mesh without a directory keeps
+//! all of it in memory. [`Mesh::start`] binds the endpoint;
 //! [`Mesh::with_endpoint`] takes that of a program which has protocols of its own beside the mesh's.
 //!
 //! **Invariant:** a blob that no replica names any more is removed within
@@ -142,8 +143,6 @@ impl Mesh {
     /// [`MeshError::Bind`] for an address in use, [`MeshError::Blobs`] and [`MeshError::Docs`]
     /// when a store does not open.
     pub async fn start(config: MeshConfig) -> Result<Self, MeshError> {
-        let mut config = config;
-        config.settle_documents();
         let secret_key = match &config.dir {
             Some(dir) => {
                 create_dir(dir)?;
@@ -161,8 +160,8 @@ impl Mesh {
     /// Starts a peer on an endpoint that the program has itself, for protocols of its own too.
     ///
     /// The identity is the endpoint's: give it the same secret key at each start, and a fixed port, so that
-    /// tickets lead to it. Blobs and replicas are kept in `dir`, or in memory. Nothing else has to be set: who
-    /// is where, the mesh tells the endpoint as it learns of it. With [`Mesh::transport_config`] as the
+    /// tickets lead to it. Blobs are kept in `dir`, which is to be the mesh's alone, or in memory; replicas in
+    /// memory. Nothing else has to be set: who is where, the mesh tells the endpoint as it learns of it. With [`Mesh::transport_config`] as the
     /// endpoint's, the mesh bounds what strangers can make it hold, and soon notices peers that are gone.
     ///
     /// The program has the one router of the endpoint: [`Mesh::add_to`] adds the mesh's protocols there. Until
@@ -222,6 +221,7 @@ impl Mesh {
         dir: Option<PathBuf>,
         documents: Documents,
     ) -> Result<Self, MeshError> {
+        let documents = documents.settle(dir.as_deref());
         let gossip = Gossip::builder()
             .max_message_size(GOSSIP_MESSAGE_OCTETS_MAX as usize)
             .spawn(endpoint.clone());
