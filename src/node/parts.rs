@@ -139,7 +139,7 @@ impl Parts {
     ) -> Result<(), RunError> {
         let documents = documents_for(&config.data_dir.join("mesh"), ticket);
         let mesh = self.start_mesh(config, documents).await?;
-        self.services.push(services::edge(&client, &mesh, ticket).await?);
+        self.services.push(services::edge(&client, &mesh).await?);
         self.progress = Progress::Edge(Arc::clone(&client));
         self.client = Some(client);
         Ok(())

@@ -29,9 +29,8 @@ use super::state::NodeState;
 use crate::limits::FREE_RETIRED_MS;
 use crate::mesh::Mesh;
 use crate::publish::stage::Stage;
-use crate::replica::{AspenDnsClient, ListenerError, spawn_dns_sync_listener};
+use crate::replica::{AspenDnsClient, ListenerError};
 use crate::store::DnsStore;
-use crate::ticket::DnsClientTicket;
 
 /// Reads zone files again each time that the sender is used; what is asked for during a reading is read after
 /// it, once.
@@ -41,8 +40,15 @@ pub(super) fn files(reload: Arc<Reload>, state: Arc<NodeState>) -> (Service, mps
         while let Some(Some(())) = stop.run_until_cancelled(asked.recv()).await {
             let reload = Arc::clone(&reload);
             let reading = tokio::task::spawn_blocking(move || reload.run());
-            if let Ok(Some(zones)) = reading.await {
-                state.static_zones.store(zones, Ordering::Relaxed);
+            match reading.await {
+                Ok(Some(zones)) => state.static_zones.store(zones, Ordering::Relaxed),
+                Ok(None) => {}
+                Err(error) => {
+                    // The next one would find the files as this one has left them, half read: with the end
+                    // of this task the node begins anew (`watchdog`).
+                    tracing::error!(%error, "reading zone files ended badly");
+                    return;
+                }
             }
         }
     });
@@ -86,26 +92,19 @@ pub(super) fn time_commits(state: Arc<NodeState>) -> Service {
     })
 }
 
-/// Follows a feed; what the client has kept of it is answered when this returns.
+/// Follows the feed of the client's ticket; what the client has kept of it is answered when this returns.
 ///
 /// # Errors
 /// Every [`ListenerError`].
 pub(super) async fn edge(
     client: &Arc<AspenDnsClient>,
     mesh: &Mesh,
-    ticket: &DnsClientTicket,
 ) -> Result<Service, ListenerError> {
-    let (end, mut listener) = spawn_dns_sync_listener(Arc::clone(client), mesh, ticket).await?;
+    let mut following = client.follow(mesh).await?;
+    // A service that is dropped drops it too, and with it the feed is given up.
     Ok(Service::spawn("follows the feed", |stop| async move {
-        let ended = tokio::select! {
-            () = stop.cancelled() => {
-                end.cancel();
-                listener.await
-            }
-            ended = &mut listener => ended,
-        };
-        if let Err(error) = ended {
-            tracing::error!(%error, "the listener ended badly");
+        if stop.run_until_cancelled(following.ended()).await.is_none() {
+            following.stop().await;
         }
     }))
 }
