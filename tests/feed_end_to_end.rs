@@ -11,14 +11,14 @@ use std::time::{Duration, Instant};
 use aspen_dns::lookup::Outcome;
 use aspen_dns::mesh::{Mesh, MeshConfig};
 use aspen_dns::record::RecordType;
-use aspen_dns::replica::{AspenDnsClient, ListenerError};
+use aspen_dns::replica::{AspenDnsClient, ListenerError, spawn_dns_sync_listener};
 use aspen_dns::store::{Batch, Operation};
 use aspen_dns::sync::status::SyncStatus;
 use iroh::endpoint::{Connection, ConnectionError, Endpoint, RelayMode, presets};
 use iroh::protocol::{AcceptError, ProtocolHandler, Router};
 use iroh_blobs::ALPN as BLOBS_ALPN;
 
-use feed::{Authority, Edge, PATIENCE, a, address, name};
+use feed::{Authority, Edge, PATIENCE, a, address, name, wait_until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_record_set_in_the_store_is_answered_by_an_edge_and_by_one_behind_it() {
@@ -235,6 +235,77 @@ async fn a_feed_is_followed_once_until_the_handle_is_dropped_and_again_later() {
     assert!(waited.is_err() && !following.is_over(), "it goes on");
     Edge { client: Arc::clone(&client), mesh, following, dir }.stop().await;
     assert_eq!(client.lookup_a(&name("www.example")), [address(1)], "as it was");
+    authority.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_feed_has_lost_while_nobody_followed_it_goes_when_it_is_followed_again() {
+    let authority = Authority::start().await;
+    authority.create_zone("one.example").await;
+    let revision = authority.create_zone("two.example").await;
+    // One edge that keeps its feed on the disk, and one that does not.
+    for dir in [None, Some(tempfile::tempdir().expect("a directory"))] {
+        let config = dir.as_ref().map(|dir| dir.path().join("mesh"));
+        let mesh = Mesh::start(MeshConfig { dir: config, ..MeshConfig::default() }).await;
+        let mesh = mesh.expect("a mesh");
+        let client = AspenDnsClient::builder().ticket(authority.ticket()).build();
+        let client = client.expect("a client");
+        let following = client.follow(&mesh).await.expect("the feed is followed");
+        client.wait_revision(revision, PATIENCE).await.expect("the revision");
+        following.stop().await;
+        authority.store.delete_zone(&name("two.example")).await.expect("deleted");
+        let following = client.follow(&mesh).await.expect("the feed is followed again");
+        let revision = authority.set(a("www.one.example", 1)).await;
+        client.wait_revision(revision, PATIENCE).await.expect("the revision");
+        client.wait_synced(PATIENCE).await.expect("synced");
+        let outcome = |owner| client.resolve(&name(owner), RecordType::A).outcome;
+        assert_eq!(outcome("two.example"), Outcome::NotOurs);
+        assert_eq!(outcome("one.example"), Outcome::NoData);
+        authority.create_zone("two.example").await;
+        following.stop().await;
+        mesh.shutdown().await;
+    }
+    authority.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_says_that_nobody_follows_for_it_though_the_task_was_ended_from_outside() {
+    let authority = Authority::start().await;
+    authority.create_zone("example").await;
+    let ticket = authority.ticket();
+    let mesh = Mesh::start(MeshConfig::default()).await.expect("a mesh");
+    let client = AspenDnsClient::builder().ticket(ticket.clone()).build().expect("a client");
+    let spawned = spawn_dns_sync_listener(Arc::clone(&client), &mesh, &ticket).await;
+    let (stop, task) = spawned.expect("the feed is followed");
+    client.wait_synced(PATIENCE).await.expect("synced");
+    task.abort();
+    assert!(task.await.is_err_and(|error| error.is_cancelled()));
+    assert!(stop.is_cancelled() && !client.status().is_synced(), "{:?}", client.status());
+    let following = client.follow(&mesh).await.expect("it is followed again");
+    client.wait_synced(PATIENCE).await.expect("synced");
+    following.stop().await;
+    assert!(!client.status().is_synced(), "{:?}", client.status());
+    mesh.shutdown().await;
+    authority.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edge_that_follows_no_more_welcomes_nobody() {
+    let authority = Authority::start().await;
+    authority.create_zone("example").await;
+    let edge = Edge::start(&authority.ticket()).await;
+    edge.client.wait_synced(PATIENCE).await.expect("synced");
+    let behind = Edge::start(&edge.ticket(&authority)).await;
+    let namespace = authority.ticket().namespace;
+    let is_behind = || {
+        let id = *behind.mesh.endpoint().id().as_bytes();
+        edge.mesh.followers(&namespace).iter().any(|follower| follower.id == id)
+    };
+    wait_until("one follows", is_behind).await;
+    edge.following.stop().await;
+    wait_until("nobody follows", || !is_behind()).await;
+    behind.stop().await;
+    edge.mesh.shutdown().await;
     authority.stop().await;
 }
 
