@@ -8,19 +8,20 @@
 //!
 //! **Invariant:** the zones given out depend on the entries, not on their order of arrival; a
 //! record of a disabled zone, or of none, is not served.
-//! **Not here:** the JSON of records (`record::document`).
+//! **Not here:** what an entry is about (`value`), the JSON of records (`record::document`).
+
+mod value;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::feed::Revision;
-use crate::feed::key::{KeyError, ZONE_PREFIX, parse_record_key, parse_zone_key};
 use crate::limits::{BATCH_CHANGES_MAX, PLAIN_ENTRIES_MAX, PLAIN_WAIT_MS};
 use crate::name::Name;
-use crate::record::document::{RecordDocument, ZoneDocument};
 use crate::record::{Change, RecordType, Rrset, Soa};
 use crate::sync::batch::{ZoneBatch, ZoneStep};
 use crate::sync::complaint::EntryError;
 use crate::sync::entry::FeedEntry;
+use value::{PlainValue, parse_key, read_value};
 
 /// Everything known of a feed without header.
 #[derive(Debug, Default)]
@@ -59,30 +60,6 @@ struct PlainEntry {
     hash: [u8; 32],
     /// What it says.
     value: PlainValue,
-}
-
-/// What an entry says.
-#[derive(Debug, Default)]
-enum PlainValue {
-    /// Nothing yet: the content has not come, or is bad.
-    #[default]
-    Unknown,
-    /// Nothing any more.
-    Gone,
-    /// An RRset.
-    Record {
-        /// The RRset.
-        rrset: Rrset,
-        /// When it was written, in seconds since 1970.
-        updated_s: u32,
-    },
-    /// A zone.
-    Zone {
-        /// Its apex.
-        apex: Name,
-        /// Whether it is served.
-        is_enabled: bool,
-    },
 }
 
 /// Why a name is the apex of a zone.
@@ -398,61 +375,6 @@ impl PlainFeed {
         }
         made_up
     }
-}
-
-/// What a key is about.
-#[derive(Clone, Debug, Eq, PartialEq)]
-enum Subject {
-    /// An RRset.
-    Record(Name, RecordType),
-    /// A zone.
-    Zone(Name),
-}
-
-impl Subject {
-    /// Returns the name that the filter is asked about.
-    fn name(&self) -> &Name {
-        match self {
-            Self::Record(name, _) | Self::Zone(name) => name,
-        }
-    }
-}
-
-/// Reads a key, with a final 0x00 or without.
-fn parse_key(key: &[u8]) -> Result<Subject, KeyError> {
-    let key = key.strip_suffix(&[0]).unwrap_or(key);
-    if key.starts_with(ZONE_PREFIX.as_bytes()) {
-        return parse_zone_key(key).map(Subject::Zone);
-    }
-    parse_record_key(key).map(|(owner, rtype)| Subject::Record(owner, rtype))
-}
-
-/// Reads content.
-fn read_value(key: &[u8], octets: &[u8]) -> Result<PlainValue, EntryError> {
-    if octets == [0] {
-        return Ok(PlainValue::Gone);
-    }
-    match parse_key(key).map_err(EntryError::BadKey)? {
-        Subject::Zone(apex) => {
-            let document = ZoneDocument::from_json(octets)?;
-            if document.apex != apex {
-                return Err(EntryError::WrongZone { found: document.apex });
-            }
-            Ok(PlainValue::Zone { apex, is_enabled: document.is_enabled })
-        }
-        Subject::Record(owner, rtype) => read_record(&owner, rtype, octets),
-    }
-}
-
-/// Reads a record's JSON.
-fn read_record(owner: &Name, rtype: RecordType, octets: &[u8]) -> Result<PlainValue, EntryError> {
-    let document = RecordDocument::from_json(octets)?;
-    if *document.change.owner() != *owner || document.change.rtype() != rtype {
-        return Err(EntryError::WrongRrset { found: document.change.owner().clone() });
-    }
-    let Change::Put(rrset) = document.change else { return Ok(PlainValue::Gone) };
-    let updated_s = u32::try_from(document.updated_at_ms / 1_000).unwrap_or(u32::MAX);
-    Ok(PlainValue::Record { rrset, updated_s })
 }
 
 /// Returns the longest zone that `owner` is at or below, and why it is one.
