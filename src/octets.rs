@@ -88,6 +88,14 @@ pub enum DecodeError {
     },
 }
 
+/// Checks that a field does not exceed its limit, as one who writes does and one who reads.
+///
+/// # Errors
+/// [`DecodeError::TooMany`].
+pub fn check_max(what: &'static str, at: usize, found: u64, max: u64) -> Result<(), DecodeError> {
+    if found > max { Err(DecodeError::TooMany { what, at, found, max }) } else { Ok(()) }
+}
+
 /// Reads fields one after another.
 #[derive(Clone, Debug)]
 pub struct OctetReader<'a> {

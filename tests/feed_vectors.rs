@@ -108,8 +108,8 @@ fn made() -> Vec<(&'static str, Vec<u8>)> {
         ("key", key::terminate(key::ROOT_KEY)),
         ("base", pack(false).to_vec()),
         ("delta", pack(true).to_vec()),
-        ("index", index().to_octets()),
-        ("root", root().to_octets()),
+        ("index", index().to_octets().expect("an index")),
+        ("root", root().to_octets().expect("a root")),
     ];
     for (name, body) in segments() {
         made.push((name, segment(body).to_octets(|_| SIGNATURE)));

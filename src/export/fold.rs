@@ -23,7 +23,7 @@ use crate::feed::items::item_of;
 use crate::feed::pack::PackWriter;
 use crate::limits::{
     DELTA_OCTETS_MIN, PACK_OCTETS_MAX, READ_TOGETHER_RECORDS_MAX, READ_TOGETHER_ZONES_MAX,
-    ZONE_DELTAS_MAX,
+    ZONE_DELTAS_MAX, ZONE_PACKS_MAX,
 };
 use crate::name::Name;
 use crate::record::{Change, Rrset};
@@ -50,6 +50,8 @@ pub(super) struct Folder {
     depot: Arc<dyn Depot>,
     /// The key of all digests.
     key: DigestKey,
+    /// Packs that one zone may have.
+    packs_max: u64,
     /// Bundles of bases.
     bases: Bundles,
     /// Bundles of deltas, which are rewritten sooner.
@@ -84,7 +86,9 @@ impl Folder {
     /// Begins a version.
     pub(super) fn new(source: Arc<dyn ZoneSource>, depot: Arc<dyn Depot>, key: DigestKey) -> Self {
         let (bases, deltas) = (Bundles::default(), Bundles::default());
-        Self { source, depot, key, bases, deltas, folded: Folded::default(), laid: Vec::new() }
+        let packs_max = ZONE_PACKS_MAX;
+        let folded = Folded::default();
+        Self { source, depot, key, packs_max, bases, deltas, folded, laid: Vec::new() }
     }
 
     /// Does all works.
@@ -211,6 +215,11 @@ impl Folder {
         for owner in &cut.refused {
             tracing::error!(apex = %zone.apex, %owner, "records that fit no pack are left out of the feed");
         }
+        // Its row would make an index that nobody reads, and no version without that.
+        let (packs, packs_max) = (cut.packs.len() as u64, self.packs_max);
+        if packs > packs_max {
+            return Err(ExportError::ZoneTooLarge { packs, packs_max });
+        }
         let doc = Head {
             revision: zone.revision,
             serial: zone.serial,
@@ -264,6 +273,9 @@ impl Folder {
             }
             (octets, count) = (joined, count - 1);
             places.pop();
+        }
+        if places.len() as u64 >= self.packs_max {
+            return Ok(false);
         }
         let laid = self.deltas.push(&octets, &*self.depot, &mut self.folded.octets).await?;
         let built = Built { apex, doc, names: None, places };
@@ -348,3 +360,131 @@ fn digest_of(key: DigestKey, rrsets: &[Rrset]) -> Digest {
 
 /// Zones that cannot be read one after another before none is tried any more.
 const FAILURES_IN_A_ROW: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use async_trait::async_trait;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::feed::Hash;
+    use crate::record::RecordType;
+    use crate::store::history::{CommitSource, History, ZoneState};
+
+    /// A source of one zone, and a depot that takes all and gives nothing.
+    struct OneZone(ZoneContents);
+
+    fn none<T>() -> Result<T, SourceError> {
+        Err(SourceError::Failed { reason: "nobody asks".to_owned() })
+    }
+
+    #[async_trait]
+    impl ZoneSource for OneZone {
+        async fn history(&self) -> Result<History, SourceError> {
+            none()
+        }
+
+        async fn begin_history(&self, _: &History, _: u64) -> Result<History, SourceError> {
+            none()
+        }
+
+        async fn revision(&self) -> Result<u64, SourceError> {
+            none()
+        }
+
+        async fn zones(&self) -> Result<Vec<ZoneState>, SourceError> {
+            none()
+        }
+
+        async fn zone_contents(&self, _: &Name) -> Result<Option<ZoneContents>, SourceError> {
+            Ok(Some(self.0.clone()))
+        }
+
+        async fn zones_contents(&self, _: &[Name]) -> Result<Vec<ZoneContents>, SourceError> {
+            Ok(vec![self.0.clone()])
+        }
+
+        async fn commits(&self, _: u64) -> Result<Box<dyn CommitSource>, SourceError> {
+            none()
+        }
+    }
+
+    #[async_trait]
+    impl Depot for mpsc::UnboundedSender<Bytes> {
+        async fn put(&self, octets: Bytes) -> Result<Hash, ExportError> {
+            let hash = *iroh_blobs::Hash::new(&octets).as_bytes();
+            let _ = self.send(octets);
+            Ok(hash)
+        }
+
+        async fn get(&self, _: Hash) -> Result<Option<Bytes>, ExportError> {
+            Ok(None)
+        }
+
+        async fn has(&self, _: Hash) -> Result<bool, ExportError> {
+            Ok(false)
+        }
+
+        async fn look_at(&self, hashes: Vec<Hash>) -> Result<HashSet<Hash>, ExportError> {
+            Ok(hashes.into_iter().collect())
+        }
+
+        async fn sync(&self) -> Result<(), ExportError> {
+            Ok(())
+        }
+
+        fn keep(&self, _: HashSet<Hash>) {}
+
+        fn generation(&self) -> u64 {
+            0
+        }
+    }
+
+    /// Folds one work with at most `packs_max` packs for the zone; returns how many it has then.
+    async fn fold(rrsets: &[Rrset], kind: WorkKind, packs_max: u64) -> Result<usize, ExportError> {
+        let (key, apex) = (DigestKey([1; 16]), rrsets[0].owner.clone());
+        let digest = digest_of(key, rrsets);
+        let head = Head { revision: 2, serial: 1, digest, is_there: true };
+        let zone = ZoneState { apex: apex.clone(), revision: 2, serial: 1, digest };
+        let contents = ZoneContents { revision: 2, zone, rrsets: rrsets.to_vec() };
+        let (depot, _put) = mpsc::unbounded_channel();
+        let mut folder = Folder::new(Arc::new(OneZone(contents)), Arc::new(depot), key);
+        folder.packs_max = packs_max;
+        let mut folded = folder.fold(vec![Work { apex, head, kind }]).await;
+        assert_eq!(folded.built.len() + folded.failed.len(), 1);
+        match folded.failed.pop() {
+            Some((_, error)) => Err(error),
+            None => Ok(folded.built[0].places.len()),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_zone_of_more_packs_than_a_row_names_fails_alone_and_none_grows_beyond() {
+        let txt = |owner: u32| {
+            let owner = format!("a{owner}.example").parse().expect("a name");
+            Rrset::new(owner, RecordType::TXT, 60, [[7; 250]]).expect("an RRset")
+        };
+        let apex = "example".parse().expect("a name");
+        let mut rrsets = vec![Rrset::new(apex, RecordType::TXT, 60, [[7; 8]]).expect("an RRset")];
+        rrsets.extend((0..8_000).map(txt));
+        let packs = cut(&rrsets[0].owner, rrsets.clone()).packs.len() as u64;
+        assert!(packs > 2, "{packs}");
+        for packs_max in [packs, packs + 1] {
+            let built = fold(&rrsets, WorkKind::Base, packs_max).await;
+            assert_eq!(built.expect("it fits") as u64, packs);
+        }
+        let failed = fold(&rrsets, WorkKind::Base, packs - 1).await;
+        assert!(matches!(failed, Err(ExportError::ZoneTooLarge { .. })), "{failed:?}");
+        // A delta is one more pack: where there is no room for it, the zone is written as a whole.
+        let bundle = BundleRef { hash: [1; 32], len: 1 << 20 };
+        let place = Place { bundle, offset: 0, len: 1 << 20, is_delta: false };
+        for (count, expected) in [(packs - 1, packs), (packs, packs)] {
+            let places = vec![place; count as usize];
+            let changes = vec![Change::Put(rrsets[0].clone())];
+            let built = fold(&rrsets, WorkKind::Delta { changes, places }, packs).await;
+            assert_eq!(built.expect("it fits") as u64, expected, "{count} packs before");
+        }
+    }
+}

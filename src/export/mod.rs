@@ -43,6 +43,7 @@ use crate::mesh::log::Log;
 use crate::mesh::peers::Peers;
 use crate::mesh::{FollowerInfo, Mesh};
 use crate::name::Name;
+use crate::octets::DecodeError;
 use crate::store::history::{SourceError, ZoneSource};
 use crate::ticket::DnsClientTicket;
 use depot::BlobDepot;
@@ -116,6 +117,17 @@ pub enum ExportError {
     Blobs {
         /// What it said.
         reason: String,
+    },
+    /// Nobody could read what is to be written.
+    #[error("the document would be such as no edge reads: {0}")]
+    Unreadable(#[from] DecodeError),
+    /// A zone is larger than the document can hold.
+    #[error("the zone takes {packs} packs, {packs_max} at most")]
+    ZoneTooLarge {
+        /// The packs that it takes.
+        packs: u64,
+        /// How many it may take.
+        packs_max: u64,
     },
     /// Peers have seen another history of this feed: this one must not go on.
     #[error(

@@ -27,12 +27,18 @@ use crate::limits::RETIRED_S;
 
 impl ExportTask {
     /// Writes the root of a version, which holds at a position, and begins to put it.
-    pub(super) fn start_new_root(&mut self, round: &mut Round, at: Position) {
+    ///
+    /// # Errors
+    /// [`ExportError::Unreadable`].
+    pub(super) fn start_new_root(
+        &mut self,
+        round: &mut Round,
+        at: Position,
+    ) -> Result<(), ExportError> {
         let (sum, zones) = round.book.doc_sum();
         // Never below the commits, most of which make no version: where the last root was an older copy,
         // what was announced since has a lower number.
         round.number = (round.number + 1).max(round.chronicle.at().revision);
-        self.status.versions_written += 1;
         let signer = &round.chronicle.signer;
         let root = Root {
             namespace: self.parts.namespace,
@@ -47,15 +53,21 @@ impl ExportTask {
             sum,
             indexes: round.shelf.indexes(),
         };
-        self.start_root(round, root);
+        self.start_root(round, root)?;
+        self.status.versions_written += 1;
+        Ok(())
     }
 
     /// Begins to put a root.
-    pub(super) fn start_root(&self, round: &mut Round, root: Root) {
+    ///
+    /// # Errors
+    /// [`ExportError::Unreadable`].
+    pub(super) fn start_root(&self, round: &mut Round, root: Root) -> Result<(), ExportError> {
         let (depot, file) = (Arc::clone(&self.parts.depot), self.parts.root_file.clone());
-        let (octets, number) = (Bytes::from(root.to_octets()), root.number);
+        let (octets, number) = (Bytes::from(root.to_octets()?), root.number);
         let task = tokio::spawn(put(depot, file, octets, number));
         round.making = Some(Making::Root { root, task });
+        Ok(())
     }
 
     /// Says what is kept of a version whose root was put, and tells everybody.

@@ -222,7 +222,7 @@ impl ExportTask {
             beats: 0,
         };
         match root.filter(|_| !round.book.is_behind()) {
-            Some(root) => self.start_root(&mut round, root),
+            Some(root) => self.start_root(&mut round, root)?,
             None => self.start_making(&mut round),
         }
         self.write_beat(&mut round);

@@ -246,7 +246,7 @@ impl ExportTask {
     /// Goes on with a version of which one step is done.
     pub(super) fn take_made(&mut self, round: &mut Round, made: Made) -> Result<(), ExportError> {
         match made {
-            Made::Packs(at, folded) => self.take_packs(round, at, folded),
+            Made::Packs(at, folded) => self.take_packs(round, at, folded)?,
             Made::Indexes(at, plan, put) => {
                 let indexes = put?;
                 for apex in &plan.gone {
@@ -254,7 +254,7 @@ impl ExportTask {
                 }
                 round.shelf.take(plan, indexes);
                 round.changed.clear();
-                self.start_new_root(round, at);
+                self.start_new_root(round, at)?;
             }
             Made::Root(root, put) => self.take_root(round, &root, put)?,
             Made::Entry(number, put) => {
@@ -275,7 +275,12 @@ impl ExportTask {
     }
 
     /// Takes the packs of a version into the book and begins to put its indexes.
-    fn take_packs(&mut self, round: &mut Round, at: Position, folded: Folded) {
+    fn take_packs(
+        &mut self,
+        round: &mut Round,
+        at: Position,
+        folded: Folded,
+    ) -> Result<(), ExportError> {
         let Folded { built, failed, differing, octets } = folded;
         self.status.octets_written += octets;
         for (apex, counted, found) in differing {
@@ -307,14 +312,14 @@ impl ExportTask {
                 round.changed.extend(round.book.put_unbuilt(&failed));
             } else if is_first {
                 round.book.fail(failed);
-                return;
+                return Ok(());
             } else if failed.iter().any(|apex| round.book.is_lacking(apex)) {
                 // It holds no further than the one before.
                 at = round.doc_at;
             }
             round.book.fail(failed);
         }
-        let plan = round.shelf.plan(&round.book, round.changed.clone());
+        let plan = round.shelf.plan(&round.book, round.changed.clone())?;
         let depot = Arc::clone(&self.parts.depot);
         let indexes: Vec<(Bytes, u32)> = plan
             .indexes
@@ -330,6 +335,7 @@ impl ExportTask {
             Ok(put)
         });
         round.making = Some(Making::Indexes { at, plan, task });
+        Ok(())
     }
 }
 

@@ -21,7 +21,7 @@ use crate::limits::{
     BUNDLE_OCTETS_MAX, INDEX_BUNDLES_MAX, INDEX_OCTETS_MAX, INDEX_ROWS_MAX, ZONE_PACKS_MAX,
 };
 use crate::name::Name;
-use crate::octets::{DecodeError, Format, OctetReader, put_varint};
+use crate::octets::{DecodeError, Format, OctetReader, check_max, put_varint};
 
 /// An index.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -81,15 +81,25 @@ pub struct PackPlace {
 impl Index {
     /// Writes the index.
     ///
+    /// # Errors
+    /// [`DecodeError::TooMany`], as its readers would find.
+    ///
     /// # Panics
-    /// If nobody could read it.
-    pub fn to_octets(&self) -> Vec<u8> {
-        assert!(self.rows.len() as u64 <= INDEX_ROWS_MAX, "a writer cuts its indexes");
-        let mut places =
-            self.rows.iter().flat_map(|row| row.zone.iter().flat_map(|zone| &zone.packs));
-        let is_inside = places.all(|place| place.is_inside(&self.bundles));
-        assert!(is_inside, "a pack lies within its bundle");
-        self.write()
+    /// If a pack does not lie within its bundle.
+    pub fn to_octets(&self) -> Result<Vec<u8>, DecodeError> {
+        check_max("count of bundles", 0, self.bundles.len() as u64, INDEX_BUNDLES_MAX)?;
+        check_max("count of rows", 0, self.rows.len() as u64, INDEX_ROWS_MAX)?;
+        for zone in self.rows.iter().filter_map(|row| row.zone.as_ref()) {
+            check_max("count of packs", 0, zone.packs.len() as u64, ZONE_PACKS_MAX)?;
+            let is_inside = zone.packs.iter().all(|place| place.is_inside(&self.bundles));
+            assert!(is_inside, "a pack lies within its bundle");
+        }
+        for bundle in &self.bundles {
+            check_max("length of a bundle", 0, u64::from(bundle.len), BUNDLE_OCTETS_MAX as u64)?;
+        }
+        let out = self.write();
+        check_max("length of an index", 0, out.len() as u64, INDEX_OCTETS_MAX as u64)?;
+        Ok(out)
     }
 
     /// Writes the index as it is.
@@ -125,10 +135,7 @@ impl Index {
     /// # Errors
     /// [`DecodeError`].
     pub fn from_octets(octets: &[u8]) -> Result<Self, DecodeError> {
-        if octets.len() > INDEX_OCTETS_MAX {
-            let (found, max) = (octets.len() as u64, INDEX_OCTETS_MAX as u64);
-            return Err(DecodeError::TooMany { what: "length of an index", at: 0, found, max });
-        }
+        check_max("length of an index", 0, octets.len() as u64, INDEX_OCTETS_MAX as u64)?;
         let mut reader = OctetReader::new(octets);
         if reader.format("index", FORMAT)? != FORMAT.version {
             return Err(DecodeError::BadValue { what: "version of an index", at: 2 });
@@ -138,10 +145,7 @@ impl Index {
             let hash = reader.array("hash of a bundle")?;
             let at = reader.at();
             let len = reader.u32("length of a bundle")?;
-            if len as usize > BUNDLE_OCTETS_MAX {
-                let (found, max) = (u64::from(len), BUNDLE_OCTETS_MAX as u64);
-                return Err(DecodeError::TooMany { what: "length of a bundle", at, found, max });
-            }
+            check_max("length of a bundle", at, u64::from(len), BUNDLE_OCTETS_MAX as u64)?;
             index.bundles.push(BundleRef { hash, len });
         }
         for _ in 0..reader.varint("count of rows", INDEX_ROWS_MAX)? {
@@ -223,7 +227,7 @@ mod tests {
             bundles: vec![bundle(100), bundle(30)],
             rows: vec![row("example", Some(zone.clone())), row("gone.example", None)],
         };
-        let octets = index.to_octets();
+        let octets = index.to_octets().expect("within the limits");
         assert_eq!(Index::from_octets(&octets), Ok(index.clone()));
         assert!((0..octets.len()).all(|len| Index::from_octets(&octets[..len]).is_err()));
         for wrong in [place(2, 0, 1), place(1, 11, 20), place(0, u32::MAX, u32::MAX / 2)] {
@@ -235,6 +239,39 @@ mod tests {
             let mut flipped = octets.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
             let _ = Index::from_octets(&flipped);
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_what_can_be_read_just_below_at_and_above_each_limit() {
+        let check = |index: Index, is_good: bool| {
+            assert_eq!(Index::from_octets(&index.write()).is_ok(), is_good);
+            assert_eq!(index.to_octets().is_ok(), is_good);
+        };
+        let gone = IndexRow { apex: Name::root(), revision: 7, zone: None };
+        let bundle = BundleRef { hash: [1; 32], len: BUNDLE_OCTETS_MAX as u32 };
+        let of_packs = |count: u64| {
+            let packs = vec![PackPlace { len: 9, ..PackPlace::default() }; count as usize];
+            let zone = Some(ZoneRow { packs, ..ZoneRow::default() });
+            Index { bundles: vec![bundle], rows: vec![IndexRow { zone, ..gone.clone() }] }
+        };
+        let of_rows =
+            |count: u64| Index { bundles: vec![bundle], rows: vec![gone.clone(); count as usize] };
+        for (count, is_good) in [(0, true), (1, true), (2, false)] {
+            check(of_packs(ZONE_PACKS_MAX - 1 + count), is_good);
+            check(of_rows(INDEX_ROWS_MAX - 1 + count), is_good);
+        }
+        let longer = BundleRef { len: bundle.len + 1, ..bundle };
+        check(Index { bundles: vec![longer], rows: Vec::new() }, false);
+        // So many bundles that a row of ten octets more or less is what counts.
+        let head = Index::default().write().len() + 2;
+        let count = (INDEX_OCTETS_MAX - head - 20) / 36;
+        let mut index = Index { bundles: vec![bundle; count], rows: vec![gone] };
+        let rest = INDEX_OCTETS_MAX - index.write().len();
+        for (octets, is_good) in [(rest - 1, true), (rest, true), (rest + 1, false)] {
+            index.rows[0].apex = "a".repeat(octets - 1).parse().expect("a label");
+            assert_eq!(index.write().len(), INDEX_OCTETS_MAX - rest + octets);
+            check(index.clone(), is_good);
         }
     }
 }

@@ -20,7 +20,7 @@ use super::{Hash, HistoryId};
 use crate::limits::{
     INDEX_OCTETS_MAX, INDEX_ROWS_MAX, ROOT_INDEXES_MAX, ROOT_OCTETS_MAX, TICKET_CLUSTER_ID_LEN_MAX,
 };
-use crate::octets::{DecodeError, Format, OctetReader, put_counted, put_varint};
+use crate::octets::{DecodeError, Format, OctetReader, check_max, put_counted, put_varint};
 
 /// A root.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -63,11 +63,19 @@ pub struct IndexRef {
 impl Root {
     /// Writes the root. A longer cluster id is cut at its limit.
     ///
-    /// # Panics
-    /// If nobody could read it.
-    pub fn to_octets(&self) -> Vec<u8> {
-        let mut rows = self.indexes.iter().map(|index| u64::from(index.rows));
-        assert!(rows.all(|rows| rows <= INDEX_ROWS_MAX), "a writer cuts its indexes");
+    /// # Errors
+    /// [`DecodeError::TooMany`], as its readers would find.
+    pub fn to_octets(&self) -> Result<Vec<u8>, DecodeError> {
+        let found = self.indexes.len() as u64;
+        check_max("count of indexes", 0, found, ROOT_INDEXES_MAX)?;
+        self.indexes.iter().try_for_each(|index| index.check(0))?;
+        let out = self.write();
+        check_max("length of a root", 0, out.len() as u64, ROOT_OCTETS_MAX as u64)?;
+        Ok(out)
+    }
+
+    /// Writes the root as it is.
+    fn write(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(256 + self.indexes.len() * 40);
         FORMAT.put(&mut out);
         out.extend_from_slice(&self.namespace);
@@ -96,10 +104,7 @@ impl Root {
     /// # Errors
     /// [`DecodeError`].
     pub fn from_octets(octets: &[u8]) -> Result<Self, DecodeError> {
-        if octets.len() > ROOT_OCTETS_MAX {
-            let (found, max) = (octets.len() as u64, ROOT_OCTETS_MAX as u64);
-            return Err(DecodeError::TooMany { what: "length of a root", at: 0, found, max });
-        }
+        check_max("length of a root", 0, octets.len() as u64, ROOT_OCTETS_MAX as u64)?;
         let mut reader = OctetReader::new(octets);
         if reader.format("root", FORMAT)? != FORMAT.version {
             return Err(DecodeError::BadValue { what: "version of a root", at: 2 });
@@ -136,21 +141,21 @@ impl Root {
     }
 }
 
+impl IndexRef {
+    /// Checks that nothing of it exceeds its limit.
+    fn check(&self, at: usize) -> Result<(), DecodeError> {
+        check_max("length of an index", at, u64::from(self.len), INDEX_OCTETS_MAX as u64)?;
+        check_max("rows", at, u64::from(self.rows), INDEX_ROWS_MAX)
+    }
+}
+
 /// Reads what names an index.
 fn read_index_ref(reader: &mut OctetReader<'_>) -> Result<IndexRef, DecodeError> {
     let hash = reader.array("hash of an index")?;
     let at = reader.at();
     let index =
         IndexRef { hash, len: reader.u32("length of an index")?, rows: reader.u32("rows")? };
-    let bounds = [
-        ("length of an index", u64::from(index.len), INDEX_OCTETS_MAX as u64),
-        ("rows", u64::from(index.rows), INDEX_ROWS_MAX),
-    ];
-    for (what, found, max) in bounds {
-        if found > max {
-            return Err(DecodeError::TooMany { what, at, found, max });
-        }
-    }
+    index.check(at)?;
     Ok(index)
 }
 
@@ -176,7 +181,7 @@ mod tests {
             sum: u128::MAX,
             indexes: vec![IndexRef { hash: [1; 32], len: 2, rows: 3 }; 3],
         };
-        let octets = root.to_octets();
+        let octets = root.to_octets().expect("within the limits");
         assert_eq!(Root::from_octets(&octets), Ok(root));
         assert!((0..octets.len()).all(|len| Root::from_octets(&octets[..len]).is_err()));
         assert!(Root::from_octets(&[&octets[..], &[0]].concat()).is_err());
@@ -185,5 +190,24 @@ mod tests {
             flipped[bit / 8] ^= 1 << (bit % 8);
             let _ = Root::from_octets(&flipped);
         }
+    }
+
+    #[test]
+    fn what_is_written_is_what_can_be_read_just_below_at_and_above_each_limit() {
+        let index = IndexRef { hash: [1; 32], len: 2, rows: 3 };
+        let check = |indexes: Vec<IndexRef>, is_good: bool| {
+            let root = Root { indexes, ..Root::default() };
+            assert_eq!(Root::from_octets(&root.write()).is_ok(), is_good);
+            assert_eq!(root.to_octets().is_ok(), is_good);
+        };
+        let count = ROOT_INDEXES_MAX as usize;
+        check(vec![index; count - 1], true);
+        check(vec![index; count], true);
+        check(vec![index; count + 1], false);
+        let (len, rows) = (INDEX_OCTETS_MAX as u32, INDEX_ROWS_MAX as u32);
+        check(vec![IndexRef { len: len - 1, rows: rows - 1, ..index }], true);
+        check(vec![IndexRef { len, rows, ..index }], true);
+        check(vec![IndexRef { len: len + 1, ..index }], false);
+        check(vec![IndexRef { rows: rows + 1, ..index }], false);
     }
 }

@@ -9,17 +9,20 @@ use super::{DOCS_CALL_MS_MAX, NAME_OCTETS_MAX, PACK_OCTETS_MAX, STOP_MS};
 pub const BUNDLE_OCTETS_TARGET: usize = 256 << 10;
 /// Octets of a bundle. Longer: not fetched, refused.
 pub const BUNDLE_OCTETS_MAX: usize = PACK_OCTETS_MAX + BUNDLE_OCTETS_TARGET;
-/// Rows of an index that its writer aims at: some 100 KB.
+/// Rows of an index that its writer aims at: some 100 KB. More where there are so many zones that a
+/// root could not name their indexes.
 pub const INDEX_ROWS_TARGET: usize = 1_024;
-/// Rows of an index. More: refused.
+/// Rows of an index. More: not written, refused.
 pub const INDEX_ROWS_MAX: u64 = 65_536;
-/// Bundles that one index names. More: refused.
+/// Bundles that one index names. More: not written, refused.
 pub const INDEX_BUNDLES_MAX: u64 = 1 << 20;
-/// Packs of one zone: 8 GiB of records. More: the index is refused.
+/// Packs of one zone: 8 GiB of records. More: the zone is not written, and told as one that cannot be;
+/// an index with such a row is refused.
 pub const ZONE_PACKS_MAX: u64 = 16_384;
-/// Octets of an index: its rows at the longest, or one zone of the most packs. Longer: refused.
+/// Octets of an index: its rows at the longest, or one zone of the most packs. Longer: not written,
+/// refused.
 pub const INDEX_OCTETS_MAX: usize = 32 << 20;
-/// Indexes that a root names. More: refused.
+/// Indexes that a root names. More: the version is not written, and counted as one that cannot be; refused.
 pub const ROOT_INDEXES_MAX: u64 = 16_384;
 /// Octets of a root. Longer: not fetched, refused.
 pub const ROOT_OCTETS_MAX: usize = 1 << 20;
