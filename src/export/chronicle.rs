@@ -24,7 +24,8 @@ use crate::feed::segment::{
     LogBeat, LogCommit, LogStep, LogZone, Position, Segment, SegmentBody, SegmentHead, VersionRef,
 };
 use crate::limits::{
-    LOG_WHOLE_RECORDS_MAX, LOG_ZONE_OCTETS_MAX, SEGMENT_OCTETS_MAX, SEGMENT_OCTETS_TARGET,
+    LOG_COMMIT_ZONES_MAX, LOG_WHOLE_RECORDS_MAX, LOG_ZONE_OCTETS_MAX, SEGMENT_OCTETS_MAX,
+    SEGMENT_OCTETS_TARGET,
 };
 use crate::mesh::log::Log;
 use crate::name::Name;
@@ -82,6 +83,8 @@ pub(super) struct Chronicle {
     open: Vec<LogCommit>,
     /// Octets of them.
     open_octets: usize,
+    /// Zones that one commit of the log may have.
+    pub(super) zones_max: u64,
 }
 
 impl Chronicle {
@@ -94,7 +97,8 @@ impl Chronicle {
         at: Position,
     ) -> Self {
         log.begin(signer.history, at);
-        Self { source, config, signer, log, at, open: Vec::new(), open_octets: 0 }
+        let zones_max = LOG_COMMIT_ZONES_MAX;
+        Self { source, config, signer, log, at, open: Vec::new(), open_octets: 0, zones_max }
     }
 
     /// The position that the log leads to.
@@ -119,9 +123,24 @@ impl Chronicle {
                 let whole = contents.remove(&zone.apex);
                 written.zones.push(write_zone(book, zone, at.revision, whole, &mut octets));
             }
-            self.push(written);
+            let is_long = written.zones.len() as u64 > self.zones_max
+                || written.octets() > SEGMENT_OCTETS_MAX - SEGMENT_HEAD_OCTETS_MAX;
+            if is_long { self.begin_behind(book, &written) } else { self.push(written) }
         }
         self.flush();
+    }
+
+    /// Begins the log anew behind a commit that is too long for it: whoever was told less takes the
+    /// document, which is to have all of it.
+    fn begin_behind(&mut self, book: &mut Book, commit: &LogCommit) {
+        self.flush();
+        tracing::warn!(
+            zones = commit.zones.len(),
+            "a commit is too long for the log: edges have it with the next version of the document"
+        );
+        commit.zones.iter().for_each(|zone| book.want(&zone.apex));
+        self.at = commit.at;
+        self.log.begin(self.signer.history, commit.at);
     }
 
     /// Reads the small zones that travel as a whole.
@@ -275,3 +294,6 @@ fn base(found: ZoneContents, room: usize) -> Option<Bytes> {
     let fits = second.is_none() && cut.refused.is_empty() && first.octets.len() <= room;
     fits.then(|| first.octets.into())
 }
+
+/// Octets that a segment of one commit takes at most beside the commit's zones.
+const SEGMENT_HEAD_OCTETS_MAX: usize = 1 << 10;

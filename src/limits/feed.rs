@@ -72,7 +72,8 @@ pub const SEGMENT_OCTETS_TARGET: usize = 128 << 10;
 pub const LOG_ZONE_OCTETS_MAX: usize = 512 << 10;
 /// Octets of a segment: its aim, and one more commit. Longer: refused.
 pub const SEGMENT_OCTETS_MAX: usize = 4 << 20;
-/// Zones of one commit of the log. More: refused; those past it come by the document.
+/// Zones of one commit of the log. More: refused; their writer begins the log anew behind such a
+/// commit, so that edges take all of it from the document.
 pub const LOG_COMMIT_ZONES_MAX: u64 = 65_536;
 /// Octets of segments that a node keeps in memory for those who follow it. Past it the oldest go:
 /// whoever is further behind takes the document.

@@ -21,7 +21,7 @@ use crate::export::depot::Depot;
 use crate::export::{ExportError, ExportStatus, FeedConfig};
 use crate::feed::Hash;
 use crate::feed::root::Root;
-use crate::limits::FOLD_MS;
+use crate::limits::{FOLD_MS, LOG_COMMIT_ZONES_MAX};
 use crate::mesh::hub::Evidence;
 use crate::mesh::log::Log;
 use crate::name::Name;
@@ -116,6 +116,8 @@ pub(super) struct Exporter {
     round: Option<Round>,
     /// Where a root is laid for an opening to find.
     dir: tempfile::TempDir,
+    /// Zones that a commit of the log may have.
+    pub(super) commit_zones_max: u64,
     /// A zone of the document that was not what its row says.
     pub(super) wrong: Option<String>,
 }
@@ -129,7 +131,19 @@ impl Exporter {
         let author = Author::new(&mut rand::rng());
         let task = task(&store, &depot, &log, &author);
         let dir = tempfile::tempdir().expect("a directory");
-        Self { runtime, store, depot, log, author, task, round: None, dir, wrong: None }
+        let commit_zones_max = LOG_COMMIT_ZONES_MAX;
+        Self {
+            runtime,
+            store,
+            depot,
+            log,
+            author,
+            task,
+            round: None,
+            dir,
+            commit_zones_max,
+            wrong: None,
+        }
     }
 
     /// Has the feed carry these zones alone, from the next round on.
@@ -232,6 +246,7 @@ impl Exporter {
     /// Writes commits into the log.
     pub(super) fn take_commits(&mut self, count_max: usize) {
         let Some(round) = &mut self.round else { return };
+        round.chronicle.zones_max = self.commit_zones_max;
         let after = round.chronicle.at().revision;
         let Some(commits) = self.store.commits_after(after, count_max) else {
             self.round = None;

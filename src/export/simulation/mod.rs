@@ -19,6 +19,7 @@ use author::Exporter;
 use edge::{Edge, Fault, Stream, World};
 use store::{State, Store};
 
+use crate::limits::LOG_COMMIT_ZONES_MAX;
 use crate::mesh::log::Standing;
 use crate::seeded::Seeded;
 use crate::sync::status::SyncStatus;
@@ -62,9 +63,15 @@ struct Net {
 /// Runs a plan; returns how many differences each edge saw, and how many healed. What must not be is an
 /// error.
 fn run(plan: Plan) -> Result<Vec<(u64, u64)>, String> {
+    run_with(plan, LOG_COMMIT_ZONES_MAX)
+}
+
+/// The same with a log whose commits have so many zones at most.
+fn run_with(plan: Plan, commit_zones_max: u64) -> Result<Vec<(u64, u64)>, String> {
     let mut random = Seeded(plan.seed);
     let store = Store::new(&mut random);
-    let exporter = Exporter::new(Arc::clone(&store));
+    let mut exporter = Exporter::new(Arc::clone(&store));
+    exporter.commit_zones_max = commit_zones_max;
     let edges = (0..1 + random.below(3)).map(|_| Edge::new(plan.fault)).collect();
     let is_chain = random.percent(40);
     let mut net = Net {

@@ -101,6 +101,15 @@ fn what_is_committed_while_a_version_is_made_is_in_the_next() {
 }
 
 #[test]
+fn a_commit_of_more_zones_than_the_log_takes_comes_by_the_document() {
+    for (seed, zones_max) in [(3, 0), (4, 1), (5, 1), (6, 2)] {
+        let (steps, fault) = (STEPS, Fault::None);
+        let plan = Plan { seed, steps, fault, has_disasters: false, reads_early: false };
+        assert_eq!(run_with(plan, zones_max).map(drop), Ok(()), "{plan:?}, {zones_max}");
+    }
+}
+
+#[test]
 fn a_version_of_a_store_that_was_put_back_has_what_is_committed_meanwhile() {
     for seed in 1..20 {
         let mut random = Seeded(seed);
