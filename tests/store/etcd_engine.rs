@@ -153,6 +153,43 @@ async fn a_feed_that_etcd_has_compacted_says_so() {
     assert!(store.changes(store.revision().await.unwrap()).await.is_ok());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_feed_ends_where_etcd_refuses_for_good() {
+    let Some(mut cluster) = Cluster::start(1) else { return };
+    let store = EtcdStore::connect(cluster.config("p/")).await.unwrap();
+    let revision = store.commit(puts(&[("A", "1")])).await.unwrap();
+    let mut feed = store.changes(revision).await.unwrap();
+    let config = cluster.config("p/");
+    let mut client = etcd_client::Client::connect(&config.endpoints, None).await.unwrap();
+    client.user_add("root", "a password", None).await.unwrap();
+    client.role_add("root").await.unwrap();
+    client.user_grant_role("root", "root").await.unwrap();
+    client.auth_enable().await.unwrap();
+    // The watch was made before; the next one is to begin where nobody may read.
+    cluster.kill(0);
+    cluster.start_member(0);
+    let limit = Duration::from_secs(30);
+    let ended = tokio::time::timeout(limit, feed.next()).await.expect("a feed that ends");
+    assert!(matches!(ended, Err(KvError::Engine(_))), "{ended:?}");
+    let again = tokio::time::timeout(limit, store.changes(revision)).await.expect("an answer");
+    assert!(matches!(again.err(), Some(KvError::Engine(_))));
+}
+
+/// A cluster that was put back knows less than its follower.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_feed_ends_where_etcd_has_gone_back() {
+    let Some(mut cluster) = Cluster::start(1) else { return };
+    let store = EtcdStore::connect(cluster.config("p/")).await.unwrap();
+    let revision = store.commit(puts(&[("A", "1")])).await.unwrap();
+    let mut feed = store.changes(revision).await.unwrap();
+    cluster.kill(0);
+    std::fs::remove_dir_all(cluster.dir.path().join("m0")).unwrap();
+    cluster.start_member(0);
+    let limit = Duration::from_secs(30);
+    let ended = tokio::time::timeout(limit, feed.next()).await.expect("a feed that ends");
+    assert!(matches!(ended, Err(KvError::Ahead { .. })), "{ended:?}");
+}
+
 /// Four writers count up, each in a key of its own, while the leader is killed and comes back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_acknowledged_commit_is_lost_when_the_leader_is_killed() {

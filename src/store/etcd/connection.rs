@@ -45,6 +45,15 @@ pub(super) enum Failure {
     Unsure(KvError),
 }
 
+impl Failure {
+    /// What went wrong.
+    fn into_error(self) -> KvError {
+        match self {
+            Self::Final(error) | Self::Unsure(error) => error,
+        }
+    }
+}
+
 impl Connection {
     /// Finds a member that answers.
     pub(super) async fn open(endpoints: Vec<String>) -> Result<Self, KvError> {
@@ -88,6 +97,15 @@ impl Connection {
         key: Vec<u8>,
         options: GetOptions,
     ) -> Result<GetResponse, KvError> {
+        self.try_get(key, options).await.map_err(Failure::into_error)
+    }
+
+    /// The same, for one who asks again where that may help.
+    pub(super) async fn try_get(
+        &self,
+        key: Vec<u8>,
+        options: GetOptions,
+    ) -> Result<GetResponse, Failure> {
         self.read(|client| {
             let (key, options) = (key.clone(), options.clone());
             async move { kv(&client).get(key, Some(options)).await }
@@ -102,6 +120,7 @@ impl Connection {
             async move { kv(&client).txn(txn).await }
         })
         .await
+        .map_err(Failure::into_error)
     }
 
     /// Makes a transaction once.
@@ -115,7 +134,7 @@ impl Connection {
     }
 
     /// Repeats a read until it is answered or [`ETCD_RETRY_MS_MAX`] have passed.
-    async fn read<T, F>(&self, request: impl Fn(Client) -> F) -> Result<T, KvError>
+    async fn read<T, F>(&self, request: impl Fn(Client) -> F) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, Error>>,
     {
@@ -124,8 +143,8 @@ impl Connection {
             let (epoch, client) = self.client().await;
             match attempt(request(client)).await {
                 Ok(response) => return Ok(response),
-                Err(Failure::Final(error)) => return Err(error),
-                Err(Failure::Unsure(error)) if Instant::now() > deadline => return Err(error),
+                Err(failure @ Failure::Final(_)) => return Err(failure),
+                Err(failure) if Instant::now() > deadline => return Err(failure),
                 Err(Failure::Unsure(_)) => {
                     self.leave(epoch).await;
                     tokio::time::sleep(PAUSE).await;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use etcd_client::{Event, EventType, GetOptions, WatchOptions, WatchResponse, WatchStream};
 
-use super::connection::PAUSE;
+use super::connection::{Failure, PAUSE, classify};
 use super::{Shared, header_revision, unsigned};
 use crate::limits::ETCD_REPLY_OCTETS_MAX;
 use crate::store::kv::{ChangeEvent, ChangeFeed, KeyChange, KvError, QUIET_FIRST};
@@ -34,9 +34,7 @@ impl WatchFeed {
     /// # Errors
     /// [`KvError::Ahead`], [`KvError::Compacted`] or [`KvError::Engine`].
     pub(super) async fn open(shared: Arc<Shared>, after: u64) -> Result<Self, KvError> {
-        let options = GetOptions::new().with_count_only();
-        let newest = shared.connection.get(shared.key(b""), options).await?;
-        let revision = unsigned(header_revision(newest.header())?);
+        let revision = newest_revision(&shared).await?;
         if after > revision {
             return Err(KvError::Ahead { after, revision });
         }
@@ -48,7 +46,7 @@ impl WatchFeed {
     /// Makes the watch at a member that answers.
     ///
     /// # Errors
-    /// [`KvError::Compacted`] if what follows `after` is no longer whole.
+    /// As [`WatchFeed::check_begin`]; the feed has ended then.
     async fn connect(&mut self) -> Result<(), KvError> {
         self.check_begin().await?;
         loop {
@@ -67,7 +65,10 @@ impl WatchFeed {
                     self.watch = Some((epoch, stream));
                     return Ok(());
                 }
-                Ok(Err(error)) => tracing::debug!(%error, "a watch was not made"),
+                Ok(Err(error)) => match classify(error) {
+                    Failure::Final(error) => return Err(self.end(error)),
+                    Failure::Unsure(error) => tracing::debug!(%error, "a watch was not made"),
+                },
                 Err(_) => tracing::debug!("a watch was not made in time"),
             }
             self.shared.connection.leave(epoch).await;
@@ -79,17 +80,37 @@ impl WatchFeed {
     ///
     /// A watch would say so, too, but late, and some versions of etcd lose a delete that was made
     /// at the very revision of the compaction; a read of revision `after` fails in both cases.
+    ///
+    /// # Errors
+    /// [`KvError::Compacted`] if what follows `after` is no longer whole, [`KvError::Ahead`] if the cluster
+    /// has never been there, [`KvError::Engine`] if it refuses for good; the feed has ended then.
     async fn check_begin(&mut self) -> Result<(), KvError> {
         let revision = i64::try_from(self.after.max(1)).unwrap_or(i64::MAX);
         loop {
             let options = GetOptions::new().with_count_only().with_revision(revision);
-            match self.shared.connection.get(self.shared.key(b""), options).await {
+            let error = match self.shared.connection.try_get(self.shared.key(b""), options).await {
                 Ok(_) => return Ok(()),
-                Err(KvError::Compacted { .. }) => {
-                    return Err(self.end(KvError::Compacted { compacted: self.after + 1 }));
+                Err(Failure::Final(error)) => self.final_error(error).await,
+                Err(Failure::Unsure(error)) => {
+                    tracing::warn!(%error, "a feed waits for etcd to answer");
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
                 }
-                Err(error) => tracing::warn!(%error, "a feed waits for etcd to answer"),
-            }
+            };
+            return Err(self.end(error));
+        }
+    }
+
+    /// Says what it means that the cluster refuses to read at `after`.
+    async fn final_error(&self, error: KvError) -> KvError {
+        let after = self.after;
+        if matches!(error, KvError::Compacted { .. }) {
+            return KvError::Compacted { compacted: after + 1 };
+        }
+        match newest_revision(&self.shared).await {
+            // It was put back, or is another one.
+            Ok(revision) if revision < after => KvError::Ahead { after, revision },
+            Ok(_) | Err(_) => error,
         }
     }
 
@@ -187,7 +208,13 @@ impl ChangeFeed for WatchFeed {
             };
             let epoch = *epoch;
             match self.receive().await {
-                Some(response) => self.take(&response)?,
+                Some(response) => {
+                    self.take(&response)?;
+                    if self.watch.is_none() {
+                        // What canceled this watch may cancel the next one at once.
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                }
                 None => {
                     self.watch = None;
                     self.shared.connection.leave(epoch).await;
@@ -195,6 +222,13 @@ impl ChangeFeed for WatchFeed {
             }
         }
     }
+}
+
+/// Returns the cluster's newest revision.
+async fn newest_revision(shared: &Shared) -> Result<u64, KvError> {
+    let options = GetOptions::new().with_count_only();
+    let newest = shared.connection.get(shared.key(b""), options).await?;
+    Ok(unsigned(header_revision(newest.header())?))
 }
 
 /// How long a member may take to confirm a watch.
