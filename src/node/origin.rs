@@ -66,6 +66,19 @@ pub enum OriginError {
         /// What says that there was one.
         feed: PathBuf,
     },
+    /// A cluster without any commit stands where another store stood.
+    #[error(
+        "--store {choice} holds no commit and is not the store that this node has fed edges from \
+         ({} is there), which would lose every zone: name that one or put it back, or begin anew \
+         with --new-store",
+        feed.display()
+    )]
+    StoreEmpty {
+        /// What was asked for.
+        choice: String,
+        /// What says that there was one.
+        feed: PathBuf,
+    },
     /// The file beside the store cannot be read or written.
     #[error("{}: {source}", path.display())]
     File {
@@ -90,16 +103,57 @@ pub enum OriginError {
 ///
 /// # Errors
 /// [`OriginError::Open`], [`OriginError::Store`], [`OriginError::StoreGone`],
-/// [`OriginError::StoreReplaced`], [`OriginError::File`], or that the engine is not built in.
+/// [`OriginError::StoreReplaced`], [`OriginError::StoreEmpty`], [`OriginError::File`], or that the
+/// engine is not built in.
 pub async fn open_store(
     config: &StoreConfig,
     data_dir: &Path,
 ) -> Result<Arc<DnsStore>, OriginError> {
-    let kv: Arc<dyn KeyValueStore> = match &config.engine {
-        StoreEngine::Redb => Arc::new(open_redb(data_dir, config.is_new_allowed).await?),
-        StoreEngine::Etcd(urls) => open_etcd(urls).await?,
-    };
-    Ok(DnsStore::open(kv).await?)
+    match &config.engine {
+        StoreEngine::Redb => {
+            let engine = open_redb(data_dir, config.is_new_allowed).await?;
+            Ok(DnsStore::open(Arc::new(engine)).await?)
+        }
+        StoreEngine::Etcd(urls) => {
+            let store = DnsStore::open(open_etcd(urls).await?).await?;
+            check_cluster(&store, urls, data_dir, config.is_new_allowed).await?;
+            Ok(store)
+        }
+    }
+}
+
+/// Looks whether a cluster holds the store that edges were fed from, or one that was put there on purpose,
+/// and notes which it is. A store is known by the key of its digests, which is drawn once.
+async fn check_cluster(
+    store: &DnsStore,
+    urls: &[String],
+    data_dir: &Path,
+    is_new_allowed: bool,
+) -> Result<(), OriginError> {
+    let marker = data_dir.join("store-identity");
+    let key = store.history().await?.digest_key;
+    let identity = format!("{}\n", data_encoding::HEXLOWER.encode(&key.0));
+    if known_identity(&marker)?.as_ref() == Some(&identity) {
+        return Ok(());
+    }
+    let (feed, _) = feed_files(data_dir);
+    // Without a note it is not the one of before either: the first start with a cluster makes it.
+    if !is_new_allowed && feed.exists() && store.revision().await? == 0 {
+        return Err(OriginError::StoreEmpty { choice: etcd_choice(urls), feed });
+    }
+    durable::write(&marker, identity.as_bytes())
+        .map_err(|source| OriginError::File { path: marker, source })
+}
+
+/// Reads which store the node had; `None` in a new directory, or one of a version that noted none.
+fn known_identity(marker: &Path) -> Result<Option<String>, OriginError> {
+    match std::fs::read_to_string(marker) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        known => {
+            let failed = |source| OriginError::File { path: marker.to_owned(), source };
+            known.map(Some).map_err(failed)
+        }
+    }
 }
 
 /// Opens the file below the data directory, if it is the one that edges were fed from.
@@ -116,11 +170,7 @@ async fn open_redb(data_dir: &Path, is_new_allowed: bool) -> Result<RedbStore, O
     let store = RedbStore::open(&path).map_err(failed)?;
     let marker = data_dir.join("store-identity");
     let identity = format!("{:016x}\n", store.identity());
-    let known = match std::fs::read_to_string(&marker) {
-        // A new directory, or one of a version that wrote no such file.
-        Err(error) if error.kind() == ErrorKind::NotFound => None,
-        known => Some(known.map_err(|source| OriginError::File { path: marker.clone(), source })?),
-    };
+    let known = known_identity(&marker)?;
     let is_known = known.as_ref() == Some(&identity);
     let is_other = known.is_some() && !is_known;
     // One that was never written to is no danger as long as it is the same one; another one with
@@ -167,15 +217,19 @@ fn feed_files(data_dir: &Path) -> (PathBuf, PathBuf) {
     (feeds.join("main.json"), data_dir.join("feed-identity"))
 }
 
+/// How a cluster is asked for.
+fn etcd_choice(urls: &[String]) -> String {
+    format!("etcd={}", urls.join(","))
+}
+
 /// Connects to an etcd cluster.
 #[cfg(feature = "etcd")]
 async fn open_etcd(urls: &[String]) -> Result<Arc<dyn KeyValueStore>, OriginError> {
     use crate::store::etcd::{EtcdConfig, EtcdStore};
     let config = EtcdConfig::new(urls.to_vec());
-    let store = EtcdStore::connect(config).await.map_err(|source| OriginError::Open {
-        choice: format!("etcd={}", urls.join(",")),
-        source,
-    })?;
+    let store = EtcdStore::connect(config)
+        .await
+        .map_err(|source| OriginError::Open { choice: etcd_choice(urls), source })?;
     Ok(Arc::new(store))
 }
 

@@ -8,9 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use aspen_dns::node::config::{StoreConfig, StoreEngine};
+use aspen_dns::node::origin::{OriginError, open_store};
 use aspen_dns::store::DnsStore;
 use aspen_dns::store::etcd::{EtcdConfig, EtcdStore};
 use aspen_dns::store::kv::{KeyValueStore, KvError};
+use aspen_dns::store::zone_settings::ZoneSettings;
 
 use crate::contract::{CASES, puts, run};
 
@@ -190,6 +193,45 @@ async fn a_feed_ends_where_etcd_has_gone_back() {
     assert!(matches!(ended, Err(KvError::Ahead { .. })), "{ended:?}");
 }
 
+/// Volumes that are lost and wrong addresses must not take every zone from the edges.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_has_fed_edges_starts_with_an_empty_cluster_only_if_asked() {
+    let Some(mut cluster) = Cluster::start(1) else { return };
+    let data = tempfile::tempdir().unwrap();
+    let open = |cluster: &Cluster, is_new_allowed: bool| {
+        let engine = StoreEngine::Etcd(cluster.config("").endpoints);
+        let (config, data) = (StoreConfig { engine, is_new_allowed }, data.path());
+        async move { open_store(&config, data).await }
+    };
+    let restart_empty = |cluster: &mut Cluster| {
+        cluster.kill(0);
+        std::fs::remove_dir_all(cluster.dir.path().join("m0")).unwrap();
+        cluster.start_member(0);
+    };
+    open(&cluster, false).await.unwrap();
+    // Nobody was fed from it: another one will do as well.
+    restart_empty(&mut cluster);
+    open(&cluster, false).await.unwrap();
+    let feeds = data.path().join("mesh").join("feeds");
+    std::fs::create_dir_all(&feeds).unwrap();
+    std::fs::write(feeds.join("main.json"), "{}").unwrap();
+    // It is still the same one, though nothing was written.
+    open(&cluster, false).await.unwrap();
+    restart_empty(&mut cluster);
+    for _ in 0..2 {
+        let error = open(&cluster, false).await.expect_err("an empty cluster");
+        assert!(matches!(error, OriginError::StoreEmpty { .. }), "{error}");
+        assert!(error.to_string().contains("--new-store"), "{error}");
+    }
+    open(&cluster, true).await.unwrap();
+    let store = open(&cluster, false).await.unwrap();
+    // One with commits was put there on purpose.
+    let settings = ZoneSettings::new(crate::fixture::name("example.com"));
+    store.create_zone(settings).await.unwrap();
+    std::fs::write(data.path().join("store-identity"), "another\n").unwrap();
+    open(&cluster, false).await.unwrap();
+}
+
 /// Four writers count up, each in a key of its own, while the leader is killed and comes back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_acknowledged_commit_is_lost_when_the_leader_is_killed() {
@@ -276,7 +318,6 @@ async fn random_commits_come_to_what_is_counted() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_authorities_share_a_cluster() {
     use crate::fixture::{contents, name, rrset};
-    use aspen_dns::store::zone_settings::ZoneSettings;
     let Some(cluster) = Cluster::start(1) else { return };
     let open = || async {
         let engine = EtcdStore::connect(cluster.config("p/")).await.unwrap();
