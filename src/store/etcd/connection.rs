@@ -57,16 +57,26 @@ impl Failure {
 impl Connection {
     /// Finds a member that answers.
     pub(super) async fn open(endpoints: Vec<String>) -> Result<Self, KvError> {
-        let deadline = Instant::now() + Duration::from_millis(ETCD_RETRY_MS_MAX);
+        let began = Instant::now();
+        let deadline = began + Duration::from_millis(ETCD_RETRY_MS_MAX);
+        let mut say_at = began + SAY_FIRST;
         loop {
-            match find_member(&endpoints, 0).await {
+            let error = match find_member(&endpoints, 0).await {
                 Ok((index, client)) => {
                     let current = Mutex::new(Current { epoch: 0, index, client });
                     return Ok(Self { endpoints, current });
                 }
-                Err(error) if Instant::now() > deadline => return Err(error),
-                Err(_) => tokio::time::sleep(PAUSE).await,
+                Err(error) => error,
+            };
+            let now = Instant::now();
+            if now > deadline {
+                return Err(error);
             }
+            if now >= say_at {
+                tracing::warn!(endpoints = %endpoints.join(","), %error, "waiting for etcd to answer");
+                say_at = now + SAY_AGAIN;
+            }
+            tokio::time::sleep(PAUSE).await;
         }
     }
 
@@ -225,6 +235,11 @@ const PROBE_TIMEOUT: Duration = Duration::from_millis(800);
 const KEEP_ALIVE: Duration = Duration::from_secs(3);
 /// The pause between two attempts.
 pub(super) const PAUSE: Duration = Duration::from_millis(30);
+
+/// After how long a start says that no member answers yet.
+const SAY_FIRST: Duration = Duration::from_millis(800);
+/// How often it says so again.
+const SAY_AGAIN: Duration = Duration::from_secs(10);
 
 /// gRPC status codes that another attempt does not mend, and one that it may.
 const GRPC_INVALID_ARGUMENT: i32 = 3;
