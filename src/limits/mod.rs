@@ -303,6 +303,9 @@ pub const BATCH_CHANGES_MAX: usize = 4_096;
 /// Octets of live changes that may wait for what stands between, over all zones. Past it a zone's
 /// waiting changes are dropped; a rescan brings them again.
 pub const LIVE_HELD_OCTETS_MAX: usize = 32 << 20;
+/// The same for a zone whose changes lead on from where it is, and wait until it is built: those that come
+/// past it are dropped with all that wait there.
+pub const LIVE_CHAIN_OCTETS_MAX: usize = 2 * LIVE_HELD_OCTETS_MAX;
 /// Octets of packs that may wait for a manifest to name them. Past it they are dropped and asked
 /// for again when it does.
 pub const PACK_HELD_OCTETS_MAX: usize = 96 << 20;

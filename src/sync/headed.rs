@@ -1,7 +1,8 @@
 //! A feed with header: what its contents tell, and every zone's history.
 //!
-//! **Invariant:** the octets that are counted as held are those that the zones hold, and a bound on
-//! them is kept: past it live changes are dropped, and packs whose manifest is not known not taken.
+//! **Invariant:** the octets that are counted as held are those that the zones hold, and bounds on them
+//! are kept: past the first, live changes that lead nowhere yet are dropped, past the second any that
+//! comes; packs whose manifest is not known are not taken.
 //! **Not here:** which entries are wanted (`sync::core`), one zone's way (`sync::history`), feeds
 //! without header (`sync::plain`).
 
@@ -15,7 +16,9 @@ use crate::feed::beat::{Beat, FeedHeader};
 use crate::feed::key::{FeedKey, parse_feed_key};
 use crate::feed::live::read_live;
 use crate::feed::manifest::Manifest;
-use crate::limits::{LIVE_HELD_OCTETS_MAX, PACK_HELD_OCTETS_MAX, PACKS_STORED_MAX};
+use crate::limits::{
+    LIVE_CHAIN_OCTETS_MAX, LIVE_HELD_OCTETS_MAX, PACK_HELD_OCTETS_MAX, PACKS_STORED_MAX,
+};
 use crate::name::Name;
 use crate::sync::complaint::EntryError;
 use crate::sync::history::{HeldOctets, ZoneHistory, ZonePlan};
@@ -87,7 +90,10 @@ impl HeadedFeed {
             return Ok(false);
         }
         self.held.replace(before, history.held());
-        if self.held.live > LIVE_HELD_OCTETS_MAX && !history.can_follow() {
+        // A zone that is being built takes its chain in a moment, but that may be long in coming.
+        let octets_max =
+            if history.can_follow() { LIVE_CHAIN_OCTETS_MAX } else { LIVE_HELD_OCTETS_MAX };
+        if self.held.live > octets_max {
             let before = history.held();
             history.drop_live();
             self.held.replace(before, history.held());

@@ -1,6 +1,7 @@
 //! The edge's state machine, one fact at a time: statuses, bounds, bad entries.
 
 #[allow(dead_code)] // each test uses its part of the model
+#[path = "../feed_model/mod.rs"]
 mod feed_model;
 
 use aspen_dns::feed::Revision;
@@ -10,7 +11,9 @@ use aspen_dns::feed::key;
 use aspen_dns::feed::live::live_keys;
 use aspen_dns::feed::manifest::{Manifest, PackKind, PackRef, ZoneMode};
 use aspen_dns::feed::pack::PackWriter;
-use aspen_dns::limits::{BEHIND_MS_MAX, GAP_MS_MAX, LIVE_HELD_OCTETS_MAX, RESCAN_MS_MIN};
+use aspen_dns::limits::{
+    BEHIND_MS_MAX, GAP_MS_MAX, LIVE_CHAIN_OCTETS_MAX, LIVE_HELD_OCTETS_MAX, RESCAN_MS_MIN,
+};
 use aspen_dns::name::Name;
 use aspen_dns::record::{Change, RecordType, Rrset};
 use aspen_dns::sync::batch::{ZoneBatch, ZoneStep};
@@ -108,6 +111,23 @@ impl Test {
         let changes = [put(&format!("n{number}.example"), number as u32)];
         let keys = live_keys(&apex(), Revision::new(1, number), prev, &changes).expect("short");
         self.entry_by(AUTHOR, Origin::Event, &keys[0], b"\x01", false);
+    }
+
+    /// Tells changes that lead on from one to the next until some are dropped, which must be at `octets_max`.
+    fn tell_chain_until_dropped(&mut self, mut number: u64, octets_max: usize) {
+        let mut octets = 0;
+        while self.core.stats().bound_hits == 0 {
+            let rrset = Rrset::new(apex(), RecordType::TXT, 1, [[7; 3_000]]).expect("an RRset");
+            let revision = Revision::new(1, number + 1);
+            let keys = live_keys(&apex(), revision, number, &[Change::Put(rrset)]);
+            let key = keys.expect("one key").remove(0);
+            octets += key.len();
+            self.entry_by(AUTHOR, Origin::Event, &key, b"\x01", false);
+            number += 1;
+            assert!(octets < octets_max + (1 << 20), "the bound does not hold");
+        }
+        assert!(octets > octets_max);
+        assert_eq!(self.core.stats().held, 0);
     }
 
     /// Publishes a batch; returns revision and kind of each step.
@@ -323,23 +343,23 @@ fn a_lost_last_change_is_noticed_by_the_heartbeats_digest() {
 #[test]
 fn held_changes_past_their_bound_are_dropped_counted_and_told_again() {
     let mut test = Test::synced();
-    let rdata: Vec<u8> = vec![7; 3_000];
-    let mut number = 10;
-    let mut octets = 0;
-    while test.core.stats().bound_hits == 0 {
-        let rrset = Rrset::new(apex(), RecordType::TXT, 1, [&rdata]).expect("an RRset");
-        let keys = live_keys(&apex(), Revision::new(1, number + 1), number, &[Change::Put(rrset)]);
-        let key = keys.expect("one key").remove(0);
-        octets += key.len();
-        test.entry_by(AUTHOR, Origin::Event, &key, b"\x01", false);
-        number += 1;
-        assert!(octets < LIVE_HELD_OCTETS_MAX + (1 << 20), "the bound does not hold");
-    }
-    assert!(octets > LIVE_HELD_OCTETS_MAX);
-    assert_eq!(test.core.stats().held, 0);
+    test.tell_chain_until_dropped(10, LIVE_HELD_OCTETS_MAX);
     assert!(test.core.poll_rescan(test.now_ms));
     test.live(5, 6);
     assert_eq!(test.publish(), [(6, "edit 1".to_owned())]);
+}
+
+#[test]
+fn a_chain_behind_a_step_in_flight_past_its_bound_is_dropped_and_told_again() {
+    let mut test = Test::synced();
+    test.live(5, 6);
+    let step = test.core.poll_batch(test.now_ms).expect("a step").remove(0);
+    // The zone may take long to build; each of these leads on from it.
+    test.tell_chain_until_dropped(6, LIVE_CHAIN_OCTETS_MAX);
+    test.core.handle_applied(&step.apex, step.revision, test.now_ms);
+    assert!(test.core.poll_rescan(test.now_ms));
+    test.live(6, 7);
+    assert_eq!(test.publish(), [(7, "edit 1".to_owned())]);
 }
 
 #[test]
