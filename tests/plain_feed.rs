@@ -242,3 +242,70 @@ fn nothing_follows_a_step_that_was_not_reported() {
     let edited = core.poll_batch(2).expect("an edit");
     assert!(matches!(edited[0].step, ZoneStep::Edit(_)));
 }
+
+/// Reports the steps of a batch: those of the apex `refused` cannot be built. Returns how many there were.
+fn report(core: &mut SyncCore, refused: &Name, now_ms: u64) -> (usize, usize) {
+    let (mut applied, mut failed) = (0, 0);
+    for batch in core.poll_batch(now_ms).unwrap_or_default() {
+        if batch.apex == *refused && !matches!(batch.step, ZoneStep::Remove) {
+            core.handle_refused(&batch.apex, batch.revision, now_ms);
+            failed += 1;
+        } else {
+            core.handle_applied(&batch.apex, batch.revision, now_ms);
+            applied += 1;
+        }
+    }
+    (applied, failed)
+}
+
+#[test]
+fn a_zone_that_cannot_be_built_keeps_the_edge_from_being_synced_and_is_tried_again() {
+    // No SOA can be made up for it: the mailbox below its apex would be too long a name.
+    let label = "a".repeat(61);
+    let apex = [&*label, &*label, &*label, &*label].join(".");
+    let zone = |is_enabled: bool, timestamp_us: u64| -> Entry {
+        let key = format!("dns:_zone:{apex}").leak();
+        let content = ZONE.2.replace("example", &apex);
+        let content = content.replace("true", &is_enabled.to_string()).leak();
+        (1, key, content, timestamp_us)
+    };
+    let entries = [ZONE, A, zone(true, 1), zone(false, 9)];
+    let refused: Name = apex.parse().expect("a name");
+    let config = SyncConfig { stale_after_ms: 10_000, ..SyncConfig::default() };
+    let mut core = SyncCore::new(config, 0);
+    let list = |core: &mut SyncCore, entries: &[Entry], now_ms: u64| {
+        core.handle_scan_started(now_ms);
+        entries.iter().for_each(|entry| take(core, entry, now_ms));
+        core.handle_scan_complete(now_ms);
+        core.handle_reconciled(now_ms);
+        fetch(core, entries, now_ms);
+    };
+    list(&mut core, &entries[..3], 0);
+    let built = core.poll_batch(0).expect("two zones");
+    let has_soa = |edits: &[Change]| edits.iter().any(|edit| edit.rtype() == RecordType::SOA);
+    for batch in built {
+        let ZoneStep::Rebuild { edits, .. } = &batch.step else { panic!("{batch:?}") };
+        assert_eq!(has_soa(edits), batch.apex != refused);
+        match has_soa(edits) {
+            true => core.handle_applied(&batch.apex, batch.revision, 0),
+            false => core.handle_refused(&batch.apex, batch.revision, 0),
+        }
+    }
+    assert_eq!(core.status(), SyncStatus::Syncing);
+    assert_eq!(report(&mut core, &refused, 0), (0, 0), "not at once");
+    core.handle_time(10_000);
+    assert_eq!(core.status(), SyncStatus::Stale, "what is served may be old as ever");
+    assert!(core.poll_rescan(10_000));
+    list(&mut core, &entries[..3], 10_000);
+    assert_eq!(report(&mut core, &refused, 10_000), (0, 1), "it alone");
+    assert_eq!(core.status(), SyncStatus::Syncing);
+    // A record of another zone is an edit of that; the zone that is gone is missed no more.
+    take(&mut core, &A_NEWER, 10_001);
+    fetch(&mut core, &[A_NEWER], 10_001);
+    assert_eq!(report(&mut core, &refused, 10_001), (1, 0));
+    assert_eq!(core.status(), SyncStatus::Syncing);
+    take(&mut core, &entries[3], 10_002);
+    fetch(&mut core, &entries, 10_002);
+    assert_eq!(report(&mut core, &refused, 10_002), (2, 0));
+    assert_eq!(core.status(), SyncStatus::Synced);
+}

@@ -333,8 +333,8 @@ pub const BEHIND_MS_MAX: u64 = 5_000;
 /// Milliseconds that a zone without header waits for content that does not come, before it is
 /// served without.
 pub const PLAIN_WAIT_MS: u64 = 5_000;
-/// Entries of a feed without header, deleted ones counted. More: refused and complained of; such a
-/// feed costs an entry a record and is slow long before.
+/// Entries of a feed without header, deleted ones counted. More: dropped, counted and complained of, and
+/// the edge is not synced; such a feed costs an entry a record and is slow long before.
 pub const PLAIN_ENTRIES_MAX: usize = 1 << 20;
 const _: () = assert!(FETCH_RETRY_MS_MIN < FETCH_RETRY_MS_MAX, "retries slow down");
 const _: () = assert!(GAP_MS_MAX < BEHIND_MS_MAX, "a rescan is tried before the status changes");

@@ -33,6 +33,12 @@ pub enum EntryError {
         /// The limit.
         max: u64,
     },
+    /// There are too many entries already; it was dropped.
+    #[error("{max} entries are known, and no more are taken")]
+    TooManyEntries {
+        /// The limit.
+        max: u64,
+    },
     /// The content speaks of another zone than the key.
     #[error("the content is of the zone {found}, the key of another")]
     WrongZone {

@@ -124,6 +124,7 @@ impl SyncCore {
             self.bound_hits += bound_hits;
             self.progress.want_rescan();
         }
+        self.progress.note_dropped(self.intake.plain().has_dropped(), now_ms);
         for apex in zones {
             self.outbox.mark(apex, now_ms);
             self.progress.check_lag_later(now_ms);
@@ -139,11 +140,14 @@ impl SyncCore {
     /// Notes that the caller begins to hand in all entries of its replica.
     pub fn handle_scan_started(&mut self, _now_ms: u64) {
         self.progress.note_scan_started();
+        self.intake.plain_mut().note_scan_started();
     }
 
     /// Notes that all entries of the replica were handed in.
     pub fn handle_scan_complete(&mut self, now_ms: u64) {
         self.progress.note_scan_complete(now_ms);
+        self.intake.plain_mut().note_scan_complete();
+        self.progress.note_dropped(self.intake.plain().has_dropped(), now_ms);
         self.decide_kind(now_ms);
         self.look(now_ms);
     }
@@ -188,8 +192,15 @@ impl SyncCore {
 
     /// Notes that the caller has published a step.
     pub fn handle_applied(&mut self, apex: &Name, revision: Revision, now_ms: u64) {
-        if let Some(is_served) = self.outbox.done(apex, revision) {
-            self.intake.headed_mut().handle_applied(apex, revision, is_served);
+        match self.outbox.done(apex, revision) {
+            // Though the feed may have got a header meanwhile, its author made no such revision.
+            Some(step) if step.is_plain && self.intake.kind() == FeedKind::Plain => {
+                self.outbox.release(apex);
+            }
+            Some(step) => {
+                self.intake.headed_mut().handle_applied(apex, revision, step.is_served);
+            }
+            None => {}
         }
         let may_compare =
             self.intake.headed().is_digest_cheap() || self.progress.is_compared_long_ago(now_ms);
@@ -205,12 +216,22 @@ impl SyncCore {
     /// Notes that the caller could not build a step; what is published stays as it is.
     pub fn handle_refused(&mut self, apex: &Name, revision: Revision, now_ms: u64) {
         self.build_failures += 1;
-        self.outbox.done(apex, revision);
-        if self.intake.headed_mut().handle_refused(apex, revision) {
-            self.outbox.hold(apex, now_ms);
-            self.progress.check_lag_later(now_ms);
+        let is_plain = self.outbox.done(apex, revision).is_some_and(|step| step.is_plain);
+        if is_plain {
+            self.progress.note_plain_refused();
+            // Once it has a header, the feed says what is served instead.
+            if self.intake.kind() == FeedKind::Plain {
+                self.intake.plain_mut().note_refused(apex.clone());
+                self.outbox.hold(apex, now_ms);
+                self.progress.check_lag_later(now_ms);
+            }
+        } else {
+            if self.intake.headed_mut().handle_refused(apex, revision) {
+                self.outbox.hold(apex, now_ms);
+                self.progress.check_lag_later(now_ms);
+            }
+            self.progress.note_refused(self.intake.headed().published());
         }
-        self.progress.note_refused(self.intake.headed().published());
         self.look(now_ms);
     }
 
@@ -229,12 +250,7 @@ impl SyncCore {
         if !self.progress.is_scanned() || is_early {
             return None;
         }
-        let mut batches = Vec::new();
-        // As with zones below: nothing follows what was not reported yet.
-        if self.intake.kind() == FeedKind::Plain && self.outbox.is_all_done() {
-            batches = self.intake.poll_plain(now_ms);
-            self.outbox.hand_out(&batches);
-        }
+        let mut batches = self.poll_plain(now_ms);
         let mut news = News::default();
         batches.extend(self.outbox.poll_batch(now_ms, |apex| self.intake.plan(apex, &mut news)));
         self.note(news, now_ms);
@@ -246,6 +262,24 @@ impl SyncCore {
         }
         self.look(now_ms);
         (!batches.is_empty()).then_some(batches)
+    }
+
+    /// Returns what a feed without header has to publish.
+    fn poll_plain(&mut self, now_ms: u64) -> Vec<ZoneBatch> {
+        // As with zones: nothing follows what was not reported yet.
+        if !self.outbox.is_all_done() {
+            return Vec::new();
+        }
+        if self.intake.kind() != FeedKind::Plain {
+            return Vec::new();
+        }
+        let batches = self.intake.poll_plain(now_ms);
+        self.outbox.hand_out_plain(&batches);
+        if !self.intake.plain().has_refused() {
+            // Whatever was refused is given out anew, or is no zone any more.
+            self.outbox.release_all_done();
+        }
+        batches
     }
 
     /// Whether the replica was listed and [`SyncCore::poll_batch`] and [`SyncCore::poll_fetch`] have
@@ -393,3 +427,6 @@ impl SyncCore {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -168,7 +168,9 @@ impl Intake {
         if self.kind == FeedKind::Headed {
             return Err(EntryError::PlainInFeed);
         }
-        let taken = self.plain.handle_entry(entry, self.zone_filter.as_deref())?;
+        let taken = self.plain.handle_entry(entry, self.zone_filter.as_deref());
+        news.bound_hits += u64::from(matches!(taken, Err(EntryError::TooManyEntries { .. })));
+        let taken = taken?;
         taken.passed.iter().for_each(|key| self.inbox.forget(key));
         self.stats.filtered += u64::from(taken.is_filtered);
         if taken.needs_content {
@@ -233,6 +235,16 @@ impl Intake {
     /// Returns what a feed without header has to publish.
     pub(super) fn poll_plain(&mut self, now_ms: u64) -> Vec<ZoneBatch> {
         self.plain.poll_batch(!self.is_waiting(), now_ms)
+    }
+
+    /// What a feed without header has told.
+    pub(super) fn plain(&self) -> &PlainFeed {
+        &self.plain
+    }
+
+    /// What a feed without header has told, to be told of what became of its steps.
+    pub(super) fn plain_mut(&mut self) -> &mut PlainFeed {
+        &mut self.plain
     }
 
     /// Returns the next bad entry to log.

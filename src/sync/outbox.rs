@@ -31,12 +31,14 @@ pub(super) struct Outbox {
 }
 
 /// A step that the caller has.
-#[derive(Clone, Copy, Debug)]
-struct StepInFlight {
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct StepInFlight {
     /// Where it leads.
     revision: Revision,
     /// Whether it leaves the zone served.
-    is_served: bool,
+    pub is_served: bool,
+    /// Whether it is of a feed without header, whose revisions are none of the author's.
+    pub is_plain: bool,
 }
 
 /// What a zone's plan comes to; nothing, for a zone that is not known.
@@ -101,26 +103,40 @@ impl Outbox {
         }
         self.marked.extend(waiting);
         self.marked_since_ms = (!self.marked.is_empty()).then_some(now_ms);
-        self.hand_out(&batches);
+        self.hand_out(&batches, false);
         batches
     }
 
+    /// Takes steps of a feed without header as handed out.
+    pub(super) fn hand_out_plain(&mut self, batches: &[ZoneBatch]) {
+        self.hand_out(batches, true);
+    }
+
     /// Takes steps as handed out.
-    pub(super) fn hand_out(&mut self, batches: &[ZoneBatch]) {
+    fn hand_out(&mut self, batches: &[ZoneBatch], is_plain: bool) {
         for batch in batches {
             let is_served = !matches!(batch.step, ZoneStep::Remove);
-            let in_flight = StepInFlight { revision: batch.revision, is_served };
+            let in_flight = StepInFlight { revision: batch.revision, is_served, is_plain };
             let before = self.in_flight.insert(batch.apex.clone(), in_flight);
             debug_assert!(before.is_none(), "of each zone one step is in flight at a time");
         }
     }
 
-    /// Takes that a step is done or given up; says whether it left the zone served, `None` if it was
-    /// not in flight.
-    pub(super) fn done(&mut self, apex: &Name, revision: Revision) -> Option<bool> {
+    /// Takes that a step is done or given up; returns it, `None` if it was not in flight.
+    pub(super) fn done(&mut self, apex: &Name, revision: Revision) -> Option<StepInFlight> {
         let in_flight = self.in_flight.remove(apex)?;
         debug_assert!(in_flight.revision == revision, "steps are reported in order");
-        Some(in_flight.is_served)
+        Some(in_flight)
+    }
+
+    /// Notes that a zone is published as it is known.
+    pub(super) fn release(&mut self, apex: &Name) {
+        self.pending.remove(apex);
+    }
+
+    /// Notes that nothing more is known of any zone than of those that have a step in flight.
+    pub(super) fn release_all_done(&mut self) {
+        self.pending.retain(|apex, _| self.in_flight.contains_key(apex));
     }
 
     /// Whether no step is in flight.
@@ -167,7 +183,8 @@ mod tests {
         outbox.mark(apex(), 6);
         assert!(outbox.poll_batch(7, |_| panic!("it is in flight")).is_empty());
         assert!(outbox.has_nothing_to_give() && !outbox.is_empty());
-        assert_eq!(outbox.done(&apex(), Revision::new(1, 1)), Some(false));
+        let done = outbox.done(&apex(), Revision::new(1, 1)).expect("it was in flight");
+        assert!(!done.is_served && !done.is_plain);
         assert!(!outbox.has_nothing_to_give());
         assert_eq!(outbox.poll_batch(8, plan).len(), 1);
     }

@@ -36,6 +36,8 @@ pub(super) struct FeedProgress {
     compared_ms: u64,
     /// Since when no heartbeat compared well.
     differs_since_ms: Option<u64>,
+    /// Since when entries are missing that were dropped at a bound.
+    dropped_since_ms: Option<u64>,
     /// When content last arrived, or the wait for it began.
     content_ms: u64,
     /// When to look for what is missing.
@@ -177,6 +179,23 @@ impl FeedProgress {
         self.want_rescan();
     }
 
+    /// Notes that a step of a feed without header could not be built. Its revisions count batches: what was
+    /// handed out before may be old as ever.
+    pub(super) fn note_plain_refused(&mut self) {
+        self.served_next = None;
+        self.want_rescan();
+    }
+
+    /// Notes whether entries of a feed without header were dropped at a bound.
+    pub(super) fn note_dropped(&mut self, is_dropped: bool, now_ms: u64) {
+        if is_dropped {
+            self.dropped_since_ms.get_or_insert(now_ms);
+            self.check_lag_later(now_ms);
+        } else {
+            self.dropped_since_ms = None;
+        }
+    }
+
     /// Whether anything was handed out that could be old.
     pub(super) fn has_data(&self) -> bool {
         self.handed_out != Revision::default()
@@ -243,7 +262,12 @@ impl FeedProgress {
     /// Looks at what is missing: asks for a rescan, or says that we are behind.
     pub(super) fn check_lag(&mut self, missing: Missing, now_ms: u64) -> bool {
         let content_since_ms = missing.is_content_urgent.then_some(self.content_ms);
-        let since_ms = [missing.pending_since_ms, self.differs_since_ms, content_since_ms];
+        let since_ms = [
+            missing.pending_since_ms,
+            self.differs_since_ms,
+            self.dropped_since_ms,
+            content_since_ms,
+        ];
         let since_ms = since_ms.into_iter().flatten().min();
         let is_for = |since_ms: u64, long_ms: u64| now_ms.saturating_sub(since_ms) >= long_ms;
         let differs_long =

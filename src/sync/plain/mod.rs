@@ -44,6 +44,16 @@ pub(super) struct PlainFeed {
     deadline_ms: Option<u64>,
     /// Whether anything was given out.
     has_begun: bool,
+    /// Zones that could not be built as they were given out last.
+    refused: BTreeSet<Name>,
+    /// Whether these are to be given out anew.
+    is_retry_due: bool,
+    /// Whether entries were dropped, by the last listing of all of them and since.
+    has_dropped: bool,
+    /// Whether entries were dropped since the last listing began.
+    has_dropped_lately: bool,
+    /// Entries that are kept.
+    pub(super) entries_max: usize,
 }
 
 /// Where an RRset stands.
@@ -87,7 +97,8 @@ pub(super) struct Taken {
 impl PlainFeed {
     /// Begins with no entries.
     pub(super) fn new(static_zones: Vec<Name>) -> Self {
-        Self { static_zones, has_zone_change: true, ..Self::default() }
+        let entries_max = PLAIN_ENTRIES_MAX;
+        Self { static_zones, has_zone_change: true, entries_max, ..Self::default() }
     }
 
     /// Whether an entry says that its key is gone.
@@ -98,7 +109,7 @@ impl PlainFeed {
     /// Takes an entry.
     ///
     /// # Errors
-    /// [`EntryError::BadKey`] or [`EntryError::TooLong`].
+    /// [`EntryError::BadKey`], [`EntryError::TooLong`] or [`EntryError::TooManyEntries`].
     pub(super) fn handle_entry(
         &mut self,
         entry: &FeedEntry<'_>,
@@ -123,11 +134,12 @@ impl PlainFeed {
         if self.is_passed(entry) {
             return Ok(taken);
         }
-        if self.entries.len() >= PLAIN_ENTRIES_MAX && !self.entries.contains_key(entry.key) {
-            let (len, max) = (self.entries.len() as u64, PLAIN_ENTRIES_MAX as u64);
-            return Err(EntryError::TooLong { len, max });
-        }
         let below = self.keys_below(entry);
+        let count = self.entries.len() - below.len();
+        if count >= self.entries_max && !self.entries.contains_key(entry.key) {
+            (self.has_dropped, self.has_dropped_lately) = (true, true);
+            return Err(EntryError::TooManyEntries { max: self.entries_max as u64 });
+        }
         for key in below.iter().map(AsRef::as_ref).chain([entry.key]) {
             self.set(key, None);
             taken.passed.push(key.into());
@@ -220,9 +232,37 @@ impl PlainFeed {
         !self.entries.is_empty()
     }
 
-    /// Whether all that is known was given out.
+    /// Whether all that there is was given out, and nothing of it refused.
     pub(super) fn is_idle(&self) -> bool {
-        self.has_begun && self.changed.is_empty() && !self.has_zone_change
+        let has_more = !self.changed.is_empty() || self.has_zone_change;
+        self.has_begun && !has_more && self.refused.is_empty() && !self.has_dropped
+    }
+
+    /// Whether entries are missing that were dropped.
+    pub(super) fn has_dropped(&self) -> bool {
+        self.has_dropped
+    }
+
+    /// Notes that a zone could not be built. It is given out anew when one of its records changes, or all
+    /// entries were handed in again.
+    pub(super) fn note_refused(&mut self, apex: Name) {
+        self.refused.insert(apex);
+    }
+
+    /// Whether a zone could not be built as it was given out last.
+    pub(super) fn has_refused(&self) -> bool {
+        !self.refused.is_empty()
+    }
+
+    /// Notes that all entries are about to be handed in.
+    pub(super) fn note_scan_started(&mut self) {
+        self.has_dropped_lately = false;
+    }
+
+    /// Notes that all entries were handed in.
+    pub(super) fn note_scan_complete(&mut self) {
+        self.has_dropped = self.has_dropped_lately;
+        self.is_retry_due = !self.refused.is_empty();
     }
 
     /// Returns how many zones are served.
@@ -253,10 +293,15 @@ impl PlainFeed {
         }
         self.has_begun = true;
         if std::mem::take(&mut self.has_zone_change) {
-            self.changed.clear();
-            return self.rebuild();
+            return self.rebuild_all();
         }
         let zones = self.zones();
+        if self.is_retry_due || self.has_change_of_refused(&zones) {
+            // What would be edited of such a zone is not there.
+            self.is_retry_due = false;
+            let refused = std::mem::take(&mut self.refused);
+            return self.rebuild(&zones, |apex| refused.contains(apex));
+        }
         let mut edits: BTreeMap<Name, Vec<Change>> = BTreeMap::new();
         let mut count = 0;
         while count < BATCH_CHANGES_MAX
@@ -269,8 +314,7 @@ impl PlainFeed {
                 ApexReason::Disabled => continue,
                 // Its first record makes such a zone, its last one takes it away.
                 ApexReason::Filter if rrset.is_none() || !self.served.contains_key(&apex) => {
-                    self.changed.clear();
-                    return self.rebuild();
+                    return self.rebuild_all();
                 }
                 ApexReason::Enabled | ApexReason::Filter => {}
             }
@@ -288,21 +332,44 @@ impl PlainFeed {
         self.number_steps(steps)
     }
 
+    /// Whether a record of a zone that was refused has changed.
+    fn has_change_of_refused(&self, zones: &BTreeMap<Name, ApexReason>) -> bool {
+        let is_refused = |place: &RrsetPlace| {
+            zone_of(zones, &place.0).is_some_and(|(apex, _)| self.refused.contains(&apex))
+        };
+        !self.refused.is_empty() && self.changed.iter().any(is_refused)
+    }
+
     /// Gives every zone out anew, and takes away those that are none any more.
-    fn rebuild(&mut self) -> Vec<ZoneBatch> {
-        let zones = self.zones();
-        let is_enabled = |(_, origin): &(&Name, &ApexReason)| **origin == ApexReason::Enabled;
+    fn rebuild_all(&mut self) -> Vec<ZoneBatch> {
+        self.changed.clear();
+        self.refused.clear();
+        self.is_retry_due = false;
+        self.rebuild(&self.zones(), |_| true)
+    }
+
+    /// Gives zones out anew, and takes away those of them that are none any more.
+    fn rebuild(
+        &mut self,
+        zones: &BTreeMap<Name, ApexReason>,
+        is_due: impl Fn(&Name) -> bool,
+    ) -> Vec<ZoneBatch> {
+        let is_enabled =
+            |(apex, origin): &(&Name, &ApexReason)| **origin == ApexReason::Enabled && is_due(apex);
         let enabled = zones.iter().filter(is_enabled).map(|(apex, _)| (apex.clone(), Vec::new()));
         let mut contents: BTreeMap<Name, Vec<Change>> = enabled.collect();
         for place in self.keys_of.keys() {
-            let Some((apex, origin)) = zone_of(&zones, &place.0) else { continue };
+            let Some((apex, origin)) = zone_of(zones, &place.0) else { continue };
+            if !is_due(&apex) {
+                continue;
+            }
             let rrset = self.rrset_at(place).map(|(rrset, _)| rrset.clone());
             if let (Some(rrset), ApexReason::Enabled | ApexReason::Filter) = (rrset, origin) {
                 contents.entry(apex).or_default().push(Change::Put(rrset));
             }
         }
-        let gone: Vec<Name> =
-            self.served.keys().filter(|apex| !contents.contains_key(*apex)).cloned().collect();
+        let is_gone = |apex: &&Name| is_due(apex) && !contents.contains_key(*apex);
+        let gone: Vec<Name> = self.served.keys().filter(is_gone).cloned().collect();
         let mut steps: Vec<(Name, ZoneStep)> = Vec::new();
         for apex in gone {
             self.served.remove(&apex);
