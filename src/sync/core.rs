@@ -197,6 +197,7 @@ impl SyncCore {
             Some(step) if step.is_plain && self.intake.kind() == FeedKind::Plain => {
                 self.outbox.release(apex);
             }
+            Some(step) if step.is_plain => {}
             Some(step) => {
                 self.intake.headed_mut().handle_applied(apex, revision, step.is_served);
             }
@@ -264,11 +265,16 @@ impl SyncCore {
         (!batches.is_empty()).then_some(batches)
     }
 
-    /// Returns what a feed without header has to publish.
+    /// Returns what a feed without header has to publish, or what is left of when it had none.
     fn poll_plain(&mut self, now_ms: u64) -> Vec<ZoneBatch> {
         // As with zones: nothing follows what was not reported yet.
         if !self.outbox.is_all_done() {
             return Vec::new();
+        }
+        if self.has_passed_zones() {
+            let batches = self.intake.remove_passed();
+            self.outbox.hand_out_plain(&batches);
+            return batches;
         }
         if self.intake.kind() != FeedKind::Plain {
             return Vec::new();
@@ -282,12 +288,21 @@ impl SyncCore {
         batches
     }
 
+    /// Whether zones are to be taken away that are left of a feed without header: this one is known as a
+    /// whole.
+    fn has_passed_zones(&self) -> bool {
+        self.intake.has_passed_zones()
+            && self.intake.headed().header().is_some()
+            && self.progress.is_confirmed()
+    }
+
     /// Whether the replica was listed and [`SyncCore::poll_batch`] and [`SyncCore::poll_fetch`] have
     /// nothing more to give, as long as nothing arrives and no step is reported.
     pub fn has_nothing_to_give(&self) -> bool {
         self.progress.is_scanned()
             && self.intake.has_asked_for_all()
             && self.outbox.has_nothing_to_give()
+            && !self.has_passed_zones()
     }
 
     /// Returns the status if it has changed since this was last asked.
@@ -377,7 +392,12 @@ impl SyncCore {
                 if self.progress.is_beat_due() {
                     self.compare_beat(now_ms);
                 }
-                self.intake.headed().header().is_some() && self.progress.is_confirmed()
+                let is_known =
+                    self.intake.headed().header().is_some() && self.progress.is_confirmed();
+                if is_known {
+                    self.intake.forget_taken_over();
+                }
+                is_known && !self.intake.has_passed_zones()
             }
         };
         if is_complete {

@@ -183,6 +183,11 @@ impl HeadedFeed {
         true
     }
 
+    /// Whether anything was handed out of a zone.
+    pub(super) fn has_handed_out(&self, apex: &Name) -> bool {
+        self.zones.get(apex).is_some_and(ZoneHistory::has_handed_out)
+    }
+
     /// Returns the newest header that was read.
     pub(super) fn header(&self) -> Option<&FeedHeader> {
         self.header.as_ref()

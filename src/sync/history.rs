@@ -394,6 +394,11 @@ impl ZoneHistory {
         self.handed_out.is_some() && self.mode != ZoneMode::Removed
     }
 
+    /// Whether any step was handed out.
+    pub fn has_handed_out(&self) -> bool {
+        self.handed_out.is_some()
+    }
+
     /// Whether the zone is served after the last step handed out.
     pub fn is_served(&self) -> bool {
         self.is_built

@@ -237,6 +237,23 @@ impl Intake {
         self.plain.poll_batch(!self.is_waiting(), now_ms)
     }
 
+    /// Whether zones may be served from when the feed had no header, of which it has none any more.
+    pub(super) fn has_passed_zones(&self) -> bool {
+        self.kind == FeedKind::Headed && self.plain.zone_count() > 0
+    }
+
+    /// Forgets those of them that this feed has, too.
+    pub(super) fn forget_taken_over(&mut self) {
+        let headed = &self.headed;
+        self.plain.forget(|apex| headed.has_handed_out(apex));
+    }
+
+    /// Returns the steps that take such zones away; the feed must be known as a whole.
+    pub(super) fn remove_passed(&mut self) -> Vec<ZoneBatch> {
+        self.forget_taken_over();
+        self.plain.remove_all()
+    }
+
     /// What a feed without header has told.
     pub(super) fn plain(&self) -> &PlainFeed {
         &self.plain

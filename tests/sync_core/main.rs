@@ -3,6 +3,7 @@
 #[allow(dead_code)] // each test uses its part of the model
 #[path = "../feed_model/mod.rs"]
 mod feed_model;
+mod header;
 
 use aspen_dns::feed::Revision;
 use aspen_dns::feed::beat::{Beat, FeedHeader, zone_mark};

@@ -280,9 +280,22 @@ impl PlainFeed {
         self.deadline_ms.filter(|_| !self.has_begun)
     }
 
-    /// Forgets all entries: the feed has a header. Zones stay until the feed replaces them.
+    /// Forgets all entries: the feed has a header. Zones stay until the feed replaces them, or is known and
+    /// has none of that name.
     pub(super) fn become_headed(&mut self) {
-        *self = Self { served: std::mem::take(&mut self.served), ..Self::default() };
+        let (served, number) = (std::mem::take(&mut self.served), self.number);
+        *self = Self { served, number, ..Self::default() };
+    }
+
+    /// Forgets zones that were given out: the feed with a header has them.
+    pub(super) fn forget(&mut self, is_known: impl Fn(&Name) -> bool) {
+        self.served.retain(|apex, _| !is_known(apex));
+    }
+
+    /// Forgets the zones given out; returns the steps that take them away.
+    pub(super) fn remove_all(&mut self) -> Vec<ZoneBatch> {
+        let served = std::mem::take(&mut self.served);
+        self.number_steps(served.into_keys().map(|apex| (apex, ZoneStep::Remove)).collect())
     }
 
     /// Returns what to publish.
