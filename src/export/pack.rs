@@ -16,7 +16,7 @@ use crate::feed::items::ItemRef;
 use crate::feed::pack::{PackWriter, rrset_octets};
 use crate::limits::{OWNER_OCTETS_MAX, PACK_HEAD_OCTETS_MAX, PACK_OCTETS_MAX, PACK_OCTETS_TARGET};
 use crate::name::Name;
-use crate::record::{RecordType, Rrset, Soa};
+use crate::record::Rrset;
 
 /// One pack that was cut.
 #[derive(Debug)]
@@ -32,8 +32,6 @@ pub(super) struct CutZone {
     pub(super) packs: Vec<CutPack>,
     /// How many owner names there are.
     pub(super) name_count: u64,
-    /// The serial of the SOA; zero without one.
-    pub(super) serial: u32,
     /// Owner names whose RRsets fit no pack, or are not of this zone.
     pub(super) refused: Vec<Name>,
 }
@@ -67,14 +65,7 @@ pub(super) fn cut(apex: &Name, mut rrsets: Vec<Rrset>) -> CutZone {
         zone.name_count += 1;
     }
     zone.packs.extend(open.map(close));
-    zone.serial = serial(apex, &rrsets).unwrap_or(0);
     zone
-}
-
-/// Returns the serial of a zone's SOA.
-fn serial(apex: &Name, rrsets: &[Rrset]) -> Option<u32> {
-    let soa = rrsets.iter().find(|rrset| rrset.rtype == RecordType::SOA && rrset.owner == *apex)?;
-    Some(Soa::read(soa.rdata.first())?.serial)
 }
 
 /// Whether a pack ends before `owner`, whose RRsets take `octets`.
@@ -114,6 +105,7 @@ const _: () = assert!(PACK_OCTETS_TARGET * 3 / 2 + PACK_HEAD_OCTETS_MAX < PACK_O
 mod tests {
     use super::*;
     use crate::feed::pack::Pack;
+    use crate::record::RecordType;
 
     fn zone(count: u32) -> Vec<Rrset> {
         let apex = Rrset::new(name("example"), RecordType::SOA, 60, [[7; 22]]).unwrap();
@@ -142,7 +134,7 @@ mod tests {
             zone.packs.iter().map(|pack| pack.octets.clone()).collect()
         };
         assert!(octets(&sorted) == octets(&reversed));
-        assert_eq!((sorted.name_count, sorted.serial), (100_001, 0x0707_0707));
+        assert_eq!(sorted.name_count, 100_001);
         assert!(sorted.refused.is_empty());
     }
 

@@ -187,19 +187,9 @@ impl Inbox {
         self.due.first().map(|(due_ms, _)| *due_ms)
     }
 
-    /// Whether some key waits for `hash`.
-    pub fn is_wanted(&self, hash: &Hash) -> bool {
-        self.by_hash.contains_key(hash)
-    }
-
     /// Returns how many keys wait.
-    pub fn len(&self) -> u64 {
+    pub fn waiting_count(&self) -> u64 {
         self.by_key.len() as u64
-    }
-
-    /// Whether nothing waits.
-    pub fn is_empty(&self) -> bool {
-        self.by_key.is_empty()
     }
 
     /// Returns how many keys wait whose content readiness needs.
@@ -221,7 +211,7 @@ mod tests {
         assert!(inbox.want(b"k1", A, 1, false) && inbox.want(b"k2", A, 1, true));
         assert_eq!(inbox.poll_fetch(0, 9), [A]);
         assert_eq!(inbox.take(&A).len(), 2);
-        assert_eq!((inbox.len(), inbox.urgent_count(), inbox.timeout_ms()), (0, 0, None));
+        assert_eq!((inbox.waiting_count(), inbox.urgent_count(), inbox.timeout_ms()), (0, 0, None));
         assert!(inbox.take(&A).is_empty());
     }
 
@@ -233,7 +223,7 @@ mod tests {
                 assert!(inbox.want(b"k", hash, timestamp_us, true));
             }
             assert_eq!(inbox.poll_fetch(0, 9), [B]);
-            assert_eq!((inbox.len(), inbox.urgent_count()), (1, 1));
+            assert_eq!((inbox.waiting_count(), inbox.urgent_count()), (1, 1));
         }
     }
 
@@ -264,6 +254,6 @@ mod tests {
         }
         assert!(!inbox.want(b"one more", A, 1, false));
         assert!(inbox.want(&0_u32.to_be_bytes(), B, 2, false), "a known key is no new one");
-        assert_eq!(inbox.len(), u64::from(INBOX_ENTRIES_MAX));
+        assert_eq!(inbox.waiting_count(), u64::from(INBOX_ENTRIES_MAX));
     }
 }

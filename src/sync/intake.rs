@@ -321,7 +321,7 @@ impl Intake {
     /// Returns the counters of what was taken in.
     pub(super) fn stats(&self) -> SyncStats {
         SyncStats {
-            waiting: self.inbox.len(),
+            waiting: self.inbox.waiting_count(),
             zones: self.headed.zone_count() + self.plain.zone_count(),
             ..self.stats
         }

@@ -137,11 +137,6 @@ impl StatusClock {
         self.status
     }
 
-    /// Returns when a peer last spoke; before the first time, when the clock was started.
-    pub fn contact_ms(&self) -> u64 {
-        self.contact_ms
-    }
-
     /// Takes an event.
     pub fn handle(&mut self, event: StatusEvent, now_ms: u64) {
         if event == StatusEvent::Contact {
@@ -231,6 +226,6 @@ mod tests {
         assert_eq!(clock.status(), S::Stale);
         assert_eq!((clock.poll(), clock.poll()), (Some(S::Stale), None));
         clock.handle(E::Contact, 4_000);
-        assert_eq!(clock.contact_ms(), 5_000, "a clock that steps back takes nothing back");
+        assert_eq!(clock.contact_ms, 5_000, "a clock that steps back takes nothing back");
     }
 }
