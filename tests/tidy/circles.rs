@@ -16,12 +16,6 @@ const CIRCLES: &[(&str, &[&str], &str)] = &[
         &["audit", "opening", "task", "version"],
         "one task, whose ways to open, to make versions and to read them again are files of their own",
     ),
-    ("record::master", &["directive", "reader"], "directives change the reader's own state"),
-    (
-        "record::master",
-        &["groups", "hosts", "lint", "owners"],
-        "what is judged of a file as a whole, and what judges it",
-    ),
     ("record::rdata", &["base", "bitmap", "field"], "codecs of a field, and the table of them"),
     (
         "store",

@@ -1,15 +1,12 @@
 //! `$ORIGIN`, `$TTL`, `$INCLUDE` and `$GENERATE`.
 
-use std::borrow::Cow;
-
-use crate::limits::{INCLUDE_DEPTH_MAX, INCLUDE_FILES_MAX, TTL_S_MAX};
+use crate::limits::TTL_S_MAX;
 use crate::name::NameError;
 use crate::record::RdataError;
-use crate::record::master::MasterRule;
 use crate::record::master::generate::Range;
-use crate::record::master::reader::{CurrentNames, Fault, MasterReader, Source};
+use crate::record::master::{Fault, MasterRule};
 use crate::record::rdata::{self, Words};
-use crate::record::token::{Place, Span};
+use crate::record::token::Span;
 
 /// A directive.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -80,30 +77,6 @@ pub(super) fn parse(text: &[u8], spans: &[Span], origin: &[u8]) -> Result<Direct
 /// Reads a TTL in seconds, with or without units, that fits 31 bits.
 pub(super) fn parse_ttl(text: &[u8]) -> Option<u32> {
     rdata::parse_seconds(text).filter(|&ttl_s| ttl_s <= TTL_S_MAX)
-}
-
-impl MasterReader<'_> {
-    /// Goes on with the file at `path`, its relative names under `origin`. Origin and owner of
-    /// the file that includes it are what they were when it ends; its `$TTL` stays.
-    pub(super) fn include(&mut self, path: &str, origin: Box<[u8]>) -> Result<(), MasterRule> {
-        if self.sources.len() > INCLUDE_DEPTH_MAX {
-            return Err(MasterRule::IncludeTooDeep);
-        }
-        if self.included >= INCLUDE_FILES_MAX {
-            return Err(MasterRule::IncludeTooMany);
-        }
-        self.included += 1;
-        let opener = self.options.opener.as_mut().ok_or(MasterRule::IncludeNotAllowed)?;
-        let text = Cow::Owned(opener(path)?);
-        let owner = self.owner().to_vec();
-        self.sources.push(Source {
-            file: path.to_owned(),
-            text,
-            place: Place::START,
-            names: CurrentNames::new(origin, owner),
-        });
-        Ok(())
-    }
 }
 
 /// Takes a word that the directive needs.

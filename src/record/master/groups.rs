@@ -13,9 +13,9 @@ use std::collections::hash_map::Entry;
 
 use crate::limits::{INCLUDE_FILES_MAX, RRSET_OCTETS_MAX, RRSET_RECORDS_MAX};
 use crate::name::{self, Name};
-use crate::record::master::lint;
 use crate::record::master::order::{Key, is_whole, sort_key};
 use crate::record::master::reader::{CLASS_IN, MasterReader, RecordHead};
+use crate::record::master::warning::Found;
 use crate::record::master::{MasterError, MasterRule, MasterWarning, WarningKind, Warnings};
 use crate::record::rrset::{RdataIter, RrsetRef};
 use crate::record::{RdataList, RecordType, Rrset, RrsetError, rdata};
@@ -150,8 +150,8 @@ impl Groups {
         Ok(())
     }
 
-    /// Sorts and joins the groups to RRsets, checks them, and returns the apex.
-    pub(super) fn finish(&mut self) -> Result<Name, MasterError> {
+    /// Sorts and joins the groups to RRsets, checks their owners, and returns the apex.
+    pub(super) fn settle(&mut self) -> Result<Name, MasterError> {
         let Some(soa) = self.soa else {
             let start = Spot { line: 1, column: 1, file: 0 };
             return Err(self.error(start, MasterRule::NoSoa));
@@ -162,7 +162,11 @@ impl Groups {
         self.sort(apex.as_wire().len());
         self.join();
         self.check_owners()?;
-        let found = lint::run(self, &apex);
+        Ok(apex)
+    }
+
+    /// Takes what else was found in the groups, and ends them.
+    pub(super) fn finish(&mut self, found: Found) -> Result<(), MasterError> {
         for ((index, record), kind) in found.kept {
             self.warn(index, record, kind);
         }
@@ -172,7 +176,7 @@ impl Groups {
                 self.end_group(index)?;
             }
         }
-        Ok(apex)
+        Ok(())
     }
 
     /// Returns the RRsets in canonical order of their owners, by type among these.

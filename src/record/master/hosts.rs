@@ -6,9 +6,8 @@
 //! **Not here:** how names are looked up (`master::owners`).
 
 use super::groups::{Group, Groups, Place};
-use super::lint::Found;
 use super::owners::{Owners, Sought};
-use super::warning::WarningKind;
+use super::warning::{Found, WarningKind};
 use crate::limits::NAME_OCTETS_MAX;
 use crate::name::{Name, is_at_or_below};
 use crate::record::RecordType;

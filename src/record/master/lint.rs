@@ -7,27 +7,14 @@
 //! **Not here:** rules that make a zone ambiguous: these are errors (`master::rules`); what is wrong
 //! with a host (`master::hosts`).
 
-use std::collections::BTreeMap;
-
 use super::groups::{Groups, Place};
 use super::hosts;
 use super::order;
 use super::owners::Owners;
-use super::warning::WarningKind;
-use crate::limits::MASTER_WARNINGS_MAX;
+use super::warning::{Found, WarningKind};
 use crate::name::{Name, is_at_or_below};
 use crate::record::RecordType;
 use crate::record::facts::AtCut;
-
-/// What was found.
-#[derive(Debug, Default)]
-pub(super) struct Found {
-    /// The first ones by the index of their group and that of the record in it: as they stand in
-    /// the file. At most [`MASTER_WARNINGS_MAX`].
-    pub(super) kept: BTreeMap<(usize, usize), WarningKind>,
-    /// How many there were besides.
-    pub(super) more: u64,
-}
 
 /// Looks at groups that are sorted and joined.
 pub(super) fn run(groups: &Groups, apex: &Name) -> Found {
@@ -147,25 +134,6 @@ impl<'a> Lint<'a> {
     /// Counts a finding about a record.
     fn add(&mut self, group: usize, record: usize, kind: impl FnOnce() -> WarningKind) {
         self.found.add(group, record, kind);
-    }
-}
-
-impl Found {
-    /// Counts a finding, and keeps it while it is among the first of the file.
-    pub(super) fn add(&mut self, group: usize, record: usize, kind: impl FnOnce() -> WarningKind) {
-        let Self { kept, more } = self;
-        let at = (group, record);
-        let is_full = kept.len() >= MASTER_WARNINGS_MAX;
-        if !is_full || kept.last_key_value().is_some_and(|(last, _)| at < *last) {
-            kept.insert(at, kind());
-        }
-        if is_full {
-            *more += 1;
-            if kept.len() > MASTER_WARNINGS_MAX {
-                kept.pop_last();
-            }
-        }
-        debug_assert!(kept.len() <= MASTER_WARNINGS_MAX);
     }
 }
 

@@ -177,5 +177,8 @@ pub enum MasterRule {
     OtherTtl { ttl_s: u32, line: u32 },
 }
 
+/// Where in an entry's text a rule is broken.
+type Fault = (usize, MasterRule);
+
 #[cfg(test)]
 mod tests;

@@ -190,7 +190,7 @@ mod tests {
         while let Some(head) = reader.read().unwrap() {
             groups.push(head, &reader).unwrap();
         }
-        groups.finish().unwrap();
+        groups.settle().unwrap();
         (groups, apex)
     }
 

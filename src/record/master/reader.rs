@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use crate::limits::{GENERATE_RECORDS_MAX, TTL_S_MAX};
+use crate::limits::{GENERATE_RECORDS_MAX, INCLUDE_DEPTH_MAX, INCLUDE_FILES_MAX, TTL_S_MAX};
 use crate::name::{Name, NameError};
 use crate::record::master::directive::{self, Directive};
 use crate::record::master::generate::Generator;
-use crate::record::master::{MasterError, MasterOptions, MasterRecord, MasterRule};
+use crate::record::master::{Fault, MasterError, MasterOptions, MasterRecord, MasterRule};
 use crate::record::rdata::{self, Words};
 use crate::record::token::{Entry, Place, Span, split_entry};
 use crate::record::{RdataError, RecordType};
@@ -84,9 +84,6 @@ pub(super) struct DefaultTtl {
     /// That of the options.
     fallback_s: u32,
 }
-
-/// Where in an entry's text a rule is broken.
-pub(super) type Fault = (usize, MasterRule);
 
 impl<'a> MasterReader<'a> {
     /// Begins at the start of `text`; relative names lie under `origin` until `$ORIGIN` says else.
@@ -197,6 +194,28 @@ impl<'a> MasterReader<'a> {
                 self.generator = Some(Generator::new(range, template, line, at));
             }
         }
+        Ok(())
+    }
+
+    /// Goes on with the file at `path`, its relative names under `origin`. Origin and owner of
+    /// the file that includes it are what they were when it ends; its `$TTL` stays.
+    fn include(&mut self, path: &str, origin: Box<[u8]>) -> Result<(), MasterRule> {
+        if self.sources.len() > INCLUDE_DEPTH_MAX {
+            return Err(MasterRule::IncludeTooDeep);
+        }
+        if self.included >= INCLUDE_FILES_MAX {
+            return Err(MasterRule::IncludeTooMany);
+        }
+        self.included += 1;
+        let opener = self.options.opener.as_mut().ok_or(MasterRule::IncludeNotAllowed)?;
+        let text = Cow::Owned(opener(path)?);
+        let owner = self.owner().to_vec();
+        self.sources.push(Source {
+            file: path.to_owned(),
+            text,
+            place: Place::START,
+            names: CurrentNames::new(origin, owner),
+        });
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! What a master file says that is left out, mended, or served although it breaks a rule.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::limits::MASTER_WARNINGS_MAX;
@@ -87,6 +88,16 @@ pub enum WarningKind {
     },
 }
 
+/// What a look at all records of a zone has found.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// The first ones by the index of their group and that of the record in it: as they stand in
+    /// the file. At most [`MASTER_WARNINGS_MAX`].
+    pub(super) kept: BTreeMap<(usize, usize), WarningKind>,
+    /// How many there were besides.
+    pub(super) more: u64,
+}
+
 impl Warnings {
     /// Counts a warning, and keeps it while there are few.
     pub(super) fn push(&mut self, warning: impl FnOnce() -> MasterWarning) {
@@ -94,6 +105,25 @@ impl Warnings {
         if self.kept.len() < MASTER_WARNINGS_MAX {
             self.kept.push(warning());
         }
+    }
+}
+
+impl Found {
+    /// Counts a finding, and keeps it while it is among the first of the file.
+    pub(super) fn add(&mut self, group: usize, record: usize, kind: impl FnOnce() -> WarningKind) {
+        let Self { kept, more } = self;
+        let at = (group, record);
+        let is_full = kept.len() >= MASTER_WARNINGS_MAX;
+        if !is_full || kept.last_key_value().is_some_and(|(last, _)| at < *last) {
+            kept.insert(at, kind());
+        }
+        if is_full {
+            *more += 1;
+            if kept.len() > MASTER_WARNINGS_MAX {
+                kept.pop_last();
+            }
+        }
+        debug_assert!(kept.len() <= MASTER_WARNINGS_MAX);
     }
 }
 

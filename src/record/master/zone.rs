@@ -7,6 +7,7 @@
 use crate::name::Name;
 use crate::record::Rrset;
 use crate::record::master::groups::Groups;
+use crate::record::master::lint;
 use crate::record::master::{MasterError, MasterOptions, MasterReader, Warnings};
 use crate::record::rrset::RrsetRef;
 
@@ -92,7 +93,9 @@ pub fn read_sorted<'a>(
         }
     }
     progress(text.len());
-    let apex = groups.finish()?;
+    let apex = groups.settle()?;
+    let found = lint::run(&groups, &apex);
+    groups.finish(found)?;
     let (record_count, warnings) = (groups.record_count(), groups.take_warnings());
     Ok(SortedZone { apex, record_count, warnings, groups })
 }
