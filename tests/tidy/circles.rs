@@ -16,7 +16,6 @@ const CIRCLES: &[(&str, &[&str], &str)] = &[
         &["audit", "opening", "task", "version"],
         "one task, whose ways to open, to make versions and to read them again are files of their own",
     ),
-    ("record::rdata", &["base", "bitmap", "field"], "codecs of a field, and the table of them"),
     (
         "store",
         &["digests", "dns_store", "draft", "history", "import", "journal", "read"],

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::record::RdataError;
-use crate::record::rdata::field::{Codec, no_name};
+use crate::record::rdata::codec::{Codec, no_name};
 use crate::record::rdata::{Words, base};
 
 /// Six octets, `00-00-5e-00-53-2a` (RFC 7043 section 3).

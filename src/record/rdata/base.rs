@@ -5,7 +5,7 @@ use data_encoding::{BASE32HEX_NOPAD, BASE64, HEXLOWER, HEXLOWER_PERMISSIVE};
 use crate::limits::RDATA_OCTETS_MAX;
 use crate::record::RdataError;
 use crate::record::rdata::Words;
-use crate::record::rdata::field::{Codec, no_name};
+use crate::record::rdata::codec::{Codec, no_name};
 use crate::record::rdata::number::parse_number;
 
 /// Reads hexadecimal up to the end; blanks may part it anywhere.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::record::rdata::Words;
-use crate::record::rdata::field::{Codec, no_name};
+use crate::record::rdata::codec::{Codec, no_name};
 use crate::record::{RdataError, RecordType};
 
 /// Reads mnemonics up to the end and appends their bitmap; none makes an empty one.

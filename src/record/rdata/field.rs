@@ -9,29 +9,12 @@ use std::str::FromStr;
 
 use crate::limits::NAME_OCTETS_MAX;
 use crate::name::{self, NameError};
+use crate::record::rdata::codec::Codec;
 use crate::record::rdata::mnemonic::{self, Table};
 use crate::record::rdata::number::{self, from_octets, parse_number};
 use crate::record::rdata::words::{Word, Words};
 use crate::record::rdata::{base, bitmap, strings, time};
 use crate::record::{RdataError, RecordType};
-
-/// How a field that only one or two types have is read, checked and written.
-#[derive(Debug)]
-pub(super) struct Codec {
-    /// Does what [`Kind::parse`] does.
-    pub(super) parse: fn(&'static str, &mut Words<'_>, &mut Vec<u8>) -> Result<(), RdataError>,
-    /// Does what [`Kind::len`] does.
-    pub(super) len: fn(&'static str, &[u8]) -> Result<usize, RdataError>,
-    /// Does what [`Kind::write`] does.
-    pub(super) write: fn(&[u8], &mut String) -> Option<()>,
-    /// Does what [`Kind::name_in`] does.
-    pub(super) name_in: fn(&[u8]) -> Option<(usize, usize)>,
-}
-
-/// Says of any field that no name is in it.
-pub(super) fn no_name(_: &[u8]) -> Option<(usize, usize)> {
-    None
-}
 
 /// A kind of field.
 #[derive(Clone, Copy, Debug)]

@@ -5,7 +5,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::name;
 use crate::record::RdataError;
-use crate::record::rdata::field::{Codec, Kind, no_name, write_name};
+use crate::record::rdata::codec::{Codec, no_name};
+use crate::record::rdata::field::{Kind, write_name};
 use crate::record::rdata::{Words, base};
 
 /// Prefix length, address suffix and prefix name (RFC 2874 section 3.1).

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::record::RdataError;
-use crate::record::rdata::field::{Codec, no_name};
+use crate::record::rdata::codec::{Codec, no_name};
 use crate::record::rdata::{Words, parse_decimal};
 
 /// Size, precisions, latitude, longitude and altitude.

@@ -11,6 +11,7 @@
 mod address;
 mod base;
 mod bitmap;
+mod codec;
 mod field;
 mod gateway;
 mod layout;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::record::RdataError;
 use crate::record::rdata::Words;
-use crate::record::rdata::field::{Codec, no_name};
+use crate::record::rdata::codec::{Codec, no_name};
 use crate::record::rdata::mnemonic::{self, Table};
 
 /// Protocol and ports up to the end.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::record::RdataError;
-use crate::record::rdata::field::{Codec, no_name};
+use crate::record::rdata::codec::{Codec, no_name};
 use crate::record::rdata::{Words, base, parse_decimal, strings};
 
 /// Parameters up to the end, none included.
