@@ -9,9 +9,7 @@
 //! told of a commit without changes, so that revisions of the zone still follow on each other.
 //! **Not here:** the digest of a commit (`store::draft`), of an import (`store::import`).
 
-use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::Ordering;
 
 use super::dns_store::DnsStore;
 use super::history::ZoneChange;
@@ -20,36 +18,11 @@ use super::keys;
 use super::kv::{Cursor, KeyRange, KvCommit, KvError, KvSnapshot, Precondition, Versioned};
 use super::operation::StoreError;
 use super::read::{PageCursor, read_rows};
+use super::recounts::Recounts;
 use super::zone_object::ZoneObject;
 use crate::feed::digest::{Digest, DigestKey};
 use crate::limits::{BATCH_ATTEMPTS_MAX, LISTING_ITEMS_MAX, ZONE_PAGE_RRSETS};
 use crate::name::Name;
-
-/// What counting zones anew has found since the start.
-#[derive(Debug, Default)]
-pub struct Recounts {
-    /// Zones that were counted, again and again.
-    pub counted: AtomicU64,
-    /// Those that were wrong, and are right now.
-    pub mended: AtomicU64,
-    /// Those that could not be read when it was their turn last.
-    unreadable: Mutex<BTreeSet<Name>>,
-}
-
-impl Recounts {
-    /// How many zones could not be read when it was their turn last, and the first of them; none if all
-    /// could.
-    pub fn unreadable(&self) -> Option<(usize, String)> {
-        let unreadable = self.unreadable.lock().unwrap_or_else(PoisonError::into_inner);
-        Some((unreadable.len(), unreadable.first()?.to_string()))
-    }
-
-    /// Notes whether a zone can be counted; says whether that is news.
-    fn note(&self, apex: &Name, is_readable: bool) -> bool {
-        let mut unreadable = self.unreadable.lock().unwrap_or_else(PoisonError::into_inner);
-        if is_readable { unreadable.remove(apex) } else { unreadable.insert(apex.clone()) }
-    }
-}
 
 impl DnsStore {
     /// What counting zones anew has found.
@@ -119,9 +92,7 @@ impl DnsStore {
 
     /// Forgets zones that could not be counted and that are gone.
     async fn forget_unreadable(&self) {
-        let unreadable =
-            self.recounts.unreadable.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        for apex in unreadable {
+        for apex in self.recounts.unreadable_zones() {
             if matches!(self.kv.get(&keys::zone_key(&apex)).await, Ok(None)) {
                 self.recounts.note(&apex, true);
             }

@@ -14,12 +14,12 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::{OwnedMutexGuard, watch};
 
-use super::digests::Recounts;
 use super::draft::{Built, Draft, DraftError, Staged};
 use super::history::History;
 use super::keys;
-use super::kv::{KeyValueStore, KvError};
+use super::kv::{KeyValueStore, KvError, Precondition};
 use super::operation::{Batch, Committed, Expectation, Operation, StoreError};
+use super::recounts::Recounts;
 use super::view::{InFlight, View};
 use super::zone_settings::ZoneSettings;
 use crate::clock::now_ms;
@@ -97,6 +97,42 @@ impl DnsStore {
     /// Those of the engine.
     pub async fn revision(&self) -> Result<u64, StoreError> {
         Ok(self.kv.get(keys::JOURNAL).await?.map_or(0, |found| found.revision))
+    }
+
+    /// Returns the history as it is now.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    pub async fn history(&self) -> Result<History, StoreError> {
+        Ok(History::read_or_begin(&*self.kv).await?)
+    }
+
+    /// Begins a new history with an epoch above the present one and above `above`, and returns it
+    /// once it is durable.
+    ///
+    /// # Errors
+    /// [`StoreError::Contended`] if others begin histories all the time; those of the engine.
+    pub async fn begin_history(&self, was: &History, above: u64) -> Result<History, StoreError> {
+        for _ in 0..BATCH_ATTEMPTS_MAX {
+            let before = self.history().await?;
+            if before.id != was.id && before.epoch > above {
+                // Another feed of this store has left the same one.
+                return Ok(before);
+            }
+            let epoch = before.epoch.max(above).saturating_add(1);
+            let history = History { epoch, id: rand::random(), ..before };
+            let value = before.encode();
+            let expected = Precondition::HasValue { key: keys::HISTORY.to_vec(), value };
+            match self.kv.commit(history.commit(expected)).await {
+                Ok(_) => {
+                    self.histories.send_modify(|count| *count += 1);
+                    return Ok(history);
+                }
+                Err(KvError::Conflict { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(StoreError::Contended { attempts: BATCH_ATTEMPTS_MAX })
     }
 
     /// Says whether the engine takes commits at present.

@@ -19,12 +19,9 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::dns_store::DnsStore;
 use super::keys;
 use super::kv::{self, KeyValueStore, KvError, Precondition};
-use super::operation::StoreError;
 use crate::feed::digest::{Digest, DigestKey};
-use crate::limits::BATCH_ATTEMPTS_MAX;
 use crate::name::Name;
 use crate::record::{Change, Rrset};
 
@@ -206,44 +203,6 @@ struct StoredHistory {
     digest_key: String,
 }
 
-impl DnsStore {
-    /// Returns the history as it is now.
-    ///
-    /// # Errors
-    /// Those of the engine.
-    pub async fn history(&self) -> Result<History, StoreError> {
-        Ok(History::read_or_begin(&*self.kv).await?)
-    }
-
-    /// Begins a new history with an epoch above the present one and above `above`, and returns it
-    /// once it is durable.
-    ///
-    /// # Errors
-    /// [`StoreError::Contended`] if others begin histories all the time; those of the engine.
-    pub async fn begin_history(&self, was: &History, above: u64) -> Result<History, StoreError> {
-        for _ in 0..BATCH_ATTEMPTS_MAX {
-            let before = self.history().await?;
-            if before.id != was.id && before.epoch > above {
-                // Another feed of this store has left the same one.
-                return Ok(before);
-            }
-            let epoch = before.epoch.max(above).saturating_add(1);
-            let history = History { epoch, id: rand::random(), ..before };
-            let value = before.encode();
-            let expected = Precondition::HasValue { key: keys::HISTORY.to_vec(), value };
-            match self.kv.commit(history.commit(expected)).await {
-                Ok(_) => {
-                    self.histories.send_modify(|count| *count += 1);
-                    return Ok(history);
-                }
-                Err(KvError::Conflict { .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Err(StoreError::Contended { attempts: BATCH_ATTEMPTS_MAX })
-    }
-}
-
 impl History {
     /// Reads the history of a store, and begins one if it has none. Of several who do so at once
     /// one draws it, and all return the same.
@@ -265,13 +224,13 @@ impl History {
     }
 
     /// Makes the commit that writes it.
-    fn commit(&self, expected: Precondition) -> kv::KvCommit {
+    pub(super) fn commit(&self, expected: Precondition) -> kv::KvCommit {
         let puts = vec![(keys::HISTORY.to_vec(), self.encode())];
         kv::KvCommit { preconditions: vec![expected], puts, deletes: Vec::new() }
     }
 
     /// Returns the stored octets.
-    fn encode(&self) -> Vec<u8> {
+    pub(super) fn encode(&self) -> Vec<u8> {
         let stored = StoredHistory {
             epoch: self.epoch,
             id: data_encoding::HEXLOWER.encode(&self.id.to_be_bytes()),

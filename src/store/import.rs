@@ -4,8 +4,7 @@
 //! keys. One last commit switches the zone object to it: readers and followers see the old zone or
 //! the new one. The rows of the old generation, and those of an import that broke off, are swept.
 //!
-//! A generation has a key while it is being filled (value: `f` and the time of the newest chunk,
-//! 64 bits) or is to be swept (value: `s`).
+//! A generation has a key while it is being filled or is to be swept.
 //!
 //! **Invariant:** rows are swept only when no zone object can switch to their generation any more.
 //! **Not here:** the switch (`store::draft`), master files (`record::master`).
@@ -28,21 +27,6 @@ use crate::limits::{
 };
 use crate::name::Name;
 use crate::record::{RecordType, Rrset};
-
-/// What the value of a generation's key begins with while it is being filled.
-const FILLING: u8 = b'f';
-/// The value of the key of a generation that is to be swept.
-const SWEPT: u8 = b's';
-
-/// Returns the value that says that a generation is to be swept.
-pub(super) fn swept_marker() -> Vec<u8> {
-    vec![SWEPT]
-}
-
-/// Returns the value that says that a generation is being filled.
-fn filling_marker(now_ms: u64) -> Vec<u8> {
-    [&[FILLING][..], &now_ms.to_be_bytes()].concat()
-}
 
 /// The RRsets of an import, checked and ready to be written.
 struct PreparedImport {
@@ -104,7 +88,7 @@ impl DnsStore {
         progress: &(dyn Fn(u64) + Send + Sync),
     ) -> Result<(), StoreError> {
         let key = keys::generation_key(staged.generation);
-        staged.marker = filling_marker(now_ms());
+        staged.marker = keys::filling_marker(now_ms());
         let begin = KvCommit {
             preconditions: vec![Precondition::Absent { key: key.clone() }],
             puts: vec![(key.clone(), staged.marker.clone())],
@@ -115,7 +99,7 @@ impl DnsStore {
         let mut in_flight: VecDeque<(PendingCommit, u64)> = VecDeque::new();
         let mut written = 0;
         while rows.peek().is_some() {
-            let marker = filling_marker(now_ms());
+            let marker = keys::filling_marker(now_ms());
             let mut chunk = KvCommit {
                 preconditions: vec![Precondition::HasValue {
                     key: key.clone(),
@@ -147,7 +131,7 @@ impl DnsStore {
         let value = staged.marker.clone();
         let commit = KvCommit {
             preconditions: vec![Precondition::HasValue { key: key.clone(), value }],
-            puts: vec![(key, swept_marker())],
+            puts: vec![(key, keys::swept_marker())],
             deletes: Vec::new(),
         };
         if let Err(error) = self.kv.commit(commit).await {
@@ -180,7 +164,7 @@ impl DnsStore {
     async fn sweep_chunk(&self) -> Result<bool, KvError> {
         let page = self.kv.range(&keys::generation_range(), None, GENERATIONS_PAGE).await?;
         for (key, found) in page.entries {
-            if found.value != swept_marker() {
+            if found.value != keys::swept_marker() {
                 self.mark_left_over(&key, &found.value).await?;
                 continue;
             }
@@ -215,7 +199,7 @@ impl DnsStore {
         let (key, value) = (key.to_vec(), marker.to_vec());
         let commit = KvCommit {
             preconditions: vec![Precondition::HasValue { key: key.clone(), value }],
-            puts: vec![(key, swept_marker())],
+            puts: vec![(key, keys::swept_marker())],
             deletes: Vec::new(),
         };
         match self.kv.commit(commit).await {

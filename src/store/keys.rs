@@ -30,6 +30,10 @@ pub(super) const JOURNAL: &[u8] = b"J";
 const ZONE: u8 = b'Z';
 /// What the keys of generations begin with.
 const GENERATION: u8 = b'g';
+/// What the value of a generation's key begins with while it is being filled; 64 bits of time follow.
+const FILLING: u8 = b'f';
+/// The value of the key of a generation that is to be swept.
+const SWEPT: u8 = b's';
 /// What the keys of rows begin with.
 const ROW: u8 = b'r';
 /// Ends a label, and stands between a row's name and its type.
@@ -64,6 +68,16 @@ pub(super) fn parse_zone_key(key: &[u8]) -> Result<Name, KvError> {
 /// Returns the key that says that a generation is being filled or swept.
 pub(super) fn generation_key(generation: u64) -> Vec<u8> {
     [&[GENERATION][..], &generation.to_be_bytes()].concat()
+}
+
+/// Returns the value of the key of a generation that is being filled, when its newest chunk was written.
+pub(super) fn filling_marker(now_ms: u64) -> Vec<u8> {
+    [&[FILLING][..], &now_ms.to_be_bytes()].concat()
+}
+
+/// Returns the value of the key of a generation that is to be swept.
+pub(super) fn swept_marker() -> Vec<u8> {
+    vec![SWEPT]
 }
 
 /// Returns the range of all keys that [`generation_key`] makes.

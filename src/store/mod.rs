@@ -25,13 +25,14 @@ mod journal;
 mod keys;
 mod operation;
 mod read;
+mod recounts;
 mod row;
 mod source;
 mod view;
 mod zone_object;
 
 pub use commits::CommitStream;
-pub use digests::Recounts;
 pub use dns_store::{DnsStore, has_commits};
 pub use operation::{Batch, Committed, Expectation, Operation, StoreError};
 pub use read::{Listing, PageCursor, StoredRrset, StoredZone, ZoneReader};
+pub use recounts::Recounts;

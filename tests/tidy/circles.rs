@@ -16,11 +16,6 @@ const CIRCLES: &[(&str, &[&str], &str)] = &[
         &["audit", "opening", "task", "version"],
         "one task, whose ways to open, to make versions and to read them again are files of their own",
     ),
-    (
-        "store",
-        &["digests", "dns_store", "draft", "history", "import", "journal", "read"],
-        "one type, whose reading, importing and recounting are files of their own",
-    ),
 ];
 
 /// What stands in one folder, and what of it uses what else of it.

@@ -9,7 +9,6 @@ use crate::feed::digest::{Digest, DigestKey};
 use crate::name::Name;
 use crate::record::{Change, RecordType, RrsetRef};
 use crate::store::history::ZoneChange;
-use crate::store::import;
 use crate::store::journal::{Entry, JournalZone};
 use crate::store::keys;
 use crate::store::kv::{Cursor, KeyRange, KvCommit, Precondition};
@@ -70,7 +69,7 @@ impl Draft<'_> {
             }
             built.has_swept |= !slot.swept.is_empty();
             for generation in &slot.swept {
-                let value = import::swept_marker();
+                let value = keys::swept_marker();
                 built.commit.puts.push((keys::generation_key(*generation), value));
             }
             let entry = match slot.zone {
