@@ -15,8 +15,6 @@ use tokio::task::JoinHandle;
 use super::ExportError;
 use super::book::{Book, Head, Place};
 use super::depot::Depot;
-use super::task::ExportTask;
-use super::version::Round;
 use crate::feed::Hash;
 use crate::feed::digest::{Digest, DigestKey};
 use crate::feed::items::ItemRef;
@@ -81,46 +79,45 @@ impl Audit {
             task.abort();
         }
     }
-}
 
-impl ExportTask {
     /// Begins to read the next zones if it is time.
-    pub(super) fn start_audit(&self, round: &mut Round) {
+    pub(super) fn start(&mut self, book: &Book, depot: &Arc<dyn Depot>) {
         let now = Instant::now();
-        if round.audit.task.is_some() || now < round.audit.due {
+        if self.task.is_some() || now < self.due {
             return;
         }
-        let book = &round.book;
-        round.audit.wrong.retain(|apex| book.is_in_doc(apex));
-        let mut samples = samples(book, &mut round.audit.pending);
-        let wrong = round.audit.wrong.iter().take(AUDIT_WRONG_MAX);
+        self.wrong.retain(|apex| book.is_in_doc(apex));
+        let mut samples = samples(book, &mut self.pending);
+        let wrong = self.wrong.iter().take(AUDIT_WRONG_MAX);
         samples.extend(wrong.map(|apex| sample(book, apex)));
         let octets = samples.iter().map(Sample::octets).sum::<u64>();
         let pause = Duration::from_millis(octets * 1_000 / AUDIT_OCTETS_PER_S);
-        round.audit.due = now + pause.max(Duration::from_millis(AUDIT_MS_MIN));
+        self.due = now + pause.max(Duration::from_millis(AUDIT_MS_MIN));
         if !samples.is_empty() {
-            let (depot, key) = (Arc::clone(&self.parts.depot), round.book.key());
-            round.audit.task = Some(tokio::spawn(read(depot, key, samples)));
+            let (depot, key) = (Arc::clone(depot), book.key());
+            self.task = Some(tokio::spawn(read(depot, key, samples)));
         }
     }
 
-    /// Has zones written anew that an edge would not come to.
-    pub(super) fn take_audited(&mut self, round: &mut Round, read: Vec<Audited>) {
+    /// Has zones written anew that an edge would not come to; returns how many are so.
+    pub(super) fn take(&mut self, book: &mut Book, read: Vec<Audited>) -> u64 {
+        let mut faults = 0;
         for Audited { apex, doc, found } in read {
             if found == Some(doc.digest) {
-                round.audit.wrong.remove(&apex);
+                self.wrong.remove(&apex);
                 continue;
             }
             // It may have been written anew meanwhile, or once already.
-            if round.book.doc(&apex) != doc || !round.audit.wrong.insert(apex.clone()) {
+            if book.doc(&apex) != doc || !self.wrong.insert(apex.clone()) {
                 continue;
             }
             let found = found.map_or_else(|| "nothing".to_owned(), |found| found.to_string());
             tracing::error!(%apex, must = %doc.digest, found,
                 "a zone of the document does not come to what its row says: it is written anew");
-            self.status.digest_faults += 1;
-            round.book.want(&apex);
+            faults += 1;
+            book.want(&apex);
         }
+        faults
     }
 }
 

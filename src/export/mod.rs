@@ -21,6 +21,7 @@ mod fold;
 mod identity;
 mod opening;
 mod pack;
+mod parts;
 mod root;
 mod shelf;
 mod task;
@@ -49,7 +50,7 @@ use crate::ticket::DnsClientTicket;
 use depot::BlobDepot;
 use doc::FeedDoc;
 use identity::Identity;
-use task::{ExportTask, Parts};
+use parts::{ExportTask, Parts};
 
 /// What a feed carries.
 #[derive(Clone, Debug, Eq, PartialEq)]

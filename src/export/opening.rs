@@ -19,15 +19,19 @@ use super::ExportError;
 use super::book::{Book, Built, Head};
 use super::chronicle::{Chronicle, Signer};
 use super::depot::Depot;
+use super::parts::Parts;
 use super::shelf::Shelf;
-use super::task::{Commits, Parts, pump};
 use super::term;
 use crate::feed::index::{BundleRef, Index, IndexRow};
 use crate::feed::root::Root;
 use crate::feed::segment::Position;
 use crate::feed::{Hash, HistoryId};
+use crate::limits::EXPORT_COMMITS_MAX;
 use crate::name::Name;
-use crate::store::history::{Commit, History, SourceError, ZoneState};
+use crate::store::history::{Commit, CommitSource, History, SourceError, ZoneState};
+
+/// A stream of commits that is read ahead.
+pub(super) type Commits = mpsc::Receiver<Result<Commit, SourceError>>;
 
 /// An export that has begun.
 pub(super) struct Opened {
@@ -291,4 +295,22 @@ async fn compare(
         );
     }
     Ok(())
+}
+
+/// Reads a stream of commits ahead, in a task that ends with the receiver.
+fn pump(mut stream: Box<dyn CommitSource>) -> Commits {
+    let (sender, receiver) = mpsc::channel(EXPORT_COMMITS_MAX);
+    tokio::spawn(async move {
+        loop {
+            let commit = tokio::select! {
+                commit = stream.next() => commit,
+                () = sender.closed() => return,
+            };
+            let is_end = commit.is_err();
+            if sender.send(commit).await.is_err() || is_end {
+                return;
+            }
+        }
+    });
+    receiver
 }

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use super::ExportError;
 use super::depot::Depot;
 use super::doc::FeedDoc;
-use super::task::ExportTask;
+use super::parts::ExportTask;
 use super::version::{Making, Round};
 use crate::clock::now_ms;
 use crate::durable;

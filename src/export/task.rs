@@ -8,21 +8,17 @@
 //! **Not here:** commits to segments (`chronicle`), versions of the document (`version`).
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use iroh_docs::Author;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::ExportError;
 use super::audit::{Audit, audited};
-use super::depot::Depot;
-use super::doc::FeedDoc;
 use super::evidence::{self, EvidenceVerdict, Own};
-use super::opening::{Opened, open};
+use super::opening::{Commits, Opened, open};
+use super::parts::ExportTask;
 use super::version::{NEVER_LOOKED, Round, looked, made};
-use super::{ExportError, ExportStatus, FeedConfig};
 use crate::clock::now_ms;
 use crate::feed::HistoryId;
 use crate::feed::segment::Position;
@@ -32,75 +28,9 @@ use crate::limits::{
 };
 use crate::mesh::author::AuthorKey;
 use crate::mesh::hub::Evidence;
-use crate::mesh::log::Log;
-use crate::store::history::{Commit, CommitSource, SourceError, ZoneSource};
-
-/// A stream of commits that is read ahead.
-pub(super) type Commits = mpsc::Receiver<Result<Commit, SourceError>>;
-
-/// What an export is made of.
-pub(super) struct Parts {
-    /// The truth.
-    pub(super) source: Arc<dyn ZoneSource>,
-    /// Where contents are put.
-    pub(super) depot: Arc<dyn Depot>,
-    /// Where segments are kept for those who follow.
-    pub(super) log: Arc<Log>,
-    /// What the feed carries.
-    pub(super) config: FeedConfig,
-    /// The feed.
-    pub(super) namespace: [u8; 32],
-    /// Its author.
-    pub(super) author: Author,
-    /// Where the last root is kept.
-    pub(super) root_file: Option<PathBuf>,
-}
-
-/// The task of one feed.
-pub(super) struct ExportTask {
-    /// What it works with.
-    pub(super) parts: Parts,
-    /// The namespace; `None` without a mesh.
-    pub(super) doc: Option<Arc<FeedDoc>>,
-    /// What peers show who know more than we do.
-    evidence: mpsc::Receiver<Evidence>,
-    /// Tells others how far we are.
-    status_sender: watch::Sender<ExportStatus>,
-    /// How far we are.
-    pub(super) status: ExportStatus,
-    /// The newest history that peers have shown, until one above it has begun.
-    seen: Option<HistoryId>,
-    /// Since when no version of the document could be written as a whole.
-    pub(super) failing_since: Option<Instant>,
-    /// When peers have shown another history or exporter of the feed.
-    parted_at: VecDeque<Instant>,
-    /// The term of the last round.
-    term: u64,
-}
+use crate::store::history::SourceError;
 
 impl ExportTask {
-    /// A task that has not begun.
-    pub(super) fn new(
-        parts: Parts,
-        doc: Option<FeedDoc>,
-        evidence: mpsc::Receiver<Evidence>,
-        status_sender: watch::Sender<ExportStatus>,
-    ) -> Self {
-        let status = ExportStatus::default();
-        let doc = doc.map(Arc::new);
-        Self {
-            parts,
-            doc,
-            evidence,
-            status_sender,
-            status,
-            seen: None,
-            failing_since: None,
-            parted_at: VecDeque::new(),
-            term: 0,
-        }
-    }
-
     /// Works until `stop`, whatever happens.
     pub(super) async fn run(mut self, stop: CancellationToken) {
         let mut retry_ms = EXPORT_RETRY_MS_MIN;
@@ -167,7 +97,9 @@ impl ExportTask {
                     }
                 }
                 lost = looked(&mut round.looking) => self.take_lost(round, lost),
-                read = audited(&mut round.audit) => self.take_audited(round, read),
+                read = audited(&mut round.audit) => {
+                    self.status.digest_faults += round.audit.take(&mut round.book, read);
+                }
                 Ok(()) = round.histories.changed() => self.check_history(round).await?,
                 Some(shown) = self.evidence.recv() => self.judge(round, &shown).await?,
                 Some(number) = returned_number(&mut returned) => {
@@ -176,7 +108,7 @@ impl ExportTask {
                 _ = tick.tick() => {}
             }
             self.start_looking(round);
-            self.start_audit(round);
+            round.audit.start(&round.book, &self.parts.depot);
             self.start_due(round);
             if round.beat_at.elapsed() >= Duration::from_millis(FEED_BEAT_MS) {
                 self.write_beat(round);
@@ -363,24 +295,6 @@ async fn returned_number(returned: &mut Option<mpsc::Receiver<u64>>) -> Option<u
         },
         None => std::future::pending().await,
     }
-}
-
-/// Reads a stream of commits ahead, in a task that ends with the receiver.
-pub(super) fn pump(mut stream: Box<dyn CommitSource>) -> Commits {
-    let (sender, receiver) = mpsc::channel(EXPORT_COMMITS_MAX);
-    tokio::spawn(async move {
-        loop {
-            let commit = tokio::select! {
-                commit = stream.next() => commit,
-                () = sender.closed() => return,
-            };
-            let is_end = commit.is_err();
-            if sender.send(commit).await.is_err() || is_end {
-                return;
-            }
-        }
-    });
-    receiver
 }
 
 #[cfg(test)]

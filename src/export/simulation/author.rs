@@ -12,12 +12,13 @@ use iroh_docs::Author;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 
-use super::super::{ExportTask, Parts, Round, made};
+use super::super::{ExportTask, Round, made};
 use super::NAMESPACE;
 use super::store::Store;
 use crate::export::audit::{Audit, Count, audited};
 use crate::export::book::Built;
 use crate::export::depot::Depot;
+use crate::export::parts::Parts;
 use crate::export::{ExportError, ExportStatus, FeedConfig};
 use crate::feed::Hash;
 use crate::feed::root::Root;
@@ -298,14 +299,12 @@ impl Exporter {
     /// Reads the document again, each zone once; returns how many were wrong.
     pub(super) fn audit(&mut self) -> u64 {
         let round = self.round.as_mut().expect("it works");
-        let before = self.task.status.digest_faults;
         round.audit = Audit::new();
         self.runtime.block_on(async {
-            self.task.start_audit(round);
+            round.audit.start(&round.book, &self.task.parts.depot);
             let wrong = audited(&mut round.audit).await;
-            self.task.take_audited(round, wrong);
-        });
-        self.task.status.digest_faults - before
+            round.audit.take(&mut round.book, wrong)
+        })
     }
 
     /// A zone whose packs do not come to what its row says.
