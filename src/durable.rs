@@ -34,15 +34,6 @@ pub fn write(path: &Path, octets: &[u8]) -> io::Result<()> {
     sync_dir(path)
 }
 
-/// Removes a file for good; not an error if there is none.
-///
-/// # Errors
-/// What the system says.
-pub fn remove(path: &Path) -> io::Result<()> {
-    remove_if_there(path)?;
-    sync_dir(path)
-}
-
 /// Makes a directory and what is missing above it, its owner's alone; takes one that is there from
 /// everybody else.
 ///
@@ -167,9 +158,6 @@ mod tests {
         write(&path, b"new").unwrap();
         assert_eq!((fs::read(&path).unwrap(), mode(&path)), (b"new".to_vec(), 0o600));
         assert!(!beside(&path).exists());
-        remove(&path).unwrap();
-        remove(&path).unwrap();
-        assert!(!path.exists());
     }
 
     #[test]

@@ -8,11 +8,11 @@
 //! remedy; time is linear in the zone but for sorting it, and memory is bounded by it.
 //! **Not here:** the syntax of master files (`record::master`), signing.
 
-pub mod canonical;
-pub mod crypto;
+pub(crate) mod canonical;
+pub(crate) mod crypto;
 mod delegation;
-pub mod fault;
-pub mod keys;
+pub(crate) mod fault;
+pub(crate) mod keys;
 mod nsec;
 mod nsec3;
 mod signatures;

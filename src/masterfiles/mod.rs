@@ -16,7 +16,7 @@ mod known;
 mod load;
 mod parts;
 mod publish;
-pub mod source;
+pub(crate) mod source;
 mod store;
 
 use std::path::{Path, PathBuf};

@@ -8,7 +8,7 @@
 //! in `A..=Z`. A `Name` that exists is correct.
 //! **Not here:** parsing of compressed names in messages (`message`), key escapes (`feed::key`).
 
-pub mod words;
+pub(crate) mod words;
 
 use std::borrow::Borrow;
 use std::cmp::Ordering;

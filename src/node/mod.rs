@@ -2,24 +2,24 @@
 //!
 //! **Not here:** the parts that it puts together (`store`, `export`, `replica`, `serve`).
 
-pub mod api;
+pub(crate) mod api;
 pub mod config;
 pub mod error;
-pub mod feeds;
+pub(crate) mod feeds;
 pub mod flags;
-pub mod follow;
-pub mod health;
-pub mod metrics;
-pub mod origin;
+pub(crate) mod follow;
+pub(crate) mod health;
+pub(crate) mod metrics;
+pub(crate) mod origin;
 mod parts;
 mod prepare;
-pub mod progress;
+pub(crate) mod progress;
 mod recount;
-pub mod reload;
+pub(crate) mod reload;
 pub mod run;
 mod service;
 mod services;
-pub mod state;
+pub(crate) mod state;
 pub mod status;
-pub mod timing;
-pub mod watchdog;
+pub(crate) mod timing;
+pub(crate) mod watchdog;

@@ -8,10 +8,10 @@ pub mod document;
 pub mod facts;
 pub mod master;
 pub mod rdata;
-pub mod rrset;
-pub mod rtype;
-pub mod serial;
-pub mod soa;
+pub(crate) mod rrset;
+pub(crate) mod rtype;
+pub(crate) mod serial;
+pub(crate) mod soa;
 pub(crate) mod token;
 
 pub use rdata::RdataError;

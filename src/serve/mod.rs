@@ -11,7 +11,7 @@
 mod bind;
 pub mod event;
 pub mod server;
-pub mod shutdown;
+pub(crate) mod shutdown;
 pub mod stats;
 pub mod tcp;
 mod transfer;

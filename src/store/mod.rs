@@ -13,7 +13,7 @@ pub mod history;
 pub mod kv;
 pub mod redb;
 pub mod rules;
-pub mod serial;
+pub(crate) mod serial;
 pub mod zone_settings;
 
 mod commits;

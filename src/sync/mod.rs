@@ -9,14 +9,14 @@
 //! **Not here:** building zones (`zone`), sockets and tasks (`replica`, `mesh`).
 
 pub mod batch;
-pub mod complaint;
+pub(crate) mod complaint;
 pub mod core;
 pub mod entry;
 mod headed;
-pub mod history;
-pub mod inbox;
+pub(crate) mod history;
+pub(crate) mod inbox;
 mod intake;
-pub mod mirror;
+pub(crate) mod mirror;
 mod outbox;
 mod plain;
 mod progress;

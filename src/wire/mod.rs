@@ -4,4 +4,4 @@
 
 mod compress;
 pub mod kind;
-pub mod reply;
+pub(crate) mod reply;

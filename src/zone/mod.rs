@@ -9,16 +9,16 @@
 
 mod arena;
 mod build;
-pub mod denial;
+pub(crate) mod denial;
 mod edit;
-pub mod find;
-pub mod hash;
-pub mod node;
+pub(crate) mod find;
+pub(crate) mod hash;
+pub(crate) mod node;
 pub mod nsec3;
-pub mod order;
+pub(crate) mod order;
 pub mod path;
-pub mod prepare;
-pub mod sets;
+pub(crate) mod prepare;
+pub(crate) mod sets;
 mod slots;
 mod table;
 

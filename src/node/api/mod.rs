@@ -15,7 +15,7 @@
 //! without the key; no body is read beyond its path's limit; a node without a store refuses every write.
 //! **Not here:** the rules of the data (`store`), how nodes are put together (`node::run`).
 
-pub mod auth;
+pub(crate) mod auth;
 mod digests;
 mod error;
 mod health;

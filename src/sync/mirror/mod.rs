@@ -31,7 +31,7 @@ use document::Documents;
 use line::Line;
 use zone::ZoneMirror;
 
-pub use document::{Adopted, Wish};
+pub use document::Wish;
 pub use status::{MirrorStats, MirrorStatus};
 
 /// What an edge wants.

@@ -9,9 +9,9 @@
 //! always has a free slot, so that every probe ends.
 //! **Not here:** the next version (`table::edit`), what a node means (`zone::find`).
 
-pub mod edit;
-pub mod walk;
-pub mod warm;
+pub(crate) mod edit;
+pub(crate) mod walk;
+pub(crate) mod warm;
 
 use std::sync::Arc;
 
