@@ -122,10 +122,10 @@ A program's own zones go beside the feed's: [`AspenDnsClient::stage`](replica::A
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod clock;
-pub(crate) mod durable;
+pub mod durable;
 pub mod limits;
 pub mod name;
-pub(crate) mod octets;
+pub mod octets;
 pub mod record;
 pub mod ticket;
 

@@ -10,7 +10,7 @@ pub mod flags;
 pub(crate) mod follow;
 pub(crate) mod health;
 pub(crate) mod metrics;
-pub(crate) mod origin;
+pub mod origin;
 mod parts;
 mod prepare;
 pub(crate) mod progress;

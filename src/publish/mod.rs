@@ -8,7 +8,7 @@
 //! can load it any more.
 //! **Not here:** what a catalog holds (`catalog`).
 
-pub(crate) mod pace;
+pub mod pace;
 pub mod stage;
 
 use std::ops::Deref;

@@ -33,7 +33,7 @@ pub struct RrsetRef<'a> {
     pub rtype: RecordType,
     /// The TTL in seconds.
     pub ttl_s: u32,
-    /// The RDATA as [`RdataList::as_octets`] has it; [`check_list`] has found it good.
+    /// The RDATA as [`RdataList::as_octets`] has it; `check_list` has found it good.
     pub rdata: &'a [u8],
 }
 

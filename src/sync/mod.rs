@@ -9,14 +9,14 @@
 //! **Not here:** building zones (`zone`), sockets and tasks (`replica`, `mesh`).
 
 pub mod batch;
-pub(crate) mod complaint;
+pub mod complaint;
 pub mod core;
 pub mod entry;
 mod headed;
 pub(crate) mod history;
 pub(crate) mod inbox;
 mod intake;
-pub(crate) mod mirror;
+pub mod mirror;
 mod outbox;
 mod plain;
 mod progress;

@@ -46,6 +46,11 @@ fn start(flags: Flags) -> anyhow::Result<()> {
 
 /// Returns what is logged.
 fn log_filter(wanted: &str) -> anyhow::Result<Targets> {
+    // A word alone would be the name of a part, and all others would be silent.
+    let is_clear = |part: &str| part.contains('=') || part.parse::<LevelFilter>().is_ok();
+    if let Some(part) = wanted.split(',').find(|part| !is_clear(part.trim())) {
+        anyhow::bail!("--log {wanted:?}: {part:?} is neither a level nor TARGET=LEVEL");
+    }
     let read = |text: &str| {
         text.parse::<Targets>().map_err(|error| anyhow::anyhow!("--log {wanted:?}: {error}"))
     };
@@ -87,6 +92,8 @@ mod tests {
         assert!(!enables("off", "iroh::endpoint", Level::ERROR));
         assert!(!enables("off", "aspen_dns::node", Level::ERROR));
         assert!(!enables("aspen_dns=info", "iroh::endpoint", Level::ERROR));
-        assert!(log_filter("loud").is_err());
+        for wanted in ["loud", "info,loud", "aspen_dns=loud"] {
+            assert!(log_filter(wanted).is_err(), "{wanted:?}");
+        }
     }
 }

@@ -411,6 +411,7 @@ mod tests {
         let all: Vec<_> = messages(b"\0\x02ab\0\0\0\x01c\0\x05d").collect();
         assert_eq!(all, [&b"ab"[..], b"", b"c"]);
     }
+
     /// A socket that has so many octets to read, and room for so many.
     struct Script {
         arrived: Vec<u8>,
