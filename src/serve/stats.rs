@@ -118,10 +118,10 @@ impl Recorder {
     pub fn count_verdict(&mut self, verdict: &Verdict) {
         match verdict {
             Verdict::Drop(DropReason::Response) => {
-                self.count_dropped_query(NoReplyReason::Response)
+                self.count_dropped_query(NoReplyReason::Response);
             }
             Verdict::Drop(DropReason::TooShort) => {
-                self.count_dropped_query(NoReplyReason::TooShort)
+                self.count_dropped_query(NoReplyReason::TooShort);
             }
             Verdict::Reply(facts) => self.count_reply(facts),
             Verdict::Transfer(asked) => self.count_reply(&asked.refusal),
