@@ -8,7 +8,7 @@
 //! **Not here:** deadlines and limits over all connections (`serve::tcp`).
 
 use std::io::{self, Read, Write};
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -17,7 +17,8 @@ use mio::net::TcpStream;
 use super::table::Phase;
 use crate::clock;
 use crate::limits::{
-    REPLY_OCTETS_CAPACITY, TCP_OUTPUT_OCTETS_MAX, TCP_READ_OCTETS, TCP_READS_PER_TURN_MAX,
+    REPLY_OCTETS_CAPACITY, TCP_DISCARDED_OCTETS_MAX, TCP_OUTPUT_OCTETS_MAX, TCP_READ_OCTETS,
+    TCP_READS_PER_TURN_MAX,
 };
 use crate::publish::Reader;
 use crate::responder::batch::QueryBatch;
@@ -65,8 +66,22 @@ pub(super) struct Connection<S = TcpStream> {
     is_end_announced: bool,
     /// Whether those octets have been read.
     has_ended: bool,
-    /// Why it is to be closed as soon as its peer has taken all replies; nothing more is read or answered.
+    /// Why it is to be closed as soon as its peer has taken all replies; nothing more is answered.
     end: Option<ConnectionEvent>,
+    /// Octets that were thrown away since nothing more is sent; none before.
+    discarded: Option<usize>,
+}
+
+/// A socket that can say that nothing more comes, and still be read.
+pub(super) trait EndWriting {
+    /// Tells the peer that nothing more comes.
+    fn end_writing(&self) -> io::Result<()>;
+}
+
+impl EndWriting for TcpStream {
+    fn end_writing(&self) -> io::Result<()> {
+        self.shutdown(Shutdown::Write)
+    }
 }
 
 /// Who is at the other end, and what it is being sent.
@@ -118,13 +133,27 @@ impl Answerer {
     }
 }
 
-impl<S: Read + Write> Connection<S> {
+impl<S: Read + Write + EndWriting> Connection<S> {
     /// Makes a connection from `source` of a socket that does not block.
     pub(super) fn new(stream: S, source: SocketAddr) -> Self {
         let (input, output) = (Vec::new(), Vec::new());
         let session = Session { source, running: None };
-        let (is_end_announced, has_ended, end) = (false, false, None);
-        Self { stream, input, output, output_sent: 0, session, is_end_announced, has_ended, end }
+        Self {
+            stream,
+            input,
+            output,
+            output_sent: 0,
+            session,
+            is_end_announced: false,
+            has_ended: false,
+            end: None,
+            discarded: None,
+        }
+    }
+
+    /// Returns why it is to be closed, if it is.
+    pub(super) fn end(&self) -> Option<ConnectionEvent> {
+        self.end
     }
 
     /// Notes that the peer has closed its side.
@@ -163,7 +192,7 @@ impl<S: Read + Write> Connection<S> {
             return Ok(Some(Turn::Wait { phase: Phase::Sending, has_answered: *answered }));
         }
         if let Some(event) = self.end {
-            return Ok(Some(Turn::Close(event)));
+            return self.discard(event, &mut answerer.input, *answered);
         }
         if self.session.running.is_some() || has_message(&self.input) {
             let input = std::mem::take(&mut self.input);
@@ -187,9 +216,39 @@ impl<S: Read + Write> Connection<S> {
         // A buffer that was not filled has emptied the socket: what comes later is told anew. But
         // an end that came with these octets is told no more.
         let is_drained = len < TCP_READ_OCTETS && !self.is_end_announced;
-        let is_done = self.session.running.is_none() && !has_message(&self.input);
+        let is_done =
+            self.end.is_none() && self.session.running.is_none() && !has_message(&self.input);
         let is_waiting = turn.is_none() && is_drained && is_done;
         Ok(if is_waiting { Some(self.waiting(*answered)) } else { turn })
+    }
+
+    /// Says that nothing more comes, and throws away what the peer still sends: a socket that is closed with octets
+    /// unread takes back what the peer has not received yet (RFC 9293 section 3.6.1).
+    fn discard(
+        &mut self,
+        event: ConnectionEvent,
+        buffer: &mut [u8],
+        has_answered: bool,
+    ) -> io::Result<Option<Turn>> {
+        let discarded = match self.discarded {
+            Some(discarded) => discarded,
+            None => {
+                self.stream.end_writing()?;
+                *self.discarded.insert(0)
+            }
+        };
+        match self.stream.read(buffer) {
+            Ok(0) => Ok(Some(Turn::Close(event))),
+            Ok(_) if discarded >= TCP_DISCARDED_OCTETS_MAX => Ok(Some(Turn::Close(event))),
+            Ok(len) => {
+                self.discarded = Some(discarded + len);
+                Ok(None)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                Ok(Some(Turn::Wait { phase: Phase::Receiving, has_answered }))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Returns the end of a turn after which the peer has to act.
@@ -242,8 +301,7 @@ impl<S: Read + Write> Connection<S> {
         if batch.queries > 0 {
             answerer.recorder.finish_batch(batch.started_at, batch.queries);
         }
-        // What the socket has not taken it is given time for.
-        Ok(self.end.filter(|_| self.output.is_empty()).map(Turn::Close))
+        Ok(None)
     }
 
     /// Sends replies, and keeps what the socket does not take.
@@ -415,19 +473,26 @@ mod tests {
     /// A socket that has so many octets to read, and room for so many.
     struct Script {
         arrived: Vec<u8>,
+        has_ended: bool,
         room: usize,
         taken: Vec<u8>,
     }
 
     impl Read for Script {
         fn read(&mut self, octets: &mut [u8]) -> io::Result<usize> {
-            if self.arrived.is_empty() {
+            if self.arrived.is_empty() && !self.has_ended {
                 return Err(io::ErrorKind::WouldBlock.into());
             }
             let len = self.arrived.len().min(octets.len());
             octets[..len].copy_from_slice(&self.arrived[..len]);
             self.arrived.drain(..len);
             Ok(len)
+        }
+    }
+
+    impl EndWriting for Script {
+        fn end_writing(&self) -> io::Result<()> {
+            Ok(())
         }
     }
 
@@ -457,7 +522,8 @@ mod tests {
             let reader = Publisher::new(HashSeed(1)).reader();
             let (slots, recorder) = (TransferSlots::default(), Recorder::new("tcp"));
             let mut answerer = Answerer::new(reader, Arc::default(), slots, recorder);
-            let script = Script { arrived: arrived.clone(), room, taken: Vec::new() };
+            let script =
+                Script { arrived: arrived.clone(), has_ended: false, room, taken: Vec::new() };
             let source = SocketAddr::from(([192, 0, 2, 1], 53));
             let mut connection = Connection::new(script, source);
             let close = Turn::Close(ConnectionEvent::ClosedGarbage);
@@ -468,6 +534,11 @@ mod tests {
                 assert_eq!(connection.turn(&mut answerer), wait, "{room}");
                 connection.stream.room = reply_len;
             }
+            // It is not closed before its peer has: what is unread then would take replies with it.
+            let wait = Turn::Wait { phase: Phase::Receiving, has_answered: room >= reply_len };
+            assert_eq!(connection.turn(&mut answerer), wait, "{room}");
+            connection.stream.arrived = vec![0; 3 * TCP_READ_OCTETS];
+            connection.stream.has_ended = true;
             assert_eq!(connection.turn(&mut answerer), close, "{room}");
             let taken = &connection.stream.taken;
             assert_eq!((taken.len(), taken[5] & 15), (reply_len, 5), "REFUSED, whole");

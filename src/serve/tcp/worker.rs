@@ -262,7 +262,9 @@ impl TcpWorker {
                 if self.now.saturating_duration_since(since) < self.deadline(phase) {
                     break;
                 }
-                self.close(key, event);
+                // It may be waited for only to be closed.
+                let end = self.table.value_mut(key).and_then(|peer| peer.connection.end());
+                self.close(key, end.unwrap_or(event));
             }
         }
     }
