@@ -1,5 +1,7 @@
 //! Health and readiness, and what becomes of an edge with a damaged content.
 
+use std::io::Write as _;
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -162,4 +164,19 @@ fn an_edge_of_which_a_content_is_damaged_fetches_all_of_them_anew_and_goes_on() 
     let edge = Node::start(edge_data.path(), &arguments);
     assert_eq!(edge.ask("ns.one.example", 1), (0, vec![vec![192, 0, 2, 1]]));
     assert_eq!(get(&edge, "/healthz"), (200, "ok\n".to_owned()));
+}
+
+#[test]
+fn who_only_holds_connections_keeps_nobody_out() {
+    let data = dir();
+    let node = Node::start(data.path(), &[]);
+    let api: SocketAddr = node.api.strip_prefix("http://").unwrap().parse().unwrap();
+    let mut held = Vec::new();
+    for index in 0..600 {
+        let mut stream = TcpStream::connect(api).unwrap();
+        let _ = stream.write_all(if index % 2 == 0 { b"GET /healthz HTTP/1.1\r\nHo" } else { b"" });
+        held.push(stream);
+    }
+    let (status, _, text) = node.request_with("GET", "/healthz", &[("X-API-Key", "")], None);
+    assert_eq!((status, text.as_str()), (200, "ok\n"));
 }

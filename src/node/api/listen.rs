@@ -1,7 +1,9 @@
 //! Accepts the API's connections: so many at once, none idle for ever, and none that keeps a node from ending.
 //!
-//! **Invariant:** at most [`API_CONNECTIONS_MAX`] connections are open; one that neither reads nor
-//! writes for [`API_IDLE_MS`] ends. Once the API stops, a request that is worked on may be worked on for
+//! **Invariant:** at most [`API_CONNECTIONS_MAX`] connections are open; when all are, the one that has been without
+//! a whole request for longest gives way to the newest, so that who only holds connections keeps nobody out. One
+//! without a request ends after [`API_WAITING_MS`], however often an octet comes; one that neither reads nor writes
+//! while it has one ends after [`API_IDLE_MS`]. Once the API stops, a request that is worked on may be worked on for
 //! [`API_STOP_MS`]; a connection that only waits for what its client has yet to send or to take ends
 //! after [`API_STOP_IDLE_MS`].
 //! **Not here:** limits of bodies (`api`), of long requests (`api::stream`).
@@ -9,8 +11,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use crate::limits::{API_CONNECTIONS_MAX, API_IDLE_MS, API_STOP_IDLE_MS};
+use crate::limits::{API_CONNECTIONS_MAX, API_IDLE_MS, API_STOP_IDLE_MS, API_WAITING_MS};
 
 /// A listener that waits with the next connection until there is room for it.
 #[derive(Debug)]
@@ -36,6 +37,8 @@ pub(crate) struct BoundedListener {
     listener: TcpListener,
     /// One permit for each connection that may still be opened.
     room: Arc<Semaphore>,
+    /// The connections that are open, and some that were.
+    seats: Vec<Weak<Seat>>,
     /// What ends its connections.
     end: End,
 }
@@ -57,12 +60,21 @@ impl BoundedListener {
     pub(crate) async fn bind(address: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let room = Arc::new(Semaphore::new(API_CONNECTIONS_MAX as usize));
-        Ok(Self { listener, room, end: End::default() })
+        Ok(Self { listener, room, seats: Vec::new(), end: End::default() })
     }
 
     /// Returns it with what ends its connections.
     pub(crate) fn with_end(self, end: End) -> Self {
         Self { end, ..self }
+    }
+
+    /// Ends the connection that has been without a request for longest.
+    fn give_way(&self) {
+        let open = self.seats.iter().filter_map(Weak::upgrade);
+        let waiting = open.filter_map(|seat| Some((seat.waits_since()?, seat)));
+        if let Some((_, seat)) = waiting.min_by_key(|(since, _)| *since) {
+            seat.cut.cancel();
+        }
     }
 }
 
@@ -72,22 +84,34 @@ impl Listener for BoundedListener {
 
     async fn accept(&mut self) -> (BoundedStream, SocketAddr) {
         loop {
-            let Ok(permit) = Arc::clone(&self.room).acquire_owned().await else {
-                // The semaphore is never closed; if it were, no connection may be taken.
-                std::future::pending::<()>().await;
-                continue;
-            };
             let (stream, peer) = Listener::accept(&mut self.listener).await;
+            let permit = match Arc::clone(&self.room).try_acquire_owned() {
+                Ok(permit) => permit,
+                Err(_) => {
+                    self.give_way();
+                    let room = Arc::clone(&self.room).acquire_owned();
+                    // Where all are worked on, the newest waits for a while, and others behind it.
+                    let Ok(Ok(permit)) = tokio::time::timeout(IDLE_AT_STOP, room).await else {
+                        continue;
+                    };
+                    permit
+                }
+            };
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!(%error, "a connection of the API keeps its delay");
             }
-            let (stop, cut) = (self.end.stop.clone(), self.end.cut.clone());
+            let seat = Arc::new(Seat::new(self.end.cut.child_token()));
+            if self.seats.len() >= 2 * API_CONNECTIONS_MAX as usize {
+                self.seats.retain(|seat| seat.strong_count() > 0);
+            }
+            self.seats.push(Arc::downgrade(&seat));
             let stream = BoundedStream {
                 stream,
-                idle: Box::pin(tokio::time::sleep(IDLE)),
-                requests: Requests::default(),
-                stop: Some(Box::pin(stop.cancelled_owned())),
-                cut: Box::pin(cut.cancelled_owned()),
+                idle: Box::pin(tokio::time::sleep(WAITING)),
+                moved_at: Instant::now(),
+                stop: Some(Box::pin(self.end.stop.clone().cancelled_owned())),
+                cut: Box::pin(seat.cut.clone().cancelled_owned()),
+                seat,
                 _permit: permit,
             };
             return (stream, peer);
@@ -106,11 +130,13 @@ pub(crate) struct BoundedStream {
     stream: TcpStream,
     /// Ends when nothing moved for too long.
     idle: Pin<Box<Sleep>>,
+    /// When an octet moved last.
+    moved_at: Instant,
     /// What is worked on for it.
-    requests: Requests,
+    seat: Arc<Seat>,
     /// Says that the API stops; none once that was heard.
     stop: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
-    /// Says that the time to stop is over.
+    /// Says that it gives way, or that the time to stop is over.
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
     /// The place; given back when the connection is dropped.
     _permit: OwnedSemaphorePermit,
@@ -131,56 +157,88 @@ impl BoundedStream {
         if is_news {
             self.stop = None;
         }
-        let is_stopping = self.stop.is_none();
-        let limit = if is_stopping { IDLE_AT_STOP } else { IDLE };
         if result.is_ready() || is_news {
-            self.idle.as_mut().reset(Instant::now() + limit);
+            self.moved_at = Instant::now();
         }
         if result.is_ready() {
             return result;
         }
-        while self.idle.as_mut().poll(context).is_ready() {
-            // The client waits for us, and not we for it.
-            if !is_stopping || !self.requests.has_any() {
+        loop {
+            let Some(deadline) = self.deadline() else { return Poll::Pending };
+            if deadline <= Instant::now() {
                 return too_long;
             }
-            self.idle.as_mut().reset(Instant::now() + limit);
+            self.idle.as_mut().reset(deadline);
+            if self.idle.as_mut().poll(context).is_pending() {
+                return Poll::Pending;
+            }
         }
-        Poll::Pending
+    }
+
+    /// Returns when it ends if nothing moves until then; never while the API stops and works on a request of it.
+    fn deadline(&self) -> Option<Instant> {
+        let is_stopping = self.stop.is_none();
+        match self.seat.waits_since() {
+            None if is_stopping => None,
+            None => Some(self.moved_at + IDLE),
+            Some(_) if is_stopping => Some(self.moved_at + IDLE_AT_STOP),
+            Some(since) => Some(since + WAITING),
+        }
     }
 }
 
-/// The requests of one connection that are worked on.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Requests(Arc<AtomicU32>);
+/// A connection's place, as its requests know it.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    /// How many requests are worked on, and since when it has been so.
+    work: Mutex<(u32, Instant)>,
+    /// Ends the connection.
+    cut: CancellationToken,
+}
 
-impl Requests {
-    /// Whether there is one.
-    fn has_any(&self) -> bool {
-        self.0.load(Ordering::Relaxed) > 0
+impl Seat {
+    /// A connection without a request.
+    fn new(cut: CancellationToken) -> Self {
+        Self { work: Mutex::new((0, Instant::now())), cut }
+    }
+
+    /// Since when it has been without a request; none if one is worked on.
+    fn waits_since(&self) -> Option<Instant> {
+        let (count, since) = *self.work.lock().unwrap_or_else(PoisonError::into_inner);
+        (count == 0).then_some(since)
+    }
+
+    /// Notes one request more or less.
+    fn note(&self, change: i32) {
+        let mut work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
+        *work = (work.0.saturating_add_signed(change), Instant::now());
     }
 }
+
+/// The place that a request has come by.
+#[derive(Clone, Debug)]
+pub(crate) struct Requests(Arc<Seat>);
 
 impl Connected<IncomingStream<'_, BoundedListener>> for Requests {
     fn connect_info(stream: IncomingStream<'_, BoundedListener>) -> Self {
-        stream.io().requests.clone()
+        Self(Arc::clone(&stream.io().seat))
     }
 }
 
 /// A request that is worked on until this is dropped.
-struct Work(Requests);
+struct Work(Arc<Seat>);
 
 impl Work {
     /// Notes the request.
-    fn begin(requests: Requests) -> Self {
-        requests.0.fetch_add(1, Ordering::Relaxed);
-        Self(requests)
+    fn begin(Requests(seat): Requests) -> Self {
+        seat.note(1);
+        Self(seat)
     }
 }
 
 impl Drop for Work {
     fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.note(-1);
     }
 }
 
@@ -247,5 +305,7 @@ impl AsyncWrite for BoundedStream {
 
 /// How long a connection may rest.
 const IDLE: Duration = Duration::from_millis(API_IDLE_MS);
+/// How long one may be without a whole request.
+const WAITING: Duration = Duration::from_millis(API_WAITING_MS);
 /// How long one may rest while the API stops and nothing is worked on for it.
 const IDLE_AT_STOP: Duration = Duration::from_millis(API_STOP_IDLE_MS);
