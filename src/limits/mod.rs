@@ -45,6 +45,8 @@ pub const CPUS_MAX: usize = 1_024;
 pub const API_CONNECTIONS_MAX: u32 = 256;
 /// Milliseconds that a connection to the HTTP API may rest before it is closed.
 pub const API_IDLE_MS: u64 = 330_000;
+/// Milliseconds that one may be without a whole request.
+pub const API_WAITING_MS: u64 = 30_000;
 /// Milliseconds that one may rest while the API stops, if nothing is worked on for it.
 pub const API_STOP_IDLE_MS: u64 = 1_000;
 /// Milliseconds after which every connection to an API that stops is closed: before [`STOP_MS`], so that the
@@ -86,6 +88,9 @@ pub const WATCHDOG_ASK_MS: u64 = 1_000;
 /// Milliseconds that a part may take to answer the watchdog: a disk that is asked for much makes
 /// everybody wait for seconds. Longer: the question counts as missed.
 pub const WATCHDOG_ANSWER_MS: u64 = 10_000;
+/// Milliseconds for which the store may owe the watchdog an answer, an election of its cluster included. Then it
+/// is a fault, which ends no node: the answers go on, and the store may come back.
+pub const STORE_SILENT_MS: u64 = 5_000;
 /// Questions in a row that a part may miss. Then the node ends, if the part cannot heal.
 pub const WATCHDOG_MISSES_MAX: u32 = 2;
 /// Questions in a row that the store of contents may miss: its engine is replaced in place, which
@@ -400,6 +405,9 @@ pub const TCP_BUFFERED_OCTETS_MAX: usize = 64 << 20;
 /// Milliseconds between the first octet of a message and its last. Then the connection closes:
 /// whoever drips octets holds a place that others want.
 pub const TCP_MESSAGE_MS_MAX: u64 = 500;
+/// Octets that are read and thrown away behind the last reply of a connection that is to be closed. More:
+/// it is closed, and what the peer had not received by then is lost to it.
+pub const TCP_DISCARDED_OCTETS_MAX: usize = 1 << 20;
 /// Milliseconds without a query (RFC 7766 section 6.2.3 asks for seconds, not minutes).
 pub const TCP_IDLE_MS_MAX: u64 = 10_000;
 /// The same when every connection there may be is in use; between half and full it shrinks evenly.

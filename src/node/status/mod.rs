@@ -142,7 +142,6 @@ impl Status {
             Some(store) => Some(StoreStatus::of(store).await),
             None => None,
         };
-        let is_store_down = store.as_ref().is_some_and(|store| store.error.is_some());
         let faults: Vec<String> = node.faults().iter().map(ToString::to_string).collect();
         let unready = node.unready().map(|unready| unready.to_string());
         Self {
@@ -157,7 +156,7 @@ impl Status {
             served_revision: revisions.served,
             heard_revision: revisions.heard,
             behind_revisions: revisions.heard.saturating_sub(revisions.served),
-            is_healthy: faults.is_empty() && !is_store_down,
+            is_healthy: faults.is_empty(),
             faults,
             is_ready: unready.is_none(),
             unready,

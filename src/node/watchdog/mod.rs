@@ -4,13 +4,13 @@
 //! answers old data for ever and says that all is well.
 //!
 //! **Invariant:** one answer that is late or lost ends nothing, two in a row do; what heals by itself
-//! (a full disk) ends nothing; nothing ends the node while it stops.
+//! (a full disk, a store far away) ends nothing; nothing ends the node while it stops.
 //! **Not here:** what is told of it (`node::health`), the end itself (`node::run`).
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::task::AbortHandle;
@@ -19,8 +19,8 @@ use super::feeds::ExporterAnswer;
 use super::health::{Fault, Unready};
 use super::state::NodeState;
 use crate::limits::{
-    DOCUMENT_FAILING_MS, EXPORT_DOWN_MS, EXPORT_PARTINGS_MAX, EXPORT_SILENT_MS, UNKEPT_MS,
-    WATCHDOG_ANSWER_MS, WATCHDOG_ASK_MS, WATCHDOG_CONTENTS_MISSES_MAX, WATCHDOG_LOOK_MS,
+    DOCUMENT_FAILING_MS, EXPORT_DOWN_MS, EXPORT_PARTINGS_MAX, EXPORT_SILENT_MS, STORE_SILENT_MS,
+    UNKEPT_MS, WATCHDOG_ANSWER_MS, WATCHDOG_ASK_MS, WATCHDOG_CONTENTS_MISSES_MAX, WATCHDOG_LOOK_MS,
     WATCHDOG_MISSES_MAX,
 };
 use crate::mesh::Mesh;
@@ -35,8 +35,8 @@ pub struct Answers {
     pub documents_missed: u32,
     /// Those of the store of contents.
     pub contents_missed: u32,
-    /// Those of the store.
-    pub store_missed: u32,
+    /// For how many milliseconds the store has owed an answer.
+    pub store_silent_ms: u64,
     /// Whether peers are accepted.
     pub is_mesh_open: bool,
     /// The exporters.
@@ -119,7 +119,7 @@ impl Watch {
                 faults.push(Fault::DocumentFails { feed, seconds });
             }
         }
-        if is_silent(answers.store_missed) {
+        if answers.store_silent_ms >= STORE_SILENT_MS {
             faults.push(Fault::StoreSilent);
         }
         match faults.iter().find(|fault| fault.is_final()) {
@@ -212,10 +212,27 @@ struct Missed {
     documents: AtomicU32,
     /// By the store of contents.
     contents: AtomicU32,
-    /// By the store.
-    store: AtomicU32,
+    /// Since when the store has owed an answer.
+    store_since: Mutex<Option<Instant>>,
     /// The newest revision that the store has told.
     store_revision: AtomicU64,
+}
+
+impl Missed {
+    /// For how many milliseconds the store has owed an answer.
+    fn store_silent_ms(&self) -> u64 {
+        let since = *self.store_since.lock().unwrap_or_else(PoisonError::into_inner);
+        since.map_or(0, |since| u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// Notes that the store was asked, or that it has answered.
+    fn note_store(&self, has_answered: bool) {
+        let mut since = self.store_since.lock().unwrap_or_else(PoisonError::into_inner);
+        match has_answered {
+            true => *since = None,
+            false => drop(since.get_or_insert_with(Instant::now)),
+        }
+    }
 }
 
 impl Watchdog {
@@ -269,7 +286,7 @@ impl Watchdog {
             has_front_ends: node.server.is_healthy(),
             documents_missed: self.missed.documents.load(Ordering::Relaxed),
             contents_missed: self.missed.contents.load(Ordering::Relaxed),
-            store_missed: self.missed.store.load(Ordering::Relaxed),
+            store_silent_ms: self.missed.store_silent_ms(),
             is_mesh_open: self.mesh.as_ref().is_none_or(Mesh::is_alive),
             exporters: node.feeds.as_ref().map(|feeds| feeds.answers()).unwrap_or_default(),
             ended: self.tasks.iter().filter(is_ended).map(|task| task.0).collect(),
@@ -322,14 +339,14 @@ impl Watchdog {
     /// Asks the store for its revision.
     async fn ask_store(&self) -> Infallible {
         let Some(store) = &self.node.store else { return std::future::pending().await };
-        let question = || async {
-            let revision = store.revision().await;
-            if let Ok(revision) = &revision {
-                self.missed.store_revision.store(*revision, Ordering::Relaxed);
+        loop {
+            self.missed.note_store(false);
+            if let Ok(revision) = store.revision().await {
+                self.missed.store_revision.store(revision, Ordering::Relaxed);
+                self.missed.note_store(true);
             }
-            revision.is_ok()
-        };
-        ask(&self.missed.store, question).await
+            tokio::time::sleep(Duration::from_millis(WATCHDOG_ASK_MS)).await;
+        }
     }
 }
 

@@ -18,7 +18,7 @@ fn well() -> Answers {
         has_front_ends: true,
         documents_missed: 0,
         contents_missed: 0,
-        store_missed: 0,
+        store_silent_ms: 0,
         is_mesh_open: true,
         exporters: vec![exporter],
         ended: Vec::new(),
@@ -51,8 +51,8 @@ fn a_part_that_misses_two_questions_ends_the_node_and_the_store_does_not() {
     check(|answers| answers.documents_missed = 2, "ends: the document engine does not answer");
     check(|answers| answers.contents_missed = 29, "goes: ");
     check(|answers| answers.contents_missed = 30, "ends: the store of contents does not answer");
-    check(|answers| answers.store_missed = 2, "goes: the store does not answer");
-    check(|answers| answers.store_missed = 1_000, "goes: the store does not answer");
+    check(|answers| answers.store_silent_ms = STORE_SILENT_MS, "goes: the store does not answer");
+    check(|answers| answers.store_silent_ms = u64::MAX, "goes: the store does not answer");
     check(|answers| answers.has_front_ends = false, "ends: a front end has ended");
     check(|answers| answers.is_mesh_open = false, "ends: the mesh has closed");
     check(
