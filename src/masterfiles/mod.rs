@@ -45,8 +45,8 @@ pub enum ZoneFileError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// A pipe or a socket, which another program may keep open for ever.
-    #[error("{}: a pipe or a socket, no file", path.display())]
+    /// A pipe, a socket or a device, which may have no end, or a directory.
+    #[error("{}: no regular file (a pipe, a socket, a device or a directory)", path.display())]
     NoFile {
         /// What it is called.
         path: PathBuf,

@@ -9,7 +9,7 @@
 
 use std::fs::{File, Metadata};
 use std::io::Read as _;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -83,7 +83,7 @@ impl SourceKey {
     }
 }
 
-/// Refuses what might never be read to its end: who serves zones waits for no other program.
+/// Refuses what is no file: it might never be read to its end, or have none.
 ///
 /// # Errors
 /// [`ZoneFileError::NoFile`], [`ZoneFileError::Read`].
@@ -91,9 +91,9 @@ fn check_file(path: &Path) -> Result<(), ZoneFileError> {
     let found = std::fs::metadata(path);
     let kind =
         found.map_err(|source| ZoneFileError::Read { path: path.into(), source })?.file_type();
-    match kind.is_fifo() || kind.is_socket() {
-        true => Err(ZoneFileError::NoFile { path: path.into() }),
-        false => Ok(()),
+    match kind.is_file() {
+        true => Ok(()),
+        false => Err(ZoneFileError::NoFile { path: path.into() }),
     }
 }
 
