@@ -6,6 +6,7 @@ use aspen_dns::dnssec::Time;
 use aspen_dns::limits::API_WAIT_S_MAX;
 use aspen_dns::name::Name;
 use aspen_dns::record::RecordType;
+use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// The whole command line.
@@ -42,7 +43,7 @@ pub(crate) struct Flags {
     pub(crate) ca: Option<PathBuf>,
 
     /// Print JSON instead of text.
-    #[arg(long, env = "ASPEN_JSON", global = true)]
+    #[arg(long, env = "ASPEN_JSON", global = true, value_parser = FalseyValueParser::new())]
     pub(crate) json: bool,
 
     /// What to do.

@@ -10,6 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use clap::builder::FalseyValueParser;
 use clap::{Parser, ValueEnum};
 use ipnet::IpNet;
 use iroh::RelayUrl;
@@ -77,7 +78,7 @@ pub struct Flags {
 
     /// Begin with an empty store although this node has fed edges from one that is gone: they lose
     /// every zone that is not made anew. A store that is there stays as it is.
-    #[arg(long, env = "ASPEN_NEW_STORE")]
+    #[arg(long, env = "ASPEN_NEW_STORE", value_parser = FalseyValueParser::new())]
     pub new_store: bool,
 
     /// Networks whose addresses may transfer zones (AXFR, IXFR), or off.
@@ -126,11 +127,11 @@ pub struct Flags {
     pub version_txt: Option<String>,
 
     /// Lets each record of an RRset be the first of an answer in its turn.
-    #[arg(long, env = "ASPEN_ROTATE")]
+    #[arg(long, env = "ASPEN_ROTATE", value_parser = FalseyValueParser::new())]
     pub rotate: bool,
 
     /// Adds the zone's NS records, and addresses of the hosts that an answer names.
-    #[arg(long, env = "ASPEN_FULL_REPLIES")]
+    #[arg(long, env = "ASPEN_FULL_REPLIES", value_parser = FalseyValueParser::new())]
     pub full_replies: bool,
 
     /// What to log to stderr: error, warn, info, debug, trace or off, or TARGET=LEVEL for a part,
@@ -148,7 +149,7 @@ pub struct Flags {
 /// What a node does.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub enum Role {
-    /// Store, export, and answer through the whole pipeline, in one process.
+    /// Store, export and answer from the store; an empty store gets a zone to try.
     All,
     /// Store, export and answer from the store.
     Authority,
@@ -442,7 +443,7 @@ const ABOUT: &str = "Authoritative DNS server whose zones are replicated documen
 const EXAMPLES: &str = "\
 Examples:
   aspen-node
-      An authority with its own edge, in ./aspen-data: dig @127.0.0.1 -p 5300 www.example.test
+      An authority with a zone to try, in ./aspen-data: dig @127.0.0.1 -p 5300 www.example.test
   aspen-node --zone-dir zones/ --dns-listen 0.0.0.0:53
       A plain server of master files.
   aspen-node --ticket aspendns… --data-dir /var/lib/aspen --dns-listen 0.0.0.0:53
