@@ -157,7 +157,11 @@ fn read_json(response: Response<Body>) -> anyhow::Result<Value> {
 /// Returns scheme and authority of the URL that `flag` gave; without a scheme it is http.
 fn base_of(url: &str, flag: &str) -> anyhow::Result<String> {
     let base = url.trim_end_matches('/');
-    let base = if base.contains("://") { base.to_owned() } else { format!("http://{base}") };
+    // A scheme is written in any case (RFC 3986 section 3.1).
+    let base = match base.split_once("://") {
+        Some((scheme, rest)) => format!("{}://{rest}", scheme.to_ascii_lowercase()),
+        None => format!("http://{base}"),
+    };
     if !base.starts_with("http://") && !base.starts_with("https://") {
         bail!("{flag} {base}: the API is spoken to by http:// or https://");
     }
@@ -210,6 +214,7 @@ mod tests {
         let base = |url| base_of(url, "--api");
         assert_eq!(base("127.0.0.1:8053").unwrap(), "http://127.0.0.1:8053");
         assert_eq!(base("http://ns1.example:8053/").unwrap(), "http://ns1.example:8053");
+        assert_eq!(base("HTTP://ns1.example").unwrap(), "http://ns1.example");
         assert_eq!(base("https://ns1.example/").unwrap(), "https://ns1.example");
         assert!(base("ftp://ns1.example").unwrap_err().to_string().starts_with("--api ftp://"));
     }

@@ -87,6 +87,11 @@ fn distrust(reason: &CertificateError) -> String {
         | CertificateError::NotValidYetContext { .. } => {
             format!("{reason}; renew it, or set the clock here")
         }
+        CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
+            "it is an authority's own, and may not be a node's too; make the node's without that \
+             (openssl req -addext basicConstraints=critical,CA:FALSE), or have the authority sign one"
+                .to_owned()
+        }
         _ => reason.to_string(),
     }
 }
