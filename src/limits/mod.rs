@@ -71,8 +71,6 @@ pub const API_CHUNKS_WAITING_MAX: usize = 4;
 pub const API_CHUNK_WAIT_MS: u64 = 30_000;
 /// RRsets, or zones, in one page of the API. A longer wish is cut to this.
 pub const API_PAGE_MAX: u32 = 10_000;
-/// Times that a request reads and writes again because others changed the same RRset.
-pub const API_TRIES_MAX: u32 = 16;
 /// Milliseconds after which replaced snapshots are looked at again, whether they can be freed.
 pub const FREE_RETIRED_MS: u64 = 200;
 /// Milliseconds before a store that could not be followed is read again.

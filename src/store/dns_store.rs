@@ -350,6 +350,8 @@ impl DnsStore {
                 Operation::PutZone(settings) => Some(settings.apex.clone()),
                 Operation::PutRrsetIn { apex, .. }
                 | Operation::DeleteRrsetIn { apex, .. }
+                | Operation::ExtendRrsetIn { apex, .. }
+                | Operation::PruneRrsetIn { apex, .. }
                 | Operation::DeleteZone { apex } => Some(apex.clone()),
                 Operation::PutRrset(Rrset { owner, .. }) | Operation::DeleteRrset { owner, .. } => {
                     let mut above = std::iter::successors(Some(owner.clone()), Name::parent);

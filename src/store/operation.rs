@@ -40,6 +40,32 @@ pub enum Operation {
         /// The type.
         rtype: RecordType,
     },
+    /// The RRset of a named zone also has these records, as it stands when the batch is done. One
+    /// that there is not begins with them.
+    ExtendRrsetIn {
+        /// The zone.
+        apex: Name,
+        /// The owner.
+        owner: Name,
+        /// The type.
+        rtype: RecordType,
+        /// The TTL of all its records, in seconds; without one it keeps its own.
+        ttl_s: Option<u32>,
+        /// The RDATA of each.
+        records: Vec<Vec<u8>>,
+    },
+    /// The RRset of a named zone no longer has these records, as it stands when the batch is done.
+    /// One that has no other is gone.
+    PruneRrsetIn {
+        /// The zone.
+        apex: Name,
+        /// The owner.
+        owner: Name,
+        /// The type.
+        rtype: RecordType,
+        /// The RDATA of each.
+        records: Vec<Vec<u8>>,
+    },
     /// The zone has these settings from now on; it is made if there is none.
     PutZone(ZoneSettings),
     /// The zone and its records are gone; without it nothing changes.

@@ -6,7 +6,7 @@
 use crate::feed::pack::rrset_octets;
 use crate::limits::{OWNER_OCTETS_MAX, TTL_S_MAX};
 use crate::name::Name;
-use crate::record::{RdataError, RecordType, Rrset, rdata};
+use crate::record::{RdataError, RecordType, Rrset, RrsetError, rdata};
 
 /// The rule that a record broke.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -115,6 +115,24 @@ pub enum RuleError {
         rtype: RecordType,
         /// The TTL in seconds.
         ttl_s: u32,
+    },
+    /// Records that make no RRset.
+    #[error("{owner} {rtype}: {error}")]
+    BadRrset {
+        /// The owner.
+        owner: Name,
+        /// The type.
+        rtype: RecordType,
+        /// What is wrong.
+        error: RrsetError,
+    },
+    /// Records to be added without a TTL where there is no RRset that has one.
+    #[error("{owner} {rtype}: there is no RRset whose TTL could be kept, and the ttl is missing")]
+    NoTtl {
+        /// The owner.
+        owner: Name,
+        /// The type.
+        rtype: RecordType,
     },
     /// Two RRsets of one owner and type.
     #[error("{owner} {rtype} is there twice")]

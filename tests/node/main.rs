@@ -4,6 +4,7 @@
 #![allow(clippy::missing_docs_in_private_items, clippy::unwrap_used)]
 
 mod api;
+mod api_writes;
 mod cli;
 mod health;
 mod https;

@@ -158,6 +158,54 @@ async fn the_deepest_zone_owns_a_name_and_a_ds_goes_above() {
 }
 
 #[tokio::test]
+async fn records_are_added_and_taken_away_in_the_zone_that_is_named() {
+    let f = fixture().await;
+    let s = &f.store;
+    apply(s, "+zone example.com\n+ ns.sub.example.com A 192.0.2.1").await.unwrap();
+    apply(s, "+zone sub.example.com\n+ ns.sub.example.com A 192.0.2.50").await.unwrap();
+    let (owner, rtype) = (name("ns.sub.example.com"), RecordType::A);
+    let extend = |apex: &str, ttl_s, last: u8| Operation::ExtendRrsetIn {
+        apex: name(apex),
+        owner: owner.clone(),
+        rtype,
+        ttl_s,
+        records: vec![vec![192, 0, 2, last]],
+    };
+    let prune = |apex: &str, last: u8| Operation::PruneRrsetIn {
+        apex: name(apex),
+        owner: owner.clone(),
+        rtype,
+        records: vec![vec![192, 0, 2, last]],
+    };
+    let (above, below) = ("example.com", "sub.example.com");
+    for (operation, in_above, in_below) in [
+        (extend(above, None, 2), Some("192.0.2.1 192.0.2.2"), Some("192.0.2.50")),
+        (prune(above, 1), Some("192.0.2.2"), Some("192.0.2.50")),
+        (prune(above, 50), Some("192.0.2.2"), Some("192.0.2.50")),
+        (extend(below, None, 51), Some("192.0.2.2"), Some("192.0.2.50 192.0.2.51")),
+        (prune(above, 2), None, Some("192.0.2.50 192.0.2.51")),
+        (extend(above, Some(60), 3), Some("192.0.2.3"), Some("192.0.2.50 192.0.2.51")),
+    ] {
+        s.apply(vec![operation.clone()].into()).await.unwrap();
+        for (apex, expected) in [(above, in_above), (below, in_below)] {
+            let found = s.records_in(&name(apex), std::slice::from_ref(&owner)).await.unwrap();
+            let found = found.first().map(|found| {
+                let texts = found.rrset.rdata.iter().map(|rdata| format!("192.0.2.{}", rdata[3]));
+                texts.collect::<Vec<_>>().join(" ")
+            });
+            assert_eq!(found.as_deref(), expected, "{apex} after {operation:?}");
+        }
+    }
+    let before = s.revision().await.unwrap();
+    for nothing in [extend(above, None, 3), prune(above, 9)] {
+        assert_eq!(s.apply(vec![nothing].into()).await.unwrap().revision, before);
+    }
+    s.apply(vec![prune(above, 3)].into()).await.unwrap();
+    let broken = rule(s.apply(vec![extend(above, None, 4)].into()).await);
+    assert!(matches!(broken, RuleError::NoTtl { .. }), "{broken}");
+}
+
+#[tokio::test]
 async fn nothing_stands_below_a_dname() {
     let f = fixture().await;
     let s = &f.store;
@@ -220,6 +268,11 @@ async fn preconditions_of_a_batch_are_judged() {
         (Expectation::RrsetAtRevision { owner: none.clone(), rtype, revision }, false),
         (Expectation::RrsetAbsent { owner: owner.clone(), rtype }, false),
         (Expectation::RrsetAbsent { owner: none.clone(), rtype }, true),
+        // What settings synthesize is there, and as old as the zone.
+        (Expectation::RrsetAbsent { owner: apex(), rtype: RecordType::NS }, false),
+        (Expectation::RrsetAtRevision { owner: apex(), rtype: RecordType::NS, revision }, true),
+        (Expectation::RrsetAbsent { owner: apex(), rtype: RecordType::SOA }, false),
+        (Expectation::RrsetAtRevision { owner: apex(), rtype: RecordType::SOA, revision }, true),
     ] {
         // An operation that changes nothing, so that the table holds for every row.
         let operations = vec![operation("- nothing.example.com A")];

@@ -5,7 +5,7 @@
 //! **Invariant:** every refusal names the rule; none repeats more of the request than a name.
 
 use axum::Json;
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
@@ -120,6 +120,16 @@ pub(crate) enum ApiError {
         /// Its type.
         rtype: RecordType,
     },
+    /// A PATCH that says twice what an RRset is.
+    #[error("Duplicate RRset {owner} {rtype} with changetype: {changetype}")]
+    DuplicateRrset {
+        /// Owner name of the RRset.
+        owner: Name,
+        /// Its type.
+        rtype: RecordType,
+        /// What is to be done twice.
+        changetype: &'static str,
+    },
     /// An owner name is outside the zone that the request is about.
     #[error("{owner} is not at or below the apex {apex}")]
     OutOfZone {
@@ -212,6 +222,7 @@ impl ApiError {
             | Self::Rdata { .. }
             | Self::Rrset { .. }
             | Self::DisabledRecord { .. }
+            | Self::DuplicateRrset { .. }
             | Self::OutOfZone { .. }
             | Self::ZoneKind { .. }
             | Self::MasterFile(_)
@@ -238,8 +249,10 @@ fn store_status(error: &StoreError) -> StatusCode {
             StatusCode::PAYLOAD_TOO_LARGE
         }
         StoreError::PreconditionFailed { .. } => StatusCode::PRECONDITION_FAILED,
-        StoreError::Contended { .. } => StatusCode::CONFLICT,
-        StoreError::Kv(KvError::Unavailable { .. }) => StatusCode::SERVICE_UNAVAILABLE,
+        // The request was fine and may be sent again as it is.
+        StoreError::Contended { .. } | StoreError::Kv(KvError::Unavailable { .. }) => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
         StoreError::ImportLost | StoreError::Kv(_) => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
@@ -253,11 +266,20 @@ impl IntoResponse for ApiError {
             self,
             Self::Busy
                 | Self::NotServedYet { .. }
-                | Self::Store(StoreError::Kv(KvError::Unavailable { .. }))
+                | Self::Store(
+                    StoreError::Contended { .. } | StoreError::Kv(KvError::Unavailable { .. })
+                )
         );
         if status.is_server_error() && !is_said {
             tracing::error!(error = %text, "a request failed");
         }
-        (status, Json(json!({ "error": text, "errors": [] }))).into_response()
+        let mut response = (status, Json(json!({ "error": text, "errors": [] }))).into_response();
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_S);
+        }
+        response
     }
 }
+
+/// Seconds after which a request that found no place, or too many others, may be sent again.
+const RETRY_AFTER_S: HeaderValue = HeaderValue::from_static("1");

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::error::ApiError;
 use crate::name::Name;
 use crate::record::{RdataList, RecordType, Rrset, rdata};
+use crate::store::Operation;
 
 /// An RRset in a request.
 #[derive(Debug, Deserialize)]
@@ -130,44 +131,36 @@ impl RrsetBody {
 }
 
 impl RrsetChange {
-    /// Returns what the RRset is after the change, if `before` is what it was; `None`: it is gone.
+    /// Returns the RRset of a zone that begins with the change; `None` if it makes none.
     ///
     /// # Errors
-    /// [`ApiError::MissingField`] when an RRset begins without a TTL, [`ApiError::Rrset`] when it
-    /// becomes too long.
-    pub(crate) fn apply(&self, before: Option<&Rrset>) -> Result<Option<Rrset>, ApiError> {
-        match &self.kind {
-            ChangeKind::Replace(rrset) => Ok(Some(rrset.clone())),
-            ChangeKind::Delete => Ok(None),
-            ChangeKind::Keep => Ok(before.cloned()),
+    /// [`ApiError::MissingField`] when it has no TTL, [`ApiError::Rrset`] when it is too long.
+    pub(crate) fn into_new(self) -> Result<Option<Rrset>, ApiError> {
+        match self.kind {
+            ChangeKind::Replace(rrset) => Ok(Some(rrset)),
+            ChangeKind::Extend { records, .. } if records.is_empty() => Ok(None),
             ChangeKind::Extend { ttl_s, records } => {
-                let missing = || ApiError::MissingField {
-                    owner: self.owner.clone(),
-                    rtype: self.rtype,
-                    field: "ttl",
-                };
-                let ttl_s = ttl_s.or(before.map(|rrset| rrset.ttl_s)).ok_or_else(missing)?;
-                let kept = before.iter().flat_map(|rrset| rrset.rdata.iter());
-                let all: Vec<Vec<u8>> =
-                    kept.map(<[u8]>::to_vec).chain(records.iter().cloned()).collect();
-                if all.is_empty() {
-                    return Ok(None);
-                }
-                make_rrset(&self.owner, self.rtype, ttl_s, &all).map(Some)
+                let (owner, rtype, field) = (self.owner.clone(), self.rtype, "ttl");
+                let missing = || ApiError::MissingField { owner, rtype, field };
+                make_rrset(&self.owner, rtype, ttl_s.ok_or_else(missing)?, &records).map(Some)
+            }
+            ChangeKind::Delete | ChangeKind::Prune { .. } | ChangeKind::Keep => Ok(None),
+        }
+    }
+
+    /// Returns what the change does to the zone `apex`; `None` for nothing.
+    pub(crate) fn into_operation(self, apex: &Name) -> Option<Operation> {
+        let (apex, owner, rtype) = (apex.clone(), self.owner, self.rtype);
+        match self.kind {
+            ChangeKind::Replace(rrset) => Some(Operation::PutRrsetIn { apex, rrset }),
+            ChangeKind::Delete => Some(Operation::DeleteRrsetIn { apex, owner, rtype }),
+            ChangeKind::Extend { ttl_s, records } => {
+                Some(Operation::ExtendRrsetIn { apex, owner, rtype, ttl_s, records })
             }
             ChangeKind::Prune { records } => {
-                let Some(before) = before else { return Ok(None) };
-                let kept: Vec<Vec<u8>> = before
-                    .rdata
-                    .iter()
-                    .filter(|rdata| !records.iter().any(|gone| gone == rdata))
-                    .map(<[u8]>::to_vec)
-                    .collect();
-                if kept.is_empty() {
-                    return Ok(None);
-                }
-                make_rrset(&self.owner, self.rtype, before.ttl_s, &kept).map(Some)
+                Some(Operation::PruneRrsetIn { apex, owner, rtype, records })
             }
+            ChangeKind::Keep => None,
         }
     }
 }
@@ -341,18 +334,21 @@ mod tests {
     }
 
     #[test]
-    fn extend_and_prune_change_single_records() {
-        let body = |changetype: &str, content: &str| {
-            json!({"name": "a.example.", "type": "A", "changetype": changetype,
-                   "records": [{"content": content, "disabled": false}]})
+    fn a_new_zone_begins_with_what_is_put_and_added() {
+        let body = |changetype: &str| {
+            json!({"name": "a.example.", "type": "A", "changetype": changetype, "ttl": 60,
+                   "records": [{"content": "192.0.2.1", "disabled": false}]})
         };
-        let before = rrset(&[[192, 0, 2, 1]]);
-        let extended = change(body("EXTEND", "192.0.2.2")).unwrap().apply(Some(&before)).unwrap();
-        assert_eq!(extended, Some(rrset(&[[192, 0, 2, 1], [192, 0, 2, 2]])));
-        let pruned = change(body("PRUNE", "192.0.2.1")).unwrap();
-        assert_eq!(pruned.apply(extended.as_ref()).unwrap(), Some(rrset(&[[192, 0, 2, 2]])));
-        assert_eq!(pruned.apply(Some(&before)).unwrap(), None);
-        assert!(change(body("EXTEND", "192.0.2.2")).unwrap().apply(None).is_err());
+        let new = |body: Value| change(body).unwrap().into_new();
+        for changetype in ["REPLACE", "EXTEND"] {
+            assert_eq!(new(body(changetype)).unwrap(), Some(rrset(&[[192, 0, 2, 1]])));
+        }
+        for changetype in ["DELETE", "PRUNE"] {
+            assert_eq!(new(body(changetype)).unwrap(), None);
+        }
+        let mut without_ttl = body("EXTEND");
+        without_ttl["ttl"] = Value::Null;
+        assert!(new(without_ttl).is_err());
     }
 
     #[test]

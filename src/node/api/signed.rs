@@ -25,9 +25,10 @@ pub(crate) fn owners(batch: &Batch) -> Vec<Name> {
         Operation::PutRrset(rrset) | Operation::PutRrsetIn { rrset, .. } => {
             Some(rrset.owner.clone())
         }
-        Operation::DeleteRrset { owner, .. } | Operation::DeleteRrsetIn { owner, .. } => {
-            Some(owner.clone())
-        }
+        Operation::DeleteRrset { owner, .. }
+        | Operation::DeleteRrsetIn { owner, .. }
+        | Operation::ExtendRrsetIn { owner, .. }
+        | Operation::PruneRrsetIn { owner, .. } => Some(owner.clone()),
         Operation::PutZone(_) | Operation::DeleteZone { .. } => None,
     };
     let mut owners: Vec<Name> = batch.operations.iter().filter_map(owner).collect();

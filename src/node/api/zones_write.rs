@@ -1,12 +1,12 @@
 //! Writes zones in PowerDNS's shape: create, patch, replace, delete.
 //!
-//! Every request is one commit. EXTEND and PRUNE are read, changed and written on the condition
-//! that nothing changed meanwhile, and tried again if something did.
+//! Every request is one commit. EXTEND and PRUNE work on the RRset that the zone of the path has
+//! when the commit is made, so that several writers lose nothing to each other.
 //!
 //! **Invariant:** a request is done as a whole or not at all.
 //! **Not here:** the rules of the data (`store`).
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use axum::Json;
@@ -22,11 +22,9 @@ use super::error::is_conflict;
 use super::powerdns::{
     ChangeKind, RrsetBody, RrsetChange, parse_name, parse_zone_id, write_rrset, zone_value,
 };
-use super::source::expect_rrset;
 use super::{Api, check_server, if_match, import, read_json, signed, with_revision, written_empty};
-use crate::limits::API_TRIES_MAX;
 use crate::name::Name;
-use crate::record::{RecordType, Rrset};
+use crate::record::Rrset;
 use crate::store::zone_settings::ZoneSettings;
 use crate::store::{Batch, DnsStore, Expectation, Operation};
 
@@ -117,7 +115,7 @@ async fn create_zone(
 fn new_rrsets(apex: &Name, bodies: &[RrsetBody]) -> Result<Vec<Rrset>, ApiError> {
     let mut rrsets = Vec::with_capacity(bodies.len());
     for body in bodies {
-        if let Some(rrset) = body.to_change(apex)?.apply(None)? {
+        if let Some(rrset) = body.to_change(apex)?.into_new()? {
             rrsets.push(rrset);
         }
     }
@@ -150,69 +148,43 @@ pub(crate) async fn patch(
     let body: PatchBody = read_json(body).await?;
     let changes: Vec<RrsetChange> =
         body.rrsets.iter().map(|body| body.to_change(&apex)).collect::<Result<_, _>>()?;
-    let since = if_match(&headers)?;
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        let mut batch = plan_patch(&api, &apex, &changes).await?;
-        if let Some(revision) = since {
-            let apex = apex.clone();
-            batch.preconditions.push(Expectation::ZoneAtRevision { apex, revision });
-        }
-        if batch.operations.is_empty() {
-            let revision = store.revision().await?;
-            return Ok(written_empty(revision));
-        }
-        let owners = signed::owners(&batch);
-        match store.apply(batch).await {
-            Ok(committed) => {
-                signed::log_warnings(store, &committed, &owners).await;
-                return Ok(written_empty(committed.revision));
-            }
-            // Somebody changed an RRset that we extend or prune: read it again.
-            Err(error) if is_conflict(&error) && since.is_none() && tries < API_TRIES_MAX => {}
-            Err(error) => return Err(error.into()),
-        }
+    let mut batch = Batch::from(plan_patch(&apex, changes)?);
+    if let Some(revision) = if_match(&headers)? {
+        batch.preconditions.push(Expectation::ZoneAtRevision { apex, revision });
     }
+    let owners = signed::owners(&batch);
+    let committed = store.apply(batch).await?;
+    signed::log_warnings(store, &committed, &owners).await;
+    Ok(written_empty(committed.revision))
 }
 
-/// Turns changes into operations, each RRset's changes in their order.
-async fn plan_patch(api: &Api, apex: &Name, changes: &[RrsetChange]) -> Result<Batch, ApiError> {
-    let mut batch = Batch::default();
-    let mut after: HashMap<(&Name, RecordType), Option<Rrset>> = HashMap::new();
-    let mut order: Vec<(&Name, RecordType)> = Vec::new();
-    for change in changes {
-        let place = (&change.owner, change.rtype);
-        let depends = matches!(change.kind, ChangeKind::Extend { .. } | ChangeKind::Prune { .. });
-        let before = match after.get(&place) {
-            Some(earlier) => earlier.clone(),
-            None if depends => {
-                let (owner, rtype) = (change.owner.clone(), change.rtype);
-                let stored = api.zones().rrset(&owner, rtype).await?;
-                let revision = stored.as_ref().map(|stored| stored.revision);
-                batch.preconditions.push(expect_rrset(owner, rtype, revision));
-                stored.map(|stored| stored.rrset)
-            }
-            None if change.kind == ChangeKind::Keep => continue,
-            None => None,
+/// Turns changes into operations, in their order.
+///
+/// # Errors
+/// [`ApiError::DuplicateRrset`], as PowerDNS has it.
+fn plan_patch(apex: &Name, changes: Vec<RrsetChange>) -> Result<Vec<Operation>, ApiError> {
+    let (mut replaced, mut deleted) = (HashSet::new(), HashSet::new());
+    let mut operations = Vec::with_capacity(changes.len());
+    // From the last on: what is replaced later need not be deleted before.
+    for change in changes.into_iter().rev() {
+        let place = (change.owner.clone(), change.rtype);
+        let is_replaced = replaced.contains(&place);
+        let (changetype, is_first) = match change.kind {
+            ChangeKind::Replace(_) => ("REPLACE", replaced.insert(place)),
+            ChangeKind::Delete => ("DELETE", deleted.insert(place)),
+            ChangeKind::Extend { .. } | ChangeKind::Prune { .. } | ChangeKind::Keep => ("", true),
         };
-        if after.insert(place, change.apply(before.as_ref())?).is_none() {
-            order.push(place);
+        let RrsetChange { owner, rtype, .. } = &change;
+        if !is_first {
+            let (owner, rtype) = (owner.clone(), *rtype);
+            return Err(ApiError::DuplicateRrset { owner, rtype, changetype });
+        }
+        if !(is_replaced && change.kind == ChangeKind::Delete) {
+            operations.extend(change.into_operation(apex));
         }
     }
-    // Deletes first: a CNAME may take the place of what was there, and the other way round.
-    let (deletes, puts): (Vec<_>, Vec<_>) =
-        order.into_iter().partition(|place| after.get(place).is_none_or(Option::is_none));
-    for (owner, rtype) in deletes {
-        let (apex, owner) = (apex.clone(), owner.clone());
-        batch.operations.push(Operation::DeleteRrsetIn { apex, owner, rtype });
-    }
-    for place in puts {
-        if let Some(Some(rrset)) = after.remove(&place) {
-            batch.operations.push(Operation::PutRrsetIn { apex: apex.clone(), rrset });
-        }
-    }
-    Ok(batch)
+    operations.reverse();
+    Ok(operations)
 }
 
 /// `PUT …/zones/{zone}`: checks the fields that we have no use for; RRsets replace all there are.

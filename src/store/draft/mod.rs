@@ -6,6 +6,7 @@
 //! **Not here:** reading (`store::view`), retries (`store::dns_store`).
 
 mod build;
+mod records;
 mod zone;
 
 use std::collections::BTreeMap;
@@ -136,13 +137,10 @@ impl<'a> Draft<'a> {
                 revision.ok_or(DraftError::Unsettled)? == *expected
             }
             Expectation::RrsetAbsent { owner, rtype } => {
-                zone.find(self.view, owner, *rtype).await?.is_none()
+                zone.find(self.view, owner, *rtype, revision).await?.is_none()
             }
             Expectation::RrsetAtRevision { owner, rtype, revision: expected } => {
-                if *rtype == RecordType::SOA {
-                    return Ok(revision.ok_or(DraftError::Unsettled)? == *expected);
-                }
-                match zone.find(self.view, owner, *rtype).await? {
+                match zone.find(self.view, owner, *rtype, revision).await? {
                     Some(found) => found.ok_or(DraftError::Unsettled)? == *expected,
                     None => false,
                 }
@@ -166,6 +164,12 @@ impl<'a> Draft<'a> {
             }
             Operation::DeleteRrsetIn { apex, owner, rtype } => {
                 self.delete_rrset(apex, owner, *rtype).await
+            }
+            Operation::ExtendRrsetIn { apex, owner, rtype, ttl_s, records } => {
+                self.extend_rrset(apex, (owner, *rtype), *ttl_s, records).await
+            }
+            Operation::PruneRrsetIn { apex, owner, rtype, records } => {
+                self.prune_rrset(apex, (owner, *rtype), records).await
             }
             Operation::PutZone(settings) => self.put_zone(settings).await,
             Operation::DeleteZone { apex } => self.delete_zone(apex).await,

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Staged;
 use crate::name::Name;
-use crate::record::RecordType;
+use crate::record::{RecordType, Rrset};
 use crate::store::keys;
 use crate::store::kv::{KeyRange, KvError};
 use crate::store::row::Row;
@@ -116,18 +116,48 @@ impl ZoneDraft {
         Ok(self.owners.entry(owner.clone()).or_default())
     }
 
+    /// Returns an RRset as it stands in the draft, with what settings synthesize at the apex.
+    pub(super) async fn rrset(
+        &mut self,
+        view: &View,
+        owner: &Name,
+        rtype: RecordType,
+    ) -> Result<Option<Rrset>, KvError> {
+        let is_apex = *owner == self.object.settings.apex;
+        if is_apex && rtype == RecordType::SOA {
+            return Ok(Some(self.object.soa_rrset()));
+        }
+        let row = self.owner(view, owner).await?.after.get(&rtype).cloned();
+        Ok(match row {
+            Some(row) => Some(row.into_rrset(owner.clone(), rtype)),
+            None if is_apex && rtype == RecordType::NS => {
+                Some(self.object.settings.synthesized_ns())
+            }
+            None => None,
+        })
+    }
+
     /// Returns the revision of an RRset if there is one: the inner `None` while it is in flight.
+    ///
+    /// The SOA and a synthesized NS RRset have the zone's, `zone_revision`, as they do for readers.
     pub(super) async fn find(
         &mut self,
         view: &View,
         owner: &Name,
         rtype: RecordType,
+        zone_revision: Option<u64>,
     ) -> Result<Option<Option<u64>>, KvError> {
         if !owner.is_at_or_below(&self.object.settings.apex) {
             return Ok(None);
         }
+        let is_apex = *owner == self.object.settings.apex;
+        if is_apex && rtype == RecordType::SOA {
+            return Ok(Some(zone_revision));
+        }
         let found = self.owner(view, owner).await?.before.get(&rtype);
-        Ok(found.map(|(_, revision)| *revision))
+        let found = found.map(|(_, revision)| *revision);
+        // An apex without an NS RRset of its own has a synthesized one.
+        Ok(found.or((is_apex && rtype == RecordType::NS).then_some(zone_revision)))
     }
 
     /// Whether the zone has no rows in the store that the batch may have to do with.

@@ -1,0 +1,94 @@
+//! Writes of the API that meet other writes, other zones, or what they did not expect.
+
+use serde_json::{Value, json};
+
+use crate::process::{Node, dir};
+
+const ZONES: &str = "/api/v1/servers/localhost/zones";
+
+/// Starts an authority with the zone w.example.
+fn authority() -> (tempfile::TempDir, Node) {
+    let data = dir();
+    let node = Node::start(data.path(), &["--role", "authority"]);
+    make_zone(&node, "w.example.");
+    (data, node)
+}
+
+/// Makes a zone.
+fn make_zone(node: &Node, apex: &str) {
+    let body = json!({"name": apex, "kind": "Native", "nameservers": ["ns1.w.example."]});
+    assert_eq!(node.request("POST", ZONES, Some(body)).0, 201, "{apex}");
+}
+
+/// Returns one RRset of a PATCH.
+fn rrset(name: &str, rtype: &str, changetype: &str, records: &[&str]) -> Value {
+    let records: Vec<Value> = records.iter().map(|content| json!({"content": content})).collect();
+    json!({"name": name, "type": rtype, "ttl": 60, "changetype": changetype, "records": records})
+}
+
+/// Sends a PATCH and returns its status.
+fn patch(node: &Node, apex: &str, rrsets: &[Value]) -> u16 {
+    node.request("PATCH", &format!("{ZONES}/{apex}"), Some(json!({ "rrsets": rrsets }))).0
+}
+
+/// Returns the contents of one RRset of a zone.
+fn contents(node: &Node, apex: &str, name: &str, rtype: &str) -> Vec<String> {
+    let (_, zone) = node.request("GET", &format!("{ZONES}/{apex}"), None);
+    let rrsets = zone["rrsets"].as_array().expect("RRsets");
+    let found = rrsets.iter().find(|rrset| rrset["name"] == name && rrset["type"] == rtype);
+    let records = found.map_or(&Value::Null, |rrset| &rrset["records"]);
+    let content = |record: &Value| record["content"].as_str().unwrap().to_owned();
+    records.as_array().into_iter().flatten().map(content).collect()
+}
+
+#[test]
+fn extend_and_prune_work_on_the_zone_of_the_path() {
+    let (_data, node) = authority();
+    make_zone(&node, "c.w.example.");
+    let (above, below) = ("w.example.", "c.w.example.");
+    let glue = "ns.c.w.example.";
+    let at = |apex: &str| contents(&node, apex, glue, "A");
+    assert_eq!(patch(&node, above, &[rrset(glue, "A", "EXTEND", &["192.0.2.1"])]), 204);
+    assert_eq!(patch(&node, below, &[rrset(glue, "A", "REPLACE", &["192.0.2.50"])]), 204);
+    assert_eq!(patch(&node, above, &[rrset(glue, "A", "EXTEND", &["192.0.2.2"])]), 204);
+    assert_eq!((at(above), at(below).len()), (vec!["192.0.2.1".into(), "192.0.2.2".into()], 1));
+    assert_eq!(patch(&node, above, &[rrset(glue, "A", "PRUNE", &["192.0.2.1"])]), 204);
+    assert_eq!((at(above), at(below)), (vec!["192.0.2.2".into()], vec!["192.0.2.50".into()]));
+    for server in ["ns1.example.", "ns2.example."] {
+        let delegation = rrset(below, "NS", "EXTEND", &[server]);
+        assert_eq!(patch(&node, above, &[delegation]), 204, "{server}");
+    }
+    assert_eq!(contents(&node, above, below, "NS"), ["ns1.example.", "ns2.example."]);
+    assert_eq!(contents(&node, below, below, "NS"), ["ns1.w.example."]);
+}
+
+#[test]
+fn writers_that_extend_one_rrset_at_once_lose_nothing_and_see_no_condition() {
+    let (_data, node) = authority();
+    std::thread::scope(|scope| {
+        for writer in 0..12 {
+            let node = &node;
+            scope.spawn(move || {
+                for i in 0..4 {
+                    let address = format!("192.0.2.{}", 1 + writer * 4 + i);
+                    let more = rrset("e.w.example.", "A", "EXTEND", &[&address]);
+                    assert_eq!(patch(node, "w.example.", &[more]), 204, "{address}");
+                }
+            });
+        }
+    });
+    assert_eq!(contents(&node, "w.example.", "e.w.example.", "A").len(), 48);
+}
+
+#[test]
+fn a_patch_that_says_twice_what_an_rrset_is_is_refused() {
+    let (_data, node) = authority();
+    let replace = |last: &str| rrset("d.w.example.", "A", "REPLACE", &[last]);
+    let delete = || rrset("d.w.example.", "A", "DELETE", &[]);
+    let apex = "w.example.";
+    assert_eq!(patch(&node, apex, &[replace("192.0.2.1"), replace("192.0.2.2")]), 422);
+    assert_eq!(patch(&node, apex, &[delete(), delete()]), 422);
+    assert!(contents(&node, apex, "d.w.example.", "A").is_empty());
+    assert_eq!(patch(&node, apex, &[delete(), replace("192.0.2.3")]), 204);
+    assert_eq!(contents(&node, apex, "d.w.example.", "A"), ["192.0.2.3"]);
+}
