@@ -62,6 +62,8 @@ enum Work<'a> {
         settings: Option<&'a ZoneSettings>,
         /// Its new rows.
         staged: &'a Staged,
+        /// What must hold before it.
+        preconditions: &'a [Expectation],
     },
 }
 
@@ -214,8 +216,9 @@ impl DnsStore {
         apex: &Name,
         settings: Option<&ZoneSettings>,
         staged: &Staged,
+        preconditions: &[Expectation],
     ) -> Result<Committed, StoreError> {
-        self.work(&Work::Replace { apex, settings, staged }).await
+        self.work(&Work::Replace { apex, settings, staged, preconditions }).await
     }
 
     /// Builds and makes one commit, anew as often as others get ahead.
@@ -389,7 +392,10 @@ async fn fill(draft: &mut Draft<'_>, work: &Work<'_>) -> Result<(), DraftError> 
             }
             Ok(())
         }
-        Work::Replace { apex, settings, staged } => draft.replace(*settings, apex, staged).await,
+        Work::Replace { apex, settings, staged, preconditions } => {
+            draft.expect(preconditions).await?;
+            draft.replace(*settings, apex, staged).await
+        }
     }
 }
 

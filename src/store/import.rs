@@ -15,7 +15,7 @@ use super::dns_store::DnsStore;
 use super::draft::Staged;
 use super::keys;
 use super::kv::{KvCommit, KvError, KvLimits, PendingCommit, Precondition};
-use super::operation::StoreError;
+use super::operation::{Expectation, StoreError};
 use super::row;
 use super::rules::{RuleError, check_alias, check_owner_octets, check_rrset};
 use super::zone_settings::ZoneSettings;
@@ -55,6 +55,21 @@ impl DnsStore {
         settings: Option<ZoneSettings>,
         progress: &(dyn Fn(u64) + Send + Sync),
     ) -> Result<u64, StoreError> {
+        self.import_zone_if(apex, rrsets, settings, &[], progress).await
+    }
+
+    /// As [`DnsStore::import_zone`], if `preconditions` hold when the zone is switched.
+    ///
+    /// # Errors
+    /// As [`DnsStore::import_zone`], and [`StoreError::PreconditionFailed`].
+    pub async fn import_zone_if(
+        &self,
+        apex: &Name,
+        rrsets: Vec<Rrset>,
+        settings: Option<ZoneSettings>,
+        preconditions: &[Expectation],
+        progress: &(dyn Fn(u64) + Send + Sync),
+    ) -> Result<u64, StoreError> {
         // A file that is served as it is may have RRsets of any size; so may it when it is imported.
         let records_max =
             settings.as_ref().map_or(RRSET_RECORDS_MAX, |settings| settings.rrset_records_max);
@@ -70,7 +85,7 @@ impl DnsStore {
         let PreparedImport { rows, mut staged } =
             tokio::task::spawn_blocking(prepare).await.map_err(KvError::engine)??;
         let outcome = match self.stage(rows, &mut staged, progress).await {
-            Ok(()) => self.replace(apex, settings.as_ref(), &staged).await,
+            Ok(()) => self.replace(apex, settings.as_ref(), &staged, preconditions).await,
             Err(error) => Err(error),
         };
         if outcome.is_err() {

@@ -92,3 +92,33 @@ fn a_patch_that_says_twice_what_an_rrset_is_is_refused() {
     assert_eq!(patch(&node, apex, &[delete(), replace("192.0.2.3")]), 204);
     assert_eq!(contents(&node, apex, "d.w.example.", "A"), ["192.0.2.3"]);
 }
+
+#[test]
+fn if_match_is_heeded_or_refused_by_every_write() {
+    let (_data, node) = authority();
+    let (powerdns, own) = (format!("{ZONES}/w.example."), "/api/v1/aspen/zones/w.example.");
+    let import = "/api/v1/aspen/import?zone=w.example";
+    let stale = [("If-Match", "\"1\"")];
+    assert_eq!(patch(&node, "w.example.", &[rrset("a.w.example.", "A", "REPLACE", &["192.0.2.1"])]), 204);
+    let file = json!("not read: the condition is");
+    for (method, path, body, status) in [
+        ("PUT", &*powerdns, json!({"rrsets": []}), 412),
+        ("PUT", &powerdns, json!({"nameservers": ["ns9.w.example."]}), 412),
+        ("PUT", &powerdns, json!({}), 412),
+        ("PATCH", &powerdns, json!({"rrsets": []}), 412),
+        ("DELETE", &powerdns, Value::Null, 412),
+        ("PUT", own, json!({"is_enabled": false}), 412),
+        ("DELETE", own, Value::Null, 412),
+        ("POST", import, file, 422),
+        ("POST", "/api/v1/aspen/batch", json!({"operations": []}), 400),
+    ] {
+        let body = (!body.is_null()).then_some(body);
+        let (found, _, text) = node.request_with(method, path, &stale, body);
+        assert_eq!(found, status, "{method} {path}: {text}");
+    }
+    assert_eq!(contents(&node, "w.example.", "a.w.example.", "A"), ["192.0.2.1"]);
+    let (_, zone) = node.request("GET", own, None);
+    let revision = zone["revision"].to_string();
+    let fresh = [("If-Match", revision.as_str())];
+    assert_eq!(node.request_with("DELETE", own, &fresh, None).0, 200);
+}

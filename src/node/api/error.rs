@@ -71,6 +71,12 @@ pub(crate) enum ApiError {
         /// What it may be.
         wanted: &'static str,
     },
+    /// A condition on one thing for a request about many.
+    #[error(
+        "If-Match names one revision and a batch is about many things (RFC 9110 section 13.1.1): say \
+         in its \"preconditions\" what must hold"
+    )]
+    BatchIfMatch,
     /// A field that must be there is missing.
     #[error("RRset {owner} {rtype}: {field} is missing")]
     MissingField {
@@ -215,7 +221,9 @@ impl ApiError {
             Self::ZoneExists { .. } => StatusCode::CONFLICT,
             Self::ReadOnly => StatusCode::FORBIDDEN,
             Self::Json(error) if error.is_data() => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::Json(_) | Self::BadValue { .. } | Self::BodyCutShort => StatusCode::BAD_REQUEST,
+            Self::Json(_) | Self::BadValue { .. } | Self::BatchIfMatch | Self::BodyCutShort => {
+                StatusCode::BAD_REQUEST
+            }
             Self::MissingField { .. }
             | Self::Name { .. }
             | Self::Type(_)

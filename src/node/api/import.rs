@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Query, State};
+use axum::http::HeaderMap;
 use axum::response::Response;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -19,16 +20,17 @@ use tokio::sync::watch;
 use super::error::ApiError;
 use super::powerdns::parse_name;
 use super::stream::{self, Sink, StreamError};
-use super::{Api, read_body, signed, written};
+use super::{Api, if_zone, read_body, signed, written};
 use crate::limits::API_IMPORT_OCTETS_MAX;
 use crate::name::Name;
 use crate::record::master::{self, MasterOptions, MasterZone};
-use crate::store::DnsStore;
+use crate::store::{DnsStore, Expectation};
 
 /// `POST …/import?origin=…[&zone=…][&file=…][&progress=true]`.
 pub(crate) async fn import(
     State(api): State<Arc<Api>>,
     Query(query): Query<HashMap<String, String>>,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
     let store = Arc::clone(api.zones().store()?);
@@ -42,15 +44,16 @@ pub(crate) async fn import(
     let file = query.get("file").cloned().unwrap_or_else(|| "body".to_owned());
     let text = read_body(body, API_IMPORT_OCTETS_MAX).await?;
     let parsed = parse_elsewhere(text, origin, file, zone).await?;
+    let expected = if_zone(&headers, &parsed.apex)?;
     if query.get("progress").is_none_or(|value| value != "true") {
-        let (_keep, value) = (permit, store_zone(&store, parsed, |_| {}).await?);
+        let (_keep, value) = (permit, store_zone(&store, parsed, &expected, |_| {}).await?);
         let revision = value["revision"].as_u64().unwrap_or(0);
         return Ok(written(revision, value));
     }
     let importer = Arc::clone(&api);
     let writer = |sink| async move {
         let mut sink: Sink = sink;
-        let result = write_progress(&importer, store, parsed, &mut sink).await;
+        let result = write_progress(&importer, store, (parsed, expected), &mut sink).await;
         (sink, result)
     };
     Ok(stream::respond(permit, "application/x-ndjson", writer))
@@ -93,7 +96,7 @@ async fn parse_elsewhere(
 async fn write_progress(
     api: &Api,
     store: Arc<DnsStore>,
-    parsed: MasterZone,
+    (parsed, expected): (MasterZone, Vec<Expectation>),
     sink: &mut Sink,
 ) -> Result<(), StreamError> {
     let total = parsed.rrsets.len() as u64;
@@ -103,7 +106,7 @@ async fn write_progress(
         let progress = |done| {
             steps.send_replace(done);
         };
-        store_zone(&store, parsed, progress).await
+        store_zone(&store, parsed, &expected, progress).await
     });
     let line = |value: &Value| format!("{value}\n").into_bytes();
     sink.write(&line(&json!({ "done": 0, "total": total })));
@@ -126,17 +129,19 @@ async fn write_progress(
     Ok(())
 }
 
-/// Makes the zone what was read, and returns what was done.
+/// Makes the zone what was read if it is as expected, and returns what was done.
 async fn store_zone(
     store: &Arc<DnsStore>,
     parsed: MasterZone,
+    expected: &[Expectation],
     progress: impl Fn(u64) + Send + Sync,
 ) -> Result<Value, ApiError> {
     let records = parsed.record_count;
     let rrsets = parsed.rrsets.len();
     let mut warnings: Vec<String> = parsed.warnings.kept.iter().map(ToString::to_string).collect();
     let apex = parsed.apex;
-    let revision = store.import_zone(&apex, parsed.rrsets, None, &progress).await?;
+    let revision =
+        store.import_zone_if(&apex, parsed.rrsets, None, expected, &progress).await?;
     let serial = store.get_zone(&apex).await?.map(|zone| zone.serial);
     // A serial that is not newer was raised, and the SOA of a signed zone no longer verifies.
     let broken = signed::findings(store, &apex, std::slice::from_ref(&apex)).await;

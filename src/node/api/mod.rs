@@ -9,7 +9,8 @@
 //!
 //! Writes say which revision they made, in the header `Aspen-Revision` and in our own bodies; the
 //! reply comes when the node answers with it (`served`).
-//! `If-Match: "R"` makes a write depend on the RRset (or zone) being as revision R left it.
+//! `If-Match: "R"` makes a write depend on the RRset (or zone) being as revision R left it. Where it
+//! has no meaning (a batch, which has preconditions of its own) it is refused.
 //!
 //! **Invariant:** nothing but the version list, `/metrics`, `/healthz` and `/readyz` is answered
 //! without the key; no body is read beyond its path's limit; a node without a store refuses every write.
@@ -58,7 +59,9 @@ use self::error::ApiError;
 use self::listen::{BoundedListener, End, Requests};
 use self::source::Zones;
 use crate::limits::{API_BODY_OCTETS_MAX, API_LONG_REQUESTS_MAX, API_STOP_MS};
+use crate::name::Name;
 use crate::node::state::NodeState;
+use crate::store::Expectation;
 
 /// What the handlers work on.
 #[derive(Debug)]
@@ -318,6 +321,17 @@ fn if_match(headers: &HeaderMap) -> Result<Option<u64>, ApiError> {
         value: text.chars().take(40).collect(),
         wanted: "a revision",
     })
+}
+
+/// Returns what `If-Match` asks of the zone that a request is about: that nothing changed it since
+/// the revision named.
+///
+/// # Errors
+/// As [`if_match`].
+fn if_zone(headers: &HeaderMap, apex: &Name) -> Result<Vec<Expectation>, ApiError> {
+    let apex = apex.clone();
+    let expected = if_match(headers)?.map(|revision| Expectation::ZoneAtRevision { apex, revision });
+    Ok(expected.into_iter().collect())
 }
 
 /// Adds the header that says which revision a write made.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ use super::error::{ApiError, is_conflict};
 use super::powerdns::{contents, make_rrset, parse_name, parse_rdata, parse_zone_id};
 use super::source::{ZoneFacts, expect_rrset};
 use super::zones_write::remove_zone as delete_zone;
-use super::{Api, if_match, read_json, signed, written};
+use super::{Api, if_match, if_zone, read_json, signed, written};
 use crate::limits::API_PAGE_MAX;
 use crate::name::Name;
 use crate::record::{RecordType, Rrset};
@@ -174,8 +174,15 @@ pub(crate) async fn list(
 }
 
 /// `POST …/batch`.
-pub(crate) async fn batch(State(api): State<Arc<Api>>, body: Body) -> Result<Response, ApiError> {
+pub(crate) async fn batch(
+    State(api): State<Arc<Api>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
     let store = api.zones().store()?;
+    if headers.contains_key(header::IF_MATCH) {
+        return Err(ApiError::BatchIfMatch);
+    }
     let body: BatchBody = read_json(body).await?;
     let mut batch = Batch::default();
     for operation in &body.operations {
@@ -253,6 +260,7 @@ pub(crate) async fn create_zone(
 pub(crate) async fn set_zone(
     State(api): State<Arc<Api>>,
     Path(zone): Path<String>,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
     let apex = parse_zone_id(&zone)?;
@@ -260,7 +268,9 @@ pub(crate) async fn set_zone(
     let before = store.get_zone(&apex).await?.map(|zone| zone.settings);
     let Some(before) = before else { return Err(ApiError::NoSuchZone { apex }) };
     let settings = parse_settings(&apex, Some(&before), read_json(body).await?)?;
-    let revision = store.set_zone(settings).await?;
+    let preconditions = if_zone(&headers, &apex)?;
+    let operations = vec![Operation::PutZone(settings)];
+    let revision = store.apply(Batch { operations, preconditions }).await?.revision;
     Ok(written(revision, json!({ "zone": apex.to_fqdn() })))
 }
 
@@ -268,8 +278,9 @@ pub(crate) async fn set_zone(
 pub(crate) async fn remove_zone(
     State(api): State<Arc<Api>>,
     Path(zone): Path<String>,
+    headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let revision = delete_zone(&api, &parse_zone_id(&zone)?).await?;
+    let revision = delete_zone(&api, &parse_zone_id(&zone)?, &headers).await?;
     Ok(written(revision, json!({})))
 }
 

@@ -22,7 +22,7 @@ use super::error::is_conflict;
 use super::powerdns::{
     ChangeKind, RrsetBody, RrsetChange, parse_name, parse_zone_id, write_rrset, zone_value,
 };
-use super::{Api, check_server, if_match, import, read_json, signed, with_revision, written_empty};
+use super::{Api, check_server, if_zone, import, read_json, signed, with_revision, written_empty};
 use crate::name::Name;
 use crate::record::Rrset;
 use crate::store::zone_settings::ZoneSettings;
@@ -149,9 +149,7 @@ pub(crate) async fn patch(
     let changes: Vec<RrsetChange> =
         body.rrsets.iter().map(|body| body.to_change(&apex)).collect::<Result<_, _>>()?;
     let mut batch = Batch::from(plan_patch(&apex, changes)?);
-    if let Some(revision) = if_match(&headers)? {
-        batch.preconditions.push(Expectation::ZoneAtRevision { apex, revision });
-    }
+    batch.preconditions = if_zone(&headers, &apex)?;
     let owners = signed::owners(&batch);
     let committed = store.apply(batch).await?;
     signed::log_warnings(store, &committed, &owners).await;
@@ -191,11 +189,13 @@ fn plan_patch(apex: &Name, changes: Vec<RrsetChange>) -> Result<Vec<Operation>, 
 pub(crate) async fn replace(
     State(api): State<Arc<Api>>,
     Path((server, zone)): Path<(String, String)>,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
     check_server(&server)?;
     let store = api.zones().store()?;
     let apex = parse_zone_id(&zone)?;
+    let preconditions = if_zone(&headers, &apex)?;
     let settings = store.get_zone(&apex).await?.map(|zone| zone.settings);
     let Some(mut settings) = settings else { return Err(ApiError::NoSuchZone { apex }) };
     let body: ZoneBody = read_json(body).await?;
@@ -207,10 +207,16 @@ pub(crate) async fn replace(
     let revision = match &body.rrsets {
         Some(bodies) => {
             let rrsets = new_rrsets(&apex, bodies)?;
-            store.import_zone(&apex, rrsets, Some(settings), &|_| {}).await?
+            store.import_zone_if(&apex, rrsets, Some(settings), &preconditions, &|_| {}).await?
         }
-        None if body.nameservers.is_empty() => store.revision().await?,
-        None => store.set_zone(settings).await?,
+        None => {
+            // Without a step it is still judged whether the zone is as expected.
+            let operations = match body.nameservers.is_empty() {
+                true => Vec::new(),
+                false => vec![Operation::PutZone(settings)],
+            };
+            store.apply(Batch { operations, preconditions }).await?.revision
+        }
     };
     Ok(written_empty(revision))
 }
@@ -219,22 +225,31 @@ pub(crate) async fn replace(
 pub(crate) async fn remove(
     State(api): State<Arc<Api>>,
     Path((server, zone)): Path<(String, String)>,
+    headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     check_server(&server)?;
     let apex = parse_zone_id(&zone)?;
-    let revision = remove_zone(&api, &apex).await?;
+    let revision = remove_zone(&api, &apex, &headers).await?;
     Ok(written_empty(revision))
 }
 
-/// Deletes a zone that exists.
+/// Deletes a zone that exists, if it is as `If-Match` says.
 ///
 /// # Errors
 /// [`ApiError::NoSuchZone`] when it does not, and what the store refuses.
-pub(crate) async fn remove_zone(api: &Api, apex: &Name) -> Result<u64, ApiError> {
+pub(crate) async fn remove_zone(
+    api: &Api,
+    apex: &Name,
+    headers: &HeaderMap,
+) -> Result<u64, ApiError> {
+    let store = api.zones().store()?;
+    let preconditions = if_zone(headers, apex)?;
     let no_zone = || ApiError::NoSuchZone { apex: apex.clone() };
-    match api.zones().store()?.delete_zone(apex).await {
-        Ok(Some(revision)) => Ok(revision),
-        Ok(None) => Err(no_zone()),
-        Err(error) => Err(error.into()),
+    if store.get_zone(apex).await?.is_none() {
+        return Err(no_zone());
     }
+    let operations = vec![Operation::DeleteZone { apex: apex.clone() }];
+    let committed = store.apply(Batch { operations, preconditions }).await?;
+    // Somebody else may have deleted it meanwhile.
+    if committed.changed == 0 { Err(no_zone()) } else { Ok(committed.revision) }
 }
