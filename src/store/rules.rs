@@ -134,6 +134,17 @@ pub enum RuleError {
         /// The type.
         rtype: RecordType,
     },
+    /// The SOA or the NS RRset of an apex that nobody wrote.
+    #[error(
+        "{owner} {rtype} is made of the zone's settings, and no zone is without: write one in its \
+         place, or change the settings"
+    )]
+    Synthesized {
+        /// The apex.
+        owner: Name,
+        /// SOA or NS.
+        rtype: RecordType,
+    },
     /// Two RRsets of one owner and type.
     #[error("{owner} {rtype} is there twice")]
     Twice {

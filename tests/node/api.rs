@@ -293,6 +293,10 @@ fn what_no_client_needs_is_refused_cleanly() {
     ] {
         assert_eq!(node.request(method, path, None).0, status, "{method} {path}");
     }
+    // What does not read is told in the same shape.
+    let path = "/api/v1/servers/localhost/zones/%FF";
+    let (status, answer) = node.request("GET", path, None);
+    assert_eq!((status, answer["error"].is_string()), (400, true), "{answer}");
 }
 
 #[test]

@@ -97,10 +97,8 @@ fn a_patch_that_says_twice_what_an_rrset_is_is_refused() {
 fn if_match_is_heeded_or_refused_by_every_write() {
     let (_data, node) = authority();
     let (powerdns, own) = (format!("{ZONES}/w.example."), "/api/v1/aspen/zones/w.example.");
-    let import = "/api/v1/aspen/import?zone=w.example";
     let stale = [("If-Match", "\"1\"")];
     assert_eq!(patch(&node, "w.example.", &[rrset("a.w.example.", "A", "REPLACE", &["192.0.2.1"])]), 204);
-    let file = json!("not read: the condition is");
     for (method, path, body, status) in [
         ("PUT", &*powerdns, json!({"rrsets": []}), 412),
         ("PUT", &powerdns, json!({"nameservers": ["ns9.w.example."]}), 412),
@@ -109,7 +107,6 @@ fn if_match_is_heeded_or_refused_by_every_write() {
         ("DELETE", &powerdns, Value::Null, 412),
         ("PUT", own, json!({"is_enabled": false}), 412),
         ("DELETE", own, Value::Null, 412),
-        ("POST", import, file, 422),
         ("POST", "/api/v1/aspen/batch", json!({"operations": []}), 400),
     ] {
         let body = (!body.is_null()).then_some(body);
@@ -121,4 +118,33 @@ fn if_match_is_heeded_or_refused_by_every_write() {
     let revision = zone["revision"].to_string();
     let fresh = [("If-Match", revision.as_str())];
     assert_eq!(node.request_with("DELETE", own, &fresh, None).0, 200);
+}
+
+#[test]
+fn what_settings_synthesize_is_not_deleted_and_said_to_be_gone() {
+    let (_data, node) = authority();
+    let delete = |rtype: &str| json!({"op": "delete", "domain": "w.example", "type": rtype});
+    let batch = |operations: &[Value]| {
+        node.request("POST", "/api/v1/aspen/batch", Some(json!({ "operations": operations })))
+    };
+    for rtype in ["SOA", "NS"] {
+        let path = format!("/api/v1/aspen/records/w.example/{rtype}");
+        let (status, answer) = node.request("DELETE", &path, None);
+        assert_eq!(status, 422, "{answer}");
+        assert!(answer["error"].as_str().unwrap().contains("zone's settings"), "{answer}");
+        assert_eq!(patch(&node, "w.example.", &[rrset("w.example.", rtype, "DELETE", &[])]), 422);
+        assert_eq!(batch(&[delete(rtype)]).0, 422);
+        node.cli_fails(&["record", "delete", "w.example", rtype]);
+    }
+    let ns = json!({"ttl_seconds": 60, "rdata": ["ns.example."]});
+    let path = "/api/v1/aspen/records/w.example/NS";
+    assert_eq!(node.request("PUT", path, Some(ns)).0, 200);
+    let (status, answer) = node.request("DELETE", path, None);
+    assert_eq!(status, 200, "{answer}");
+    assert!(answer["warnings"][0].as_str().unwrap().contains("settings make"), "{answer}");
+    let soa = json!({"ttl_seconds": 60, "rdata": ["m.example. r.example. 1 2 3 4 5"]});
+    assert_eq!(node.request("PUT", "/api/v1/aspen/records/w.example/SOA", Some(soa)).0, 200);
+    let nothing = json!({"op": "delete", "domain": "none.w.example", "type": "A"});
+    let (status, answer) = batch(&[delete("SOA"), nothing]);
+    assert_eq!((status, &answer["applied"]), (200, &json!(1)), "{answer}");
 }

@@ -282,6 +282,10 @@ async fn preconditions_of_a_batch_are_judged() {
         let failed = matches!(result, Err(StoreError::PreconditionFailed { index: 0 }));
         assert_eq!(failed, !holds, "{expectation:?}");
     }
+    let stale = [Expectation::ZoneAtRevision { apex: apex(), revision: zone_revision }];
+    let imported = s.import_zone_if(&apex(), Vec::new(), None, &stale, &|_| {}).await;
+    assert!(matches!(imported, Err(StoreError::PreconditionFailed { index: 0 })));
+    assert_eq!(listing(s, "example.com", 9).await.len(), 3, "nothing was replaced");
     let again = s.create_zone(ZoneSettings::new(apex())).await;
     assert!(matches!(again, Err(StoreError::PreconditionFailed { .. })));
 }

@@ -26,6 +26,9 @@ pub(crate) enum ApiError {
     /// An unknown path below `/api`.
     #[error("there is no such path")]
     NoSuchPath,
+    /// A path whose percent-encoded octets are no UTF-8.
+    #[error("the path is not UTF-8; write other octets of a name as \\DDD (RFC 1035 section 5.1)")]
+    BadPath,
     /// A path that exists has no such method.
     #[error("this path has no such method")]
     NoSuchMethod,
@@ -221,7 +224,11 @@ impl ApiError {
             Self::ZoneExists { .. } => StatusCode::CONFLICT,
             Self::ReadOnly => StatusCode::FORBIDDEN,
             Self::Json(error) if error.is_data() => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::Json(_) | Self::BadValue { .. } | Self::BatchIfMatch | Self::BodyCutShort => {
+            Self::Json(_)
+            | Self::BadPath
+            | Self::BadValue { .. }
+            | Self::BatchIfMatch
+            | Self::BodyCutShort => {
                 StatusCode::BAD_REQUEST
             }
             Self::MissingField { .. }

@@ -41,7 +41,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -264,6 +265,19 @@ async fn no_such_path() -> ApiError {
 /// Answers for methods that a path does not have.
 async fn no_such_method() -> ApiError {
     ApiError::NoSuchMethod
+}
+
+/// The parts of a path, refused as all else is when they do not read.
+#[derive(Debug)]
+struct Path<T>(T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let found = axum::extract::Path::<T>::from_request_parts(parts, state).await;
+        found.map(|path| Self(path.0)).map_err(|_| ApiError::BadPath)
+    }
 }
 
 /// Checks the name of the server in a path.

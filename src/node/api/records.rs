@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
@@ -21,7 +21,7 @@ use super::error::{ApiError, is_conflict};
 use super::powerdns::{contents, make_rrset, parse_name, parse_rdata, parse_zone_id};
 use super::source::{ZoneFacts, expect_rrset};
 use super::zones_write::remove_zone as delete_zone;
-use super::{Api, if_match, if_zone, read_json, signed, written};
+use super::{Api, Path, if_match, if_zone, read_json, signed, written};
 use crate::limits::API_PAGE_MAX;
 use crate::name::Name;
 use crate::record::{RecordType, Rrset};
@@ -198,16 +198,51 @@ pub(crate) async fn batch(
             }
         });
     }
-    let applied = batch.operations.len();
-    apply(store, batch, json!({ "applied": applied })).await
+    apply(store, batch, json!({ "applied": 0 })).await
 }
 
-/// Applies a batch; the answer is `body` with the revision, and with what broke in a signed zone.
+/// Applies a batch; the answer is `body` with the revision, with how much was done if it has a place
+/// for that, and with what is not as one might think.
 async fn apply(store: &Arc<DnsStore>, batch: Batch, mut body: Value) -> Result<Response, ApiError> {
     let owners = signed::owners(&batch);
+    let deleted: Vec<(Name, RecordType)> = batch.operations.iter().filter_map(deleted).collect();
     let committed = store.apply(batch).await?;
     signed::add_warnings(store, &committed, &owners, &mut body).await;
+    let mut lines = Vec::new();
+    for (owner, rtype) in deleted {
+        let is_apex = committed.zones.iter().any(|(apex, _)| *apex == owner);
+        let now = if is_apex { store.get_record(&owner, rtype).await? } else { None };
+        if now.is_some_and(|now| now.is_synthesized) {
+            lines.push(format!("{owner} {rtype} is what the zone's settings make from now on"));
+        }
+    }
+    warn(&mut body, lines);
+    if let Some(applied) = body.get_mut("applied") {
+        *applied = json!(committed.changed);
+    }
     Ok(written(committed.revision, body))
+}
+
+/// Returns what a step deletes, if it is something that settings make again.
+fn deleted(operation: &Operation) -> Option<(Name, RecordType)> {
+    match operation {
+        Operation::DeleteRrset { owner, rtype: rtype @ (RecordType::SOA | RecordType::NS) } => {
+            Some((owner.clone(), *rtype))
+        }
+        _ => None,
+    }
+}
+
+/// Adds lines to the warnings of an answer.
+fn warn(body: &mut Value, lines: Vec<String>) {
+    if lines.is_empty() {
+        return;
+    }
+    if !body["warnings"].is_array() {
+        body["warnings"] = json!([]);
+    }
+    let warnings = body["warnings"].as_array_mut();
+    warnings.into_iter().for_each(|all| all.extend(lines.iter().map(|line| json!(line))));
 }
 
 /// `GET …/zones[?cursor=…][&limit=…]`: all zones, or a page of them if a limit is given.

@@ -7,13 +7,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value, json};
 
 use super::error::ApiError;
 use super::powerdns::{contents, parse_zone_id, zone_id};
-use super::{Api, check_server};
+use super::{Api, Path, check_server};
 use crate::limits::API_PAGE_MAX;
 use crate::name::Name;
 use crate::node::metrics;

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::http::{HeaderMap, header};
 use axum::response::Response;
 use serde_json::Value;
@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::error::ApiError;
 use super::powerdns::{parse_name, parse_zone_id, write_rrset, zone_value};
 use super::stream::{self, Sink, StreamError};
-use super::{Api, check_server};
+use super::{Api, Path, check_server};
 use crate::limits::API_PAGE_MAX;
 use crate::name::Name;
 use crate::record::{RecordType, Rrset, rdata};

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
@@ -22,7 +22,7 @@ use super::error::is_conflict;
 use super::powerdns::{
     ChangeKind, RrsetBody, RrsetChange, parse_name, parse_zone_id, write_rrset, zone_value,
 };
-use super::{Api, check_server, if_zone, import, read_json, signed, with_revision, written_empty};
+use super::{Api, Path, check_server, if_zone, import, read_json, signed, with_revision, written_empty};
 use crate::name::Name;
 use crate::record::Rrset;
 use crate::store::zone_settings::ZoneSettings;

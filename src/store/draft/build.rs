@@ -108,7 +108,7 @@ impl Draft<'_> {
         let changed = build_rows(&mut built.commit, &mut zone, &mut changes, &self.digest_key);
         built.changed += changed
             + u64::from(zone.is_settings_changed || zone.is_new)
-            + u64::from(zone.written_serial.is_some());
+            + u64::from(zone.written_serial.is_some() || zone.is_soa_dropped);
         if let Some(staged) = &zone.replaced_by {
             let key = keys::generation_key(staged.generation);
             let value = staged.marker.clone();

@@ -224,7 +224,8 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
-    /// Deletes an RRset of a zone; touches the zone only if it was there.
+    /// Deletes an RRset of a zone; touches the zone only if it was there. A written SOA or NS RRset of
+    /// the apex makes room for the synthesized one, which cannot be deleted.
     async fn delete_rrset(
         &mut self,
         apex: &Name,
@@ -244,6 +245,10 @@ impl<'a> Draft<'a> {
             RecordType::SOA => owner == apex && zone.delete_soa(),
             _ => zone.owner(self.view, owner).await?.delete(rtype),
         };
+        let is_synthesized = matches!(rtype, RecordType::SOA | RecordType::NS) && owner == apex;
+        if is_synthesized && !was_there {
+            return Err(RuleError::Synthesized { owner: owner.clone(), rtype }.into());
+        }
         slot.is_touched |= was_there;
         Ok(())
     }

@@ -29,6 +29,8 @@ pub(super) struct ZoneDraft {
     pub(super) is_settings_changed: bool,
     /// The serial of an SOA that the batch puts.
     pub(super) written_serial: Option<u32>,
+    /// Whether the batch drops an SOA that was written, and puts no other.
+    pub(super) is_soa_dropped: bool,
     /// Whether the apex had an NS RRset of its own.
     pub(super) had_apex_ns: bool,
 }
@@ -55,6 +57,7 @@ impl ZoneDraft {
             replaced_by: None,
             is_settings_changed: false,
             written_serial: None,
+            is_soa_dropped: false,
             had_apex_ns,
         }
     }
@@ -76,12 +79,15 @@ impl ZoneDraft {
     pub(super) fn put_soa(&mut self, soa: StoredSoa, serial: u32) {
         self.object.soa = Some(soa);
         self.written_serial = Some(serial);
+        self.is_soa_dropped = false;
     }
 
     /// Drops the SOA that was written; whether there was one.
     pub(super) fn delete_soa(&mut self) -> bool {
         self.written_serial = None;
-        self.object.soa.take().is_some()
+        let was_there = self.object.soa.take().is_some();
+        self.is_soa_dropped |= was_there;
+        was_there
     }
 
     /// Switches to the rows of an import.
