@@ -60,6 +60,7 @@ impl Collector for Scrape {
             ("zones", "Zones that are answered", status.zones),
             ("zones_held", "Zones that are ours and answered with SERVFAIL", status.held_count),
             ("static_zones", "Zones from files", status.static_zones),
+            ("broken_files", "Zone files that do not read", status.broken_file_count),
             (
                 "served_revision",
                 "Newest revision that is answered as a whole",

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::config::Config;
 use super::error::RunError;
+use super::state::BrokenFiles;
 use crate::masterfiles::{FailedFile, Instead, Refreshed, ZoneFiles};
 use crate::publish::stage::{Rank, Stage};
 use crate::zone::HashSeed;
@@ -82,9 +83,9 @@ impl Reload {
         }
     }
 
-    /// Reads what has changed and publishes it; returns how many zones there are, unless the
-    /// directory cannot be read. It blocks.
-    pub fn run(&self) -> Option<u64> {
+    /// Reads what has changed and publishes it; returns how many zones there are and which files do
+    /// not read, unless the directory cannot be read. It blocks.
+    pub fn run(&self) -> Option<(u64, BrokenFiles)> {
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         let mut refreshed = match files.as_mut()?.publish(&self.stage) {
             Ok(refreshed) => refreshed,
@@ -97,6 +98,6 @@ impl Reload {
         let (gone, changed) = (refreshed.gone.len(), refreshed.changed.len());
         let (errors, zones) = (refreshed.errors.len(), refreshed.zone_count);
         tracing::info!(changed, gone, errors, zones, "zone files were read again");
-        Some(zones)
+        Some((zones, BrokenFiles::of(&refreshed.errors)))
     }
 }

@@ -6,8 +6,8 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -22,7 +22,7 @@ use super::prepare::{bind_api, bind_dns, prepare_data_dir};
 use super::reload::{Reload, load_static, log_failed};
 use super::service::Service;
 use super::services;
-use super::state::NodeState;
+use super::state::{BrokenFiles, NodeState};
 use super::timing::CommitTimes;
 use super::watchdog::Watchdog;
 use crate::limits::STOP_MS;
@@ -125,6 +125,8 @@ impl Node {
             reader: reader.clone(),
             server: server.with_reader(reader).start()?,
             static_zones,
+            broken_files: Mutex::new(BrokenFiles::of(&failed)),
+            stage: Arc::clone(&parts.stage),
             store: parts.store,
             feeds: parts.feeds,
             client: parts.client,

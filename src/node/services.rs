@@ -41,7 +41,10 @@ pub(super) fn files(reload: Arc<Reload>, state: Arc<NodeState>) -> (Service, mps
             let reload = Arc::clone(&reload);
             let reading = tokio::task::spawn_blocking(move || reload.run());
             match reading.await {
-                Ok(Some(zones)) => state.static_zones.store(zones, Ordering::Relaxed),
+                Ok(Some((zones, broken))) => {
+                    state.static_zones.store(zones, Ordering::Relaxed);
+                    state.set_broken_files(broken);
+                }
                 Ok(None) => {}
                 Err(error) => {
                     // The next one would find the files as this one has left them, half read: with the end

@@ -3,15 +3,17 @@
 //! **Not here:** the parts themselves (`store`, `export`, `replica`, `serve`).
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use super::feeds::Feeds;
 use super::health::{Fault, Health, Unready};
 use super::progress::Progress;
 use super::timing::CommitTimes;
+use crate::masterfiles::FailedFile;
 use crate::publish::Reader;
+use crate::publish::stage::Stage;
 use crate::replica::AspenDnsClient;
 use crate::serve::RunningServer;
 use crate::store::DnsStore;
@@ -29,6 +31,10 @@ pub struct NodeState {
     pub server: RunningServer,
     /// Zones from files.
     pub static_zones: AtomicU64,
+    /// Files that did not read when they were read last.
+    pub broken_files: Mutex<BrokenFiles>,
+    /// What each source has.
+    pub stage: Arc<Stage>,
     /// The store, on a node that has one.
     pub store: Option<Arc<DnsStore>>,
     /// The feeds that the node writes, on a node that has a store.
@@ -43,7 +49,35 @@ pub struct NodeState {
     pub health: Health,
 }
 
+/// Zone files that do not read, whatever is answered in their place.
+#[derive(Clone, Debug, Default)]
+pub struct BrokenFiles {
+    /// How many there are.
+    pub count: u64,
+    /// What is wrong with the first [`BROKEN_FILES_SHOWN_MAX`].
+    pub shown: Vec<String>,
+}
+
+impl BrokenFiles {
+    /// Returns what a reading of all files has found.
+    pub fn of(failed: &[FailedFile]) -> Self {
+        let shown = failed.iter().take(BROKEN_FILES_SHOWN_MAX);
+        let shown = shown.map(|failed| failed.error.to_string()).collect();
+        Self { count: failed.len() as u64, shown }
+    }
+}
+
 impl NodeState {
+    /// Takes what the last reading of all files has found.
+    pub fn set_broken_files(&self, found: BrokenFiles) {
+        *self.broken_files.lock().unwrap_or_else(PoisonError::into_inner) = found;
+    }
+
+    /// Returns the files that do not read.
+    pub fn broken_files(&self) -> BrokenFiles {
+        self.broken_files.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// What does not work.
     pub fn faults(&self) -> Vec<Fault> {
         let mut faults = self.health.faults();
@@ -74,3 +108,6 @@ impl NodeState {
         self.server.addrs()
     }
 }
+
+/// Broken files that a status names.
+const BROKEN_FILES_SHOWN_MAX: usize = 100;

@@ -38,6 +38,10 @@ pub struct Status {
     pub held_zones: Vec<String>,
     /// Zones from files.
     pub static_zones: u64,
+    /// How many zone files do not read: what they were when they were good last is answered.
+    pub broken_file_count: u64,
+    /// What is wrong with them, a line for each of the first.
+    pub broken_files: Vec<String>,
     /// Queries that came in.
     pub queries: u64,
     /// The newest revision that is answered as a whole.
@@ -138,6 +142,7 @@ impl Status {
         let (zones, held_count, held_zones) = held(node);
         let revisions = node.progress.now();
         let front_ends = node.server.stats();
+        let broken = node.broken_files();
         let store = match &node.store {
             Some(store) => Some(StoreStatus::of(store).await),
             None => None,
@@ -152,6 +157,8 @@ impl Status {
             zones,
             held_zones,
             static_zones: node.static_zones.load(Ordering::Relaxed),
+            broken_file_count: broken.count,
+            broken_files: broken.shown,
             queries: front_ends.queries(),
             served_revision: revisions.served,
             heard_revision: revisions.heard,
