@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::process::{Node, dir};
+use crate::status::wait_status;
 
 const ZONES: &str = "/api/v1/servers/localhost/zones";
 
@@ -98,7 +99,10 @@ fn if_match_is_heeded_or_refused_by_every_write() {
     let (_data, node) = authority();
     let (powerdns, own) = (format!("{ZONES}/w.example."), "/api/v1/aspen/zones/w.example.");
     let stale = [("If-Match", "\"1\"")];
-    assert_eq!(patch(&node, "w.example.", &[rrset("a.w.example.", "A", "REPLACE", &["192.0.2.1"])]), 204);
+    assert_eq!(
+        patch(&node, "w.example.", &[rrset("a.w.example.", "A", "REPLACE", &["192.0.2.1"])]),
+        204
+    );
     for (method, path, body, status) in [
         ("PUT", &*powerdns, json!({"rrsets": []}), 412),
         ("PUT", &powerdns, json!({"nameservers": ["ns9.w.example."]}), 412),
@@ -147,4 +151,30 @@ fn what_settings_synthesize_is_not_deleted_and_said_to_be_gone() {
     let nothing = json!({"op": "delete", "domain": "none.w.example", "type": "A"});
     let (status, answer) = batch(&[delete("SOA"), nothing]);
     assert_eq!((status, &answer["applied"]), (200, &json!(1)), "{answer}");
+}
+
+#[test]
+fn a_write_to_a_zone_that_a_file_covers_says_so_and_a_broken_file_is_counted() {
+    let (data, files) = (dir(), dir());
+    let path = files.path().join("w.example.zone");
+    let text = "@ 300 SOA ns h 1 3600 600 86400 60\n@ NS ns\nns A 192.0.2.1\n";
+    std::fs::write(&path, text).unwrap();
+    let arguments = ["--role", "authority", "--zone-dir", files.path().to_str().unwrap()];
+    let node = Node::start(data.path(), &arguments);
+    for apex in ["w.example.", "other.example."] {
+        make_zone(&node, apex);
+    }
+    let body = || Some(json!({"ttl_seconds": 60, "rdata": ["192.0.2.2"]}));
+    let (_, answer) = node.request("PUT", "/api/v1/aspen/records/a.w.example/A", body());
+    assert!(answer["warnings"][0].as_str().unwrap().contains("w.example"), "{answer}");
+    let (_, answer) = node.request("PUT", "/api/v1/aspen/records/a.other.example/A", body());
+    assert!(answer["warnings"].is_null(), "{answer}");
+    let (_, status) = node.request("GET", "/api/v1/aspen/status", None);
+    assert_eq!(status["broken_file_count"], 0, "{status}");
+    std::fs::write(&path, "@ SOA broken\n").unwrap();
+    node.signal("-HUP");
+    let status = wait_status(&node, |status| status["broken_file_count"] == 1);
+    assert!(status["broken_files"][0].as_str().unwrap().contains("w.example.zone"), "{status}");
+    let (_, _, metrics) = node.request_with("GET", "/metrics", &[], None);
+    assert!(metrics.contains("aspen_broken_files 1"), "{metrics}");
 }

@@ -228,9 +228,7 @@ impl ApiError {
             | Self::BadPath
             | Self::BadValue { .. }
             | Self::BatchIfMatch
-            | Self::BodyCutShort => {
-                StatusCode::BAD_REQUEST
-            }
+            | Self::BodyCutShort => StatusCode::BAD_REQUEST,
             Self::MissingField { .. }
             | Self::Name { .. }
             | Self::Type(_)

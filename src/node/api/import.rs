@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use super::error::ApiError;
 use super::powerdns::parse_name;
 use super::stream::{self, Sink, StreamError};
-use super::{Api, if_zone, read_body, signed, written};
+use super::{Api, covered, if_zone, read_body, signed, with_covered, written};
 use crate::limits::API_IMPORT_OCTETS_MAX;
 use crate::name::Name;
 use crate::record::master::{self, MasterOptions, MasterZone};
@@ -48,7 +48,9 @@ pub(crate) async fn import(
     if query.get("progress").is_none_or(|value| value != "true") {
         let (_keep, value) = (permit, store_zone(&store, parsed, &expected, |_| {}).await?);
         let revision = value["revision"].as_u64().unwrap_or(0);
-        return Ok(written(revision, value));
+        let apex = value["zone"].as_str().map(parse_name).transpose()?;
+        let covered = covered(&api, &apex);
+        return Ok(with_covered(written(revision, value), &covered));
     }
     let importer = Arc::clone(&api);
     let writer = |sink| async move {
@@ -140,8 +142,7 @@ async fn store_zone(
     let rrsets = parsed.rrsets.len();
     let mut warnings: Vec<String> = parsed.warnings.kept.iter().map(ToString::to_string).collect();
     let apex = parsed.apex;
-    let revision =
-        store.import_zone_if(&apex, parsed.rrsets, None, expected, &progress).await?;
+    let revision = store.import_zone_if(&apex, parsed.rrsets, None, expected, &progress).await?;
     let serial = store.get_zone(&apex).await?.map(|zone| zone.serial);
     // A serial that is not newer was raised, and the SOA of a signed zone no longer verifies.
     let broken = signed::findings(store, &apex, std::slice::from_ref(&apex)).await;

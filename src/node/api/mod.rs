@@ -8,7 +8,8 @@
 //! | `aspen/tickets`, `aspen/status`, `aspen/wait`, `aspen/digests` | replication |
 //!
 //! Writes say which revision they made, in the header `Aspen-Revision` and in our own bodies; the
-//! reply comes when the node answers with it (`served`).
+//! reply comes when the node answers with it (`served`). What a file of the node covers is not
+//! answered: the header `Aspen-Answered-From-File` names its zone.
 //! `If-Match: "R"` makes a write depend on the RRset (or zone) being as revision R left it. Where it
 //! has no meaning (a batch, which has preconditions of its own) it is refused.
 //!
@@ -62,6 +63,7 @@ use self::source::Zones;
 use crate::limits::{API_BODY_OCTETS_MAX, API_LONG_REQUESTS_MAX, API_STOP_MS};
 use crate::name::Name;
 use crate::node::state::NodeState;
+use crate::publish::stage::Rank;
 use crate::store::Expectation;
 
 /// What the handlers work on.
@@ -344,13 +346,35 @@ fn if_match(headers: &HeaderMap) -> Result<Option<u64>, ApiError> {
 /// As [`if_match`].
 fn if_zone(headers: &HeaderMap, apex: &Name) -> Result<Vec<Expectation>, ApiError> {
     let apex = apex.clone();
-    let expected = if_match(headers)?.map(|revision| Expectation::ZoneAtRevision { apex, revision });
+    let expected =
+        if_match(headers)?.map(|revision| Expectation::ZoneAtRevision { apex, revision });
     Ok(expected.into_iter().collect())
 }
 
 /// Adds the header that says which revision a write made.
 fn with_revision(mut response: Response, revision: u64) -> Response {
     response.headers_mut().insert(REVISION_HEADER, HeaderValue::from(revision));
+    response
+}
+
+/// Returns those of some zones that are answered from a file, whatever the store has, and logs that a
+/// write to them is not seen.
+fn covered<'a>(api: &Api, apexes: impl IntoIterator<Item = &'a Name>) -> Vec<&'a Name> {
+    let mut apexes: Vec<&Name> = apexes.into_iter().collect();
+    apexes.retain(|apex| api.node.stage.zone(Rank::File, apex).is_some());
+    for apex in &apexes {
+        tracing::warn!("zone {apex} was written and is answered from a file");
+    }
+    apexes
+}
+
+/// Adds the header that names the zones of a write that are answered from a file, if there are any:
+/// the first, which is the only one but for a batch.
+fn with_covered(mut response: Response, covered: &[&Name]) -> Response {
+    let first = covered.first().and_then(|apex| HeaderValue::from_str(&apex.to_fqdn()).ok());
+    if let Some(first) = first {
+        response.headers_mut().insert(COVERED_HEADER, first);
+    }
     response
 }
 
@@ -365,5 +389,7 @@ fn written_empty(revision: u64) -> Response {
     with_revision(StatusCode::NO_CONTENT.into_response(), revision)
 }
 
+/// The header that names a zone that was written and is answered from a file.
+const COVERED_HEADER: HeaderName = HeaderName::from_static("aspen-answered-from-file");
 /// The header that says which revision a write made.
 const REVISION_HEADER: HeaderName = HeaderName::from_static("aspen-revision");

@@ -21,7 +21,7 @@ use super::error::{ApiError, is_conflict};
 use super::powerdns::{contents, make_rrset, parse_name, parse_rdata, parse_zone_id};
 use super::source::{ZoneFacts, expect_rrset};
 use super::zones_write::remove_zone as delete_zone;
-use super::{Api, Path, if_match, if_zone, read_json, signed, written};
+use super::{Api, Path, covered, if_match, if_zone, read_json, signed, with_covered, written};
 use crate::limits::API_PAGE_MAX;
 use crate::name::Name;
 use crate::record::{RecordType, Rrset};
@@ -131,7 +131,7 @@ pub(crate) async fn set(
     let rrset = parse_rrset(&owner, rtype, &body)?;
     let preconditions = if_rrset(&headers, &owner, rtype)?;
     let batch = Batch { operations: vec![Operation::PutRrset(rrset)], preconditions };
-    apply(store, batch, json!({})).await
+    apply(&api, store, batch, json!({})).await
 }
 
 /// `DELETE …/records/{name}/{type}`.
@@ -147,7 +147,7 @@ pub(crate) async fn remove(
         return Err(ApiError::NoSuchRrset { owner, rtype });
     }
     let operations = vec![Operation::DeleteRrset { owner, rtype }];
-    apply(store, Batch { operations, preconditions }, json!({})).await
+    apply(&api, store, Batch { operations, preconditions }, json!({})).await
 }
 
 /// `GET …/records?zone=…[&name=…][&type=…][&cursor=…][&limit=…]`.
@@ -198,12 +198,17 @@ pub(crate) async fn batch(
             }
         });
     }
-    apply(store, batch, json!({ "applied": 0 })).await
+    apply(&api, store, batch, json!({ "applied": 0 })).await
 }
 
 /// Applies a batch; the answer is `body` with the revision, with how much was done if it has a place
 /// for that, and with what is not as one might think.
-async fn apply(store: &Arc<DnsStore>, batch: Batch, mut body: Value) -> Result<Response, ApiError> {
+async fn apply(
+    api: &Api,
+    store: &Arc<DnsStore>,
+    batch: Batch,
+    mut body: Value,
+) -> Result<Response, ApiError> {
     let owners = signed::owners(&batch);
     let deleted: Vec<(Name, RecordType)> = batch.operations.iter().filter_map(deleted).collect();
     let committed = store.apply(batch).await?;
@@ -216,11 +221,13 @@ async fn apply(store: &Arc<DnsStore>, batch: Batch, mut body: Value) -> Result<R
             lines.push(format!("{owner} {rtype} is what the zone's settings make from now on"));
         }
     }
-    warn(&mut body, lines);
+    let covered = covered(api, committed.zones.iter().map(|(apex, _)| apex));
+    lines.extend(covered.iter().map(|apex| format!("{apex} is answered from a zone file")));
+    warn(&mut body, &lines);
     if let Some(applied) = body.get_mut("applied") {
         *applied = json!(committed.changed);
     }
-    Ok(written(committed.revision, body))
+    Ok(with_covered(written(committed.revision, body), &covered))
 }
 
 /// Returns what a step deletes, if it is something that settings make again.
@@ -234,7 +241,7 @@ fn deleted(operation: &Operation) -> Option<(Name, RecordType)> {
 }
 
 /// Adds lines to the warnings of an answer.
-fn warn(body: &mut Value, lines: Vec<String>) {
+fn warn(body: &mut Value, lines: &[String]) {
     if lines.is_empty() {
         return;
     }
@@ -285,7 +292,11 @@ pub(crate) async fn create_zone(
     let preconditions = vec![Expectation::ZoneAbsent { apex: apex.clone() }];
     let operations = vec![Operation::PutZone(settings)];
     match store.apply(Batch { operations, preconditions }).await {
-        Ok(committed) => Ok(written(committed.revision, json!({ "zone": apex.to_fqdn() }))),
+        Ok(committed) => {
+            let covered = covered(&api, [&apex]);
+            let response = written(committed.revision, json!({ "zone": apex.to_fqdn() }));
+            Ok(with_covered(response, &covered))
+        }
         Err(error) if is_conflict(&error) => Err(ApiError::ZoneExists { apex }),
         Err(error) => Err(error.into()),
     }

@@ -22,7 +22,10 @@ use super::error::is_conflict;
 use super::powerdns::{
     ChangeKind, RrsetBody, RrsetChange, parse_name, parse_zone_id, write_rrset, zone_value,
 };
-use super::{Api, Path, check_server, if_zone, import, read_json, signed, with_revision, written_empty};
+use super::{
+    Api, Path, check_server, covered, if_zone, import, read_json, signed, with_covered,
+    with_revision, written_empty,
+};
 use crate::name::Name;
 use crate::record::Rrset;
 use crate::store::zone_settings::ZoneSettings;
@@ -90,7 +93,8 @@ pub(crate) async fn create(
         }
     }
     value["rrsets"] = Value::Array(list);
-    Ok(with_revision((StatusCode::CREATED, Json(value)).into_response(), revision))
+    let response = with_revision((StatusCode::CREATED, Json(value)).into_response(), revision);
+    Ok(with_covered(response, &covered(&api, [&apex])))
 }
 
 /// Makes a zone with its records in one commit.
@@ -153,7 +157,8 @@ pub(crate) async fn patch(
     let owners = signed::owners(&batch);
     let committed = store.apply(batch).await?;
     signed::log_warnings(store, &committed, &owners).await;
-    Ok(written_empty(committed.revision))
+    let covered = covered(&api, committed.zones.iter().map(|(apex, _)| apex));
+    Ok(with_covered(written_empty(committed.revision), &covered))
 }
 
 /// Turns changes into operations, in their order.
@@ -218,7 +223,7 @@ pub(crate) async fn replace(
             store.apply(Batch { operations, preconditions }).await?.revision
         }
     };
-    Ok(written_empty(revision))
+    Ok(with_covered(written_empty(revision), &covered(&api, [&apex])))
 }
 
 /// `DELETE …/zones/{zone}`.
