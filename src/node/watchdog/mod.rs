@@ -304,7 +304,7 @@ impl Watchdog {
                 *was_connected |= matches!(word, SyncStatus::Syncing | SyncStatus::Synced);
                 // Where all zones are gone there is none that lacks anything.
                 let has_some = status.is_some_and(|status| {
-                    status.served.revision > 0 && (status.zones > 0 || status.lacking == 0)
+                    status.zones > 0 || (status.served.revision > 0 && status.lacking == 0)
                 });
                 if !has_some && !word.is_synced() && client.revision().number == 0 {
                     return Some(Unready::Nothing);
