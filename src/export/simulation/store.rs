@@ -145,6 +145,28 @@ impl Store {
         })
     }
 
+    /// Whether who shows a zone as it was at a revision lacks nothing of it up to `served`; none shows
+    /// no zone.
+    pub(super) fn has_all(
+        &self,
+        history: HistoryId,
+        apex: &Name,
+        shown: Option<u64>,
+        served: u64,
+    ) -> bool {
+        let truths = self.truths.lock().expect("not poisoned");
+        truths.iter().filter(|truth| truth.history == history).all(|truth| {
+            let Some(line) = truth.zones.get(apex) else { return true };
+            let Some((newest, _)) = line.range(..=served).next_back() else { return true };
+            let is_gone = |was: &Vec<Option<_>>| was.iter().any(Option::is_none);
+            match shown {
+                Some(shown) => shown >= *newest,
+                // It may have gone since.
+                None => line.range(newest..).any(|(_, was)| is_gone(was)),
+            }
+        })
+    }
+
     /// What is answered now.
     pub(super) fn answered(&self) -> BTreeMap<Name, (u64, Arc<Contents>)> {
         let state = self.state();

@@ -245,17 +245,17 @@ impl Mirror {
         self.stats.commits += 1;
         for zone in commit.zones {
             if self.admits(&zone.apex) {
-                self.take_step(zone);
+                self.take_step(commit.at.revision, zone);
             }
         }
         self.position = Some(commit.at);
     }
 
-    /// Takes what a commit did to a zone.
-    fn take_step(&mut self, step: LogZone) {
+    /// Takes what the commit at a revision did to a zone.
+    fn take_step(&mut self, at: u64, step: LogZone) {
         let apex = step.apex.clone();
         let zone = self.zones.entry(apex.clone()).or_default();
-        if let Some(build) = zone.push(step) {
+        if let Some(build) = zone.push(at, step) {
             self.documents.give_up(&build);
         }
         self.note_lacking(&apex);

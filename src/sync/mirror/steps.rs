@@ -62,8 +62,8 @@ impl Mirror {
             None if zone.build.is_some() || is_blocked => return None,
             None => {
                 let first = zone.queue.front()?;
-                let (revision, digest) = (first.revision, first.digest);
-                match first.step.clone() {
+                let (revision, digest) = (first.zone.revision, first.zone.digest);
+                match first.zone.step.clone() {
                     LogStep::Removed => {
                         zone.queue.pop_front();
                         (ZoneStep::Remove, revision, Digest::default())
@@ -258,7 +258,7 @@ impl Mirror {
         let Some(zone) = self.zones.get_mut(apex) else { return };
         zone.pass(revision);
         let is_gone = zone.is_gone();
-        if zone.first_lacking().is_some() {
+        if zone.lacks() {
             self.ready.insert(apex.clone());
         }
         self.note_lacking(apex);
@@ -271,8 +271,9 @@ impl Mirror {
 
     /// Notes from which revision on a zone lacks something.
     pub(super) fn note_lacking(&mut self, apex: &Name) {
+        let position = self.position.map_or(0, |position| position.revision);
         let Some(zone) = self.zones.get_mut(apex) else { return };
-        let now = zone.first_lacking();
+        let now = zone.first_lacking(position);
         let before = std::mem::replace(&mut zone.lacking, now);
         let is_awaited = zone.build.is_some()
             || zone.wanted().is_some()
@@ -364,7 +365,7 @@ fn take_changes(zone: &mut ZoneMirror, is_blocked: bool) -> (Vec<Change>, Option
     let mut end = None;
     while !is_blocked
         && let Some(LogZone { step: LogStep::Changes(pack), revision, digest, .. }) =
-            zone.queue.front()
+            zone.queue.front().map(|step| &step.zone)
     {
         end = Some((*revision, *digest));
         if let Ok(pack) = Pack::check(pack) {

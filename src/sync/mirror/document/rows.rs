@@ -216,7 +216,7 @@ impl Mirror {
             return;
         }
         let served = Served { revision: 0, ..zone.served };
-        zone.queue.retain(|step| step.revision > at);
+        zone.queue.retain(|step| step.zone.revision > at);
         zone.wants = None;
         if let Some(build) = zone.build.take() {
             self.documents.give_up(&build);
@@ -284,7 +284,7 @@ impl Mirror {
     /// Puts a step into the queue of a zone that is known.
     fn push_step(&mut self, apex: &Name, step: LogZone) {
         let Some(zone) = self.zones.get_mut(apex) else { return };
-        if let Some(build) = zone.push(step) {
+        if let Some(build) = zone.push(step.revision, step) {
             self.documents.give_up(&build);
         }
         self.note_lacking(apex);
@@ -309,7 +309,7 @@ impl Mirror {
             .filter(|(apex, zone)| {
                 // One that came by the log behind the version is not in it yet.
                 (!taking.seen.contains(*apex) || taking.gone.contains(*apex))
-                    && (zone.served.is_there || zone.first_lacking().is_some())
+                    && (zone.served.is_there || zone.lacks())
                     && zone.tail().max(zone.wants.unwrap_or(0)) <= at.revision
             })
             .map(|(apex, _)| apex.clone())
