@@ -8,6 +8,7 @@
 //! readiness; no peer can make a worker keep more than the limits say.
 //! **Not here:** messages within a connection (`connection`), who waited longest (`table`).
 
+mod answerer;
 mod connection;
 mod table;
 mod worker;
@@ -30,7 +31,7 @@ use crate::serve::bind::bind_sockets;
 use crate::serve::stats::{Counters, Recorder};
 use crate::serve::transfer::TransferSlots;
 use crate::serve::{FrontEnd, Shutdown};
-use connection::Answerer;
+use answerer::Answerer;
 use worker::TcpWorker;
 
 /// How many connections there may be, and how long they may take. The defaults are in `limits`.

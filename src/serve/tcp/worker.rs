@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 
-use super::connection::{Answerer, Connection, Turn};
+use super::answerer::Answerer;
+use super::connection::{Connection, Turn};
 use super::table::{Phase, Table};
 use super::{Admission, TcpLimits};
 use crate::limits::{TCP_ACCEPTS_PER_TURN_MAX, TCP_BUFFERED_OCTETS_MAX, TCP_DRAIN_MS_MAX};
