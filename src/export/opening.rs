@@ -13,8 +13,6 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
-
 use super::ExportError;
 use super::book::{Book, Built, Head};
 use super::chronicle::{Chronicle, Signer};
@@ -26,12 +24,8 @@ use crate::feed::index::{BundleRef, Index, IndexRow};
 use crate::feed::root::Root;
 use crate::feed::segment::Position;
 use crate::feed::{Hash, HistoryId};
-use crate::limits::EXPORT_COMMITS_MAX;
 use crate::name::Name;
-use crate::store::history::{Commit, CommitSource, History, SourceError, ZoneState};
-
-/// A stream of commits that is read ahead.
-pub(super) type Commits = mpsc::Receiver<Result<Commit, SourceError>>;
+use crate::store::history::{CommitsAhead, History, SourceError, ZoneState, read_ahead};
 
 /// An export that has begun.
 pub(super) struct Opened {
@@ -46,7 +40,7 @@ pub(super) struct Opened {
     /// The number of the last version, whatever became of it.
     pub(super) number: u64,
     /// The commits from here on.
-    pub(super) commits: Commits,
+    pub(super) commits: CommitsAhead,
 }
 
 /// Begins an export. `seen` is the newest history that peers have shown, `term` the term before in
@@ -200,23 +194,23 @@ async fn follow(
     parts: &Parts,
     from: Option<Position>,
     newest: u64,
-) -> Result<(Position, Commits), ExportError> {
+) -> Result<(Position, CommitsAhead), ExportError> {
     if let Some(from) = from {
         match parts.source.commits(from.revision).await {
-            Ok(stream) => return Ok((from, pump(stream))),
+            Ok(stream) => return Ok((from, read_ahead(stream))),
             Err(SourceError::Compacted { .. }) => {}
             Err(error) => return Err(error.into()),
         }
     }
     let stream = parts.source.commits(newest).await?;
-    Ok((Position { revision: newest, tag: 0 }, pump(stream)))
+    Ok((Position { revision: newest, tag: 0 }, read_ahead(stream)))
 }
 
 /// Writes the commits that were made already, up to `newest`.
 async fn catch_up(
     book: &mut Book,
     chronicle: &mut Chronicle,
-    commits: &mut mpsc::Receiver<Result<Commit, SourceError>>,
+    commits: &mut CommitsAhead,
     newest: u64,
 ) -> Result<(), ExportError> {
     let mut together = Vec::new();
@@ -226,7 +220,7 @@ async fn catch_up(
         let commit = commit?;
         at = commit.revision;
         together.push(commit);
-        if together.len() >= crate::limits::EXPORT_COMMITS_MAX || at >= newest {
+        if together.len() >= crate::limits::COMMITS_AHEAD_MAX || at >= newest {
             chronicle.take(book, std::mem::take(&mut together)).await;
         }
     }
@@ -295,22 +289,4 @@ async fn compare(
         );
     }
     Ok(())
-}
-
-/// Reads a stream of commits ahead, in a task that ends with the receiver.
-fn pump(mut stream: Box<dyn CommitSource>) -> Commits {
-    let (sender, receiver) = mpsc::channel(EXPORT_COMMITS_MAX);
-    tokio::spawn(async move {
-        loop {
-            let commit = tokio::select! {
-                commit = stream.next() => commit,
-                () = sender.closed() => return,
-            };
-            let is_end = commit.is_err();
-            if sender.send(commit).await.is_err() || is_end {
-                return;
-            }
-        }
-    });
-    receiver
 }

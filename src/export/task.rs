@@ -16,19 +16,19 @@ use tokio_util::sync::CancellationToken;
 use super::ExportError;
 use super::audit::{Audit, audited};
 use super::evidence::{self, EvidenceVerdict, Own};
-use super::opening::{Commits, Opened, open};
+use super::opening::{Opened, open};
 use super::parts::ExportTask;
 use super::version::{NEVER_LOOKED, Round, looked, made};
 use crate::clock::now_ms;
 use crate::feed::HistoryId;
 use crate::feed::segment::Position;
 use crate::limits::{
-    EVIDENCE_READ_MS_MAX, EXPORT_COMMITS_MAX, EXPORT_RETRY_MS_MAX, EXPORT_RETRY_MS_MIN,
+    COMMITS_AHEAD_MAX, EVIDENCE_READ_MS_MAX, EXPORT_RETRY_MS_MAX, EXPORT_RETRY_MS_MIN,
     EXPORT_TICK_MS, FEED_BEAT_MS, PARTINGS_S, VERSION_SLOW_MS,
 };
 use crate::mesh::author::AuthorKey;
 use crate::mesh::hub::Evidence;
-use crate::store::history::SourceError;
+use crate::store::history::{CommitsAhead, SourceError};
 
 impl ExportTask {
     /// Works until `stop`, whatever happens.
@@ -67,7 +67,7 @@ impl ExportTask {
     async fn follow(
         &mut self,
         round: &mut Round,
-        mut commits: Commits,
+        mut commits: CommitsAhead,
     ) -> Result<std::convert::Infallible, ExportError> {
         let mut returned = match &self.doc {
             Some(doc) => Some(doc.returned().await?),
@@ -83,7 +83,7 @@ impl ExportTask {
                         return Err(SourceError::Failed { reason }.into());
                     };
                     let mut together = vec![commit?];
-                    while together.len() < EXPORT_COMMITS_MAX
+                    while together.len() < COMMITS_AHEAD_MAX
                         && let Ok(commit) = commits.try_recv()
                     {
                         together.push(commit?);
@@ -119,7 +119,7 @@ impl ExportTask {
     }
 
     /// Compares, and announces what was written before if all of it holds, or starts a new version.
-    async fn begin(&mut self) -> Result<(Round, Commits), ExportError> {
+    async fn begin(&mut self) -> Result<(Round, CommitsAhead), ExportError> {
         let histories = self.parts.source.histories();
         let Opened { book, shelf, chronicle, root, number, commits } =
             open(&self.parts, self.seen, self.term).await?;

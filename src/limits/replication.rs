@@ -141,8 +141,8 @@ pub const FETCH_NEIGHBORS_MAX: u32 = 16;
 pub const BEAT_MS: u64 = 2_000;
 /// Milliseconds between two looks at what is due in a feed.
 pub const EXPORT_TICK_MS: u64 = 100;
-/// Commits that wait for the exporter, and are written together. More wait in the store.
-pub const EXPORT_COMMITS_MAX: usize = 256;
+/// Commits that wait for whoever follows a store; an exporter writes so many together. More wait in the store.
+pub const COMMITS_AHEAD_MAX: usize = 256;
 /// Milliseconds until an export that failed begins anew, at first and at most.
 pub const EXPORT_RETRY_MS_MIN: u64 = 100;
 /// See [`EXPORT_RETRY_MS_MIN`].

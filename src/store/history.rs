@@ -17,11 +17,12 @@
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::keys;
 use super::kv::{self, KeyValueStore, KvError, Precondition};
 use crate::feed::digest::{Digest, DigestKey};
+use crate::limits::COMMITS_AHEAD_MAX;
 use crate::name::Name;
 use crate::record::{Change, Rrset};
 
@@ -190,6 +191,30 @@ pub trait CommitSource: Send {
     /// # Errors
     /// Every [`SourceError`]; no commit follows an error.
     async fn next(&mut self) -> Result<Commit, SourceError>;
+}
+
+/// A stream of commits that is read ahead; after an error, or at the end, nothing comes.
+pub type CommitsAhead = mpsc::Receiver<Result<Commit, SourceError>>;
+
+/// Reads a stream of commits ahead, [`COMMITS_AHEAD_MAX`] at most, in a task that ends with the receiver.
+///
+/// Whoever waits for something else too may drop the wait as often as it likes: a stream that goes on only while
+/// somebody waits would begin its next step anew each time, and where one takes longer than they wait, for ever.
+pub fn read_ahead(mut stream: Box<dyn CommitSource>) -> CommitsAhead {
+    let (sender, receiver) = mpsc::channel(COMMITS_AHEAD_MAX);
+    tokio::spawn(async move {
+        loop {
+            let commit = tokio::select! {
+                commit = stream.next() => commit,
+                () = sender.closed() => return,
+            };
+            let is_end = commit.is_err();
+            if sender.send(commit).await.is_err() || is_end {
+                return;
+            }
+        }
+    });
+    receiver
 }
 
 /// The stored history, JSON.

@@ -24,7 +24,7 @@ use crate::publish::pace::Pace;
 use crate::publish::stage::{Rank, Stage};
 use crate::record::Change;
 use crate::store::history::{
-    Commit, CommitSource, SourceError, ZoneChange, ZoneCommit, ZoneContents, ZoneSource,
+    Commit, CommitsAhead, SourceError, ZoneChange, ZoneCommit, ZoneContents, ZoneSource, read_ahead,
 };
 
 /// Puts commits into what is published.
@@ -107,13 +107,14 @@ impl<S: ZoneSource> Follower<S> {
 
     /// Applies commits until the source has no more.
     async fn follow(&mut self, revision: &mut u64) -> Result<(), FollowError> {
-        let mut commits = self.source.commits(*revision).await?;
+        let mut commits = read_ahead(self.source.commits(*revision).await?);
         let mut tick = tokio::time::interval(Duration::from_millis(FREE_RETIRED_MS));
         loop {
             let rest_us = self.pace.rest_us(self.now_us());
             tokio::select! {
-                commit = commits.next(), if rest_us == 0 => {
-                    let (gathered, ended) = gather(commit?, commits.as_mut()).await;
+                commit = commits.recv(), if rest_us == 0 => {
+                    let first = commit.unwrap_or(Err(SourceError::Compacted { after: *revision }))?;
+                    let (gathered, ended) = gather(first, &mut commits).await;
                     for commit in &gathered {
                         self.progress.heard(commit.revision);
                     }
@@ -314,16 +315,16 @@ impl<S: ZoneSource> Follower<S> {
 /// Returns a commit with those that are there already, and how the stream ended if it did.
 async fn gather(
     first: Commit,
-    commits: &mut dyn CommitSource,
+    commits: &mut CommitsAhead,
 ) -> (Vec<Commit>, Result<(), SourceError>) {
     let mut change_count = changes_in(&first);
     let mut gathered = vec![first];
     while change_count < BATCH_CHANGES_MAX {
-        let next = tokio::select! {
-            biased;
-            next = commits.next() => next,
-            () = std::future::ready(()) => break,
-        };
+        if commits.is_empty() {
+            // Whoever reads ahead may have more than there was room for.
+            tokio::task::yield_now().await;
+        }
+        let Ok(next) = commits.try_recv() else { break };
         match next {
             Ok(commit) => {
                 change_count += changes_in(&commit);

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 
 use crate::feed::digest::{Digest, DigestKey};
 use crate::record::{RecordType, Rrset, Soa};
-use crate::store::history::{History, ZoneState};
+use crate::store::history::{CommitSource, History, ZoneState};
 use crate::zone::HashSeed;
 
 /// A source of one zone, whose commits are all there at once.
@@ -17,14 +17,20 @@ struct Source {
     rrsets: Mutex<Vec<Rrset>>,
     /// Commits that were not given out.
     commits: Mutex<VecDeque<Commit>>,
+    /// How long each of them is waited for.
+    delay: Duration,
 }
 
 /// What is left of the commits, and then an error.
-struct Commits(VecDeque<Commit>);
+struct Commits(VecDeque<Commit>, Duration);
 
 #[async_trait]
 impl CommitSource for Commits {
     async fn next(&mut self) -> Result<Commit, SourceError> {
+        // As an engine far away that begins to listen anew each time.
+        if !self.1.is_zero() {
+            tokio::time::sleep(self.1).await;
+        }
         self.0.pop_front().ok_or(SourceError::Compacted { after: 0 })
     }
 }
@@ -57,7 +63,7 @@ impl ZoneSource for Source {
     }
 
     async fn commits(&self, _: u64) -> Result<Box<dyn CommitSource>, SourceError> {
-        Ok(Box::new(Commits(std::mem::take(&mut *self.commits.lock().unwrap()))))
+        Ok(Box::new(Commits(std::mem::take(&mut *self.commits.lock().unwrap()), self.delay)))
     }
 }
 
@@ -79,6 +85,11 @@ fn soa() -> Rrset {
 /// Follows commits, numbered from 2; returns the follower, and how often and at which revision
 /// it had published when they were over.
 async fn follow(changes: Vec<ZoneChange>) -> (Follower<Source>, u64, u64) {
+    follow_slowly(changes, Duration::ZERO).await
+}
+
+/// The same, where each commit is waited for.
+async fn follow_slowly(changes: Vec<ZoneChange>, delay: Duration) -> (Follower<Source>, u64, u64) {
     let apex = zone().apex;
     let commits = (2..).zip(changes).map(|(revision, change)| Commit {
         revision,
@@ -92,7 +103,7 @@ async fn follow(changes: Vec<ZoneChange>) -> (Follower<Source>, u64, u64) {
         }],
     });
     let commits = Mutex::new(commits.collect());
-    let source = Source { rrsets: Mutex::new(vec![soa(), a("old.example", 1)]), commits };
+    let source = Source { rrsets: Mutex::new(vec![soa(), a("old.example", 1)]), commits, delay };
     let stage = Arc::new(Stage::new(HashSeed(1), Rank::Store));
     let progress = Progress::default();
     let mut follower = Follower::new(Arc::new(source), stage, progress);
@@ -140,4 +151,14 @@ async fn more_than_a_batch_goes_in_batches_and_none_is_left_behind() {
     let (follower, publishes, revision) = follow(changes.collect()).await;
     assert_eq!((publishes, revision), (2, 1 + count as u64));
     assert_eq!(address(&follower, "www.example"), (count - 1) as u8);
+}
+
+#[tokio::test]
+async fn a_source_that_is_slower_than_the_followers_own_chores_is_followed() {
+    let put = |last| ZoneChange::Changes(vec![Change::Put(a("www.example", last))]);
+    let following =
+        follow_slowly(vec![put(1), put(2)], Duration::from_millis(FREE_RETIRED_MS * 3 / 2));
+    let followed = tokio::time::timeout(Duration::from_secs(20), following).await;
+    let (follower, _, revision) = followed.expect("it goes on");
+    assert_eq!((address(&follower, "www.example"), revision), (2, 3));
 }
