@@ -4,17 +4,21 @@
 //! `prev_revision` of a commit is the `revision` of the one before it.
 //! **Not here:** reading a zone as a whole (`store::read`, `store::source`).
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
 use super::dns_store::DnsStore;
 use super::history::{Commit, CommitSource, SourceError, ZoneCommit};
 use super::journal::{Entry, JournalZone};
 use super::keys;
-use super::kv::{ChangeEvent, ChangeStream, KvError};
+use super::kv::{ChangeEvent, ChangeStream, KeyRange, KeyValueStore, KvError};
 use super::operation::StoreError;
 
 /// A feed of commits.
 pub struct CommitStream {
+    /// The engine.
+    kv: Arc<dyn KeyValueStore>,
     /// The engine's feed.
     changes: ChangeStream,
     /// The newest revision that came out of it.
@@ -30,7 +34,36 @@ impl DnsStore {
     /// that [`DnsStore::revision`] had *before* the rescan, and skip, zone by zone, the commits
     /// that the contents already had.
     pub async fn commits(&self, after: u64) -> Result<CommitStream, StoreError> {
-        Ok(CommitStream { changes: self.kv.changes(after).await?, after })
+        let kv = Arc::clone(&self.kv);
+        Ok(CommitStream { changes: open(&*kv, after).await?, kv, after })
+    }
+}
+
+/// Opens the engine's feed behind the commit `after`.
+///
+/// An engine that others write to as well, or that counts what is no commit of ours, may have compacted more than
+/// our commits reach: where none was made since, the feed goes on behind what was read.
+///
+/// # Errors
+/// Those of the engine.
+async fn open(kv: &dyn KeyValueStore, after: u64) -> Result<ChangeStream, KvError> {
+    let mut tries = 0;
+    let mut from = after;
+    loop {
+        let compacted = match kv.changes(from).await {
+            Err(compacted @ KvError::Compacted { .. }) => compacted,
+            opened => return opened,
+        };
+        let journal =
+            KeyRange { start: keys::JOURNAL.to_vec(), end: [keys::JOURNAL, &[0]].concat() };
+        let page = kv.range(&journal, None, 1).await?;
+        let newest = page.entries.first().map_or(0, |(_, found)| found.revision);
+        tries += 1;
+        // Who compacts faster than this reads must end sometime.
+        if newest > after || page.revision <= from || tries > REOPENS_MAX {
+            return Err(compacted);
+        }
+        from = page.revision;
     }
 }
 
@@ -42,7 +75,14 @@ impl CommitStream {
     /// rescan; and those of the engine.
     pub async fn next(&mut self) -> Result<Commit, StoreError> {
         loop {
-            let event = self.changes.next().await?;
+            let event = match self.changes.next().await {
+                Err(KvError::Compacted { .. }) => {
+                    // As at the beginning: perhaps nothing of ours was lost.
+                    self.changes = open(&*self.kv, self.after).await?;
+                    continue;
+                }
+                event => event?,
+            };
             if let Some(commit) = read_event(&event)? {
                 self.after = commit.revision;
                 return Ok(commit);
@@ -109,3 +149,6 @@ fn read_event(event: &ChangeEvent) -> Result<Option<Commit>, KvError> {
     let zones = zones.into_iter().map(with_revision).collect();
     Ok(Some(Commit { revision: event.revision, tag, zones }))
 }
+
+/// How often a feed is tried behind a compaction that has gone on meanwhile.
+const REOPENS_MAX: u32 = 8;

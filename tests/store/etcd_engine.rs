@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use aspen_dns::node::config::{StoreConfig, StoreEngine};
 use aspen_dns::node::origin::{OriginError, open_store};
-use aspen_dns::store::DnsStore;
 use aspen_dns::store::etcd::{EtcdConfig, EtcdStore};
 use aspen_dns::store::kv::{KeyValueStore, KvError};
 use aspen_dns::store::zone_settings::ZoneSettings;
+use aspen_dns::store::{DnsStore, StoreError};
 
 use crate::contract::{CASES, puts, run};
 
@@ -154,6 +154,37 @@ async fn a_feed_that_etcd_has_compacted_says_so() {
     let old = snapshot.get_many(&[b"A".to_vec()]).await;
     assert!(matches!(old, Err(KvError::Compacted { .. })), "{old:?}");
     assert!(store.changes(store.revision().await.unwrap()).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commits_are_followed_though_etcd_has_compacted_what_is_not_ours() {
+    let Some(cluster) = Cluster::start(1) else { return };
+    let config = cluster.config("p/");
+    let mut client = etcd_client::Client::connect(&config.endpoints, None).await.unwrap();
+    let engine = EtcdStore::connect(config).await.unwrap();
+    let store = DnsStore::open(Arc::new(engine)).await.unwrap();
+    let zone = |text: &str| ZoneSettings::new(text.parse().unwrap());
+    let first = store.create_zone(zone("a.example")).await.unwrap();
+    let mut compact = async || {
+        let mut newest = 0;
+        for _ in 0..5 {
+            let put = client.put("of somebody else", "x", None).await.unwrap();
+            newest = put.header().unwrap().revision();
+        }
+        client.compact(newest, None).await.unwrap();
+    };
+    compact().await;
+    let mut commits = store.commits(store.revision().await.unwrap()).await.unwrap();
+    compact().await;
+    let second = store.create_zone(zone("b.example")).await.unwrap();
+    let limit = Duration::from_secs(20);
+    let next = tokio::time::timeout(limit, commits.next()).await.expect("it comes").unwrap();
+    assert_eq!((next.revision, next.zones.len()), (second, 1));
+    // What is of ours, and gone, is a gap.
+    compact().await;
+    assert!(first < second);
+    let gone = store.commits(first).await.err();
+    assert!(matches!(gone, Some(StoreError::Kv(KvError::Compacted { .. }))), "{gone:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
