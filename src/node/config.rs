@@ -74,8 +74,23 @@ pub struct StoreConfig {
 pub enum StoreEngine {
     /// One file below the data directory.
     Redb,
-    /// An etcd cluster at these URLs.
-    Etcd(Vec<String>),
+    /// An etcd cluster.
+    Etcd(Box<EtcdCluster>),
+}
+
+/// An etcd cluster, and who this node is to it. Secrets stay in their files.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct EtcdCluster {
+    /// The members' client URLs, http or https.
+    pub endpoints: Vec<String>,
+    /// What all keys of this store begin with; none is `aspen-dns/`.
+    pub prefix: Option<String>,
+    /// The user, and the file whose first line is the password.
+    pub user: Option<(String, PathBuf)>,
+    /// A PEM file of the authorities that vouch for the members; none are the system's.
+    pub ca: Option<PathBuf>,
+    /// PEM files of the certificate that this node shows, and of its key.
+    pub identity: Option<(PathBuf, PathBuf)>,
 }
 
 /// How DNS is answered.

@@ -11,7 +11,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::config::{StoreConfig, StoreEngine};
+use super::config::{EtcdCluster, StoreConfig, StoreEngine};
 use crate::durable;
 use crate::name::Name;
 use crate::record::master::{self, MasterError, MasterOptions};
@@ -114,9 +114,9 @@ pub async fn open_store(
             let engine = open_redb(data_dir, config.is_new_allowed).await?;
             Ok(DnsStore::open(Arc::new(engine)).await?)
         }
-        StoreEngine::Etcd(urls) => {
-            let store = DnsStore::open(open_etcd(urls).await?).await?;
-            check_cluster(&store, urls, data_dir, config.is_new_allowed).await?;
+        StoreEngine::Etcd(cluster) => {
+            let store = DnsStore::open(open_etcd(cluster).await?).await?;
+            check_cluster(&store, cluster, data_dir, config.is_new_allowed).await?;
             Ok(store)
         }
     }
@@ -126,7 +126,7 @@ pub async fn open_store(
 /// and notes which it is. A store is known by the key of its digests, which is drawn once.
 async fn check_cluster(
     store: &DnsStore,
-    urls: &[String],
+    cluster: &EtcdCluster,
     data_dir: &Path,
     is_new_allowed: bool,
 ) -> Result<(), OriginError> {
@@ -139,7 +139,7 @@ async fn check_cluster(
     let (feed, _) = feed_files(data_dir);
     // Without a note it is not the one of before either: the first start with a cluster makes it.
     if !is_new_allowed && feed.exists() && store.revision().await? == 0 {
-        return Err(OriginError::StoreEmpty { choice: etcd_choice(urls), feed });
+        return Err(OriginError::StoreEmpty { choice: etcd_choice(cluster), feed });
     }
     durable::write(&marker, identity.as_bytes())
         .map_err(|source| OriginError::File { path: marker, source })
@@ -218,25 +218,47 @@ fn feed_files(data_dir: &Path) -> (PathBuf, PathBuf) {
 }
 
 /// How a cluster is asked for.
-fn etcd_choice(urls: &[String]) -> String {
-    format!("etcd={}", urls.join(","))
+fn etcd_choice(cluster: &EtcdCluster) -> String {
+    format!("etcd={}", cluster.endpoints.join(","))
 }
 
 /// Connects to an etcd cluster.
 #[cfg(feature = "etcd")]
-async fn open_etcd(urls: &[String]) -> Result<Arc<dyn KeyValueStore>, OriginError> {
-    use crate::store::etcd::{EtcdConfig, EtcdStore};
-    let config = EtcdConfig::new(urls.to_vec());
+async fn open_etcd(cluster: &EtcdCluster) -> Result<Arc<dyn KeyValueStore>, OriginError> {
+    use crate::store::etcd::{EtcdConfig, EtcdStore, EtcdTls, Password};
+    let read = |path: &Path| {
+        let text = std::fs::read(path);
+        text.map_err(|source| OriginError::File { path: path.to_owned(), source })
+    };
+    let mut config = EtcdConfig::new(cluster.endpoints.clone());
+    if let Some(prefix) = &cluster.prefix {
+        config.prefix = prefix.clone().into_bytes();
+    }
+    if let Some((user, file)) = &cluster.user {
+        let text = String::from_utf8(read(file)?).unwrap_or_default();
+        let password = text.lines().next().filter(|line| !line.is_empty());
+        let password = password.ok_or_else(|| OriginError::File {
+            path: file.clone(),
+            source: std::io::Error::other("its first line is no password"),
+        })?;
+        config.user = Some((user.clone(), Password::new(password)));
+    }
+    let identity = cluster.identity.as_ref();
+    config.tls = EtcdTls {
+        ca: cluster.ca.as_deref().map(read).transpose()?,
+        certificate: identity.map(|(certificate, _)| read(certificate)).transpose()?,
+        key: identity.map(|(_, key)| read(key)).transpose()?,
+    };
     let store = EtcdStore::connect(config)
         .await
-        .map_err(|source| OriginError::Open { choice: etcd_choice(urls), source })?;
+        .map_err(|source| OriginError::Open { choice: etcd_choice(cluster), source })?;
     Ok(Arc::new(store))
 }
 
 /// Refuses: this program cannot speak to etcd.
 #[cfg(not(feature = "etcd"))]
 #[allow(clippy::unused_async)] // with the feature there is something to await
-async fn open_etcd(_urls: &[String]) -> Result<Arc<dyn KeyValueStore>, OriginError> {
+async fn open_etcd(_cluster: &EtcdCluster) -> Result<Arc<dyn KeyValueStore>, OriginError> {
     Err(OriginError::NoEtcd)
 }
 

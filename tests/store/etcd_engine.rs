@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use aspen_dns::node::config::{StoreConfig, StoreEngine};
+use aspen_dns::node::config::{EtcdCluster, StoreConfig, StoreEngine};
 use aspen_dns::node::origin::{OriginError, open_store};
-use aspen_dns::store::etcd::{EtcdConfig, EtcdStore};
+use aspen_dns::store::etcd::{EtcdConfig, EtcdStore, EtcdTls, Password};
 use aspen_dns::store::kv::{KeyValueStore, KvError};
 use aspen_dns::store::zone_settings::ZoneSettings;
 use aspen_dns::store::{DnsStore, StoreError};
@@ -21,6 +21,8 @@ use crate::contract::{CASES, puts, run};
 struct Cluster {
     dir: tempfile::TempDir,
     members: Vec<Member>,
+    /// Whether clients speak TLS to it, and show a certificate.
+    has_tls: bool,
 }
 
 /// One member.
@@ -33,6 +35,10 @@ struct Member {
 impl Cluster {
     /// Starts `count` members on free ports, or says why not.
     fn start(count: usize) -> Option<Self> {
+        Self::start_with(count, false)
+    }
+
+    fn start_with(count: usize, has_tls: bool) -> Option<Self> {
         if Command::new("etcd").arg("--version").stdout(Stdio::null()).status().is_err() {
             println!("there is no etcd on this system: nothing tested");
             return None;
@@ -50,7 +56,7 @@ impl Cluster {
             })
             .collect();
         drop(held);
-        let mut cluster = Self { dir: tempfile::tempdir().unwrap(), members };
+        let mut cluster = Self { dir: tempfile::tempdir().unwrap(), members, has_tls };
         (0..count).for_each(|index| cluster.start_member(index));
         Some(cluster)
     }
@@ -65,8 +71,13 @@ impl Cluster {
             .map(|(index, member)| format!("{}={}", name(index), peer_url(member)))
             .collect();
         let member = &self.members[index];
-        let client_url = format!("http://127.0.0.1:{}", member.client_port);
-        let child = Command::new("etcd")
+        let client_url = self.client_url(member);
+        let mut command = Command::new("etcd");
+        if self.has_tls {
+            command.args(["--client-cert-auth", "--cert-file", &tls("node.pem")]);
+            command.args(["--key-file", &tls("node.key"), "--trusted-ca-file", &tls("ca.pem")]);
+        }
+        let child = command
             .args(["--name", &name(index)])
             .arg("--data-dir")
             .arg(self.dir.path().join(name(index)))
@@ -81,6 +92,12 @@ impl Cluster {
             .spawn()
             .unwrap();
         self.members[index].child = Some(child);
+    }
+
+    /// Returns where clients find a member.
+    fn client_url(&self, member: &Member) -> String {
+        let scheme = if self.has_tls { "https" } else { "http" };
+        format!("{scheme}://127.0.0.1:{}", member.client_port)
     }
 
     /// Kills a member with SIGKILL.
@@ -109,11 +126,8 @@ impl Cluster {
     }
 
     fn config(&self, prefix: &str) -> EtcdConfig {
-        let url = |member: &Member| format!("http://127.0.0.1:{}", member.client_port);
-        EtcdConfig {
-            endpoints: self.members.iter().map(url).collect(),
-            prefix: prefix.as_bytes().to_vec(),
-        }
+        let endpoints = self.members.iter().map(|member| self.client_url(member)).collect();
+        EtcdConfig { prefix: prefix.as_bytes().to_vec(), ..EtcdConfig::new(endpoints) }
     }
 }
 
@@ -154,6 +168,46 @@ async fn a_feed_that_etcd_has_compacted_says_so() {
     let old = snapshot.get_many(&[b"A".to_vec()]).await;
     assert!(matches!(old, Err(KvError::Compacted { .. })), "{old:?}");
     assert!(store.changes(store.revision().await.unwrap()).await.is_ok());
+}
+
+/// Returns the path of a file of `tests/data/tls`.
+fn tls(file: &str) -> String {
+    format!("{}/tests/data/tls/{file}", env!("CARGO_MANIFEST_DIR"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_that_asks_for_certificates_and_a_user_gets_them() {
+    let Some(cluster) = Cluster::start_with(1, true) else { return };
+    let read = |file: &str| Some(std::fs::read(tls(file)).unwrap());
+    let tls = EtcdTls { ca: read("ca.pem"), certificate: read("node.pem"), key: read("node.key") };
+    let config = EtcdConfig { tls: tls.clone(), ..cluster.config("p/") };
+    let store = EtcdStore::connect(config.clone()).await.unwrap();
+    store.commit(puts(&[("A", "1")])).await.unwrap();
+    let without = EtcdTls { certificate: None, key: None, ..tls };
+    let without = EtcdStore::connect(EtcdConfig { tls: without, ..config.clone() }).await;
+    assert!(without.is_err(), "it shows no certificate");
+    // Others than the tests' store have no way to make users but through TLS.
+    let options = etcd_client::ConnectOptions::new().with_tls(
+        etcd_client::TlsOptions::new()
+            .ca_certificate(etcd_client::Certificate::from_pem(config.tls.ca.as_ref().unwrap()))
+            .identity(etcd_client::Identity::from_pem(
+                config.tls.certificate.as_ref().unwrap(),
+                config.tls.key.as_ref().unwrap(),
+            )),
+    );
+    let mut client = etcd_client::Client::connect(&config.endpoints, Some(options)).await.unwrap();
+    client.user_add("root", "a password", None).await.unwrap();
+    client.role_add("root").await.unwrap();
+    client.user_grant_role("root", "root").await.unwrap();
+    client.auth_enable().await.unwrap();
+    let user = |password: &str| Some(("root".to_owned(), Password::new(password)));
+    let known = EtcdConfig { user: user("a password"), ..config.clone() };
+    let store = EtcdStore::connect(known).await.unwrap();
+    assert_eq!(store.get(b"A").await.unwrap().unwrap().value, b"1");
+    store.commit(puts(&[("A", "2")])).await.unwrap();
+    let wrong = EtcdStore::connect(EtcdConfig { user: user("no password"), ..config }).await;
+    let error = wrong.err().expect("a wrong password").to_string();
+    assert!(error.contains("invalid user ID or password"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -230,7 +284,9 @@ async fn a_node_that_has_fed_edges_starts_with_an_empty_cluster_only_if_asked() 
     let Some(mut cluster) = Cluster::start(1) else { return };
     let data = tempfile::tempdir().unwrap();
     let open = |cluster: &Cluster, is_new_allowed: bool| {
-        let engine = StoreEngine::Etcd(cluster.config("").endpoints);
+        let endpoints = cluster.config("").endpoints;
+        let engine =
+            StoreEngine::Etcd(Box::new(EtcdCluster { endpoints, ..EtcdCluster::default() }));
         let (config, data) = (StoreConfig { engine, is_new_allowed }, data.path());
         async move { open_store(&config, data).await }
     };

@@ -5,6 +5,8 @@
 //!
 //! **Not here:** what the values mean to a node (`config`).
 
+mod etcd;
+
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -15,8 +17,9 @@ use clap::{Parser, ValueEnum};
 use ipnet::IpNet;
 use iroh::RelayUrl;
 
+use self::etcd::{EtcdFlags, StoreChoice};
 use super::config::{ApiConfig, Config, DnsConfig, FilesConfig, Plan, StoreConfig, StoreEngine};
-use crate::limits::{CPUS_MAX, READY_LAG_MS, UDP_WORKERS_MAX};
+use crate::limits::{CPUS_MAX, ETCD_PREFIX_OCTETS_MAX, READY_LAG_MS, UDP_WORKERS_MAX};
 use crate::mesh::RelayChoice;
 use crate::responder::ResponderConfig;
 use crate::responder::transfer::TransferPolicy;
@@ -75,6 +78,10 @@ pub struct Flags {
     /// Where an authority keeps its records: redb (one file below the data directory) or etcd.
     #[arg(long, env = "ASPEN_STORE", value_name = "redb|etcd=URL[,URL…]")]
     pub store: Option<StoreChoice>,
+
+    /// Who this node is to an etcd cluster.
+    #[command(flatten)]
+    pub etcd: EtcdFlags,
 
     /// Begin with an empty store although this node has fed edges from one that is gone: they lose
     /// every zone that is not made anew. A store that is there stays as it is.
@@ -179,10 +186,6 @@ pub enum ApiListen {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RelayFlag(pub RelayChoice);
 
-/// Which engine keeps the records, as the flag spells it.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct StoreChoice(pub StoreEngine);
-
 /// Who may transfer zones, as the flag spells it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct TransferNetworks(pub Vec<IpNet>);
@@ -199,6 +202,12 @@ pub enum FlagError {
     /// `--store`.
     #[error("neither \"redb\" nor \"etcd=URL[,URL…]\" with http:// or https:// URLs")]
     Store,
+    /// `--store`, with a user in a URL, where everybody who lists processes reads it.
+    #[error("a user in a URL: give --etcd-user and --etcd-password-file instead")]
+    StoreUser,
+    /// `--etcd-prefix`.
+    #[error("not 1 to {ETCD_PREFIX_OCTETS_MAX} octets")]
+    EtcdPrefix,
     /// `--allow-transfer`.
     #[error("neither \"off\" nor networks like 192.0.2.0/24,2001:db8::/32")]
     Transfer,
@@ -225,6 +234,15 @@ pub enum PlanError {
     /// An edge has no store.
     #[error("--store is for the roles all and authority only")]
     EdgeWithStore,
+    /// Only a store in etcd has these.
+    #[error("--etcd-… flags are for --store etcd=URL[,URL…]")]
+    EtcdFlagsWithoutEtcd,
+    /// Neither is of use alone.
+    #[error("--etcd-user and --etcd-password-file are given together")]
+    EtcdUserWithoutPassword,
+    /// Neither is of use alone.
+    #[error("--etcd-cert and --etcd-key are given together")]
+    EtcdCertWithoutKey,
     /// Only a store can be new.
     #[error("--new-store is for a node with a store: --role all or authority")]
     NewStoreWithoutStore,
@@ -286,10 +304,14 @@ impl Flags {
     /// Decides what has to start.
     fn plan(&self) -> Result<Plan, PlanError> {
         let has_files = self.zone_dir.is_some() || !self.zone_file.is_empty();
-        let store = || {
-            let engine = self.store.clone().map_or(StoreEngine::Redb, |choice| choice.0);
-            StoreConfig { engine, is_new_allowed: self.new_store }
+        let engine = match self.store.clone() {
+            Some(StoreChoice::Etcd(endpoints)) => {
+                StoreEngine::Etcd(Box::new(self.etcd.clone().cluster(endpoints)?))
+            }
+            _ if self.etcd != EtcdFlags::default() => return Err(PlanError::EtcdFlagsWithoutEtcd),
+            Some(StoreChoice::Redb) | None => StoreEngine::Redb,
         };
+        let store = || StoreConfig { engine: engine.clone(), is_new_allowed: self.new_store };
         let plan = match (self.role, &self.ticket) {
             (Some(Role::Edge), None) => Err(PlanError::EdgeWithoutTicket),
             (Some(Role::All | Role::Authority), Some(_)) => Err(PlanError::TicketWithoutEdge),
@@ -380,27 +402,6 @@ impl FromStr for TransferNetworks {
         let network = |part: &str| part.parse().or_else(|_| part.parse().map(IpAddr::into));
         let networks: Result<Vec<IpNet>, _> = text.split(',').map(network).collect();
         networks.map(Self).map_err(|_| FlagError::Transfer)
-    }
-}
-
-impl FromStr for StoreChoice {
-    type Err = FlagError;
-
-    fn from_str(text: &str) -> Result<Self, FlagError> {
-        if text == "redb" {
-            return Ok(Self(StoreEngine::Redb));
-        }
-        let urls = text.strip_prefix("etcd=").ok_or(FlagError::Store)?;
-        let urls: Vec<String> = urls.split(',').map(str::to_owned).collect();
-        let is_url = |url: &String| {
-            ["http://", "https://"]
-                .iter()
-                .any(|scheme| url.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty()))
-        };
-        match urls.iter().all(is_url) {
-            true => Ok(Self(StoreEngine::Etcd(urls))),
-            false => Err(FlagError::Store),
-        }
     }
 }
 

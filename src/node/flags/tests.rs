@@ -1,6 +1,7 @@
 //! Flags in, configuration or the reason against it out.
 
 use super::*;
+use crate::node::config::EtcdCluster;
 
 fn flags(arguments: &str) -> Result<Flags, clap::Error> {
     let arguments = std::iter::once("aspen-node").chain(arguments.split_whitespace());
@@ -54,7 +55,9 @@ fn zone_files_alone_need_no_store() {
     assert_eq!(plan("--zone-dir d"), Ok(Plan::Static));
     assert_eq!(plan("--zone-file a --zone-file b --data-dir d"), Ok(Plan::Static));
     assert_eq!(plan("--zone-dir d --role all"), Ok(Plan::All(store(StoreEngine::Redb))));
-    let etcd = store(StoreEngine::Etcd(vec!["http://192.0.2.1:2379".to_owned()]));
+    let endpoints = vec!["http://192.0.2.1:2379".to_owned()];
+    let cluster = EtcdCluster { endpoints, ..EtcdCluster::default() };
+    let etcd = store(StoreEngine::Etcd(Box::new(cluster)));
     assert_eq!(plan("--zone-dir d --store etcd=http://192.0.2.1:2379"), Ok(Plan::All(etcd)));
 }
 
@@ -69,6 +72,24 @@ fn an_api_that_somebody_asked_for_is_told_from_one_that_is_there_by_default() {
         plan("--new-store")
             == Ok(Plan::All(StoreConfig { engine: StoreEngine::Redb, is_new_allowed: true }))
     );
+}
+
+#[test]
+fn a_cluster_is_told_who_asks_it() {
+    let etcd = "--store etcd=https://a:1,https://b:1 --etcd-prefix p/ --etcd-user u \
+        --etcd-password-file pw --etcd-ca ca.pem --etcd-cert c.pem --etcd-key c.key";
+    let cluster = EtcdCluster {
+        endpoints: vec!["https://a:1".to_owned(), "https://b:1".to_owned()],
+        prefix: Some("p/".to_owned()),
+        user: Some(("u".to_owned(), "pw".into())),
+        ca: Some("ca.pem".into()),
+        identity: Some(("c.pem".into(), "c.key".into())),
+    };
+    assert_eq!(plan(etcd), Ok(Plan::All(store(StoreEngine::Etcd(Box::new(cluster))))));
+    let etcd = |flags: &str| plan(&format!("--store etcd=http://a:1 {flags}"));
+    assert_eq!(etcd("--etcd-user u"), Err(PlanError::EtcdUserWithoutPassword));
+    assert_eq!(etcd("--etcd-key k"), Err(PlanError::EtcdCertWithoutKey));
+    assert_eq!(plan("--etcd-ca ca.pem"), Err(PlanError::EtcdFlagsWithoutEtcd));
 }
 
 #[test]
@@ -95,6 +116,11 @@ fn a_bad_value_is_one_line_that_names_the_flag() {
             "--store etcd=",
             "--store \"etcd=\": neither \"redb\" nor \"etcd=URL[,URL…]\" with http:// or https:// URLs",
         ),
+        (
+            "--store etcd=http://u:p@x",
+            "--store \"etcd=http://u:p@x\": a user in a URL: give --etcd-user and --etcd-password-file instead",
+        ),
+        ("--etcd-prefix=", "--etcd-prefix \"\": not 1 to 128 octets"),
         (
             "--relay ftp://x",
             "--relay \"ftp://x\": neither \"off\", \"default\" nor the URL of a relay",

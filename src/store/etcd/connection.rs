@@ -6,17 +6,22 @@
 
 use std::time::{Duration, Instant};
 
-use etcd_client::{Client, ConnectOptions, Error, GetOptions, GetResponse, Txn, TxnResponse};
+use etcd_client::{
+    Certificate, Client, ConnectOptions, Error, GetOptions, GetResponse, Identity, TlsOptions, Txn,
+    TxnResponse,
+};
 use tokio::sync::Mutex;
 
+use super::{EtcdTls, Password};
 use crate::limits::{ETCD_REPLY_OCTETS_MAX, ETCD_RETRY_MS_MAX};
 use crate::store::kv::KvError;
 
 /// The way to the cluster.
-#[derive(Debug)]
 pub(super) struct Connection {
     /// The members' client URLs.
     endpoints: Vec<String>,
+    /// Who we are to them.
+    login: Login,
     /// The member in use.
     current: Mutex<Current>,
 }
@@ -29,6 +34,13 @@ struct Current {
     index: usize,
     /// Its client.
     client: Client,
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The options hold a password.
+        f.debug_struct("Connection").field("endpoints", &self.endpoints).finish_non_exhaustive()
+    }
 }
 
 impl std::fmt::Debug for Current {
@@ -56,17 +68,18 @@ impl Failure {
 
 impl Connection {
     /// Finds a member that answers.
-    pub(super) async fn open(endpoints: Vec<String>) -> Result<Self, KvError> {
+    pub(super) async fn open(endpoints: Vec<String>, login: Login) -> Result<Self, KvError> {
         let began = Instant::now();
         let deadline = began + Duration::from_millis(ETCD_RETRY_MS_MAX);
         let mut say_at = began + SAY_FIRST;
         loop {
-            let error = match find_member(&endpoints, 0).await {
+            let error = match find_member(&endpoints, &login, 0).await {
                 Ok((index, client)) => {
                     let current = Mutex::new(Current { epoch: 0, index, client });
-                    return Ok(Self { endpoints, current });
+                    return Ok(Self { endpoints, login, current });
                 }
-                Err(error) => error,
+                Err(Failure::Final(error)) => return Err(error),
+                Err(Failure::Unsure(error)) => error,
             };
             let now = Instant::now();
             if now > deadline {
@@ -92,12 +105,14 @@ impl Connection {
         if current.epoch != epoch {
             return;
         }
-        match find_member(&self.endpoints, current.index + 1).await {
+        match find_member(&self.endpoints, &self.login, current.index + 1).await {
             Ok((index, client)) => {
                 tracing::info!(endpoint = %self.endpoints[index], "now using this etcd member");
                 *current = Current { epoch: epoch + 1, index, client };
             }
-            Err(error) => tracing::warn!(%error, "no etcd member answers"),
+            Err(Failure::Final(error) | Failure::Unsure(error)) => {
+                tracing::warn!(%error, "no etcd member answers");
+            }
         }
     }
 
@@ -194,8 +209,11 @@ pub(super) fn classify(error: Error) -> Failure {
         | GRPC_NOT_FOUND
         | GRPC_PERMISSION_DENIED
         | GRPC_OUT_OF_RANGE
-        | GRPC_UNIMPLEMENTED
-        | GRPC_UNAUTHENTICATED => Failure::Final(KvError::engine(error)),
+        | GRPC_UNIMPLEMENTED => Failure::Final(KvError::engine(error)),
+        // A token that has run out; the next connection gets another one.
+        GRPC_UNAUTHENTICATED if !status.message().contains("invalid auth token") => {
+            Failure::Final(KvError::engine(error))
+        }
         GRPC_RESOURCE_EXHAUSTED if !status.message().contains("too many requests") => {
             Failure::Final(KvError::engine(error))
         }
@@ -203,28 +221,68 @@ pub(super) fn classify(error: Error) -> Failure {
     }
 }
 
-/// Returns the first member from `first` on that answers and knows a leader.
-async fn find_member(endpoints: &[String], first: usize) -> Result<(usize, Client), KvError> {
-    let mut last_error = KvError::Closed;
-    for offset in 0..endpoints.len() {
-        let index = (first + offset) % endpoints.len();
-        let options = ConnectOptions::new()
+/// Who we are to members, and how they are spoken to.
+pub(super) struct Login {
+    /// What holds for every member.
+    options: ConnectOptions,
+    /// What holds for those with https URLs; the others refuse to be told.
+    tls: TlsOptions,
+}
+
+impl Login {
+    /// Makes a login of a user, if there is one, and certificates.
+    pub(super) fn new(user: Option<&(String, Password)>, tls: EtcdTls) -> Self {
+        let mut options = ConnectOptions::new()
             .with_connect_timeout(PROBE_TIMEOUT)
             .with_keep_alive(KEEP_ALIVE, KEEP_ALIVE)
             .with_keep_alive_while_idle(true)
             .with_require_leader(true);
+        if let Some((name, Password(password))) = user {
+            options = options.with_user(name, password);
+        }
+        let config = TlsOptions::new();
+        let config = match tls.ca {
+            Some(ca) => config.ca_certificate(Certificate::from_pem(ca)),
+            None => config.with_native_roots(),
+        };
+        let tls = match (tls.certificate, tls.key) {
+            (Some(certificate), Some(key)) => config.identity(Identity::from_pem(certificate, key)),
+            _ => config,
+        };
+        Self { options, tls }
+    }
+
+    /// Returns how one member is spoken to.
+    fn options(&self, endpoint: &str) -> ConnectOptions {
+        match endpoint.starts_with("https://") {
+            true => self.options.clone().with_tls(self.tls.clone()),
+            false => self.options.clone(),
+        }
+    }
+}
+
+/// Returns the first member from `first` on that answers and knows a leader.
+async fn find_member(
+    endpoints: &[String],
+    login: &Login,
+    first: usize,
+) -> Result<(usize, Client), Failure> {
+    let mut last = Failure::Unsure(KvError::Closed);
+    for offset in 0..endpoints.len() {
+        let index = (first + offset) % endpoints.len();
+        let (endpoint, options) = (&endpoints[index], login.options(&endpoints[index]));
         let probe = async {
-            let mut client = Client::connect([&endpoints[index]], Some(options)).await?;
+            let mut client = Client::connect([endpoint], Some(options)).await?;
             client.status().await.map(|status| (status.leader(), client))
         };
         match tokio::time::timeout(PROBE_TIMEOUT, probe).await {
             Ok(Ok((leader, client))) if leader != 0 => return Ok((index, client)),
             Ok(Ok(_)) => {}
-            Ok(Err(error)) => last_error = KvError::engine(error),
-            Err(elapsed) => last_error = KvError::engine(elapsed),
+            Ok(Err(error)) => last = classify(error),
+            Err(elapsed) => last = Failure::Unsure(KvError::engine(elapsed)),
         }
     }
-    Err(last_error)
+    Err(last)
 }
 
 /// How long one request may take; an election takes one second with etcd's defaults.

@@ -31,7 +31,7 @@ use crate::limits::{
     ETCD_COMMIT_OCTETS_MAX, ETCD_PAGE_ENTRIES_MAX, ETCD_PREFIX_OCTETS_MAX, ETCD_TXN_OPERATIONS_MAX,
 };
 use commit::Slots;
-use connection::Connection;
+use connection::{Connection, Login};
 
 /// Stands behind the prefix, in front of a key.
 const KEYS: u8 = b'k';
@@ -45,6 +45,25 @@ pub struct EtcdConfig {
     pub endpoints: Vec<String>,
     /// What all our keys begin with: up to 128 octets, `aspen-dns/` by default.
     pub prefix: Vec<u8>,
+    /// The user, if the cluster asks for one.
+    pub user: Option<(String, Password)>,
+    /// What is needed for members with https URLs.
+    pub tls: EtcdTls,
+}
+
+/// A user's password, which is never shown.
+#[derive(Clone, Eq, PartialEq)]
+pub struct Password(String);
+
+/// What TLS needs to know, all in PEM.
+#[derive(Clone, Default, Eq, PartialEq)]
+pub struct EtcdTls {
+    /// Authorities that vouch for the members; none are the system's.
+    pub ca: Option<Vec<u8>>,
+    /// The certificate that is shown to members, if one is.
+    pub certificate: Option<Vec<u8>>,
+    /// Its key.
+    pub key: Option<Vec<u8>>,
 }
 
 /// The distributed engine.
@@ -68,7 +87,32 @@ struct Shared {
 impl EtcdConfig {
     /// Returns the configuration of a cluster that is ours alone.
     pub fn new(endpoints: Vec<String>) -> Self {
-        Self { endpoints, prefix: b"aspen-dns/".to_vec() }
+        let (prefix, tls) = (b"aspen-dns/".to_vec(), EtcdTls::default());
+        Self { endpoints, prefix, user: None, tls }
+    }
+}
+
+impl Password {
+    /// Takes a password.
+    pub fn new(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+impl std::fmt::Debug for Password {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Password(…)")
+    }
+}
+
+impl std::fmt::Debug for EtcdTls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The key is a secret, and certificates are long.
+        let has = |part: &Option<Vec<u8>>| part.is_some();
+        f.debug_struct("EtcdTls")
+            .field("ca", &has(&self.ca))
+            .field("certificate", &has(&self.certificate))
+            .finish_non_exhaustive()
     }
 }
 
@@ -83,7 +127,8 @@ impl EtcdStore {
             let octets_max = ETCD_PREFIX_OCTETS_MAX as u64;
             return Err(KvError::TooManyOctets { octets, octets_max });
         }
-        let connection = Connection::open(config.endpoints).await?;
+        let login = Login::new(config.user.as_ref(), config.tls);
+        let connection = Connection::open(config.endpoints, login).await?;
         let slots = Slots::new();
         let shared = Arc::new(Shared { connection, prefix: config.prefix, slots });
         commit::sweep_slots(&shared).await?;

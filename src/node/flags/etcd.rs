@@ -1,0 +1,104 @@
+//! Where a store is kept, and who this node is to an etcd cluster.
+//!
+//! **Invariant:** no secret is a flag: who lists processes reads those.
+//! **Not here:** reading the files that are named (`origin`).
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::Args;
+
+use super::{FlagError, PlanError};
+use crate::limits::ETCD_PREFIX_OCTETS_MAX;
+use crate::node::config::EtcdCluster;
+
+/// Which engine keeps the records, as the flag spells it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum StoreChoice {
+    /// One file below the data directory.
+    Redb,
+    /// An etcd cluster at these URLs.
+    Etcd(Vec<String>),
+}
+
+/// The flags of a store in etcd.
+#[derive(Args, Clone, Debug, Default, Eq, PartialEq)]
+pub struct EtcdFlags {
+    /// What all keys of this store in etcd begin with; two stores may so share a cluster.
+    /// [default: aspen-dns/]
+    #[arg(long, env = "ASPEN_ETCD_PREFIX", value_name = "TEXT", value_parser = parse_prefix)]
+    pub etcd_prefix: Option<String>,
+
+    /// User of the etcd cluster.
+    #[arg(long, env = "ASPEN_ETCD_USER", value_name = "NAME")]
+    pub etcd_user: Option<String>,
+
+    /// File whose first line is that user's password.
+    #[arg(long, env = "ASPEN_ETCD_PASSWORD_FILE", value_name = "FILE")]
+    pub etcd_password_file: Option<PathBuf>,
+
+    /// PEM file of the authorities that vouch for etcd members with https URLs. [default: the
+    /// system's]
+    #[arg(long, env = "ASPEN_ETCD_CA", value_name = "FILE")]
+    pub etcd_ca: Option<PathBuf>,
+
+    /// PEM file of the certificate that this node shows to etcd.
+    #[arg(long, env = "ASPEN_ETCD_CERT", value_name = "FILE")]
+    pub etcd_cert: Option<PathBuf>,
+
+    /// PEM file of the key of that certificate.
+    #[arg(long, env = "ASPEN_ETCD_KEY", value_name = "FILE")]
+    pub etcd_key: Option<PathBuf>,
+}
+
+impl EtcdFlags {
+    /// Returns the cluster at these URLs.
+    ///
+    /// # Errors
+    /// [`PlanError::EtcdUserWithoutPassword`] and [`PlanError::EtcdCertWithoutKey`].
+    pub(super) fn cluster(self, endpoints: Vec<String>) -> Result<EtcdCluster, PlanError> {
+        let user = match (self.etcd_user, self.etcd_password_file) {
+            (Some(user), Some(file)) => Some((user, file)),
+            (None, None) => None,
+            _ => return Err(PlanError::EtcdUserWithoutPassword),
+        };
+        let identity = match (self.etcd_cert, self.etcd_key) {
+            (Some(cert), Some(key)) => Some((cert, key)),
+            (None, None) => None,
+            _ => return Err(PlanError::EtcdCertWithoutKey),
+        };
+        Ok(EtcdCluster { endpoints, prefix: self.etcd_prefix, user, ca: self.etcd_ca, identity })
+    }
+}
+
+impl FromStr for StoreChoice {
+    type Err = FlagError;
+
+    fn from_str(text: &str) -> Result<Self, FlagError> {
+        if text == "redb" {
+            return Ok(Self::Redb);
+        }
+        let urls = text.strip_prefix("etcd=").ok_or(FlagError::Store)?;
+        let urls: Vec<String> = urls.split(',').map(str::to_owned).collect();
+        let is_url = |url: &String| {
+            ["http://", "https://"]
+                .iter()
+                .any(|scheme| url.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty()))
+        };
+        if urls.iter().any(|url| url.contains('@')) {
+            return Err(FlagError::StoreUser);
+        }
+        match urls.iter().all(is_url) {
+            true => Ok(Self::Etcd(urls)),
+            false => Err(FlagError::Store),
+        }
+    }
+}
+
+/// Reads what keys begin with.
+fn parse_prefix(text: &str) -> Result<String, FlagError> {
+    match text.len() {
+        1..=ETCD_PREFIX_OCTETS_MAX => Ok(text.to_owned()),
+        _ => Err(FlagError::EtcdPrefix),
+    }
+}
