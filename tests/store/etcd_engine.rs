@@ -206,7 +206,7 @@ async fn a_cluster_that_asks_for_certificates_and_a_user_gets_them() {
     assert_eq!(store.get(b"A").await.unwrap().unwrap().value, b"1");
     store.commit(puts(&[("A", "2")])).await.unwrap();
     let wrong = EtcdStore::connect(EtcdConfig { user: user("no password"), ..config }).await;
-    let error = wrong.err().expect("a wrong password").to_string();
+    let error = wrong.expect_err("a wrong password").to_string();
     assert!(error.contains("invalid user ID or password"), "{error}");
 }
 
