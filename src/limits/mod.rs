@@ -41,7 +41,8 @@ const _: () = assert!(NAME_LABELS_MAX * 2 < NAME_OCTETS_MAX, "every label takes 
 pub const UDP_WORKERS_MAX: u16 = 256;
 /// CPUs that a thread may be kept on: those that the kernel's CPU sets name.
 pub const CPUS_MAX: usize = 1_024;
-/// Connections to the HTTP API at once. Further ones wait in the system's queue.
+/// Connections to the HTTP API at once. For a further one the one without a request for longest gives way; where
+/// all are worked on, it is closed after [`API_STOP_IDLE_MS`], and others wait in the system's queue meanwhile.
 pub const API_CONNECTIONS_MAX: u32 = 256;
 /// Milliseconds that a connection to the HTTP API may rest before it is closed.
 pub const API_IDLE_MS: u64 = 330_000;

@@ -245,7 +245,9 @@ pub trait ChangeFeed: Send {
     /// Returns the next commit that changed a key that is not quiet; waits until there is one.
     ///
     /// A waiting caller is woken when the commit is durable; nothing polls. Safe to cancel: what
-    /// was not returned comes with the next call.
+    /// was not returned comes with the next call. But a feed that is being connected again begins
+    /// that anew with each call: whoever cancels often reads ahead in a task
+    /// ([`read_ahead`](super::history::read_ahead)).
     ///
     /// # Errors
     /// [`KvError::Compacted`] when the caller was slower than the log is long. The feed is then

@@ -90,7 +90,8 @@ impl Listener for BoundedListener {
                 Err(_) => {
                     self.give_way();
                     let room = Arc::clone(&self.room).acquire_owned();
-                    // Where all are worked on, the newest waits for a while, and others behind it.
+                    // Where all are worked on, the newest waits for a while and is closed then; others wait
+                    // behind it.
                     let Ok(Ok(permit)) = tokio::time::timeout(IDLE_AT_STOP, room).await else {
                         continue;
                     };
