@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::load::{self, FileZone, Unread};
 use super::source::SourceKey;
-use super::store::{CompiledPlace, Store, StoreDraft, Writing};
+use super::store::{CompiledPlace, LeftOut, Store, StoreDraft, Writing};
 use super::{FailedFile, Instead, Refreshed, ZoneFileError, list_dir};
 use crate::name::Name;
 use crate::zone::{HashSeed, Zone};
@@ -82,29 +82,29 @@ impl ZoneFiles {
         };
         let from_dir = paths.len();
         paths.extend(self.named.iter().cloned());
-        let store = self.open_store();
+        let (store, left_out) = self.open_store();
         let (same, changed) = self.sort_out(&paths);
         let is_served = |path: &Path| self.find(path).is_some();
         let (loaded, buffers) =
             load::load(&paths, &changed, is_served, store.as_ref(), self.seed, &self.hasher);
-        let mut draft = StoreDraft { buffers, ..StoreDraft::default() };
+        let mut draft = StoreDraft::new(buffers, left_out);
         let mut next = Next::new(self, &paths, from_dir);
         let mut same = same.into_iter().peekable();
         for (index, result) in loaded {
             while let Some((index, known)) = same.next_if(|(before, _)| *before < index) {
-                draft.places.extend(next.keep_file(index, known, store.as_ref()));
+                next.keep_file(index, known, store.as_ref(), &mut draft);
             }
             // A restart must find the last good form of a file that is broken then.
             let older = store.as_ref().and_then(|store| store.place_of(&paths[index]));
             let is_unread = result.is_err();
             match next.take(index, result) {
-                Some(place) => draft.push(place, older),
+                Some(place) => draft.push(self.path_hash(&paths[index]), place, older),
                 None if is_unread => draft.places.extend(older),
                 None => {}
             }
         }
         for (index, known) in same {
-            draft.places.extend(next.keep_file(index, known, store.as_ref()));
+            next.keep_file(index, known, store.as_ref(), &mut draft);
         }
         let (known, refreshed) = next.finish();
         self.known = known;
@@ -128,19 +128,21 @@ impl ZoneFiles {
     /// Waits until what can be kept by now is written.
     pub fn stop(mut self) {
         if let Some(writing) = self.writing.take() {
-            writing.hurry();
+            let _ = writing.hurry();
         }
     }
 
-    /// Reads the directory of compiled zones.
-    fn open_store(&mut self) -> Option<Store> {
-        self.wait_written();
-        let dir = self.compiled.as_ref()?;
-        let opened = Store::open(dir);
-        if let Err(error) = &opened {
-            tracing::warn!(dir = %dir.display(), %error, "compiled zones are not kept");
-        }
-        opened.ok()
+    /// Reads the directory of compiled zones, once what can be written by now is there: who asks for a reading is
+    /// not kept waiting for files to rest. Returns also what could not be.
+    fn open_store(&mut self) -> (Option<Store>, LeftOut) {
+        let left_out = self.writing.take().map(Writing::hurry).unwrap_or_default();
+        let opened = self.compiled.as_ref().and_then(|dir| {
+            let unkept = |error: &std::io::Error| {
+                tracing::warn!(dir = %dir.display(), %error, "compiled zones are not kept");
+            };
+            Store::open(dir).inspect_err(unkept).ok()
+        });
+        (opened, left_out)
     }
 
     /// Parts paths, by their indexes, into those that are as they were, with their place among the
@@ -205,15 +207,19 @@ impl<'f> Next<'f> {
         }
     }
 
-    /// Keeps a file as it was, and says where its compiled form is, if it has one.
+    /// Keeps a file as it was, and its compiled form, if it has one.
     fn keep_file(
         &mut self,
         index: usize,
         known: usize,
         store: Option<&Store>,
-    ) -> Option<CompiledPlace> {
-        let is_kept = self.keep(index, known);
-        store.filter(|_| is_kept)?.place_of(&self.paths[index])
+        draft: &mut StoreDraft,
+    ) {
+        if self.keep(index, known)
+            && let Some(store) = store
+        {
+            draft.keep(self.files.known[known].path_hash, store.place_of(&self.paths[index]));
+        }
     }
 
     /// Keeps a file as it was, unless one in front of it holds its zone now; says whether it does.

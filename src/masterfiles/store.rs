@@ -62,6 +62,8 @@ pub enum CompiledPlace {
     },
     /// Written to a file of its own that has not its name yet.
     FreshOwn(Box<OwnDraft>),
+    /// Left out, and there was none before.
+    Nowhere,
 }
 
 /// A source that was read soon after it had changed, and the SHA-1 of its octets.
@@ -90,32 +92,69 @@ pub struct StoreDraft {
     /// Where forms of before are, by the index of the place that follows them: they stay until it has come to
     /// rest, so that there is always one of a file that was good once.
     pub older: HashMap<usize, CompiledPlace>,
+    /// The hash of the path of each file whose form is not on disk yet, by the index of its place.
+    fresh: HashMap<usize, u64>,
+    /// What was left out before and is not placed yet.
+    left_out: HashMap<u64, CompiledPlace>,
+}
+
+/// Forms that were left out of a writing that was hurried, by the hashes of the paths of their files.
+#[derive(Debug, Default)]
+pub struct LeftOut {
+    /// Blocks that are on no disk yet.
+    buffers: Vec<Vec<u8>>,
+    /// The forms.
+    places: HashMap<u64, CompiledPlace>,
 }
 
 impl StoreDraft {
-    /// Adds a place, and the one of the form of before.
-    pub fn push(&mut self, place: CompiledPlace, older: Option<CompiledPlace>) {
+    /// Begins with the blocks of files that were read, and with what was left out before.
+    pub fn new(mut buffers: Vec<Vec<u8>>, mut left_out: LeftOut) -> Self {
+        for place in left_out.places.values_mut() {
+            if let CompiledPlace::Fresh { buffer, .. } = place {
+                *buffer += buffers.len();
+            }
+        }
+        buffers.append(&mut left_out.buffers);
+        Self { buffers, left_out: left_out.places, ..Self::default() }
+    }
+
+    /// Adds the place of a file that is as it was: the form that was left out, if one was, or the one on disk.
+    pub fn keep(&mut self, path_hash: u64, on_disk: Option<CompiledPlace>) {
+        match self.left_out.remove(&path_hash) {
+            Some(place) => self.push(path_hash, place, on_disk),
+            None => self.places.extend(on_disk),
+        }
+    }
+
+    /// Adds the place of a file that was read, and the one of the form of before.
+    pub fn push(&mut self, path_hash: u64, place: CompiledPlace, older: Option<CompiledPlace>) {
         if let Some(older) = older {
             self.older.insert(self.places.len(), older);
         }
+        self.fresh.insert(self.places.len(), path_hash);
         self.places.push(place);
     }
 
-    /// Looks what has come to rest by now, and goes back to the form of before where something has not.
-    fn settle(&mut self) {
+    /// Looks what has come to rest by now, and goes back to the form of before where something has not; returns
+    /// what is left out for that, by the hashes of the paths.
+    fn settle(&mut self) -> HashMap<u64, CompiledPlace> {
+        let mut left_out = HashMap::new();
         for (index, place) in self.places.iter_mut().enumerate() {
             let unrested = match place {
                 CompiledPlace::Fresh { unrested, .. } => unrested,
                 CompiledPlace::FreshOwn(own) => &mut own.unrested,
-                CompiledPlace::Shared(_) | CompiledPlace::Own(_) => continue,
+                _ => continue,
             };
             unrested.retain(|(source, digest)| !has_come_to_rest(source, digest));
-            if !unrested.is_empty()
-                && let Some(older) = self.older.remove(&index)
-            {
-                *place = older;
+            if unrested.is_empty() {
+                continue;
             }
+            let older = self.older.remove(&index).unwrap_or(CompiledPlace::Nowhere);
+            let fresh = std::mem::replace(place, older);
+            left_out.extend(self.fresh.get(&index).map(|path_hash| (*path_hash, fresh)));
         }
+        left_out
     }
 }
 
@@ -124,8 +163,8 @@ impl StoreDraft {
 pub struct Writing {
     /// As long as it is there, the thread waits for sources to rest.
     patience: mpsc::SyncSender<()>,
-    /// The thread.
-    thread: thread::JoinHandle<()>,
+    /// The thread; it returns what it has left out.
+    thread: thread::JoinHandle<LeftOut>,
 }
 
 /// Which compiled form of a master file is wanted.
@@ -205,7 +244,7 @@ impl Store {
             CompiledPlace::Own(name) => {
                 (name.as_os_str(), self.load_own(name, seed, threads, is_current))
             }
-            CompiledPlace::Fresh { .. } | CompiledPlace::FreshOwn(_) => return Ok(None),
+            _ => return Ok(None),
         };
         match zone {
             Ok(zone) => Ok(zone.map(|(zone, head)| (zone, head, place))),
@@ -255,40 +294,49 @@ impl Store {
     ///
     /// # Errors
     /// The system has no thread.
-    pub fn spawn_write(self, draft: StoreDraft) -> io::Result<Writing> {
+    pub fn spawn_write(self, mut draft: StoreDraft) -> io::Result<Writing> {
         let (patience, hurry) = mpsc::sync_channel(0);
         let thread = thread::Builder::new().name("compile".to_owned()).spawn(move || {
             // Nothing is ever sent: this waits for its time, or until nobody has patience any more.
             let _: Result<(), _> = hurry.recv_timeout(rest_left(&draft));
-            if let Err(error) = self.write(draft) {
+            let places = draft.settle();
+            if let Err(error) = self.write(&draft, &places) {
                 let dir = self.dir.display();
                 tracing::warn!(%dir, %error, "the compiled form of zone files is not kept");
+            }
+            if places.is_empty() {
+                LeftOut::default()
+            } else {
+                LeftOut { buffers: draft.buffers, places }
             }
         })?;
         Ok(Writing { patience, thread })
     }
 
-    /// Writes what is not on disk yet, but for what has not come to rest.
-    fn write(&self, mut draft: StoreDraft) -> io::Result<()> {
-        draft.settle();
+    /// Writes what is not on disk yet; the files of what is left out stay as they are.
+    fn write(&self, draft: &StoreDraft, left_out: &HashMap<u64, CompiledPlace>) -> io::Result<()> {
         let mut kept: HashSet<OsString> = HashSet::from([SHARED_NAME.into()]);
         let (mut old, mut fresh) = (0, 0);
         for place in &draft.places {
             match place {
                 CompiledPlace::Shared(_) => old += 1,
-                CompiledPlace::Fresh { unrested, .. } => fresh += usize::from(unrested.is_empty()),
+                CompiledPlace::Fresh { .. } => fresh += 1,
                 CompiledPlace::Own(name) => drop(kept.insert(name.clone())),
                 CompiledPlace::FreshOwn(own) => {
-                    if own.unrested.is_empty() {
-                        own.file.sync_all()?;
-                        fs::rename(&own.draft, self.dir.join(&own.name))?;
-                        kept.insert(own.name.clone());
-                    }
+                    own.file.sync_all()?;
+                    fs::rename(&own.draft, self.dir.join(&own.name))?;
+                    kept.insert(own.name.clone());
                 }
+                CompiledPlace::Nowhere => {}
+            }
+        }
+        for place in left_out.values() {
+            if let CompiledPlace::FreshOwn(own) = place {
+                kept.extend(own.draft.file_name().map(OsString::from));
             }
         }
         if fresh > 0 || old != self.zones.len() {
-            self.write_shared(&draft)?;
+            self.write_shared(draft)?;
         }
         for entry in fs::read_dir(&self.dir)? {
             let name = entry?.file_name();
@@ -309,7 +357,7 @@ impl Store {
                 CompiledPlace::Shared(index) => {
                     out.write_all(&self.shared[self.zones[*index].blocks.clone()])?;
                 }
-                CompiledPlace::Fresh { buffer, blocks, unrested } if unrested.is_empty() => {
+                CompiledPlace::Fresh { buffer, blocks, .. } => {
                     out.write_all(&draft.buffers[*buffer][blocks.clone()])?;
                 }
                 _ => {}
@@ -331,10 +379,10 @@ impl Writing {
         let _ = self.thread.join();
     }
 
-    /// Waits until what has come to rest by now is written, and leaves the rest out.
-    pub fn hurry(self) {
+    /// Waits until what has come to rest by now is written, and returns the rest.
+    pub fn hurry(self) -> LeftOut {
         drop(self.patience);
-        let _ = self.thread.join();
+        self.thread.join().unwrap_or_default()
     }
 }
 
