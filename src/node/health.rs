@@ -96,6 +96,15 @@ pub enum Fault {
         /// For how many seconds.
         seconds: u64,
     },
+    /// An edge gets nothing of the document, or has no room for it.
+    #[error(
+        "nothing of the feed's document could be fetched, or put on the disk, for {seconds} s: zones that \
+         are not here yet are answered with SERVFAIL; see whether the disk is full"
+    )]
+    Unfetched {
+        /// For how many seconds.
+        seconds: u64,
+    },
     /// Zones of the store cannot be read.
     #[error(
         "{zones} zones of the store cannot be read, {first} among them: the log says why; end the node, \
@@ -134,6 +143,7 @@ impl Fault {
             | Self::DocumentWrong { .. }
             | Self::WrittenTwice { .. }
             | Self::Unkept { .. }
+            | Self::Unfetched { .. }
             | Self::Unreadable { .. }
             | Self::Store(_)
             | Self::StoreSilent

@@ -45,6 +45,8 @@ pub struct Answers {
     pub ended: Vec<&'static str>,
     /// For how many milliseconds the edge could not keep what arrives.
     pub edge_unkept_ms: u64,
+    /// For how many milliseconds the edge could fetch nothing of the document.
+    pub edge_unfetched_ms: u64,
     /// The zones of the store that cannot be read: how many, and the first of them.
     pub unreadable: Option<(usize, String)>,
 }
@@ -101,6 +103,9 @@ impl Watch {
         faults.extend(answers.ended.iter().copied().map(Fault::Task));
         if answers.edge_unkept_ms >= UNKEPT_MS {
             faults.push(Fault::Unkept { seconds: answers.edge_unkept_ms / 1_000 });
+        }
+        if answers.edge_unfetched_ms >= UNKEPT_MS {
+            faults.push(Fault::Unfetched { seconds: answers.edge_unfetched_ms / 1_000 });
         }
         if let Some((zones, first)) = answers.unreadable.clone() {
             faults.push(Fault::Unreadable { zones, first });
@@ -281,6 +286,7 @@ impl Watchdog {
     fn answers(&self) -> Answers {
         let is_ended = |task: &&(&'static str, AbortHandle)| task.1.is_finished();
         let node = &self.node;
+        let mirror = node.client.as_ref().and_then(|client| client.mirror_status());
         let unkept_since = node.client.as_ref().and_then(|client| client.unkept_since());
         Answers {
             has_front_ends: node.server.is_healthy(),
@@ -291,6 +297,7 @@ impl Watchdog {
             exporters: node.feeds.as_ref().map(|feeds| feeds.answers()).unwrap_or_default(),
             ended: self.tasks.iter().filter(is_ended).map(|task| task.0).collect(),
             edge_unkept_ms: unkept_since.map_or(0, |since| since.elapsed().as_millis() as u64),
+            edge_unfetched_ms: mirror.map_or(0, |mirror| mirror.fetch_failing_ms),
             unreadable: node.store.as_ref().and_then(|store| store.recounts().unreadable()),
         }
     }

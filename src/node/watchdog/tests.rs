@@ -23,6 +23,7 @@ fn well() -> Answers {
         exporters: vec![exporter],
         ended: Vec::new(),
         edge_unkept_ms: 0,
+        edge_unfetched_ms: 0,
         unreadable: None,
     }
 }
@@ -79,6 +80,12 @@ fn a_part_that_misses_two_questions_ends_the_node_and_the_store_does_not() {
         |answers| answers.edge_unkept_ms = 3_000,
         "goes: what arrives could not be kept on the disk for 3 s: a restart would answer an older \
          state; the log says what fails",
+    );
+    check(|answers| answers.edge_unfetched_ms = 2_999, "goes: ");
+    check(
+        |answers| answers.edge_unfetched_ms = 3_000,
+        "goes: nothing of the feed's document could be fetched, or put on the disk, for 3 s: zones that \
+         are not here yet are answered with SERVFAIL; see whether the disk is full",
     );
     check(
         |answers| answers.exporters[0].has_ended = true,

@@ -400,14 +400,7 @@ impl Follow {
         if status.status.is_synced() {
             self.client.note_damage(false);
         }
-        let limit = Duration::from_millis(FIRST_LOAD_MS_MAX);
-        let is_alone = self.alone_since.is_some_and(|since| since.elapsed() >= limit);
-        let is_first_load = self.client.with_mirror(Mirror::is_first_load) == Some(true);
-        if is_alone && is_first_load && self.building.is_none() {
-            // Nobody has the rest now: what there is is better than nothing.
-            self.publish_held(true);
-            self.client.hold_absent(true);
-        }
+        self.end_first_load(&status);
         let is_deaf = status.beat_age_ms.is_some_and(|age_ms| age_ms > 2 * BEAT_FRESH_MS_MAX);
         if !is_deaf {
             self.deaf_ms = DEAF_MS_MIN;

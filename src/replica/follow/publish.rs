@@ -4,16 +4,16 @@
 //! **Not here:** what the mirror asks for and when (`sync::mirror`), what is kept (`keeping`).
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use super::Follow;
-use crate::limits::{FETCHES_MAX, INLINE_CHANGES_MAX};
+use crate::limits::{FETCHES_MAX, FIRST_LOAD_MS_MAX, INLINE_CHANGES_MAX};
 use crate::replica::apply::Prepared;
 use crate::replica::fetch::Ask;
 use crate::sync::batch::{ZoneBatch, ZoneStep};
-use crate::sync::mirror::{Mirror, Wish};
+use crate::sync::mirror::{Mirror, MirrorStatus, Wish};
 
 impl Follow {
     /// Gives the mirror's wishes to those who fulfill them.
@@ -89,6 +89,19 @@ impl Follow {
         }
         if !ready.is_empty() {
             self.client.settle_mirror(self.client.publish(ready));
+        }
+    }
+
+    /// Ends a first load that does not get on: nobody has the rest now, or there is no room for it. What there is
+    /// is better than nothing, and what is not is held.
+    pub(super) fn end_first_load(&mut self, status: &MirrorStatus) {
+        let limit = Duration::from_millis(FIRST_LOAD_MS_MAX);
+        let is_alone = self.alone_since.is_some_and(|since| since.elapsed() >= limit);
+        let is_stuck = status.fetch_failing_ms >= FIRST_LOAD_MS_MAX;
+        let is_first_load = self.client.with_mirror(Mirror::is_first_load) == Some(true);
+        if (is_alone || is_stuck) && is_first_load && self.building.is_none() {
+            self.publish_held(true);
+            self.client.hold_absent(true);
         }
     }
 

@@ -74,6 +74,8 @@ pub struct MirrorStatus {
     pub zones: u64,
     /// Zones of which something is known that is not served.
     pub lacking: u64,
+    /// For how many milliseconds nothing of the document could be fetched though a stream stands; 0 if all is well.
+    pub fetch_failing_ms: u64,
     /// Zones whose digest differs, some of them.
     pub differing: Vec<Name>,
     /// Whether all zones together differ from what the author says.
@@ -138,6 +140,10 @@ impl Mirror {
             contact_age_ms,
             zones: self.count,
             lacking: self.lacking.values().map(|count| u64::from(*count)).sum(),
+            fetch_failing_ms: match self.contact.streams {
+                0 => 0,
+                _ => self.fetch_failing_ms(now_ms),
+            },
             differing,
             differs_as_a_whole: self.differs_as_a_whole.is_some(),
         }

@@ -302,6 +302,7 @@ impl Mirror {
     pub fn handle_content(&mut self, hash: Hash, octets: Option<Bytes>) {
         self.documents.asked.remove(&hash);
         self.documents.failed.remove(&hash);
+        self.documents.failing_since_ms = None;
         self.stats.contents += 1;
         if let Some(taking) = &mut self.documents.taking {
             taking.missing.remove(&hash);
@@ -353,5 +354,14 @@ impl Mirror {
             None => FETCH_RETRY_MS_MIN,
         };
         self.documents.failed.insert(hash, (wish, now_ms + wait_ms, wait_ms));
+        self.documents.failing_since_ms.get_or_insert(now_ms);
+    }
+
+    /// For how many milliseconds contents that are of use could not be fetched, and none could be; 0 if all is well.
+    pub(in crate::sync::mirror) fn fetch_failing_ms(&self, now_ms: u64) -> u64 {
+        let documents = &self.documents;
+        let is_wanted = !documents.failed.is_empty() || !documents.asked.is_empty();
+        let since_ms = documents.failing_since_ms.filter(|_| is_wanted);
+        since_ms.map_or(0, |since_ms| now_ms.saturating_sub(since_ms))
     }
 }

@@ -47,6 +47,8 @@ pub(in crate::sync::mirror) struct Documents {
     pub(super) asked: HashMap<Hash, Wish>,
     /// What could not be fetched: when to ask again, and how long to wait after that.
     pub(super) failed: HashMap<Hash, (Wish, u64, u64)>,
+    /// Since when contents could not be fetched, and none could be.
+    pub(super) failing_since_ms: Option<u64>,
 }
 
 /// A version that is being taken.
