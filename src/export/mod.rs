@@ -33,8 +33,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::feed::HistoryId;
 use crate::feed::segment::Position;
@@ -188,7 +188,7 @@ pub struct ExportStatus {
     pub alive_ms: u64,
 }
 
-/// An exporter that runs.
+/// An exporter that runs, until it is told to stop or dropped.
 #[derive(Debug)]
 pub struct DocsExporter {
     /// The namespace's public key.
@@ -202,7 +202,9 @@ pub struct DocsExporter {
     /// How far it has come.
     status: watch::Receiver<ExportStatus>,
     /// The task that writes.
-    task: JoinHandle<()>,
+    task: AbortOnDropHandle<()>,
+    /// The task that tells former followers of us.
+    _saying: AbortOnDropHandle<()>,
 }
 
 impl DocsExporter {
@@ -244,9 +246,10 @@ impl DocsExporter {
         };
         let (status_sender, status) = watch::channel(ExportStatus::default());
         let task = ExportTask::new(parts, Some(doc), evidence, status_sender);
-        let task = tokio::spawn(task.run(stop.clone()));
-        tokio::spawn(say_where_we_are(Arc::clone(&mesh), peers, stop));
-        Ok(Self { namespace, author, config, mesh, status, task })
+        let task = AbortOnDropHandle::new(tokio::spawn(task.run(stop.clone())));
+        let saying = tokio::spawn(say_where_we_are(Arc::clone(&mesh), peers, stop));
+        let _saying = AbortOnDropHandle::new(saying);
+        Ok(Self { namespace, author, config, mesh, status, task, _saying })
     }
 
     /// Returns a ticket for this feed with this node as its peer.
@@ -280,14 +283,11 @@ impl DocsExporter {
         self.mesh.followers(&self.namespace)
     }
 
-    /// Waits until the task has ended after its `stop`.
-    pub async fn ended(&mut self) {
-        if self.task.is_finished() {
-            return;
-        }
-        if let Err(error) = (&mut self.task).await {
-            tracing::error!(%error, "the exporter ended badly");
-        }
+    /// Waits until the task that writes has ended, as it does after its `stop`.
+    pub async fn ended(&self) {
+        let mut status = self.status.clone();
+        // The task has the sender: with the one, the other is gone.
+        while status.changed().await.is_ok() {}
     }
 }
 

@@ -96,6 +96,9 @@ pub enum FeedsError {
     /// So many feeds would keep the node from its work.
     #[error("there are {FEEDS_MAX} feeds with sets of zones of their own already")]
     TooMany,
+    /// Nobody would write a feed any more.
+    #[error("the node is stopping")]
+    Stopped,
 }
 
 impl Feeds {
@@ -107,8 +110,8 @@ impl Feeds {
         mesh: Arc<Mesh>,
         store: Arc<DnsStore>,
         data_dir: &Path,
-        stop: CancellationToken,
     ) -> Result<Self, FeedsError> {
+        let stop = CancellationToken::new();
         let path = data_dir.join("feeds.json");
         let main = spawn(&mesh, &store, FeedConfig::default(), &stop).await?;
         let mut partial = BTreeMap::new();
@@ -127,6 +130,9 @@ impl Feeds {
         let Some(zones) = zones else { return Ok(self.main.ticket()) };
         debug_assert!(zones.is_sorted());
         let mut partial = self.partial.lock().await;
+        if self.stop.is_cancelled() {
+            return Err(FeedsError::Stopped);
+        }
         if let Some(exporter) = partial.get(&zones) {
             return Ok(exporter.ticket());
         }
@@ -155,10 +161,11 @@ impl Feeds {
         answers
     }
 
-    /// Waits until all exporters have ended; they do after the token given at the start.
-    pub async fn stopped(mut self) {
+    /// Ends all exporters, and waits until they have ended.
+    pub async fn stop(&self) {
+        self.stop.cancel();
         self.main.ended().await;
-        for mut exporter in self.partial.into_inner().into_values() {
+        for exporter in self.partial.lock().await.values() {
             exporter.ended().await;
         }
     }

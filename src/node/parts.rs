@@ -11,8 +11,6 @@
 
 use std::sync::Arc;
 
-use tokio_util::sync::CancellationToken;
-
 use super::config::{Config, Plan, StoreConfig};
 use super::error::RunError;
 use super::feeds::Feeds;
@@ -35,15 +33,13 @@ pub(super) struct Parts {
     pub(super) store: Option<Arc<DnsStore>>,
     /// The feeds made from it.
     pub(super) feeds: Option<Arc<Feeds>>,
-    /// Ends them.
-    pub(super) stop_feeds: CancellationToken,
     /// The edge.
     pub(super) client: Option<Arc<AspenDnsClient>>,
     /// The peer.
     pub(super) mesh: Option<Arc<Mesh>>,
     /// How far the answers are.
     pub(super) progress: Progress,
-    /// What runs.
+    /// What runs, in the order in which it was started: each uses only what is before it.
     pub(super) services: Vec<Service>,
 }
 
@@ -54,7 +50,6 @@ impl Parts {
             stage,
             store: None,
             feeds: None,
-            stop_feeds: CancellationToken::new(),
             client: None,
             mesh: None,
             progress: Progress::default(),
@@ -92,7 +87,8 @@ impl Parts {
     ) -> Result<Arc<Mesh>, RunError> {
         let dir = Some(config.data_dir.join("mesh"));
         let (listen, relay) = (config.mesh_listen, config.relay.clone());
-        let mesh = Arc::new(Mesh::start(MeshConfig { dir, documents, listen, relay }).await?);
+        let (service, mesh) = services::mesh(MeshConfig { dir, documents, listen, relay }).await?;
+        self.services.push(service);
         self.mesh = Some(Arc::clone(&mesh));
         Ok(mesh)
     }
@@ -107,19 +103,13 @@ impl Parts {
         let store = origin::open_store(choice, dir).await?;
         origin::check_feed(dir)?;
         let mesh = self.start_mesh(config, Documents::InMemory).await?;
-        let stop = self.stop_feeds.clone();
-        let feeds = match Feeds::start(Arc::clone(&mesh), Arc::clone(&store), dir, stop).await {
-            Ok(feeds) => feeds,
-            Err(error) => {
-                mesh.shutdown().await;
-                return Err(error.into());
-            }
-        };
+        let (service, feeds) = services::feeds(&mesh, &store, dir).await?;
+        self.services.push(service);
         if let Err(error) = origin::note_feed(dir, &feeds.main().ticket().namespace) {
             // A disk that is full keeps nobody from answering.
             tracing::warn!(%error, "it cannot be noted which feed this node has");
         }
-        self.feeds = Some(Arc::new(feeds));
+        self.feeds = Some(feeds);
         if matches!(config.plan, Plan::All(_)) && origin::offer_example(&store).await? {
             tracing::info!("the store was empty: the zone example.test is there to try");
         }

@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 use super::config::{Config, Plan};
 use super::error::RunError;
@@ -84,15 +83,11 @@ struct Node {
     state: Arc<NodeState>,
     /// The API's address, if it listens.
     api_address: Option<SocketAddr>,
-    /// Ends the exporters.
-    stop_feeds: CancellationToken,
-    /// What runs, in the order in which it ends.
+    /// What runs, in the order in which it was started: each uses only what is before it.
     services: Vec<Service>,
     /// The peer, on a node that replicates.
     mesh: Option<Arc<Mesh>>,
-    /// What reads zone files again.
-    reload: Arc<Reload>,
-    /// Asks it to.
+    /// Asks for another reading of the zone files.
     ask_files: mpsc::Sender<()>,
 }
 
@@ -116,14 +111,20 @@ impl Node {
         let mut failed = std::mem::take(&mut loaded.errors);
         let static_zones = AtomicU64::new(loaded.zone_count);
         let mut parts = Parts::new(stage);
-        parts.start(config, loaded).await?;
+        if let Err(error) = parts.start(config, loaded).await {
+            stop(parts.services).await;
+            return Err(error);
+        }
         log_failed(&parts.stage, &mut failed);
         let reader = parts.stage.reader();
+        let mut services = parts.services;
+        let (answering, server) = services::front_ends(server.with_reader(reader.clone()))?;
+        services.push(answering);
         let state = Arc::new(NodeState {
             role: plan.role_name(),
             started_at,
-            reader: reader.clone(),
-            server: server.with_reader(reader).start()?,
+            reader,
+            server,
             static_zones,
             broken_files: Mutex::new(BrokenFiles::of(&failed)),
             stage: Arc::clone(&parts.stage),
@@ -134,22 +135,19 @@ impl Node {
             progress: parts.progress,
             health: Health::default(),
         });
-        let (services, mesh, stop_feeds) = (parts.services, parts.mesh, parts.stop_feeds);
-        let reload = Arc::new(Reload::new(files, parts.stage));
-        let (reading, ask_files) = services::files(Arc::clone(&reload), Arc::clone(&state));
-        let (api_address, mut first) = (None, Vec::new());
-        let mut node = Self { state, api_address, stop_feeds, services, mesh, reload, ask_files };
+        if state.store.is_some() {
+            services.push(services::time_commits(Arc::clone(&state)));
+        }
+        let mut api_address = None;
         if let (Some(api), Some(key)) = (api, key) {
-            node.api_address = Some(api.address()?);
-            first.push(services::api(api, key, Arc::clone(&node.state)));
+            api_address = Some(api.address()?);
+            services.push(services::api(api, key, Arc::clone(&state)));
         }
-        first.push(reading);
-        if node.state.store.is_some() {
-            first.push(services::time_commits(Arc::clone(&node.state)));
-        }
-        // Requests end before what they ask.
-        node.services.splice(0..0, first);
-        Ok(node)
+        let reload = Arc::new(Reload::new(files, parts.stage));
+        // The first that ends, while all is still answered: what it could not keep is read anew at the next start.
+        let (reading, ask_files) = services::files(reload, Arc::clone(&state));
+        services.push(reading);
+        Ok(Self { state, api_address, services, mesh: parts.mesh, ask_files })
     }
 
     /// Prepares what watches over the parts.
@@ -180,29 +178,13 @@ impl Node {
 
     /// Ends everything: no new requests, what was received is answered, then the parts.
     async fn stop(self) {
-        let limit = Duration::from_millis(STOP_MS);
-        // While it still answers: what would be lost is read anew at the next start.
-        let reload = self.reload;
-        let _ =
-            tokio::time::timeout(limit, tokio::task::spawn_blocking(move || reload.stop())).await;
-        self.stop_feeds.cancel();
-        for service in self.services {
-            service.stop().await;
-        }
-        let Ok(state) = Arc::try_unwrap(self.state) else {
-            // The store has it and does not answer; the front ends stop when it lets go.
-            tracing::warn!("a request outlived the node");
-            return;
-        };
-        let server = state.server;
-        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || server.shutdown()).await {
-            tracing::error!(%error, "a front end ended badly");
-        }
-        if let Some(feeds) = state.feeds.and_then(Arc::into_inner) {
-            let _ = tokio::time::timeout(limit, feeds.stopped()).await;
-        }
-        if let Some(mesh) = self.mesh.and_then(Arc::into_inner) {
-            mesh.shutdown().await;
-        }
+        stop(self.services).await;
+    }
+}
+
+/// Ends services, the last first.
+async fn stop(services: Vec<Service>) {
+    for service in services.into_iter().rev() {
+        service.stop().await;
     }
 }

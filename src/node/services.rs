@@ -6,13 +6,18 @@
 //! | [`sweep`] | all but edges | frees snapshots that are no longer read |
 //! | [`follow`] | authorities | answers with what the store commits |
 //! | [`recount`] | authorities | compares the store's rows with what it says of them |
+//! | [`feeds`] | authorities | writes what the store commits for edges |
 //! | [`time_commits`] | authorities | measures how soon a commit is answered |
 //! | [`edge`] | edges | follows a feed |
+//! | [`mesh`] | authorities, edges | is there for other nodes |
+//! | [`front_ends`] | all | answers DNS, on threads of its own |
 //! | [`api`] | nodes with an API | answers it |
 //!
 //! **Invariant:** what a service publishes when it starts is published when its function returns.
-//! **Not here:** which of them a node has (`parts`, `run`), threads that answer DNS (`serve`), feeds (`feeds`).
+//! **Not here:** which of them a node has (`parts`, `run`), the work itself (`serve`, `export`, `replica`, `follow`).
 
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -21,19 +26,21 @@ use tokio::sync::mpsc;
 
 use super::api::BoundApi;
 use super::api::auth::ApiKey;
+use super::feeds::{Feeds, FeedsError};
 use super::follow::{FollowError, Follower};
 use super::progress::Progress;
 use super::reload::Reload;
 use super::service::Service;
 use super::state::NodeState;
 use crate::limits::FREE_RETIRED_MS;
-use crate::mesh::Mesh;
+use crate::mesh::{Mesh, MeshConfig, MeshError};
 use crate::publish::stage::Stage;
 use crate::replica::{AspenDnsClient, ListenerError};
+use crate::serve::{DnsProtocolServer, RunningServer};
 use crate::store::DnsStore;
 
 /// Reads zone files again each time that the sender is used; what is asked for during a reading is read after
-/// it, once.
+/// it, once. At its end it waits until what can be kept of them is written.
 pub(super) fn files(reload: Arc<Reload>, state: Arc<NodeState>) -> (Service, mpsc::Sender<()>) {
     let (ask, mut asked) = mpsc::channel(1);
     let service = Service::spawn("reads zone files", |stop| async move {
@@ -54,6 +61,7 @@ pub(super) fn files(reload: Arc<Reload>, state: Arc<NodeState>) -> (Service, mps
                 }
             }
         }
+        let _ = tokio::task::spawn_blocking(move || reload.stop()).await;
     });
     (service, ask)
 }
@@ -80,6 +88,54 @@ pub(super) async fn follow(
     let mut follower = Follower::new(Arc::clone(store), stage, progress.clone());
     let revision = follower.load().await?;
     Ok(Service::spawn("follows the store", |stop| follower.run(revision, stop)))
+}
+
+/// Writes the feeds of the store; the peer serves them.
+///
+/// # Errors
+/// Every [`FeedsError`].
+pub(super) async fn feeds(
+    mesh: &Arc<Mesh>,
+    store: &Arc<DnsStore>,
+    data_dir: &Path,
+) -> Result<(Service, Arc<Feeds>), FeedsError> {
+    let feeds = Arc::new(Feeds::start(Arc::clone(mesh), Arc::clone(store), data_dir).await?);
+    let ending = Arc::clone(&feeds);
+    let service = Service::spawn("writes feeds", |stop| async move {
+        stop.cancelled().await;
+        ending.stop().await;
+    });
+    Ok((service, feeds))
+}
+
+/// Starts the peer.
+///
+/// # Errors
+/// Every [`MeshError`].
+pub(super) async fn mesh(config: MeshConfig) -> Result<(Service, Arc<Mesh>), MeshError> {
+    let mesh = Arc::new(Mesh::start(config).await?);
+    let ending = Arc::clone(&mesh);
+    let service = Service::spawn("is there for other nodes", |stop| async move {
+        stop.cancelled().await;
+        ending.shutdown().await;
+    });
+    Ok((service, mesh))
+}
+
+/// Answers DNS at the addresses of `server`.
+///
+/// # Errors
+/// If the system gives no thread.
+pub(super) fn front_ends(server: DnsProtocolServer) -> io::Result<(Service, Arc<RunningServer>)> {
+    let server = Arc::new(server.start()?);
+    let ending = Arc::clone(&server);
+    let service = Service::spawn("answers DNS", |stop| async move {
+        stop.cancelled().await;
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || ending.shutdown()).await {
+            tracing::error!(%error, "a front end ended badly");
+        }
+    });
+    Ok((service, server))
 }
 
 /// Counts the zones of the store anew, one after the other.

@@ -28,7 +28,7 @@ pub struct NodeState {
     /// What is answered.
     pub reader: Reader,
     /// The front ends.
-    pub server: RunningServer,
+    pub server: Arc<RunningServer>,
     /// Zones from files.
     pub static_zones: AtomicU64,
     /// Files that did not read when they were read last.

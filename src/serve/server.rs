@@ -7,7 +7,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZero;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use crate::limits::PORT_TRIES_MAX;
@@ -96,14 +96,17 @@ pub struct DnsProtocolServer {
     addrs: Vec<SocketAddr>,
 }
 
+/// The name of a front end, and the thread that it runs on.
+type FrontEndThread = (&'static str, JoinHandle<io::Result<()>>);
+
 /// A server that answers. Dropped, it stops in the background; better is
 /// [`RunningServer::shutdown`].
 #[derive(Debug)]
 pub struct RunningServer {
     /// Asks every front end to stop.
     shutdown: Shutdown,
-    /// Their threads.
-    threads: Vec<(&'static str, JoinHandle<io::Result<()>>)>,
+    /// Their threads, until they have ended.
+    threads: Mutex<Vec<FrontEndThread>>,
     /// Their counters.
     counters: Vec<Arc<Counters>>,
     /// The bound addresses.
@@ -143,9 +146,9 @@ impl DnsProtocolServer {
     /// # Errors
     /// If the system gives no thread. Those that run already are stopped.
     pub fn start(self) -> io::Result<RunningServer> {
-        let mut running = RunningServer {
+        let running = RunningServer {
             shutdown: Shutdown::new(),
-            threads: Vec::new(),
+            threads: Mutex::default(),
             counters: self.front_ends.iter().filter_map(|front_end| front_end.counters()).collect(),
             addrs: self.addrs,
         };
@@ -162,7 +165,7 @@ impl DnsProtocolServer {
                 result
             };
             // An error drops `running`, which stops those that have been started.
-            running.threads.push((name, thread.spawn(run)?));
+            running.threads().push((name, thread.spawn(run)?));
         }
         Ok(running)
     }
@@ -181,17 +184,18 @@ impl RunningServer {
 
     /// Whether every front end still runs.
     pub fn is_healthy(&self) -> bool {
-        self.threads.iter().all(|(_, thread)| !thread.is_finished())
+        self.threads().iter().all(|(_, thread)| !thread.is_finished())
     }
 
-    /// Has every front end answer what it has received and stop, and waits until all have.
+    /// Has every front end answer what it has received and stop, and waits until all have. Again: nothing more.
     ///
     /// # Errors
     /// The first front end that failed or panicked, then or before.
-    pub fn shutdown(mut self) -> Result<ServeStats, FrontEndError> {
+    pub fn shutdown(&self) -> Result<ServeStats, FrontEndError> {
         self.shutdown.request();
         let mut result = Ok(());
-        for (name, thread) in std::mem::take(&mut self.threads) {
+        let threads = std::mem::take(&mut *self.threads());
+        for (name, thread) in threads {
             let ended = match thread.join() {
                 Ok(ended) => ended.map_err(|source| FrontEndError::Failed { name, source }),
                 Err(_) => Err(FrontEndError::Panicked { name }),
@@ -199,6 +203,11 @@ impl RunningServer {
             result = result.and(ended);
         }
         result.map(|()| self.stats())
+    }
+
+    /// Returns the threads.
+    fn threads(&self) -> MutexGuard<'_, Vec<FrontEndThread>> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -87,7 +87,7 @@ impl Authority {
     }
 
     /// Stops the exporter; the peer stays.
-    pub async fn stop_exporter(&mut self) {
+    pub async fn stop_exporter(&self) {
         self.stop.cancel();
         self.exporter.ended().await;
     }
@@ -103,7 +103,7 @@ impl Authority {
     }
 
     /// Stops.
-    pub async fn stop(mut self) {
+    pub async fn stop(self) {
         self.stop_exporter().await;
         self.mesh.shutdown().await;
     }
