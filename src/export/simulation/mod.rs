@@ -298,10 +298,7 @@ impl Net {
     fn lacking(&self, edge: &Edge) -> Option<&'static Name> {
         let status = edge.mirror.status(self.now_ms);
         let (history, served) = (status.history, status.served.revision);
-        // Left out: where commits are too long for the log, a version was seen to lead past one of them
-        // with an older row.
-        let is_told = self.exporter.commit_zones_max == LOG_COMMIT_ZONES_MAX;
-        if !is_told || self.store.is_parted(history) {
+        if self.store.is_parted(history) {
             return None;
         }
         apexes().iter().find(|apex| {

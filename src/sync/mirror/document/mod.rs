@@ -248,6 +248,7 @@ impl Mirror {
             early: HashMap::new(),
             seen: HashSet::new(),
             gone: HashSet::new(),
+            leaving: HashSet::new(),
             sum: (0, 0),
             missing: HashSet::new(),
             contents: HashSet::from([version.hash]),

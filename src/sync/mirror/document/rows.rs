@@ -146,12 +146,12 @@ impl Mirror {
     fn take_row(&mut self, row: IndexRow, bundles: &[BundleRef]) {
         let IndexRow { apex, revision, zone: row } = row;
         let Some(row) = row else {
-            // What is further than the version comes by the log: of a zone that is gone nothing is kept
-            // that would tell what comes before that.
-            if let Some(taking) = &mut self.documents.taking
-                && revision <= taking.at.revision
-            {
-                taking.gone.insert(apex);
+            if let Some(taking) = &mut self.documents.taking {
+                // What is further than the version comes by the log: of a zone that is gone nothing is
+                // kept that would tell what comes before that.
+                let is_further = revision > taking.at.revision;
+                let gone = if is_further { &mut taking.leaving } else { &mut taking.gone };
+                gone.insert(apex);
             }
             return;
         };
@@ -322,6 +322,7 @@ impl Mirror {
         }
         self.heard = self.heard.max(at.revision);
         if self.position.is_none_or(|position| position.revision < at.revision) {
+            self.await_leaving(at.revision);
             self.position = Some(at);
             if let Some(taking) = &mut self.documents.taking {
                 taking.is_bridge = true;
@@ -329,6 +330,21 @@ impl Mirror {
         }
         self.drain_line();
         self.finish_taking();
+    }
+
+    /// Has zones wait that go behind the version which leads to `at`: it does not say what they are there,
+    /// and the log does not say how they come there from what is served.
+    fn await_leaving(&mut self, at: u64) {
+        let Some(taking) = &mut self.documents.taking else { return };
+        for apex in std::mem::take(&mut taking.leaving) {
+            if let Some(zone) = self.zones.get_mut(&apex)
+                && (zone.served.is_there || zone.lacks())
+                && zone.tail() < at
+            {
+                zone.wants = zone.wants.max(Some(at));
+                self.note_lacking(&apex);
+            }
+        }
     }
 
     /// Calls the version adopted if all of it is here and served.
@@ -358,5 +374,98 @@ impl Mirror {
         self.documents.give_up_version();
         // Asked for again when a later one is announced.
         self.documents.announced = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::feed::Hash;
+    use crate::feed::index::ZoneRow;
+    use crate::feed::root::IndexRef;
+    use crate::feed::segment::{
+        LogCommit, Position, Segment, SegmentBody, SegmentHead, VersionRef,
+    };
+    use crate::sync::mirror::MirrorConfig;
+
+    const HISTORY: HistoryId = HistoryId { epoch: 1, id: 1 };
+
+    fn position(revision: u64) -> Position {
+        Position { revision, tag: 1 }
+    }
+
+    fn take_segment(mirror: &mut Mirror, before: u64, last: u64, body: SegmentBody) {
+        let (before, last) = (position(before), position(last));
+        let head = SegmentHead { namespace: [0; 32], history: HISTORY, term: 1, before, last };
+        mirror.handle_segment(Segment { head, body }, 0);
+    }
+
+    /// Has a mirror take a version, which says of one zone that it is there at a revision, or gone.
+    fn take_version(mirror: &mut Mirror, at: u64, (revision, is_there): (u64, bool)) {
+        let digest = Digest { sum: u128::from(revision), records: 1 };
+        let packs = Vec::new();
+        let zone = is_there.then_some(ZoneRow { serial: 1, digest, names: 1, packs });
+        let row = IndexRow { apex: apex(), revision, zone };
+        let index = Index { bundles: Vec::new(), rows: vec![row] }.to_octets().expect("an index");
+        let (index_hash, root_hash): (Hash, Hash) = ([at as u8; 32], [at as u8 + 1; 32]);
+        let sum = if is_there { mirror.key.zone(&apex(), revision, digest) } else { 0 };
+        let indexes = vec![IndexRef { hash: index_hash, len: index.len() as u32, rows: 1 }];
+        let (zones, at_position) = (u64::from(is_there), position(at));
+        let root = Root {
+            history: HISTORY,
+            term: 1,
+            number: at,
+            at: at_position,
+            zones,
+            sum,
+            indexes,
+            ..Root::default()
+        };
+        let root = root.to_octets().expect("a root");
+        let version = VersionRef { number: at, hash: root_hash, len: root.len() as u32 };
+        take_segment(mirror, at, at, SegmentBody::Version(version));
+        mirror.refresh();
+        for (hash, octets) in [(root_hash, root), (index_hash, index)] {
+            assert_eq!(mirror.poll_wishes(0).first().map(|wish| wish.hash), Some(hash));
+            mirror.handle_content(hash, Some(octets.into()));
+        }
+        mirror.handle_kept(version);
+    }
+
+    fn apex() -> Name {
+        Name::from_text("example").expect("a name")
+    }
+
+    /// Has all steps of a mirror become visible; returns up to where it serves everything, and the zone.
+    fn serve_all(mirror: &mut Mirror) -> (u64, Option<u64>) {
+        while let Some(batches) = mirror.poll_batch() {
+            for batch in batches {
+                let handed = mirror.zones[&batch.apex].handed.expect("handed out");
+                let is_there = handed.digest != Digest::default();
+                mirror.handle_applied(&batch.apex, handed.digest, is_there, 0);
+            }
+        }
+        let served = mirror.status(0).served.revision;
+        (served, mirror.zone_digest(&apex()).map(|known| known.0))
+    }
+
+    #[test]
+    fn a_zone_that_goes_behind_a_version_is_lacking_until_the_log_says_so() {
+        // The version holds no further than the one before: others of its zones could not be built.
+        let mut mirror = Mirror::new(MirrorConfig::default(), 0);
+        take_version(&mut mirror, 20, (20, true));
+        assert_eq!(serve_all(&mut mirror), (20, Some(20)));
+        take_version(&mut mirror, 65, (85, false));
+        // Where the version holds the zone may be another than the one of 20.
+        assert_eq!(serve_all(&mut mirror), (20, Some(20)));
+        assert!(mirror.poll_adopted().is_some_and(|adopted| adopted.version.number == 20));
+        let (revision, serial, digest) = (85, 0, Digest::default());
+        let step = LogStep::Removed;
+        let gone = LogZone { apex: apex(), before: 53, revision, serial, digest, step };
+        let commits = [(70, Vec::new()), (85, vec![gone])]
+            .map(|(revision, zones)| LogCommit { at: position(revision), zones });
+        take_segment(&mut mirror, 65, 85, SegmentBody::Commits(commits.to_vec()));
+        assert_eq!(serve_all(&mut mirror), (85, None));
+        assert!(mirror.poll_adopted().is_some_and(|adopted| adopted.version.number == 65));
     }
 }

@@ -70,6 +70,8 @@ pub(super) struct Taking {
     pub(super) seen: HashSet<Name>,
     /// Those of them that are gone.
     pub(super) gone: HashSet<Name>,
+    /// Those of them that go with a commit behind where it holds.
+    pub(super) leaving: HashSet<Name>,
     /// The sum of those that are not, and how many they are.
     pub(super) sum: (u128, u64),
     /// Contents of it that must be here before it is adopted.
