@@ -386,6 +386,7 @@ impl std::fmt::Debug for DnsStore {
 async fn fill(draft: &mut Draft<'_>, work: &Work<'_>) -> Result<(), DraftError> {
     match work {
         Work::Batch(batch) => {
+            draft.read_ahead(batch).await?;
             draft.expect(&batch.preconditions).await?;
             for operation in &batch.operations {
                 draft.apply(operation).await?;
@@ -409,7 +410,7 @@ async fn back_off(attempt: u32) {
 ///
 /// # Errors
 /// Those of the engine.
-pub async fn has_commits(kv: &dyn KeyValueStore) -> Result<bool, KvError> {
+pub(crate) async fn has_commits(kv: &dyn KeyValueStore) -> Result<bool, KvError> {
     Ok(kv.get(keys::JOURNAL).await?.is_some())
 }
 

@@ -194,13 +194,13 @@ pub trait CommitSource: Send {
 }
 
 /// A stream of commits that is read ahead; after an error, or at the end, nothing comes.
-pub type CommitsAhead = mpsc::Receiver<Result<Commit, SourceError>>;
+pub(crate) type CommitsAhead = mpsc::Receiver<Result<Commit, SourceError>>;
 
 /// Reads a stream of commits ahead, [`COMMITS_AHEAD_MAX`] at most, in a task that ends with the receiver.
 ///
 /// Whoever waits for something else too may drop the wait as often as it likes: a stream that goes on only while
 /// somebody waits would begin its next step anew each time, and where one takes longer than they wait, for ever.
-pub fn read_ahead(mut stream: Box<dyn CommitSource>) -> CommitsAhead {
+pub(crate) fn read_ahead(mut stream: Box<dyn CommitSource>) -> CommitsAhead {
     let (sender, receiver) = mpsc::channel(COMMITS_AHEAD_MAX);
     tokio::spawn(async move {
         loop {

@@ -176,7 +176,7 @@ pub enum KvError {
     #[error("the storage engine is not running")]
     Closed,
     /// The engine cannot reach what it keeps; it tries again by itself. A commit was not made.
-    #[error("the store is not available at present, it is opened again: {reason}")]
+    #[error("the store is not available at present, it is tried again: {reason}")]
     Unavailable {
         /// What the engine met.
         reason: Arc<str>,
@@ -247,7 +247,7 @@ pub trait ChangeFeed: Send {
     /// A waiting caller is woken when the commit is durable; nothing polls. Safe to cancel: what
     /// was not returned comes with the next call. But a feed that is being connected again begins
     /// that anew with each call: whoever cancels often reads ahead in a task
-    /// ([`read_ahead`](super::history::read_ahead)).
+    /// (`history::read_ahead`).
     ///
     /// # Errors
     /// [`KvError::Compacted`] when the caller was slower than the log is long. The feed is then
@@ -356,13 +356,19 @@ impl KeyRange {
         Self { start: prefix.to_vec(), end }
     }
 
+    /// Returns the range of one key.
+    pub(crate) fn of_key(key: Vec<u8>) -> Self {
+        let end = [&key[..], &[0]].concat();
+        Self { start: key, end }
+    }
+
     /// Whether the key belongs to the range.
     pub fn contains(&self, key: &[u8]) -> bool {
         self.start.as_slice() <= key && key < self.end.as_slice()
     }
 
     /// Returns the range without the keys before `cursor`.
-    pub fn from_cursor(&self, cursor: Option<&Cursor>) -> Self {
+    pub(crate) fn beyond(&self, cursor: Option<&Cursor>) -> Self {
         let start = match cursor {
             Some(Cursor(key)) if *key > self.start => key.clone().min(self.end.clone()),
             _ => self.start.clone(),
@@ -435,7 +441,7 @@ impl KvError {
 }
 
 /// Whether the change feed leaves the key out.
-pub fn is_quiet(key: &[u8]) -> bool {
+pub(crate) fn is_quiet(key: &[u8]) -> bool {
     key.first().is_some_and(|first| *first >= QUIET_FIRST)
 }
 
@@ -454,9 +460,9 @@ mod tests {
     #[test]
     fn a_cursor_never_widens_the_range() {
         let range = KeyRange::prefix(b"b");
-        assert_eq!(range.from_cursor(Some(&Cursor(b"a".to_vec()))).start, b"b");
-        assert_eq!(range.from_cursor(Some(&Cursor(b"bx".to_vec()))).start, b"bx");
-        assert_eq!(range.from_cursor(Some(&Cursor(b"z".to_vec()))).start, b"c");
+        assert_eq!(range.beyond(Some(&Cursor(b"a".to_vec()))).start, b"b");
+        assert_eq!(range.beyond(Some(&Cursor(b"bx".to_vec()))).start, b"bx");
+        assert_eq!(range.beyond(Some(&Cursor(b"z".to_vec()))).start, b"c");
     }
 
     #[test]

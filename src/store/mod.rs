@@ -32,7 +32,8 @@ mod view;
 mod zone_object;
 
 pub use commits::CommitStream;
-pub use dns_store::{DnsStore, has_commits};
+pub use dns_store::DnsStore;
+pub(crate) use dns_store::has_commits;
 pub use operation::{Batch, Committed, Expectation, Operation, StoreError};
-pub use read::{Listing, PageCursor, StoredRrset, StoredZone, ZoneReader};
-pub use recounts::Recounts;
+pub(crate) use read::ZoneReader;
+pub use read::{Listing, PageCursor, StoredRrset, StoredZone};

@@ -1,6 +1,6 @@
 //! The rules that records must keep to be stored, each an error that names it.
 //!
-//! **Invariant:** pure; a zone whose owners all pass [`check_owner`] loads everywhere.
+//! **Invariant:** pure; a zone whose owners all pass `check_owner` loads everywhere.
 //! **Not here:** in which zone a record belongs (`store::draft`), DNAME's subtree (there, too).
 
 use crate::feed::pack::rrset_octets;
@@ -159,7 +159,7 @@ pub enum RuleError {
 ///
 /// # Errors
 /// Every [`RuleError`] that one RRset can break.
-pub fn check_rrset(rrset: &Rrset, apex: &Name, records_max: u32) -> Result<(), RuleError> {
+pub(crate) fn check_rrset(rrset: &Rrset, apex: &Name, records_max: u32) -> Result<(), RuleError> {
     let (owner, rtype, ttl_s) = (&rrset.owner, rrset.rtype, rrset.ttl_s);
     if !owner.is_at_or_below(apex) {
         return Err(RuleError::OutOfZone { owner: owner.clone(), apex: apex.clone() });
@@ -197,7 +197,11 @@ pub fn check_rrset(rrset: &Rrset, apex: &Name, records_max: u32) -> Result<(), R
 ///
 /// # Errors
 /// [`RuleError::CnameNotAlone`] or [`RuleError::DnameBesideNs`].
-pub fn check_owner(owner: &Name, apex: &Name, types: &[RecordType]) -> Result<(), RuleError> {
+pub(crate) fn check_owner(
+    owner: &Name,
+    apex: &Name,
+    types: &[RecordType],
+) -> Result<(), RuleError> {
     check_alias(owner, apex, types)?;
     let has = |rtype| types.contains(&rtype);
     if has(RecordType::DNAME) && has(RecordType::NS) && owner != apex {
@@ -210,7 +214,7 @@ pub fn check_owner(owner: &Name, apex: &Name, types: &[RecordType]) -> Result<()
 ///
 /// # Errors
 /// [`RuleError::OwnerTooLarge`].
-pub fn check_owner_octets(
+pub(crate) fn check_owner_octets(
     owner: &Name,
     rdata: impl Iterator<Item = usize>,
 ) -> Result<(), RuleError> {
@@ -225,7 +229,11 @@ pub fn check_owner_octets(
 ///
 /// # Errors
 /// [`RuleError::CnameNotAlone`].
-pub fn check_alias(owner: &Name, apex: &Name, types: &[RecordType]) -> Result<(), RuleError> {
+pub(crate) fn check_alias(
+    owner: &Name,
+    apex: &Name,
+    types: &[RecordType],
+) -> Result<(), RuleError> {
     if types.contains(&RecordType::CNAME) {
         let other = types.iter().copied().find(|rtype| !rtype.may_stand_beside_cname());
         let other = other.or((owner == apex).then_some(RecordType::SOA));

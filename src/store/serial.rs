@@ -23,7 +23,7 @@ pub enum SerialPolicy {
 
 /// Returns the serial of the next commit, made at `now_ms` milliseconds since 1970; `current` is 0
 /// for a zone that had none.
-pub fn next_serial(current: u32, policy: SerialPolicy, now_ms: u64) -> u32 {
+pub(crate) fn next_serial(current: u32, policy: SerialPolicy, now_ms: u64) -> u32 {
     let wanted = match policy {
         SerialPolicy::Increment => None,
         SerialPolicy::Unixtime => u32::try_from(now_ms / 1_000).ok(),

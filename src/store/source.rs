@@ -74,7 +74,7 @@ impl DnsStore {
     ///
     /// # Errors
     /// Those of the engine, and of rows that cannot be read.
-    pub async fn zone_states(
+    pub(crate) async fn zone_states(
         &self,
         from: Bound<&Name>,
         limit: u32,

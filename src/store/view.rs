@@ -254,31 +254,48 @@ impl View {
         &self,
         range: &KeyRange,
     ) -> Result<BTreeMap<Vec<u8>, Seen>, KvError> {
+        let mut found = self.read_ranges(std::slice::from_ref(range)).await?;
+        Ok(found.pop().unwrap_or_default())
+    }
+
+    /// Returns all entries of each of some ranges that are known to be short, in their order.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    pub(super) async fn read_ranges(
+        &self,
+        ranges: &[KeyRange],
+    ) -> Result<Vec<BTreeMap<Vec<u8>, Seen>>, KvError> {
         let flying: Vec<_> = {
             let state = self.flying.in_flight.lock();
-            let found = state.writes.range(range.start.clone()..range.end.clone());
-            let flying = found.filter(|(_, write)| write.is_flying_for(self.flying.number));
-            flying.map(|(key, write)| (key.clone(), write.value.clone())).collect()
-        };
-        let mut entries = BTreeMap::new();
-        let mut cursor = None;
-        loop {
-            let page = self.snapshot.range(range, cursor.as_ref(), PAGE_ENTRIES).await?;
-            for (key, found) in page.entries {
-                entries.insert(key, Seen { value: found.value, revision: Some(found.revision) });
-            }
-            cursor = page.next;
-            if cursor.is_none() {
-                break;
-            }
-        }
-        for (key, value) in flying {
-            match value {
-                Some(value) => entries.insert(key, Seen { value, revision: None }),
-                None => entries.remove(&key),
+            let of_range = |range: &KeyRange| {
+                let found = state.writes.range(range.start.clone()..range.end.clone());
+                let flying = found.filter(|(_, write)| write.is_flying_for(self.flying.number));
+                flying.map(|(key, write)| (key.clone(), write.value.clone())).collect::<Vec<_>>()
             };
+            ranges.iter().map(of_range).collect()
+        };
+        let pages = self.snapshot.ranges(ranges, PAGE_ENTRIES).await?;
+        let mut all = Vec::with_capacity(ranges.len());
+        for ((range, mut page), flying) in ranges.iter().zip(pages).zip(flying) {
+            let mut entries = BTreeMap::new();
+            loop {
+                let durable = page.entries.into_iter().map(|(key, found)| {
+                    (key, Seen { value: found.value, revision: Some(found.revision) })
+                });
+                entries.extend(durable);
+                let Some(cursor) = page.next else { break };
+                page = self.snapshot.range(range, Some(&cursor), PAGE_ENTRIES).await?;
+            }
+            for (key, value) in flying {
+                match value {
+                    Some(value) => entries.insert(key, Seen { value, revision: None }),
+                    None => entries.remove(&key),
+                };
+            }
+            all.push(entries);
         }
-        Ok(entries)
+        Ok(all)
     }
 
     /// Returns the keys of one page of a range that may be long, and where the next page begins.

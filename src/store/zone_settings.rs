@@ -137,7 +137,7 @@ impl ZoneSettings {
     }
 
     /// Returns the SOA RRset of a zone that has none of its own.
-    pub fn synthesized_soa(&self, serial: u32) -> Rrset {
+    pub(crate) fn synthesized_soa(&self, serial: u32) -> Rrset {
         let rname = match &self.hostmaster {
             Some(hostmaster) => hostmaster.clone(),
             None => self.below_apex(b"hostmaster"),
@@ -154,7 +154,7 @@ impl ZoneSettings {
     }
 
     /// Returns the NS RRset of a zone that has none of its own.
-    pub fn synthesized_ns(&self) -> Rrset {
+    pub(crate) fn synthesized_ns(&self) -> Rrset {
         let mut targets: Vec<Vec<u8>> =
             self.nameservers.iter().map(|name| name.as_wire().to_vec()).collect();
         if targets.is_empty() {

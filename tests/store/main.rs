@@ -18,3 +18,4 @@ mod redb_engine;
 mod rules;
 #[path = "../seeded/mod.rs"]
 mod seeded;
+mod trips;

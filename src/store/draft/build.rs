@@ -291,7 +291,11 @@ async fn dname_above(
         match zone.owners.get(&name) {
             Some(draft) if draft.after.contains_key(&RecordType::DNAME) => return Ok(Some(name)),
             Some(_) => {}
-            None => unread.push(name),
+            None => match zone.dnames.get(&name) {
+                Some(true) => return Ok(Some(name)),
+                Some(false) => {}
+                None => unread.push(name),
+            },
         }
     }
     if unread.is_empty() || zone.has_no_rows() {

@@ -5,6 +5,7 @@
 //! so that a record cannot slip into the wrong one of the two; its contents and serial stay.
 //! **Not here:** reading (`store::view`), retries (`store::dns_store`).
 
+mod ahead;
 mod build;
 mod records;
 mod zone;

@@ -11,7 +11,7 @@ use crate::record::{RecordType, Rrset};
 use crate::store::keys;
 use crate::store::kv::{KeyRange, KvError};
 use crate::store::row::Row;
-use crate::store::view::View;
+use crate::store::view::{Seen, View};
 use crate::store::zone_object::{StoredSoa, ZoneObject};
 use crate::store::zone_settings::ZoneSettings;
 
@@ -21,6 +21,8 @@ pub(super) struct ZoneDraft {
     pub(super) object: ZoneObject,
     /// The owners that were read.
     pub(super) owners: BTreeMap<Name, OwnerDraft>,
+    /// Whether a name has a DNAME row, of those that were read for nothing else.
+    pub(super) dnames: BTreeMap<Name, bool>,
     /// Whether the batch makes the zone, so that it has no rows in the store.
     pub(super) is_new: bool,
     /// Whether the batch switches the zone to the rows of an import.
@@ -53,6 +55,7 @@ impl ZoneDraft {
         Self {
             object,
             owners: BTreeMap::new(),
+            dnames: BTreeMap::new(),
             is_new: false,
             replaced_by: None,
             is_settings_changed: false,
@@ -93,6 +96,7 @@ impl ZoneDraft {
     /// Switches to the rows of an import.
     pub(super) fn replace(&mut self, staged: &Staged, now_ms: u64) {
         self.owners.clear();
+        self.dnames.clear();
         let object = &mut self.object;
         object.generation = staged.generation;
         object.has_apex_ns = staged.has_apex_ns;
@@ -112,12 +116,11 @@ impl ZoneDraft {
         owner: &Name,
     ) -> Result<&mut OwnerDraft, KvError> {
         if !self.owners.contains_key(owner) {
-            let read = if self.has_no_rows() {
-                OwnerDraft::default()
-            } else {
-                self.read_owner(view, owner).await?
+            let entries = match self.has_no_rows() {
+                true => BTreeMap::new(),
+                false => view.read_range(&self.owner_range(owner)).await?,
             };
-            self.owners.insert(owner.clone(), read);
+            self.take_owner(owner.clone(), entries)?;
         }
         Ok(self.owners.entry(owner.clone()).or_default())
     }
@@ -171,18 +174,27 @@ impl ZoneDraft {
         self.is_new && self.replaced_by.is_none()
     }
 
-    /// Reads the rows of an owner.
-    async fn read_owner(&self, view: &View, owner: &Name) -> Result<OwnerDraft, KvError> {
+    /// Returns the range of the rows of an owner.
+    pub(super) fn owner_range(&self, owner: &Name) -> KeyRange {
         let apex = &self.object.settings.apex;
-        let prefix = keys::rows_at(self.object.generation, apex, owner);
+        KeyRange::prefix(&keys::rows_at(self.object.generation, apex, owner))
+    }
+
+    /// Takes the rows of an owner, as they were read.
+    pub(super) fn take_owner(
+        &mut self,
+        owner: Name,
+        entries: BTreeMap<Vec<u8>, Seen>,
+    ) -> Result<(), KvError> {
         let mut draft = OwnerDraft::default();
-        for (key, seen) in view.read_range(&KeyRange::prefix(&prefix)).await? {
-            let (_, rtype) = keys::parse_row_key(&key, apex)?;
+        for (key, seen) in entries {
+            let (_, rtype) = keys::parse_row_key(&key, &self.object.settings.apex)?;
             let row = Row::decode(&seen.value)?;
             draft.after.insert(rtype, row.clone());
             draft.before.insert(rtype, (row, seen.revision));
         }
-        Ok(draft)
+        self.owners.insert(owner, draft);
+        Ok(())
     }
 }
 

@@ -281,7 +281,7 @@ impl KvSnapshot for EtcdSnapshot {
         cursor: Option<&Cursor>,
         limit: u32,
     ) -> Result<Page, KvError> {
-        let range = range.from_cursor(cursor);
+        let range = range.beyond(cursor);
         if range.start >= range.end {
             let revision = unsigned(self.pin().await?);
             return Ok(Page { entries: Vec::new(), next: None, revision });

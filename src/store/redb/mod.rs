@@ -219,7 +219,7 @@ impl KvSnapshot for RedbSnapshot {
         cursor: Option<&Cursor>,
         limit: u32,
     ) -> Result<Page, KvError> {
-        let (range, revision) = (range.from_cursor(cursor), self.revision);
+        let (range, revision) = (range.beyond(cursor), self.revision);
         let page = if limit <= PAGE_INLINE_ENTRIES_MAX {
             catch_panic(|| read_page(&self.data, &range, limit, revision))
         } else {

@@ -1,0 +1,149 @@
+//! Reads what the steps of a batch will ask for, all of it in two trips to the engine: one that is far away
+//! takes as long for each as for a commit.
+//!
+//! **Invariant:** what is read is what the steps would read themselves, as one does that asks for more.
+//! **Not here:** the steps (`store::draft`).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Draft;
+use super::zone::ZoneDraft;
+use crate::name::Name;
+use crate::record::RecordType;
+use crate::store::keys;
+use crate::store::kv::{KeyRange, KvError};
+use crate::store::operation::{Batch, Expectation, Operation};
+
+/// An RRset that a step is about.
+struct Target<'b> {
+    /// The zone, if the step names it.
+    apex: Option<&'b Name>,
+    /// The owner.
+    owner: &'b Name,
+    /// The type.
+    rtype: RecordType,
+}
+
+/// What is to be read of one zone.
+#[derive(Default)]
+struct Wanted {
+    /// Owners, whole.
+    owners: BTreeSet<Name>,
+    /// Names above them, of which a DNAME would be in the way.
+    above: BTreeSet<Name>,
+}
+
+impl Draft<'_> {
+    /// Reads the zones of a batch, and then the owners.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    pub(in crate::store) async fn read_ahead(&mut self, batch: &Batch) -> Result<(), KvError> {
+        let mut targets = Vec::with_capacity(batch.operations.len());
+        let mut apexes = BTreeSet::new();
+        for operation in &batch.operations {
+            match operation {
+                Operation::PutZone(settings) => add_above(&mut apexes, &settings.apex),
+                Operation::DeleteZone { apex } => add_above(&mut apexes, apex),
+                _ => targets.extend(target_of(operation)),
+            }
+        }
+        for expectation in &batch.preconditions {
+            match expectation {
+                Expectation::ZoneSerial { apex, .. }
+                | Expectation::ZoneAtRevision { apex, .. }
+                | Expectation::ZoneAbsent { apex } => drop(apexes.insert(apex.clone())),
+                Expectation::RrsetAtRevision { owner, rtype, .. }
+                | Expectation::RrsetAbsent { owner, rtype } => {
+                    targets.push(Target { apex: None, owner, rtype: *rtype });
+                }
+            }
+        }
+        for target in &targets {
+            match target.apex {
+                Some(apex) => drop(apexes.insert(apex.clone())),
+                None => add_above(&mut apexes, target.owner),
+            }
+        }
+        self.load(&apexes.into_iter().collect::<Vec<_>>()).await?;
+        let mut wanted: BTreeMap<Name, Wanted> = BTreeMap::new();
+        for target in &targets {
+            // All zones that may be it were read: this asks nobody.
+            let apex = match target.apex {
+                Some(apex) => Some(apex.clone()),
+                None => self.holder(target.owner, target.rtype).await?,
+            };
+            if let Some(apex) = apex {
+                self.want(&mut wanted, apex, target);
+            }
+        }
+        self.read_wanted(wanted).await
+    }
+
+    /// Adds what a step will ask of a zone.
+    fn want(&self, wanted: &mut BTreeMap<Name, Wanted>, apex: Name, target: &Target<'_>) {
+        let zone = self.slots.get(&apex).and_then(|slot| slot.zone.as_ref());
+        let has_rows = zone.is_some_and(|zone| !zone.has_no_rows());
+        if !has_rows || target.rtype == RecordType::SOA || !target.owner.is_at_or_below(&apex) {
+            return;
+        }
+        let above = std::iter::successors(target.owner.parent(), Name::parent);
+        let above = above.take_while(|name| name.is_at_or_below(&apex)).collect::<Vec<_>>();
+        let wanted = wanted.entry(apex).or_default();
+        wanted.owners.insert(target.owner.clone());
+        wanted.above.extend(above);
+    }
+
+    /// Reads what is wanted of each zone.
+    async fn read_wanted(&mut self, wanted: BTreeMap<Name, Wanted>) -> Result<(), KvError> {
+        let mut ranges = Vec::new();
+        for (apex, wanted) in &wanted {
+            let Some(zone) = self.slots.get(apex).and_then(|slot| slot.zone.as_ref()) else {
+                continue;
+            };
+            ranges.extend(wanted.owners.iter().map(|owner| zone.owner_range(owner)));
+            ranges.extend(wanted.above.iter().map(|name| dname_range(zone, name)));
+        }
+        if ranges.is_empty() {
+            return Ok(());
+        }
+        let mut found = self.view.read_ranges(&ranges).await?.into_iter();
+        for (apex, wanted) in wanted {
+            let Some(zone) = self.slots.get_mut(&apex).and_then(|slot| slot.zone.as_mut()) else {
+                continue;
+            };
+            for (owner, entries) in wanted.owners.into_iter().zip(found.by_ref()) {
+                zone.take_owner(owner, entries)?;
+            }
+            for (name, entries) in wanted.above.into_iter().zip(found.by_ref()) {
+                zone.dnames.insert(name, !entries.is_empty());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns the RRset that a step is about, if it is about one.
+fn target_of(operation: &Operation) -> Option<Target<'_>> {
+    let (apex, owner, rtype) = match operation {
+        Operation::PutRrset(rrset) => (None, &rrset.owner, rrset.rtype),
+        Operation::PutRrsetIn { apex, rrset } => (Some(apex), &rrset.owner, rrset.rtype),
+        Operation::DeleteRrset { owner, rtype } => (None, owner, *rtype),
+        Operation::DeleteRrsetIn { apex, owner, rtype }
+        | Operation::ExtendRrsetIn { apex, owner, rtype, .. }
+        | Operation::PruneRrsetIn { apex, owner, rtype, .. } => (Some(apex), owner, *rtype),
+        Operation::PutZone(_) | Operation::DeleteZone { .. } => return None,
+    };
+    Some(Target { apex, owner, rtype })
+}
+
+/// Adds a name and all above it.
+fn add_above(names: &mut BTreeSet<Name>, name: &Name) {
+    names.extend(std::iter::successors(Some(name.clone()), Name::parent));
+}
+
+/// Returns the range of a name's DNAME row alone.
+fn dname_range(zone: &ZoneDraft, name: &Name) -> KeyRange {
+    let apex = &zone.object.settings.apex;
+    KeyRange::of_key(keys::row_key(zone.object.generation, apex, name, RecordType::DNAME))
+}

@@ -1,0 +1,107 @@
+//! How often a write asks the engine: one that is far away takes a round trip for each question.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use aspen_dns::store::DnsStore;
+use aspen_dns::store::kv::{
+    ChangeStream, Cursor, KeyRange, KeyValueStore, KvCommit, KvError, KvLimits, KvSnapshot, Page,
+    PendingCommit, Versioned,
+};
+use aspen_dns::store::redb::RedbStore;
+use async_trait::async_trait;
+
+use crate::fixture::apply;
+
+/// The embedded engine, with its questions counted.
+struct Counted {
+    engine: RedbStore,
+    asked: Arc<AtomicU32>,
+}
+
+/// A view of it.
+struct CountedView {
+    view: Box<dyn KvSnapshot>,
+    asked: Arc<AtomicU32>,
+}
+
+#[async_trait]
+impl KeyValueStore for Counted {
+    fn limits(&self) -> KvLimits {
+        self.engine.limits()
+    }
+
+    async fn snapshot(&self) -> Result<Box<dyn KvSnapshot>, KvError> {
+        let (view, asked) = (self.engine.snapshot().await?, self.asked.clone());
+        Ok(Box::new(CountedView { view, asked }))
+    }
+
+    async fn submit(&self, commit: KvCommit) -> Result<PendingCommit, KvError> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        self.engine.submit(commit).await
+    }
+
+    async fn changes(&self, after: u64) -> Result<ChangeStream, KvError> {
+        self.engine.changes(after).await
+    }
+
+    async fn revision(&self) -> Result<u64, KvError> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        self.engine.revision().await
+    }
+}
+
+#[async_trait]
+impl KvSnapshot for CountedView {
+    async fn revision(&self) -> Result<u64, KvError> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        self.view.revision().await
+    }
+
+    async fn get_many(&self, keys: &[Vec<u8>]) -> Result<Vec<Option<Versioned>>, KvError> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        self.view.get_many(keys).await
+    }
+
+    async fn range(
+        &self,
+        range: &KeyRange,
+        cursor: Option<&Cursor>,
+        limit: u32,
+    ) -> Result<Page, KvError> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        self.view.range(range, cursor, limit).await
+    }
+
+    async fn ranges(&self, ranges: &[KeyRange], limit: u32) -> Result<Vec<Page>, KvError> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        self.view.ranges(ranges, limit).await
+    }
+}
+
+#[tokio::test]
+async fn a_write_reads_twice_and_commits_once_however_many_records_it_has() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = RedbStore::open(&dir.path().join("store.redb")).unwrap();
+    let asked = Arc::new(AtomicU32::new(0));
+    let store = DnsStore::open(Arc::new(Counted { engine, asked: asked.clone() })).await.unwrap();
+    apply(&store, "+zone one.example\n+zone two.example").await.unwrap();
+    // The first write that does not name its zone finds out which it is, and begins anew.
+    apply(&store, "+ a.one.example A 192.0.2.1\n+ a.two.example A 192.0.2.1").await.unwrap();
+    let many: String =
+        (0..100).map(|at| format!("+ n{at}.x.one.example A 192.0.2.{at}\n")).collect();
+    let digest = "ab".repeat(32);
+    for (text, wanted) in [
+        ("+ b.one.example A 192.0.2.2", 3),
+        ("+ b.one.example A 192.0.2.3", 3),
+        ("- a.one.example A", 3),
+        (&many, 3),
+        ("+ c.one.example A 192.0.2.2\n+ c.two.example A 192.0.2.3", 3),
+        (&format!("+ sub.one.example NS ns.example\n+ sub.one.example DS 1 13 2 {digest}"), 3),
+        ("+zone three.example\n+ a.three.example A 192.0.2.3", 2),
+    ] {
+        asked.store(0, Ordering::Relaxed);
+        apply(&store, text).await.unwrap();
+        assert_eq!(asked.load(Ordering::Relaxed), wanted, "{text:.40}");
+    }
+}
