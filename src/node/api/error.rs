@@ -266,6 +266,7 @@ fn store_status(error: &StoreError) -> StatusCode {
         StoreError::Contended { .. } | StoreError::Kv(KvError::Unavailable { .. }) => {
             StatusCode::SERVICE_UNAVAILABLE
         }
+        StoreError::Kv(KvError::OutcomeUnknown) => StatusCode::GATEWAY_TIMEOUT,
         StoreError::ImportLost | StoreError::Kv(_) => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

@@ -58,6 +58,11 @@ pub(super) enum Failure {
 }
 
 impl Failure {
+    /// Nobody has answered in time.
+    fn silence() -> Self {
+        Self::Unsure(KvError::Unavailable { reason: "etcd does not answer".into() })
+    }
+
     /// What went wrong.
     fn into_error(self) -> KvError {
         match self {
@@ -188,17 +193,19 @@ fn kv(client: &Client) -> etcd_client::KvClient {
 async fn attempt<T>(request: impl Future<Output = Result<T, Error>>) -> Result<T, Failure> {
     match tokio::time::timeout(REQUEST_TIMEOUT, request).await {
         Ok(Ok(response)) => Ok(response),
-        Ok(Err(error)) => Err(classify(error)),
-        Err(elapsed) => Err(Failure::Unsure(KvError::engine(elapsed))),
+        Ok(Err(error)) => Err(classify(&error)),
+        Err(_) => Err(Failure::silence()),
     }
 }
 
 /// Tells apart what another attempt may mend and what not.
-pub(super) fn classify(error: Error) -> Failure {
-    let Error::GRpcStatus(status) = &error else {
+pub(super) fn classify(error: &Error) -> Failure {
+    let refused = || Failure::Final(KvError::engine(Refusal(text_of(error))));
+    let unsure = || Failure::Unsure(KvError::Unavailable { reason: text_of(error).into() });
+    let Error::GRpcStatus(status) = error else {
         return match error {
-            Error::InvalidArgs(_) | Error::InvalidUri(_) => Failure::Final(KvError::engine(error)),
-            _ => Failure::Unsure(KvError::engine(error)),
+            Error::InvalidArgs(_) | Error::InvalidUri(_) => refused(),
+            _ => unsure(),
         };
     };
     match i32::from(status.code()) {
@@ -209,17 +216,28 @@ pub(super) fn classify(error: Error) -> Failure {
         | GRPC_NOT_FOUND
         | GRPC_PERMISSION_DENIED
         | GRPC_OUT_OF_RANGE
-        | GRPC_UNIMPLEMENTED => Failure::Final(KvError::engine(error)),
+        | GRPC_UNIMPLEMENTED => refused(),
         // A token that has run out; the next connection gets another one.
-        GRPC_UNAUTHENTICATED if !status.message().contains("invalid auth token") => {
-            Failure::Final(KvError::engine(error))
-        }
-        GRPC_RESOURCE_EXHAUSTED if !status.message().contains("too many requests") => {
-            Failure::Final(KvError::engine(error))
-        }
-        _ => Failure::Unsure(KvError::engine(error)),
+        GRPC_UNAUTHENTICATED if !status.message().contains("invalid auth token") => refused(),
+        GRPC_RESOURCE_EXHAUSTED if !status.message().contains("too many requests") => refused(),
+        _ => unsure(),
     }
 }
+
+/// Returns what a member has said, without what carried it.
+fn text_of(error: &Error) -> String {
+    match error {
+        Error::GRpcStatus(status) => {
+            format!("etcd says: {} ({:?})", status.message(), status.code())
+        }
+        other => format!("etcd: {other}"),
+    }
+}
+
+/// What no further attempt mends.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Refusal(String);
 
 /// Who we are to members, and how they are spoken to.
 pub(super) struct Login {
@@ -278,8 +296,8 @@ async fn find_member(
         match tokio::time::timeout(PROBE_TIMEOUT, probe).await {
             Ok(Ok((leader, client))) if leader != 0 => return Ok((index, client)),
             Ok(Ok(_)) => {}
-            Ok(Err(error)) => last = classify(error),
-            Err(elapsed) => last = Failure::Unsure(KvError::engine(elapsed)),
+            Ok(Err(error)) => last = classify(&error),
+            Err(_) => last = Failure::silence(),
         }
     }
     Err(last)

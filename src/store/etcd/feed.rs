@@ -65,7 +65,7 @@ impl WatchFeed {
                     self.watch = Some((epoch, stream));
                     return Ok(());
                 }
-                Ok(Err(error)) => match classify(error) {
+                Ok(Err(error)) => match classify(&error) {
                     Failure::Final(error) => return Err(self.end(error)),
                     Failure::Unsure(error) => tracing::debug!(%error, "a watch was not made"),
                 },
