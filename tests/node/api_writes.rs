@@ -112,6 +112,8 @@ fn if_match_is_heeded_or_refused_by_every_write() {
         ("PUT", own, json!({"is_enabled": false}), 412),
         ("DELETE", own, Value::Null, 412),
         ("POST", "/api/v1/aspen/batch", json!({"operations": []}), 400),
+        ("POST", ZONES, json!({"name": "new.example.", "nameservers": []}), 400),
+        ("POST", "/api/v1/aspen/zones/new.example.", json!({}), 400),
     ] {
         let body = (!body.is_null()).then_some(body);
         let (found, _, text) = node.request_with(method, path, &stale, body);

@@ -16,7 +16,7 @@ use crate::durable;
 
 /// The key that every request must carry.
 #[derive(Clone)]
-pub struct ApiKey(Box<[u8]>);
+pub(crate) struct ApiKey(Box<[u8]>);
 
 impl ApiKey {
     /// Returns the key in `data_dir`; makes one when there is none.
@@ -24,7 +24,7 @@ impl ApiKey {
     /// # Errors
     /// What the system says when the file cannot be read or written, and
     /// [`ErrorKind::InvalidData`] when the key is so short that it was cut, or can be guessed.
-    pub fn load_or_create(data_dir: &Path) -> std::io::Result<Self> {
+    pub(crate) fn load_or_create(data_dir: &Path) -> std::io::Result<Self> {
         let path = data_dir.join(KEY_FILE);
         match std::fs::read(&path) {
             Ok(octets) => {
@@ -38,18 +38,18 @@ impl ApiKey {
     }
 
     /// Makes a key of octets; none of fewer than 32.
-    pub fn from_octets(octets: &[u8]) -> Option<Self> {
+    pub(crate) fn from_octets(octets: &[u8]) -> Option<Self> {
         (octets.len() >= KEY_LEN_MIN).then(|| Self(octets.into()))
     }
 
     /// Makes a random key that nobody is told.
-    pub fn random() -> Self {
+    pub(crate) fn random() -> Self {
         let octets: [u8; KEY_OCTETS] = rand::random();
         Self(HEXLOWER.encode(&octets).into_bytes().into())
     }
 
     /// Whether `given` is the key; the time does not depend on where they differ.
-    pub fn is_equal(&self, given: &[u8]) -> bool {
+    pub(crate) fn is_equal(&self, given: &[u8]) -> bool {
         self.0.ct_eq(given).into()
     }
 }

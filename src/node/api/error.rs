@@ -80,6 +80,12 @@ pub(crate) enum ApiError {
          in its \"preconditions\" what must hold"
     )]
     BatchIfMatch,
+    /// A condition on what is not there yet.
+    #[error(
+        "If-Match is about a zone that exists (RFC 9110 section 13.1.1), and this makes one: leave it out, a \
+         zone that exists is never made anew"
+    )]
+    CreateIfMatch,
     /// A field that must be there is missing.
     #[error("RRset {owner} {rtype}: {field} is missing")]
     MissingField {
@@ -228,6 +234,7 @@ impl ApiError {
             | Self::BadPath
             | Self::BadValue { .. }
             | Self::BatchIfMatch
+            | Self::CreateIfMatch
             | Self::BodyCutShort => StatusCode::BAD_REQUEST,
             Self::MissingField { .. }
             | Self::Name { .. }

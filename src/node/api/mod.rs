@@ -120,7 +120,7 @@ pub(crate) struct LongPermit {
 
 /// A bound API that does not answer yet.
 #[derive(Debug)]
-pub struct BoundApi {
+pub(crate) struct BoundApi {
     /// The socket.
     listener: BoundedListener,
 }
@@ -129,7 +129,7 @@ pub struct BoundApi {
 ///
 /// # Errors
 /// What the system says.
-pub async fn bind(address: SocketAddr) -> io::Result<BoundApi> {
+pub(crate) async fn bind(address: SocketAddr) -> io::Result<BoundApi> {
     Ok(BoundApi { listener: BoundedListener::bind(address).await? })
 }
 
@@ -138,7 +138,7 @@ impl BoundApi {
     ///
     /// # Errors
     /// What the system says.
-    pub fn address(&self) -> io::Result<SocketAddr> {
+    pub(crate) fn address(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 
@@ -147,7 +147,7 @@ impl BoundApi {
     ///
     /// # Errors
     /// What the system says when connections cannot be accepted at all.
-    pub async fn serve(
+    pub(crate) async fn serve(
         self,
         key: ApiKey,
         node: Arc<NodeState>,
@@ -349,6 +349,17 @@ fn if_zone(headers: &HeaderMap, apex: &Name) -> Result<Vec<Expectation>, ApiErro
     let expected =
         if_match(headers)?.map(|revision| Expectation::ZoneAtRevision { apex, revision });
     Ok(expected.into_iter().collect())
+}
+
+/// Refuses a condition on what is only to be made.
+///
+/// # Errors
+/// [`ApiError::CreateIfMatch`].
+fn refuse_if_match(headers: &HeaderMap) -> Result<(), ApiError> {
+    match headers.contains_key(header::IF_MATCH) {
+        true => Err(ApiError::CreateIfMatch),
+        false => Ok(()),
+    }
 }
 
 /// Adds the header that says which revision a write made.

@@ -21,7 +21,10 @@ use super::error::{ApiError, is_conflict};
 use super::powerdns::{contents, make_rrset, parse_name, parse_rdata, parse_zone_id};
 use super::source::{ZoneFacts, expect_rrset};
 use super::zones_write::remove_zone as delete_zone;
-use super::{Api, Path, covered, if_match, if_zone, read_json, signed, with_covered, written};
+use super::{
+    Api, Path, covered, if_match, if_zone, read_json, refuse_if_match, signed, with_covered,
+    written,
+};
 use crate::limits::API_PAGE_MAX;
 use crate::name::Name;
 use crate::record::{RecordType, Rrset};
@@ -284,9 +287,11 @@ pub(crate) async fn zone(
 pub(crate) async fn create_zone(
     State(api): State<Arc<Api>>,
     Path(zone): Path<String>,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
     let apex = parse_zone_id(&zone)?;
+    refuse_if_match(&headers)?;
     let store = api.zones().store()?;
     let settings = parse_settings(&apex, None, read_json(body).await?)?;
     let preconditions = vec![Expectation::ZoneAbsent { apex: apex.clone() }];

@@ -23,8 +23,8 @@ use super::powerdns::{
     ChangeKind, RrsetBody, RrsetChange, parse_name, parse_zone_id, write_rrset, zone_value,
 };
 use super::{
-    Api, Path, check_server, covered, if_zone, import, read_json, signed, with_covered,
-    with_revision, written_empty,
+    Api, Path, check_server, covered, if_zone, import, read_json, refuse_if_match, signed,
+    with_covered, with_revision, written_empty,
 };
 use crate::name::Name;
 use crate::record::Rrset;
@@ -59,9 +59,11 @@ struct PatchBody {
 pub(crate) async fn create(
     State(api): State<Arc<Api>>,
     Path(server): Path<String>,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
     check_server(&server)?;
+    refuse_if_match(&headers)?;
     let store = api.zones().store()?;
     let body: ZoneBody = read_json(body).await?;
     let apex = parse_name(&body.name)?;
