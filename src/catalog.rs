@@ -174,7 +174,7 @@ impl Catalog {
     ///
     /// Costs one probe for each depth at which there are zones or holds at all.
     #[inline(always)]
-    pub fn find_up_to(&self, path: &NamePath, depth_max: usize) -> Option<&AtApex> {
+    pub(crate) fn find_up_to(&self, path: &NamePath, depth_max: usize) -> Option<&AtApex> {
         for &depth in &self.deepest_first {
             let depth = usize::from(depth);
             if depth > depth_max {
@@ -189,7 +189,7 @@ impl Catalog {
 
     /// Reads where the zone of a name would stand, to have it in the caches.
     #[inline]
-    pub fn touch_shard(&self, path: &NamePath) -> u8 {
+    pub(crate) fn touch_shard(&self, path: &NamePath) -> u8 {
         let depth = self.deepest_first.iter().find(|depth| usize::from(**depth) <= path.depth());
         let Some(&depth) = depth else { return 0 };
         let hash = path.hash_at(usize::from(depth));
@@ -202,7 +202,7 @@ impl Catalog {
     ///
     /// It reads nothing of the zone itself.
     #[inline]
-    pub fn guess(&self, path: &NamePath) -> Option<&Zone> {
+    pub(crate) fn guess(&self, path: &NamePath) -> Option<&Zone> {
         let depths = self.deepest_first.iter().map(|depth| usize::from(*depth));
         let here = depths.filter(|depth| *depth <= path.depth()).find_map(|depth| {
             let hash = path.hash_at(depth);

@@ -8,7 +8,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Returns the time in seconds since 1970, modulo 2^32.
-pub fn now_s() -> u32 {
+pub(crate) fn now_s() -> u32 {
     // What is cut off is the number of the era (RFC 1982 serials, as cookies and signatures have them).
     (now_ms() / 1_000) as u32
 }

@@ -48,7 +48,7 @@ pub fn create_dir(dir: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// What the system says. What is not there is no error; links are not followed.
-pub fn make_private(dir: &Path) -> io::Result<()> {
+pub(crate) fn make_private(dir: &Path) -> io::Result<()> {
     let mut dirs = vec![dir.to_path_buf()];
     while let Some(dir) = dirs.pop() {
         restrict(&dir, DIR_MODE)?;
@@ -74,7 +74,7 @@ pub fn make_private(dir: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// What the system says.
-pub fn set_aside(path: &Path) -> io::Result<PathBuf> {
+pub(crate) fn set_aside(path: &Path) -> io::Result<PathBuf> {
     let mut aside = path.as_os_str().to_owned();
     aside.push(".damaged");
     let aside = PathBuf::from(aside);

@@ -119,6 +119,10 @@ A program's own zones go beside the feed's: [`AspenDnsClient::stage`](replica::A
 //! | 3 publish | [`publish`] [`sync`] | what is served now, what a feed makes of it |
 //! | 4 shells | [`masterfiles`] [`serve`], with the feature `edge` `mesh` `replica`, with `node` `store` `export` | sockets, disks, peers |
 //! | 5 whole | `node`, the binaries | configuration, HTTP API, metrics |
+// `pub` is what a program of somebody else's needs: what nobody calls is found by the compiler then.
+#![warn(unreachable_pub)]
+// A node has a caller for all of it; its parts alone have fewer.
+#![cfg_attr(not(feature = "node"), allow(dead_code))]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod clock;
@@ -159,6 +163,7 @@ pub mod store;
 pub mod node;
 
 #[cfg(test)]
+#[allow(unreachable_pub)] // other tests share it
 #[path = "../tests/seeded/mod.rs"]
 mod seeded;
 

@@ -92,7 +92,12 @@ pub enum DecodeError {
 ///
 /// # Errors
 /// [`DecodeError::TooMany`].
-pub fn check_max(what: &'static str, at: usize, found: u64, max: u64) -> Result<(), DecodeError> {
+pub(crate) fn check_max(
+    what: &'static str,
+    at: usize,
+    found: u64,
+    max: u64,
+) -> Result<(), DecodeError> {
     if found > max { Err(DecodeError::TooMany { what, at, found, max }) } else { Ok(()) }
 }
 
@@ -158,7 +163,10 @@ impl<'a> OctetReader<'a> {
     ///
     /// # Errors
     /// [`DecodeError::CutShort`].
-    pub fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], DecodeError> {
+    pub(crate) fn array<const N: usize>(
+        &mut self,
+        what: &'static str,
+    ) -> Result<[u8; N], DecodeError> {
         let at = self.at;
         let taken = self.take(what, N)?;
         <[u8; N]>::try_from(taken).map_err(|_| DecodeError::CutShort { what, at })
@@ -287,7 +295,7 @@ impl Format {
 }
 
 /// Appends a varint in its shortest form.
-pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     let start = out.len();
     while value >= 0x80 {
         out.push((value & 0x7f) as u8 | 0x80);
@@ -299,7 +307,7 @@ pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
 }
 
 /// Appends a varint length and the octets.
-pub fn put_counted(out: &mut Vec<u8>, octets: &[u8]) {
+pub(crate) fn put_counted(out: &mut Vec<u8>, octets: &[u8]) {
     put_varint(out, octets.len() as u64);
     out.extend_from_slice(octets);
 }

@@ -277,7 +277,7 @@ fn crc32(octets: &[u8]) -> u32 {
 }
 
 /// What the text form begins with.
-pub const PREFIX: &str = "aspendns";
+pub(crate) const PREFIX: &str = "aspendns";
 /// The version that is written, and the newest that is read.
 const VERSION: u8 = 1;
 /// The first octets of a ticket.

@@ -65,7 +65,11 @@ pub struct Wants {
 
 /// Finds the zone and node of a question of class IN; `None` if no zone of ours has data for it.
 #[inline(always)] // into the answer of the question's own name
-pub fn locate<'c>(catalog: &'c Catalog, path: &NamePath, qtype: RecordType) -> Option<Located<'c>> {
+pub(crate) fn locate<'c>(
+    catalog: &'c Catalog,
+    path: &NamePath,
+    qtype: RecordType,
+) -> Option<Located<'c>> {
     let zone = zone_for(catalog, path, qtype)?;
     Some(Located { zone, found: zone.find(path) })
 }
@@ -74,7 +78,7 @@ pub fn locate<'c>(catalog: &'c Catalog, path: &NamePath, qtype: RecordType) -> O
 /// zone delegates there. Else it would deny the apex, and with it all of its zone (RFC 8020).
 #[cold]
 #[inline(never)]
-pub fn locate_ds_of_hold<'c>(
+pub(crate) fn locate_ds_of_hold<'c>(
     catalog: &'c Catalog,
     path: &NamePath,
     qtype: RecordType,
@@ -102,7 +106,7 @@ fn locate_alias<'c>(
 
 /// Returns why [`locate`] finds nothing, if the name is ours all the same.
 #[cold]
-pub fn hold_of(catalog: &Catalog, path: &NamePath, qtype: RecordType) -> Option<HoldReason> {
+pub(crate) fn hold_of(catalog: &Catalog, path: &NamePath, qtype: RecordType) -> Option<HoldReason> {
     let above = || catalog.find_up_to(path, path.depth().checked_sub(1)?);
     match catalog.find(path)? {
         AtApex::Held(hold) => Some(hold.reason),
@@ -121,20 +125,24 @@ impl<'c> Located<'c> {
     }
 
     /// Whether the name is the apex of the zone.
-    pub fn is_apex(&self, path: &NamePath) -> bool {
+    pub(crate) fn is_apex(&self, path: &NamePath) -> bool {
         path.depth() == self.zone.apex_depth()
     }
 
     /// Returns the keyed hash of the zone's apex, by which limits and counters tell zones apart.
     #[inline]
-    pub fn zone_hash(&self, path: &NamePath) -> Option<NonZeroU64> {
+    pub(crate) fn zone_hash(&self, path: &NamePath) -> Option<NonZeroU64> {
         // One in 2^64 zones has no hash of its own.
         NonZeroU64::new(path.hash_at(self.zone.apex_depth()))
     }
 
     /// Returns the RRset that is all of the answer, where it is that simple.
     #[inline]
-    pub fn whole_answer(&self, qtype: RecordType, is_dnssec_ok: bool) -> Option<EntryView<'c>> {
+    pub(crate) fn whole_answer(
+        &self,
+        qtype: RecordType,
+        is_dnssec_ok: bool,
+    ) -> Option<EntryView<'c>> {
         match &self.found {
             // NSEC3 records are no data of their owner, see `answer_node`.
             Found::Node(node) if qtype != RecordType::NSEC3 => {

@@ -9,7 +9,7 @@ use crate::record::{Rrset, rdata};
 /// Appends the records of an RRset, ordered by RDATA, each of them once.
 ///
 /// `ttl_s` gives a record's TTL in seconds from its RDATA.
-pub fn push_records(
+pub(crate) fn push_records(
     out: &mut Vec<u8>,
     owner: &[u8],
     rrset: &Rrset,

@@ -9,7 +9,7 @@ use crate::name::Name;
 use crate::record::{RecordType, Rrset};
 
 /// Checks all names of a zone.
-pub fn check(view: &SignedView<'_>, findings: &mut Findings) {
+pub(crate) fn check(view: &SignedView<'_>, findings: &mut Findings) {
     if view.at_apex(RecordType::NS).is_none() {
         findings.add(Severity::Error, view.apex, RecordType::NS, Fault::NoNs {});
     }

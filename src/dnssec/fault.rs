@@ -71,7 +71,7 @@ impl Time {
     /// Returns how many seconds later this time is than another: negative if it is earlier.
     ///
     /// RFC 1982: of two times less than 2^31 seconds apart.
-    pub fn seconds_after(self, other: Self) -> i32 {
+    pub(crate) fn seconds_after(self, other: Self) -> i32 {
         self.0.wrapping_sub(other.0).cast_signed()
     }
 }

@@ -13,7 +13,7 @@ use crate::record::RecordType;
 
 /// A record of the DNSKEY RRset.
 #[derive(Clone, Copy, Debug)]
-pub struct DnsKey<'a> {
+pub(crate) struct DnsKey<'a> {
     /// Its RDATA.
     pub rdata: &'a [u8],
     /// Its key tag.
@@ -30,7 +30,7 @@ pub struct DnsKey<'a> {
 
 impl<'a> DnsKey<'a> {
     /// Reads DNSKEY RDATA, if it is whole.
-    pub fn parse(rdata: &'a [u8]) -> Option<Self> {
+    pub(crate) fn parse(rdata: &'a [u8]) -> Option<Self> {
         let [high, low, protocol, algorithm, public @ ..] = rdata else { return None };
         let flags = u16::from_be_bytes([*high, *low]);
         Some(Self {
@@ -44,7 +44,7 @@ impl<'a> DnsKey<'a> {
     }
 
     /// Whether the RDATA of a DS record is that of this key; `None` if its digest is not known.
-    pub fn has_ds(&self, apex: &Name, ds: &[u8], crypto: &dyn Crypto) -> Option<bool> {
+    pub(crate) fn has_ds(&self, apex: &Name, ds: &[u8], crypto: &dyn Crypto) -> Option<bool> {
         let [high, low, algorithm, digest_type, digest @ ..] = ds else { return Some(false) };
         let hash = match digest_type {
             1 => DigestType::Sha1,
@@ -61,7 +61,7 @@ impl<'a> DnsKey<'a> {
 }
 
 /// Returns the key tag of DNSKEY RDATA (RFC 4034 appendix B; B.1 for algorithm 1).
-pub fn key_tag(rdata: &[u8]) -> u16 {
+pub(crate) fn key_tag(rdata: &[u8]) -> u16 {
     if let [_, _, _, 1, .., high, low, _] = rdata {
         return u16::from_be_bytes([*high, *low]);
     }
@@ -72,13 +72,13 @@ pub fn key_tag(rdata: &[u8]) -> u16 {
 }
 
 /// Returns the keys at the apex.
-pub fn keys_of<'a>(view: &SignedView<'a>) -> Vec<DnsKey<'a>> {
+pub(crate) fn keys_of<'a>(view: &SignedView<'a>) -> Vec<DnsKey<'a>> {
     let set = view.at_apex(RecordType::DNSKEY);
     set.into_iter().flat_map(|set| set.rdata.iter()).filter_map(DnsKey::parse).collect()
 }
 
 /// Checks the keys themselves.
-pub fn check_keys(view: &SignedView<'_>, keys: &[DnsKey<'_>], findings: &mut Findings) {
+pub(crate) fn check_keys(view: &SignedView<'_>, keys: &[DnsKey<'_>], findings: &mut Findings) {
     let mut add = |fault, severity| findings.add(severity, view.apex, RecordType::DNSKEY, fault);
     for key in keys.iter().filter(|key| !key.is_usable) {
         add(Fault::KeyUnusable { tag: key.tag }, Severity::Warning);
@@ -96,7 +96,7 @@ pub fn check_keys(view: &SignedView<'_>, keys: &[DnsKey<'_>], findings: &mut Fin
 }
 
 /// Checks what the parent says of the keys; `signing` are those that sign the DNSKEY RRset.
-pub fn check_parent(
+pub(crate) fn check_parent(
     view: &SignedView<'_>,
     keys: &[DnsKey<'_>],
     signing: &[u16],
@@ -137,7 +137,7 @@ pub fn check_parent(
 }
 
 /// Checks what the zone asks its parent to publish.
-pub fn check_cds(
+pub(crate) fn check_cds(
     view: &SignedView<'_>,
     keys: &[DnsKey<'_>],
     signing: &[u16],

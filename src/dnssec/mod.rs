@@ -73,7 +73,7 @@ pub struct ZoneReport {
 
 /// Collects findings.
 #[derive(Debug, Default)]
-pub struct Findings {
+pub(crate) struct Findings {
     /// Those that are kept.
     kept: Vec<Finding>,
     /// How many there are of each kind.

@@ -7,7 +7,7 @@ use crate::name::{Name, wire_len};
 use crate::record::{RecordType, Rrset};
 
 /// Checks that every name has its record and that each leads to the next.
-pub fn check(view: &SignedView<'_>, findings: &mut Findings) {
+pub(crate) fn check(view: &SignedView<'_>, findings: &mut Findings) {
     for place in &view.places {
         let Some(set) = place.set(RecordType::NSEC) else { continue };
         if place.types().is_empty() {
@@ -30,7 +30,10 @@ pub fn check(view: &SignedView<'_>, findings: &mut Findings) {
 }
 
 /// Checks the record of one name, but not where it leads; returns it if it reads.
-pub fn check_place<'a>(place: &SignedName<'a>, findings: &mut Findings) -> Option<&'a Rrset> {
+pub(crate) fn check_place<'a>(
+    place: &SignedName<'a>,
+    findings: &mut Findings,
+) -> Option<&'a Rrset> {
     let mut error = |fault| findings.add(Severity::Error, place.owner, RecordType::NSEC, fault);
     let Some(set) = place.set(RecordType::NSEC) else {
         error(Fault::NsecMissing {});
@@ -59,7 +62,10 @@ fn next_name(set: &Rrset) -> Option<Name> {
 }
 
 /// Compares a bitmap with the types that it should hold; returns which it lacks and has too many.
-pub fn compare_types(bitmap: &[u8], mut expected: Vec<RecordType>) -> Option<(Types, Types)> {
+pub(crate) fn compare_types(
+    bitmap: &[u8],
+    mut expected: Vec<RecordType>,
+) -> Option<(Types, Types)> {
     expected.sort_unstable();
     expected.dedup();
     let found = types_of(bitmap);

@@ -18,7 +18,7 @@ use crate::zone::nsec3::{NameHash, Nsec3Params, nsec3_hash, nsec3_key};
 
 /// A record of an NSEC3 RRset.
 #[derive(Clone, Copy, Debug)]
-pub struct Nsec3<'a> {
+pub(crate) struct Nsec3<'a> {
     /// Hash algorithm, iterations, salt with its length: what NSEC3PARAM says too, flags aside.
     algorithm: u8,
     /// Whether it may cover delegations that are not secure.
@@ -36,7 +36,7 @@ type Link<'a> = (NameHash, Nsec3<'a>, &'a Name);
 
 impl<'a> Nsec3<'a> {
     /// Reads NSEC3 RDATA, if it is whole.
-    pub fn parse(rdata: &'a [u8]) -> Option<Self> {
+    pub(crate) fn parse(rdata: &'a [u8]) -> Option<Self> {
         let [algorithm, flags, _, _, salt_len, ..] = rdata else { return None };
         let (tail, rest) = rdata[2..].split_at_checked(3 + usize::from(*salt_len))?;
         let (next_len, rest) = rest.split_first()?;
@@ -45,20 +45,20 @@ impl<'a> Nsec3<'a> {
     }
 
     /// Whether NSEC3PARAM RDATA is about the chain that this record is of.
-    pub fn is_of(&self, param: &[u8]) -> bool {
+    pub(crate) fn is_of(&self, param: &[u8]) -> bool {
         param.first() == Some(&self.algorithm) && param.get(2..) == Some(self.tail)
     }
 }
 
 /// Returns what NSEC3PARAM RDATA says, if its flags are 0 and its hash algorithm is known.
-pub fn params_of(param: &[u8]) -> Option<Nsec3Params> {
+pub(crate) fn params_of(param: &[u8]) -> Option<Nsec3Params> {
     let [1, 0, high, low, salt_len, salt @ ..] = param else { return None };
     let salt = salt.get(..usize::from(*salt_len))?.into();
     Some(Nsec3Params { iterations: u16::from_be_bytes([*high, *low]), salt })
 }
 
 /// Checks the chain of each NSEC3PARAM record, and that every record is of one.
-pub fn check(view: &SignedView<'_>, findings: &mut Findings) {
+pub(crate) fn check(view: &SignedView<'_>, findings: &mut Findings) {
     let params = view.at_apex(RecordType::NSEC3PARAM);
     let params: Vec<&[u8]> = params.into_iter().flat_map(|set| set.rdata.iter()).collect();
     check_params(view.apex, &params, findings);
@@ -212,7 +212,7 @@ fn expected_names<'a>(view: &SignedView<'a>) -> HashMap<&'a [u8], Expected> {
 }
 
 /// Returns the types in the bitmap of a name's record (RFC 5155 section 7.1).
-pub fn types_at(place: &SignedName<'_>) -> Vec<RecordType> {
+pub(crate) fn types_at(place: &SignedName<'_>) -> Vec<RecordType> {
     let mut types = place.types();
     // A delegation that is not secure has nothing that is signed.
     if place.kind == NameKind::Data || place.set(RecordType::DS).is_some() {
@@ -223,11 +223,11 @@ pub fn types_at(place: &SignedName<'_>) -> Vec<RecordType> {
 }
 
 /// Whether the name's record may be missing where there is opt-out (RFC 5155 section 6).
-pub fn is_optional(place: &SignedName<'_>) -> bool {
+pub(crate) fn is_optional(place: &SignedName<'_>) -> bool {
     place.kind == NameKind::Cut && place.set(RecordType::DS).is_none()
 }
 
 /// Writes a hash as owner names spell it.
-pub fn text_of(hash: &[u8]) -> String {
+pub(crate) fn text_of(hash: &[u8]) -> String {
     BASE32HEX_NOPAD.encode(hash).to_ascii_lowercase()
 }

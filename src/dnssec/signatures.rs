@@ -17,7 +17,7 @@ use crate::record::{RecordType, Rrset};
 
 /// A record of an RRSIG RRset.
 #[derive(Clone, Copy, Debug)]
-pub struct Signature<'a> {
+pub(crate) struct Signature<'a> {
     /// The type that it covers.
     pub covered: RecordType,
     /// Algorithm.
@@ -42,7 +42,7 @@ pub struct Signature<'a> {
 
 /// What is known of one signature.
 #[derive(Debug)]
-pub struct Judged<'a> {
+pub(crate) struct Judged<'a> {
     /// The signature.
     pub sig: Signature<'a>,
     /// What makes it worthless, and what is only wrong.
@@ -55,7 +55,7 @@ pub struct Judged<'a> {
 
 /// An RRset that must be signed, and its signatures.
 #[derive(Debug)]
-pub struct Covered<'a> {
+pub(crate) struct Covered<'a> {
     /// The RRset.
     pub rrset: &'a Rrset,
     /// Its signatures.
@@ -64,7 +64,7 @@ pub struct Covered<'a> {
 
 impl<'a> Signature<'a> {
     /// Reads RRSIG RDATA, if it is whole.
-    pub fn parse(rdata: &'a [u8]) -> Option<Self> {
+    pub(crate) fn parse(rdata: &'a [u8]) -> Option<Self> {
         let (fixed, rest) = rdata.split_at_checked(18)?;
         let (signer, value) = rest.split_at_checked(wire_len(rest).ok()?)?;
         let long = |at: usize| Some(u32::from_be_bytes(*fixed.get(at..)?.first_chunk()?));
@@ -109,14 +109,14 @@ impl<'a> Signature<'a> {
 
 impl Judged<'_> {
     /// Whether a validator takes it, as far as we can tell.
-    pub fn is_good(&self) -> bool {
+    pub(crate) fn is_good(&self) -> bool {
         self.verdict != Verification::Invalid
             && self.faults.iter().all(|(severity, _)| *severity == Severity::Warning)
     }
 }
 
 /// Judges the signatures of one name without cryptography, and finds those that should not be.
-pub fn judge_place<'a>(
+pub(crate) fn judge_place<'a>(
     apex: &Name,
     place: &SignedName<'a>,
     keys: &[DnsKey<'a>],
@@ -200,7 +200,7 @@ fn judge<'a>(
 }
 
 /// Verifies all signatures that have a key, on `threads` threads.
-pub fn verify_all(covered: &mut [Covered<'_>], crypto: &dyn Crypto, threads: usize) {
+pub(crate) fn verify_all(covered: &mut [Covered<'_>], crypto: &dyn Crypto, threads: usize) {
     let share = covered.len().div_ceil(threads.max(1)).max(1);
     thread::scope(|scope| {
         let mut shares = covered.chunks_mut(share);
@@ -241,7 +241,7 @@ fn verify(covered: &mut [Covered<'_>], crypto: &dyn Crypto) {
 }
 
 /// Tells what was found; returns the tags of the keys that sign the DNSKEY RRset.
-pub fn report(
+pub(crate) fn report(
     view: &SignedView<'_>,
     keys: &[DnsKey<'_>],
     covered: &[Covered<'_>],
@@ -293,7 +293,7 @@ pub fn report(
 }
 
 /// Tells what is wrong with the signatures of one RRset.
-pub fn report_rrset(rrset: &Rrset, judged: &[Judged<'_>], findings: &mut Findings) {
+pub(crate) fn report_rrset(rrset: &Rrset, judged: &[Judged<'_>], findings: &mut Findings) {
     let (owner, rtype) = (&rrset.owner, rrset.rtype);
     let has_good = judged.iter().any(Judged::is_good);
     for (severity, fault) in judged.iter().flat_map(|judged| &judged.faults) {

@@ -13,7 +13,7 @@ use crate::zone::order::order_key;
 
 /// A zone's names.
 #[derive(Debug)]
-pub struct SignedView<'a> {
+pub(crate) struct SignedView<'a> {
     /// The apex.
     pub apex: &'a Name,
     /// The names.
@@ -24,7 +24,7 @@ pub struct SignedView<'a> {
 
 /// A name that has RRsets.
 #[derive(Debug)]
-pub struct SignedName<'a> {
+pub(crate) struct SignedName<'a> {
     /// The name.
     pub owner: &'a Name,
     /// Its RRsets.
@@ -35,7 +35,7 @@ pub struct SignedName<'a> {
 
 /// What a zone is to a name.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum NameKind<'a> {
+pub(crate) enum NameKind<'a> {
     /// Authoritative for all of it.
     Data,
     /// Delegates it: authoritative for DS and NSEC alone.
@@ -48,7 +48,7 @@ pub enum NameKind<'a> {
 
 impl<'a> SignedView<'a> {
     /// Puts a zone's RRsets, all of which are at or below the apex, in order.
-    pub fn new(apex: &'a Name, rrsets: &'a [Rrset]) -> Self {
+    pub(crate) fn new(apex: &'a Name, rrsets: &'a [Rrset]) -> Self {
         let mut sets: Vec<&Rrset> = rrsets.iter().collect();
         let mut keys: HashMap<&[u8], Box<[u8]>> = HashMap::new();
         for set in &sets {
@@ -78,24 +78,24 @@ impl<'a> SignedView<'a> {
     }
 
     /// Returns the place of a name that has RRsets.
-    pub fn place(&self, owner: &[u8]) -> Option<&SignedName<'a>> {
+    pub(crate) fn place(&self, owner: &[u8]) -> Option<&SignedName<'a>> {
         self.index.get(owner).map(|index| &self.places[*index])
     }
 
     /// Returns an RRset of the apex.
-    pub fn at_apex(&self, rtype: RecordType) -> Option<&'a Rrset> {
+    pub(crate) fn at_apex(&self, rtype: RecordType) -> Option<&'a Rrset> {
         self.place(self.apex.as_wire())?.set(rtype)
     }
 
     /// Iterates over the places whose names exist for the zone: not occluded, not hashes.
-    pub fn named(&self) -> impl Iterator<Item = &SignedName<'a>> {
+    pub(crate) fn named(&self) -> impl Iterator<Item = &SignedName<'a>> {
         self.places.iter().filter(|place| matches!(place.kind, NameKind::Data | NameKind::Cut))
     }
 }
 
 impl<'a> SignedName<'a> {
     /// Makes a place below `closed`, if that is given.
-    pub fn new(
+    pub(crate) fn new(
         apex: &Name,
         owner: &'a Name,
         sets: Vec<&'a Rrset>,
@@ -116,12 +116,12 @@ impl<'a> SignedName<'a> {
     }
 
     /// Returns an RRset.
-    pub fn set(&self, rtype: RecordType) -> Option<&'a Rrset> {
+    pub(crate) fn set(&self, rtype: RecordType) -> Option<&'a Rrset> {
         self.sets.iter().find(|set| set.rtype == rtype).copied()
     }
 
     /// Whether an RRset of a type must be signed here, else must not (RFC 4035 section 2.2).
-    pub fn is_signed(&self, rtype: RecordType) -> bool {
+    pub(crate) fn is_signed(&self, rtype: RecordType) -> bool {
         match self.kind {
             NameKind::Data | NameKind::Nsec3 => rtype != RecordType::RRSIG,
             NameKind::Cut => rtype.at_cut() == AtCut::Signed,
@@ -130,7 +130,7 @@ impl<'a> SignedName<'a> {
     }
 
     /// Returns the types of a bitmap, without NSEC and RRSIG (RFC 4035 section 2.3).
-    pub fn types(&self) -> Vec<RecordType> {
+    pub(crate) fn types(&self) -> Vec<RecordType> {
         let is_own = |rtype: RecordType| match self.kind {
             NameKind::Cut => matches!(rtype.at_cut(), AtCut::Signed | AtCut::Unsigned),
             NameKind::Data => true,

@@ -9,7 +9,7 @@ use super::view::{SignedName, SignedView};
 use crate::record::{RecordType, Rrset, Soa};
 
 /// Checks every ZONEMD record.
-pub fn check(view: &SignedView<'_>, crypto: &dyn Crypto, findings: &mut Findings) {
+pub(crate) fn check(view: &SignedView<'_>, crypto: &dyn Crypto, findings: &mut Findings) {
     for place in view.places.iter().filter(|place| place.owner != view.apex) {
         if place.set(RecordType::ZONEMD).is_some() {
             let fault = Fault::ZonemdNotApex {};
@@ -46,7 +46,7 @@ pub fn check(view: &SignedView<'_>, crypto: &dyn Crypto, findings: &mut Findings
 }
 
 /// Checks that every record is of the zone's serial.
-pub fn check_serials(view: &SignedView<'_>, findings: &mut Findings) {
+pub(crate) fn check_serials(view: &SignedView<'_>, findings: &mut Findings) {
     let Some(set) = view.at_apex(RecordType::ZONEMD) else { return };
     let soa = view.at_apex(RecordType::SOA).and_then(|set| Soa::read(set.rdata.first()));
     let soa_serial = soa.map_or(0, |soa| soa.serial);

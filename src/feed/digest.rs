@@ -92,7 +92,7 @@ impl Digest {
 
     /// Returns the digest of both.
     #[must_use]
-    pub fn plus(self, other: Self) -> Self {
+    pub(crate) fn plus(self, other: Self) -> Self {
         Self {
             sum: self.sum.wrapping_add(other.sum),
             records: self.records.wrapping_add(other.records),
@@ -101,7 +101,7 @@ impl Digest {
 
     /// Returns the digest without what `other` stands for.
     #[must_use]
-    pub fn minus(self, other: Self) -> Self {
+    pub(crate) fn minus(self, other: Self) -> Self {
         Self {
             sum: self.sum.wrapping_sub(other.sum),
             records: self.records.wrapping_sub(other.records),

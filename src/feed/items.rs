@@ -101,7 +101,7 @@ pub struct Items<'a> {
 }
 
 impl<'a> Items<'a> {
-    /// Begins at the reader's offset; `table` must come from [`read_table`] or be empty.
+    /// Begins at the reader's offset; `table` must come from `read_table` or be empty.
     pub fn new(reader: OctetReader<'a>, apex: &Name, table: &'a [u8], count: u32) -> Self {
         let mut owner = [0; NAME_OCTETS_MAX];
         let apex_at = NAME_OCTETS_MAX - apex.as_wire().len();
@@ -221,7 +221,7 @@ impl<'a> Items<'a> {
 ///
 /// # Errors
 /// [`DecodeError`].
-pub fn read_table<'a>(reader: &mut OctetReader<'a>) -> Result<&'a [u8], DecodeError> {
+pub(crate) fn read_table<'a>(reader: &mut OctetReader<'a>) -> Result<&'a [u8], DecodeError> {
     let at = reader.at();
     let rows = reader.u8("count of types and TTLs")?;
     if rows > ROWS_MAX {
@@ -249,7 +249,7 @@ pub enum PushError {
 
 /// Writes items one after another.
 #[derive(Clone, Debug)]
-pub struct ItemWriter {
+pub(crate) struct ItemWriter {
     /// The zone.
     apex: Name,
     /// The items written.
@@ -266,7 +266,7 @@ pub struct ItemWriter {
 
 impl ItemWriter {
     /// Writes items for the zone `apex`, with a table or without.
-    pub fn new(apex: Name, has_table: bool) -> Self {
+    pub(crate) fn new(apex: Name, has_table: bool) -> Self {
         let rows_max = if has_table { usize::from(ROWS_MAX) } else { 0 };
         Self { apex, octets: Vec::new(), rows: Vec::new(), rows_max, before: None, count: 0 }
     }
@@ -275,7 +275,7 @@ impl ItemWriter {
     ///
     /// # Errors
     /// [`PushError`]; then nothing was appended.
-    pub fn push(&mut self, item: ItemRef<'_>) -> Result<(), PushError> {
+    pub(crate) fn push(&mut self, item: ItemRef<'_>) -> Result<(), PushError> {
         let owner = item.owner();
         let apex = self.apex.as_wire();
         if !is_at_or_below(owner, apex) {
@@ -344,40 +344,40 @@ impl ItemWriter {
     }
 
     /// Returns how many items were written.
-    pub fn count(&self) -> u32 {
+    pub(crate) fn count(&self) -> u32 {
         self.count
     }
 
     /// Returns how many octets items and table take so far.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.octets.len() + 1 + self.rows.len() * ROW_LEN
     }
 
     /// Whether nothing was written.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.count == 0
     }
 
     /// Whether `owner` is the owner name of the item before.
-    pub fn has_owner_before(&self, owner: &[u8]) -> bool {
+    pub(crate) fn has_owner_before(&self, owner: &[u8]) -> bool {
         let labels_len = owner.len().saturating_sub(self.apex.as_wire().len());
         self.before.as_ref().is_some_and(|(before, _)| *before == owner[..labels_len])
     }
 
     /// Returns the zone.
-    pub fn apex(&self) -> &Name {
+    pub(crate) fn apex(&self) -> &Name {
         &self.apex
     }
 
     /// Appends the table to `out`.
-    pub fn put_table(&self, out: &mut Vec<u8>) {
+    pub(crate) fn put_table(&self, out: &mut Vec<u8>) {
         debug_assert!(self.rows.len() <= usize::from(ROWS_MAX));
         out.push(self.rows.len() as u8);
         self.rows.iter().for_each(|row| out.extend_from_slice(row));
     }
 
     /// Returns the items without the table.
-    pub fn items(&self) -> &[u8] {
+    pub(crate) fn items(&self) -> &[u8] {
         &self.octets
     }
 }

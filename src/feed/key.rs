@@ -21,7 +21,7 @@ use crate::name::{Name, NameError};
 use crate::record::RecordType;
 
 /// What every key begins with.
-pub const PREFIX: &str = "dns:";
+pub(crate) const PREFIX: &str = "dns:";
 /// The key of a feed's header.
 pub const HEADER_KEY: &str = "dns:_feed";
 /// The key of a feed's heartbeat.
@@ -31,13 +31,13 @@ pub const ROOT_KEY: &str = "dns:_root";
 /// What the keys of zones begin with.
 pub const ZONE_PREFIX: &str = "dns:_zone:";
 /// What the keys of packs begin with.
-pub const PACK_PREFIX: &str = "dns:_pack:";
+pub(crate) const PACK_PREFIX: &str = "dns:_pack:";
 /// What the keys of live changes begin with.
-pub const LIVE_PREFIX: &str = "dns:_live:";
+pub(crate) const LIVE_PREFIX: &str = "dns:_live:";
 
 /// What a feed's key says.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum FeedKey<'a> {
+pub(crate) enum FeedKey<'a> {
     /// The feed's header.
     Header,
     /// The heartbeat.
@@ -112,7 +112,7 @@ pub fn record_key(owner: &Name, rtype: RecordType) -> String {
 }
 
 /// Returns what the keys of all RRsets at one owner name begin with, and no other keys.
-pub fn owner_prefix(owner: &Name) -> String {
+fn owner_prefix(owner: &Name) -> String {
     let text = escape(owner);
     let is_single = !text.contains('.');
     match text.strip_prefix('_').filter(|_| is_single) {
@@ -132,12 +132,12 @@ pub fn pack_key(apex: &Name, number: u64) -> String {
 }
 
 /// Returns what the keys of all packs of a zone begin with, and no other keys.
-pub fn pack_prefix(apex: &Name) -> String {
+pub(crate) fn pack_prefix(apex: &Name) -> String {
     format!("{PACK_PREFIX}{}:", escape(apex))
 }
 
 /// Returns the whole key of a live change; it needs no further 0x00.
-pub fn live_key(apex: &Name, revision: u64, change: &[u8]) -> Vec<u8> {
+pub(crate) fn live_key(apex: &Name, revision: u64, change: &[u8]) -> Vec<u8> {
     let mut key = live_revision_prefix(apex, revision);
     key.extend_from_slice(change);
     key
@@ -149,7 +149,7 @@ pub fn live_prefix(apex: &Name) -> Vec<u8> {
 }
 
 /// Returns what the key of the live change of one revision begins with, and no other key.
-pub fn live_revision_prefix(apex: &Name, revision: u64) -> Vec<u8> {
+pub(crate) fn live_revision_prefix(apex: &Name, revision: u64) -> Vec<u8> {
     let mut key = live_prefix(apex);
     key.extend_from_slice(format!("{revision:016x}").as_bytes());
     key.push(0);
@@ -194,7 +194,7 @@ pub fn parse_zone_key(key: &[u8]) -> Result<Name, KeyError> {
 ///
 /// # Errors
 /// A [`KeyError`].
-pub fn parse_feed_key(key: &[u8]) -> Result<FeedKey<'_>, KeyError> {
+pub(crate) fn parse_feed_key(key: &[u8]) -> Result<FeedKey<'_>, KeyError> {
     if let Some(rest) = key.strip_prefix(LIVE_PREFIX.as_bytes()) {
         return parse_live(rest);
     }

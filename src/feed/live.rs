@@ -124,7 +124,11 @@ pub fn coalesce(changes: &[Change]) -> Vec<&Change> {
 ///
 /// # Errors
 /// [`DecodeError`]; offsets count from the first octet behind the key's head.
-pub fn read_live(apex: &Name, number: u64, octets: &[u8]) -> Result<LiveChange, DecodeError> {
+pub(crate) fn read_live(
+    apex: &Name,
+    number: u64,
+    octets: &[u8],
+) -> Result<LiveChange, DecodeError> {
     let mut reader = OctetReader::new(octets);
     let len = reader.u32("length of a live change")? as usize;
     if len > reader.left() {

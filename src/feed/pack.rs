@@ -16,7 +16,7 @@ use crate::record::RrsetRef;
 
 /// Octets that an RRset takes in a pack at most, by those of its owner name and of its RDATA with their
 /// lengths.
-pub const fn rrset_octets(owner: usize, rdata: usize) -> usize {
+pub(crate) const fn rrset_octets(owner: usize, rdata: usize) -> usize {
     owner + rdata + 16
 }
 
@@ -47,7 +47,7 @@ impl<'a> Pack<'a> {
     ///
     /// # Errors
     /// [`DecodeError`] with the offset of the first wrong octet.
-    pub fn prove(octets: &'a [u8]) -> Result<(Name, PackProof<'a>), DecodeError> {
+    pub(crate) fn prove(octets: &'a [u8]) -> Result<(Name, PackProof<'a>), DecodeError> {
         let pack = Self::open(octets)?;
         Ok((pack.apex, PackProof { items: pack.items, is_delta: pack.is_delta }))
     }
@@ -113,7 +113,7 @@ impl<'a> Pack<'a> {
 
 /// Proves the items of a pack one by one, and lends each.
 #[derive(Clone, Debug)]
-pub struct PackProof<'a> {
+pub(crate) struct PackProof<'a> {
     /// Before the next item.
     items: Items<'a>,
     /// Whether it may hold deletes.
@@ -122,12 +122,12 @@ pub struct PackProof<'a> {
 
 impl PackProof<'_> {
     /// Whether the pack holds changes rather than a run of owner names.
-    pub fn is_delta(&self) -> bool {
+    pub(crate) fn is_delta(&self) -> bool {
         self.is_delta
     }
 
     /// Returns the owner name of the item before; at the beginning, the apex.
-    pub fn owner(&self) -> &[u8] {
+    pub(crate) fn owner(&self) -> &[u8] {
         self.items.owner()
     }
 
@@ -136,7 +136,7 @@ impl PackProof<'_> {
     /// # Errors
     /// [`DecodeError`] with the offset of the first wrong octet.
     #[allow(clippy::should_implement_trait)] // the item is lent, an iterator could not say so
-    pub fn next(&mut self) -> Result<Option<ItemRef<'_>>, DecodeError> {
+    pub(crate) fn next(&mut self) -> Result<Option<ItemRef<'_>>, DecodeError> {
         let at = self.items.at();
         if self.items.left() == 0 {
             return self.items.end().map(|()| None);

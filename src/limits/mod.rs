@@ -10,144 +10,144 @@ pub use feed::*;
 pub use replication::*;
 
 /// Octets of a name in wire form, root label included (RFC 1035 section 3.1). Longer: an error.
-pub const NAME_OCTETS_MAX: usize = 255;
+pub(crate) const NAME_OCTETS_MAX: usize = 255;
 /// Octets of one label (RFC 1035 section 3.1). Longer: an error.
-pub const LABEL_OCTETS_MAX: usize = 63;
+pub(crate) const LABEL_OCTETS_MAX: usize = 63;
 /// Labels of a name without the root label: 127 labels of one octet fill 254 octets.
-pub const NAME_LABELS_MAX: usize = 127;
+pub(crate) const NAME_LABELS_MAX: usize = 127;
 /// Compression pointers of one name: one in front of each label and of the root (RFC 1035 section 4.1.4).
 /// Pointers to pointers say nothing, and a chain of them would be gone through for each name. More: an error.
 pub const NAME_POINTERS_MAX: usize = NAME_LABELS_MAX + 1;
 
 /// Octets of one record's RDATA: RDLENGTH is 16 bits wide (RFC 1035 section 3.2.1).
-pub const RDATA_OCTETS_MAX: usize = 65_535;
+pub(crate) const RDATA_OCTETS_MAX: usize = 65_535;
 /// Records of one RRset that an RRset may hold at all. More would not fit any message.
 pub const RRSET_RECORDS_MAX: u32 = 16_384;
 /// Octets of all RDATA of one RRset. A message is 65,535 octets at most, so more is never answered.
-pub const RRSET_OCTETS_MAX: usize = 1 << 20;
+pub(crate) const RRSET_OCTETS_MAX: usize = 1 << 20;
 /// Seconds of a TTL: RFC 2181 section 8 leaves 31 bits.
-pub const TTL_S_MAX: u32 = (1 << 31) - 1;
+pub(crate) const TTL_S_MAX: u32 = (1 << 31) - 1;
 
 /// RRsets of a shard of some hundred nodes that a zone's builder remembers, to store equal ones
 /// once. More would find more of them, but be half a KiB for each shard while it is built; a forgotten
 /// one is stored again.
-pub const ARENA_RECENT_ENTRIES: usize = 64;
+pub(crate) const ARENA_RECENT_ENTRIES: usize = 64;
 
 const _: () = assert!(NAME_LABELS_MAX * 2 < NAME_OCTETS_MAX, "every label takes two octets");
 
 // --- node ---
 
 /// UDP threads of one DNS address. More would only wait for each other.
-pub const UDP_WORKERS_MAX: u16 = 256;
+pub(crate) const UDP_WORKERS_MAX: u16 = 256;
 /// CPUs that a thread may be kept on: those that the kernel's CPU sets name.
-pub const CPUS_MAX: usize = 1_024;
+pub(crate) const CPUS_MAX: usize = 1_024;
 /// Connections to the HTTP API at once. For a further one the one without a request for longest gives way; where
 /// all are worked on, it is closed after [`API_STOP_IDLE_MS`], and others wait in the system's queue meanwhile.
-pub const API_CONNECTIONS_MAX: u32 = 256;
+pub(crate) const API_CONNECTIONS_MAX: u32 = 256;
 /// Milliseconds that a connection to the HTTP API may rest before it is closed.
-pub const API_IDLE_MS: u64 = 330_000;
+pub(crate) const API_IDLE_MS: u64 = 330_000;
 /// Milliseconds that one may be without a whole request.
-pub const API_WAITING_MS: u64 = 30_000;
+pub(crate) const API_WAITING_MS: u64 = 30_000;
 /// Milliseconds that one may rest while the API stops, if nothing is worked on for it.
-pub const API_STOP_IDLE_MS: u64 = 1_000;
+pub(crate) const API_STOP_IDLE_MS: u64 = 1_000;
 /// Milliseconds after which every connection to an API that stops is closed: before [`STOP_MS`], so that the
 /// parts that requests use end in order.
-pub const API_STOP_MS: u64 = 4_000;
+pub(crate) const API_STOP_MS: u64 = 4_000;
 /// Seconds that a request may wait for a revision. A longer wish is cut to this.
 pub const API_WAIT_S_MAX: u32 = 300;
 /// Milliseconds for which the reply to a write waits at most for the node's own answers, unless the
 /// client says otherwise: many times what publishing takes, and still a reply. Then it is sent.
-pub const API_SERVED_MS_MAX: u64 = 1_000;
+pub(crate) const API_SERVED_MS_MAX: u64 = 1_000;
 /// Octets of a request's body, imports apart: a batch of 100,000 RRsets fits. Longer: status 413.
-pub const API_BODY_OCTETS_MAX: usize = 32 << 20;
+pub(crate) const API_BODY_OCTETS_MAX: usize = 32 << 20;
 /// Octets of a master file in a request. Longer: status 413.
-pub const API_IMPORT_OCTETS_MAX: usize = 1 << 30;
+pub(crate) const API_IMPORT_OCTETS_MAX: usize = 1 << 30;
 /// Imports and whole-zone reads at once; each holds buffers or a thread. More: status 503.
-pub const API_LONG_REQUESTS_MAX: u32 = 8;
+pub(crate) const API_LONG_REQUESTS_MAX: u32 = 8;
 /// Octets gathered before a part of a long answer is sent.
-pub const API_CHUNK_OCTETS: usize = 64 << 10;
+pub(crate) const API_CHUNK_OCTETS: usize = 64 << 10;
 /// Parts of a long answer that may wait for a slow reader. Then the zone is read no further.
-pub const API_CHUNKS_WAITING_MAX: usize = 4;
+pub(crate) const API_CHUNKS_WAITING_MAX: usize = 4;
 /// Milliseconds that a reader of a long answer may take for one part. Then the answer is cut.
-pub const API_CHUNK_WAIT_MS: u64 = 30_000;
+pub(crate) const API_CHUNK_WAIT_MS: u64 = 30_000;
 /// RRsets, or zones, in one page of the API. A longer wish is cut to this.
-pub const API_PAGE_MAX: u32 = 10_000;
+pub(crate) const API_PAGE_MAX: u32 = 10_000;
 /// Milliseconds after which replaced snapshots are looked at again, whether they can be freed.
-pub const FREE_RETIRED_MS: u64 = 200;
+pub(crate) const FREE_RETIRED_MS: u64 = 200;
 /// Milliseconds before a store that could not be followed is read again.
-pub const FOLLOW_RETRY_MS: u64 = 500;
+pub(crate) const FOLLOW_RETRY_MS: u64 = 500;
 /// Milliseconds for which a status, or a scrape, waits for the store; then it says that the store does not answer.
-pub const STATUS_STORE_MS: u64 = 1_000;
+pub(crate) const STATUS_STORE_MS: u64 = 1_000;
 /// Milliseconds that each part of a node may take to end. Past it, it is dropped as it is.
-pub const STOP_MS: u64 = 5_000;
+pub(crate) const STOP_MS: u64 = 5_000;
 /// Milliseconds between two looks of the watchdog at what the parts of a node show.
-pub const WATCHDOG_LOOK_MS: u64 = 250;
+pub(crate) const WATCHDOG_LOOK_MS: u64 = 250;
 /// Milliseconds between an answer to the watchdog and the next question to the same part.
-pub const WATCHDOG_ASK_MS: u64 = 1_000;
+pub(crate) const WATCHDOG_ASK_MS: u64 = 1_000;
 /// Milliseconds that a part may take to answer the watchdog: a disk that is asked for much makes
 /// everybody wait for seconds. Longer: the question counts as missed.
-pub const WATCHDOG_ANSWER_MS: u64 = 10_000;
+pub(crate) const WATCHDOG_ANSWER_MS: u64 = 10_000;
 /// Milliseconds for which the store may owe the watchdog an answer, an election of its cluster included. Then it
 /// is a fault, which ends no node: the answers go on, and the store may come back.
-pub const STORE_SILENT_MS: u64 = 5_000;
+pub(crate) const STORE_SILENT_MS: u64 = 5_000;
 /// Questions in a row that a part may miss. Then the node ends, if the part cannot heal.
-pub const WATCHDOG_MISSES_MAX: u32 = 2;
+pub(crate) const WATCHDOG_MISSES_MAX: u32 = 2;
 /// Questions in a row that the store of contents may miss: its engine is replaced in place, which
 /// fails until a disk writes again. Then the node ends.
-pub const WATCHDOG_CONTENTS_MISSES_MAX: u32 = 30;
+pub(crate) const WATCHDOG_CONTENTS_MISSES_MAX: u32 = 30;
 /// Milliseconds without a look after which the watchdog itself counts as broken.
-pub const WATCHDOG_SILENT_MS: u64 = 5_000;
+pub(crate) const WATCHDOG_SILENT_MS: u64 = 5_000;
 /// Milliseconds without a sign of life after which an exporter counts as broken; after twice as many
 /// the node ends. Far above what the largest step of its loop takes.
-pub const EXPORT_SILENT_MS: u64 = 10_000;
+pub(crate) const EXPORT_SILENT_MS: u64 = 10_000;
 /// Milliseconds after which an exporter that began anew and does not work yet counts as broken, and
 /// for which it must work to count as whole again. Above its longest wait for the next try.
-pub const EXPORT_DOWN_MS: u64 = 6_000;
+pub(crate) const EXPORT_DOWN_MS: u64 = 6_000;
 const _: () = assert!(EXPORT_DOWN_MS > EXPORT_RETRY_MS_MAX, "one try must fit");
 /// Times that peers may show an authority what it has not written before that is a fault: a store that
 /// was put back explains one, and another at most that was on its way.
-pub const EXPORT_PARTINGS_MAX: u64 = 3;
+pub(crate) const EXPORT_PARTINGS_MAX: u64 = 3;
 /// Seconds that a parting counts for: the fault ends when the other authority has.
 pub const PARTINGS_S: u64 = 300;
 /// Zones of the store that are counted anew between two pauses.
-pub const RECOUNT_PAGE_ZONES: u32 = 64;
+pub(crate) const RECOUNT_PAGE_ZONES: u32 = 64;
 /// The pause after that, in times of what it took: a hundredth of a core is used.
-pub const RECOUNT_PAUSE_FACTOR: u32 = 99;
+pub(crate) const RECOUNT_PAUSE_FACTOR: u32 = 99;
 /// Milliseconds that the pause takes at least.
-pub const RECOUNT_PAUSE_MS_MIN: u64 = 1_000;
+pub(crate) const RECOUNT_PAUSE_MS_MIN: u64 = 1_000;
 /// Milliseconds for which no version of the document could be written after which that is a fault.
-pub const DOCUMENT_FAILING_MS: u64 = 3_000;
+pub(crate) const DOCUMENT_FAILING_MS: u64 = 3_000;
 /// Milliseconds that the making of one version may take before it counts as failing. A first version of
 /// millions of records takes tens of seconds.
-pub const VERSION_SLOW_MS: u64 = 120_000;
+pub(crate) const VERSION_SLOW_MS: u64 = 120_000;
 /// Milliseconds for which answers may be behind on a node that says that it is ready.
-pub const READY_LAG_MS: u64 = 10_000;
+pub(crate) const READY_LAG_MS: u64 = 10_000;
 /// Commits whose time to the answer is being measured at once. Further ones are not measured.
-pub const COMMITS_TIMED_MAX: u32 = 256;
+pub(crate) const COMMITS_TIMED_MAX: u32 = 256;
 /// Seconds after which a commit that is not answered yet is no longer measured.
-pub const COMMIT_WAIT_S_MAX: u64 = 60;
+pub(crate) const COMMIT_WAIT_S_MAX: u64 = 60;
 /// RRsets that are read from a published zone at once.
-pub const API_PAGE_RRSETS: usize = 500;
+pub(crate) const API_PAGE_RRSETS: usize = 500;
 /// Feeds with sets of zones of their own. Each is a namespace that every commit is written to.
-pub const FEEDS_MAX: u32 = 64;
+pub(crate) const FEEDS_MAX: u32 = 64;
 /// Octets of one zone file from disk. Longer: an error.
-pub const ZONE_FILE_OCTETS_MAX: u64 = 4 << 30;
+pub(crate) const ZONE_FILE_OCTETS_MAX: u64 = 4 << 30;
 /// Milliseconds that a zone file must not have changed before its times tell its state: the coarsest
 /// file systems count in steps of two seconds. Until then it is not kept in compiled form.
-pub const SOURCE_REST_MS: u64 = 2_000;
+pub(crate) const SOURCE_REST_MS: u64 = 2_000;
 /// Octets of a master file from which on its compiled form is a file of its own: rewriting it for
 /// the sake of others would take longer than opening it.
-pub const COMPILED_OWN_OCTETS_MIN: u64 = 1 << 20;
+pub(crate) const COMPILED_OWN_OCTETS_MIN: u64 = 1 << 20;
 /// Octets of the compiled file that short master files share; a million zones fit. Longer: not kept.
-pub const COMPILED_SHARED_OCTETS_MAX: u64 = 1 << 30;
+pub(crate) const COMPILED_SHARED_OCTETS_MAX: u64 = 1 << 30;
 /// Octets of a block of a compiled file: a pack and what stands in front of a zone. Longer: refused.
-pub const COMPILED_BLOCK_OCTETS_MAX: usize = 8 << 20;
+pub(crate) const COMPILED_BLOCK_OCTETS_MAX: usize = 8 << 20;
 /// Files that one zone is made of. More: not kept in compiled form, refused when read.
-pub const COMPILED_SOURCES_MAX: usize = 1_024;
+pub(crate) const COMPILED_SOURCES_MAX: usize = 1_024;
 /// Octets of a file's path. Longer: not kept in compiled form, refused when read.
-pub const COMPILED_PATH_OCTETS_MAX: usize = 4_096;
+pub(crate) const COMPILED_PATH_OCTETS_MAX: usize = 4_096;
 /// Octets of a warning about a master file. Longer: the zone is not kept in compiled form.
-pub const COMPILED_WARNING_OCTETS_MAX: usize = 8_192;
+pub(crate) const COMPILED_WARNING_OCTETS_MAX: usize = 8_192;
 const _: () = assert!(
     COMPILED_BLOCK_OCTETS_MAX
         > PACK_OCTETS_MAX
@@ -169,11 +169,11 @@ const _: () = assert!(API_BODY_OCTETS_MAX < API_IMPORT_OCTETS_MAX, "imports are 
 
 /// Octets of one gossip message. A live change rides in the key of its entry; the entry adds
 /// about 300 octets. A longer message is never sent live and arrives with the next reconciliation.
-pub const GOSSIP_MESSAGE_OCTETS_MAX: u32 = 8_192;
+pub(crate) const GOSSIP_MESSAGE_OCTETS_MAX: u32 = 8_192;
 /// Milliseconds without a packet after which a connection counts as dead.
-pub const QUIC_IDLE_MS: u32 = 6_000;
+pub(crate) const QUIC_IDLE_MS: u32 = 6_000;
 /// Milliseconds between the packets that keep an idle connection alive.
-pub const QUIC_KEEP_ALIVE_MS: u64 = 1_500;
+pub(crate) const QUIC_KEEP_ALIVE_MS: u64 = 1_500;
 /// Seconds between two searches for blobs that no replica names any more.
 pub const BLOB_GC_INTERVAL_S: u64 = 300;
 /// Milliseconds that the end of a mesh may take. Past it, it is dropped as it is.
@@ -193,11 +193,11 @@ pub const TICKET_ADDRS_MAX: usize = 16;
 /// Zones of a ticket's filter; a longer list is a feed of its own. More: an error.
 pub const TICKET_ZONES_MAX: usize = 100;
 /// Octets of a cluster id. Longer: an error.
-pub const TICKET_CLUSTER_ID_LEN_MAX: usize = 64;
+pub(crate) const TICKET_CLUSTER_ID_LEN_MAX: usize = 64;
 /// Octets of a relay's URL. Longer: an error.
-pub const TICKET_RELAY_LEN_MAX: usize = 255;
+pub(crate) const TICKET_RELAY_LEN_MAX: usize = 255;
 /// Characters of a ticket's text form; holds one that is full in every part. Longer: an error.
-pub const TICKET_TEXT_LEN_MAX: usize = 65_536;
+pub(crate) const TICKET_TEXT_LEN_MAX: usize = 65_536;
 const _: () = assert!(
     TICKET_TEXT_LEN_MAX * 5 / 8
         > TICKET_ZONES_MAX * NAME_OCTETS_MAX
@@ -212,25 +212,25 @@ const _: () = assert!(
 /// ones cost a big rewrite for a small change.
 pub const PACK_OCTETS_TARGET: usize = 512 << 10;
 /// Octets of a pack: one RRset of the largest size still fits. Longer: not fetched, refused.
-pub const PACK_OCTETS_MAX: usize = (1 << 20) + (4 << 10);
+pub(crate) const PACK_OCTETS_MAX: usize = (1 << 20) + (4 << 10);
 /// Packs of a zone: 8 GiB of records. More: the manifest is refused.
-pub const MANIFEST_PACKS_MAX: u32 = 16_384;
+pub(crate) const MANIFEST_PACKS_MAX: u32 = 16_384;
 /// Octets of a manifest, every first owner name at its longest. Longer: not fetched, refused.
-pub const MANIFEST_OCTETS_MAX: usize = 8 << 20;
+pub(crate) const MANIFEST_OCTETS_MAX: usize = 8 << 20;
 /// Octets of a zone's settings inside the manifest. Longer: an error.
-pub const MANIFEST_SETTINGS_OCTETS_MAX: usize = 16 << 10;
+pub(crate) const MANIFEST_SETTINGS_OCTETS_MAX: usize = 16 << 10;
 /// Octets of the key of a live entry. Gossip drops messages above 4,096 octets without a word;
 /// keys of 3,800 arrive (measured). Longer changes are cut in parts or become a pack.
-pub const LIVE_KEY_OCTETS_MAX: usize = 3_600;
+pub(crate) const LIVE_KEY_OCTETS_MAX: usize = 3_600;
 /// Parts that one live change may be cut in: about 64 KB. Larger ones become a delta pack.
-pub const LIVE_PARTS_MAX: u32 = 24;
+pub(crate) const LIVE_PARTS_MAX: u32 = 24;
 /// Octets of all records of one owner name, of all types: they travel in one pack. More: refused.
-pub const OWNER_OCTETS_MAX: usize = PACK_OCTETS_MAX - PACK_HEAD_OCTETS_MAX;
+pub(crate) const OWNER_OCTETS_MAX: usize = PACK_OCTETS_MAX - PACK_HEAD_OCTETS_MAX;
 /// Octets of a pack beside its items: head, apex and table.
-pub const PACK_HEAD_OCTETS_MAX: usize = 2 << 10;
+pub(crate) const PACK_HEAD_OCTETS_MAX: usize = 2 << 10;
 
 /// Octets of header or heartbeat. Longer: not fetched, refused.
-pub const BEAT_OCTETS_MAX: usize = 256;
+pub(crate) const BEAT_OCTETS_MAX: usize = 256;
 const _: () =
     assert!(PACK_OCTETS_TARGET < PACK_OCTETS_MAX, "a pack may exceed its aim by an RRset");
 const _: () = assert!(PACK_OCTETS_MAX > RRSET_OCTETS_MAX + 1_024, "an RRset fits a pack");
@@ -251,13 +251,14 @@ pub const MESSAGE_OCTETS_MAX: usize = 65_535;
 pub const REPLY_OCTETS_CAPACITY: usize = 2 * MESSAGE_OCTETS_MAX + 1_024;
 /// Octets of a version or an identity that is told to who asks: beside the longest question they fit
 /// the smallest reply. The rest is cut off.
-pub const IDENTITY_OCTETS_MAX: usize = UDP_PLAIN_OCTETS_MAX - (12 + NAME_OCTETS_MAX + 4) - (11 + 4);
+pub(crate) const IDENTITY_OCTETS_MAX: usize =
+    UDP_PLAIN_OCTETS_MAX - (12 + NAME_OCTETS_MAX + 4) - (11 + 4);
 /// CNAME and DNAME records that one answer follows. A longer chain is answered so far and ends there.
 pub const ALIAS_CHAIN_MAX: usize = 16;
 /// Hosts whose addresses a full answer adds. Those of further ones are left out, as they may be.
-pub const ADDITIONAL_NAMES_MAX: usize = 32;
+pub(crate) const ADDITIONAL_NAMES_MAX: usize = 32;
 /// Name servers of a referral whose addresses are looked up. More would only fill the message.
-pub const REFERRAL_GLUE_NAMES_MAX: usize = 256;
+pub(crate) const REFERRAL_GLUE_NAMES_MAX: usize = 256;
 
 /// Octets of a zone transfer's message behind which no further RRset is begun: compression pointers
 /// reach no further (RFC 1035 section 4.1.4). The last RRset may fill a whole message.
@@ -273,37 +274,37 @@ const _: () = assert!(
 // --- master files (`record::master`) ----------------------------------------------------------
 
 /// How deep `$INCLUDE` may nest; a file that includes itself ends here. Deeper: an error.
-pub const INCLUDE_DEPTH_MAX: usize = 10;
+pub(crate) const INCLUDE_DEPTH_MAX: usize = 10;
 /// Files that one master file may include in all, nested ones counted. More: an error.
-pub const INCLUDE_FILES_MAX: u32 = 1_000;
+pub(crate) const INCLUDE_FILES_MAX: u32 = 1_000;
 /// Records that all `$GENERATE` lines of a read may make: sixteen times a reverse zone of a /16.
 /// More: an error, so that one short line cannot fill the memory.
-pub const GENERATE_RECORDS_MAX: u64 = 1 << 20;
+pub(crate) const GENERATE_RECORDS_MAX: u64 = 1 << 20;
 /// Characters that a number made by `$GENERATE` may be padded to. More fits no label's use: an
 /// error.
-pub const GENERATE_WIDTH_MAX: u32 = 127;
+pub(crate) const GENERATE_WIDTH_MAX: u32 = 127;
 /// Warnings that are kept with their line; those past it are counted alone.
 pub const MASTER_WARNINGS_MAX: usize = 100;
 /// Warnings of all files of one reading that the caller is told; those past it are logged alone.
 pub const REFRESH_WARNINGS_MAX: usize = 1_000;
 /// Names that a write to a signed zone checks before it is answered: some 100 us each. Those past
 /// it are counted alone.
-pub const API_CHECKED_NAMES_MAX: usize = 64;
+pub(crate) const API_CHECKED_NAMES_MAX: usize = 64;
 /// Findings of one kind that a check of a zone keeps; those past it are counted alone.
 pub const FINDINGS_PER_KIND_MAX: u64 = 20;
 /// Further NSEC3 iterations with which a check computes hashes: what RFC 5155 section 10.3 allows
 /// the longest keys. With more, the chain is not looked at, and that is an error.
-pub const NSEC3_ITERATIONS_CHECKED_MAX: u16 = 2_500;
+pub(crate) const NSEC3_ITERATIONS_CHECKED_MAX: u16 = 2_500;
 
 const _: () = assert!(INCLUDE_DEPTH_MAX < INCLUDE_FILES_MAX as usize, "each level is a file");
 
 // --- sync -------------------------------------------------------------------------------------
 
 /// Keys that may wait for their content. Past it an entry is not taken; a rescan brings it again.
-pub const INBOX_ENTRIES_MAX: u32 = 65_536;
+pub(crate) const INBOX_ENTRIES_MAX: u32 = 65_536;
 /// Changes given out in one batch, except that one commit is never cut. More would keep a zone's
 /// edit above some 10 ms.
-pub const BATCH_CHANGES_MAX: usize = 4_096;
+pub(crate) const BATCH_CHANGES_MAX: usize = 4_096;
 /// Octets of live changes that may wait for what stands between, over all zones. Past it a zone's
 /// waiting changes are dropped; a rescan brings them again.
 pub const LIVE_HELD_OCTETS_MAX: usize = 32 << 20;
@@ -312,20 +313,20 @@ pub const LIVE_HELD_OCTETS_MAX: usize = 32 << 20;
 pub const LIVE_CHAIN_OCTETS_MAX: usize = 2 * LIVE_HELD_OCTETS_MAX;
 /// Octets of packs that may wait for a manifest to name them. Past it they are dropped and asked
 /// for again when it does.
-pub const PACK_HELD_OCTETS_MAX: usize = 96 << 20;
+pub(crate) const PACK_HELD_OCTETS_MAX: usize = 96 << 20;
 /// Packs that are remembered as arrived (2 MiB of hashes). Past it all are forgotten, and a rescan
 /// reads them once more.
-pub const PACKS_STORED_MAX: usize = 65_536;
+pub(crate) const PACKS_STORED_MAX: usize = 65_536;
 /// Revisions that a zone remembers having been at, to compare with a heartbeat from the past.
-pub const TRAIL_LEN_MAX: usize = 4_096;
+pub(crate) const TRAIL_LEN_MAX: usize = 4_096;
 /// Complaints that wait to be logged, and keys that are remembered as complained of.
 pub const COMPLAINTS_MAX: usize = 1_024;
 /// Milliseconds after which a fetch that nobody reports on is given out again.
-pub const FETCH_MS_MAX: u64 = 20_000;
+pub(crate) const FETCH_MS_MAX: u64 = 20_000;
 /// Milliseconds before the first retry of a fetch; doubles.
-pub const FETCH_RETRY_MS_MIN: u64 = 100;
+pub(crate) const FETCH_RETRY_MS_MIN: u64 = 100;
 /// Milliseconds between retries of a fetch at most.
-pub const FETCH_RETRY_MS_MAX: u64 = 10_000;
+pub(crate) const FETCH_RETRY_MS_MAX: u64 = 10_000;
 /// Milliseconds that a gap may last before a rescan is asked for; gossip reorders by less.
 pub const GAP_MS_MAX: u64 = 500;
 /// Milliseconds between two rescans at least; doubles up to [`RESCAN_MS_MAX`] while they do not help.
@@ -336,10 +337,10 @@ pub const RESCAN_MS_MAX: u64 = 60_000;
 pub const BEHIND_MS_MAX: u64 = 5_000;
 /// Milliseconds that a zone without header waits for content that does not come, before it is
 /// served without.
-pub const PLAIN_WAIT_MS: u64 = 5_000;
+pub(crate) const PLAIN_WAIT_MS: u64 = 5_000;
 /// Entries of a feed without header, deleted ones counted. More: dropped, counted and complained of, and
 /// the edge is not synced; such a feed costs an entry a record and is slow long before.
-pub const PLAIN_ENTRIES_MAX: usize = 1 << 20;
+pub(crate) const PLAIN_ENTRIES_MAX: usize = 1 << 20;
 const _: () = assert!(FETCH_RETRY_MS_MIN < FETCH_RETRY_MS_MAX, "retries slow down");
 const _: () = assert!(GAP_MS_MAX < BEHIND_MS_MAX, "a rescan is tried before the status changes");
 
@@ -355,7 +356,7 @@ pub const WARM_QUERIES_MAX: usize = UDP_BATCH_MAX;
 pub const WARM_QUERIES_MIN: usize = 4;
 /// Octets of a query in a datagram: as many as UDP's length can say (RFC 768), so that none is cut.
 /// A buffer's memory is taken by what has come in, page by page.
-pub const UDP_QUERY_OCTETS_MAX: usize = 65_535;
+pub(crate) const UDP_QUERY_OCTETS_MAX: usize = 65_535;
 /// Octets a reply buffer has from the start: a UDP reply (RFC 9715) and a record of names, rewritten, that
 /// turned out not to fit, so that no worker allocates after its start.
 pub const UDP_REPLY_OCTETS: usize = 2_048;
@@ -364,65 +365,65 @@ const _: () = assert!(
     "the longest record of names, an SOA with its owner, past the limit fits the buffer"
 );
 /// Replies that leave as one message: Linux takes no more (UDP_MAX_SEGMENTS before 6.9).
-pub const UDP_SEGMENTS_MAX: usize = 64;
+pub(crate) const UDP_SEGMENTS_MAX: usize = 64;
 /// Octets of replies that leave as one message, with room left for the headers of both families in
 /// the 65,535 that IP's length can say.
-pub const UDP_SEGMENTS_OCTETS_MAX: usize = 61_440;
+pub(crate) const UDP_SEGMENTS_OCTETS_MAX: usize = 61_440;
 /// Octets asked for as SO_RCVBUF and SO_SNDBUF: some 5,000 small queries, which is what arrives
 /// while a worker is off its core for 10 ms. The kernel may grant less; that is logged.
-pub const UDP_SOCKET_BUFFER_OCTETS: usize = 4 << 20;
+pub(crate) const UDP_SOCKET_BUFFER_OCTETS: usize = 4 << 20;
 /// Milliseconds after which a worker without queries looks whether it is to stop.
-pub const UDP_WAKE_MS: u64 = 100;
+pub(crate) const UDP_WAKE_MS: u64 = 100;
 /// Receives in a row that fail for no known reason before a worker gives up; it waits
 /// [`UDP_WAKE_MS`] after each.
-pub const UDP_RECEIVE_ERRORS_MAX: u32 = 100;
+pub(crate) const UDP_RECEIVE_ERRORS_MAX: u32 = 100;
 /// Batches that a worker still answers once it is to stop. What came later gets no answer.
-pub const UDP_DRAIN_BATCHES_MAX: u32 = 1_024;
+pub(crate) const UDP_DRAIN_BATCHES_MAX: u32 = 1_024;
 
 // --- serve: TCP ---------------------------------------------------------------------------------
 
 /// TCP connections in all. At the limit the one that was idle longest gives way to the new one.
 /// The process's limit of open files, halved, may be lower and counts then.
-pub const TCP_CONNECTIONS_MAX: u32 = 8_192;
+pub(crate) const TCP_CONNECTIONS_MAX: u32 = 8_192;
 /// TCP connections of one IPv4 address or IPv6 /64: more than a busy resolver opens, and no
 /// more than a thirtieth of all. Further ones are closed at once.
-pub const TCP_CONNECTIONS_PER_ADDRESS_MAX: u32 = 256;
+pub(crate) const TCP_CONNECTIONS_PER_ADDRESS_MAX: u32 = 256;
 /// Connections that wait to be accepted, in the kernel.
-pub const TCP_BACKLOG_MAX: i32 = 1_024;
+pub(crate) const TCP_BACKLOG_MAX: i32 = 1_024;
 /// Connections accepted before others get their turn again.
-pub const TCP_ACCEPTS_PER_TURN_MAX: u32 = 64;
+pub(crate) const TCP_ACCEPTS_PER_TURN_MAX: u32 = 64;
 /// Octets read at once: some 300 pipelined queries, so that system calls cost them little.
-pub const TCP_READ_OCTETS: usize = 16_384;
+pub(crate) const TCP_READ_OCTETS: usize = 16_384;
 /// Reads from one connection before others get their turn again.
-pub const TCP_READS_PER_TURN_MAX: u32 = 4;
+pub(crate) const TCP_READS_PER_TURN_MAX: u32 = 4;
 /// Octets of replies that wait for a slow reader. Past it no query of that connection is
 /// answered, nor is anything read from it; the last reply may exceed it by its own length.
-pub const TCP_OUTPUT_OCTETS_MAX: usize = 32_768;
+pub(crate) const TCP_OUTPUT_OCTETS_MAX: usize = 32_768;
 /// Octets that all connections of a worker together keep for unfinished messages and slow
 /// readers. Past it the one that has kept the worker waiting longest is closed.
-pub const TCP_BUFFERED_OCTETS_MAX: usize = 64 << 20;
+pub(crate) const TCP_BUFFERED_OCTETS_MAX: usize = 64 << 20;
 /// Milliseconds between the first octet of a message and its last. Then the connection closes:
 /// whoever drips octets holds a place that others want.
-pub const TCP_MESSAGE_MS_MAX: u64 = 500;
+pub(crate) const TCP_MESSAGE_MS_MAX: u64 = 500;
 /// Octets that are read and thrown away behind the last reply of a connection that is to be closed. More:
 /// it is closed, and what the peer had not received by then is lost to it.
-pub const TCP_DISCARDED_OCTETS_MAX: usize = 1 << 20;
+pub(crate) const TCP_DISCARDED_OCTETS_MAX: usize = 1 << 20;
 /// Milliseconds without a query (RFC 7766 section 6.2.3 asks for seconds, not minutes).
-pub const TCP_IDLE_MS_MAX: u64 = 10_000;
+pub(crate) const TCP_IDLE_MS_MAX: u64 = 10_000;
 /// The same when every connection there may be is in use; between half and full it shrinks evenly.
-pub const TCP_IDLE_MS_MIN: u64 = 1_000;
+pub(crate) const TCP_IDLE_MS_MIN: u64 = 1_000;
 /// Milliseconds in which a slow reader has to take what waits for it. Then it is closed.
-pub const TCP_SEND_MS_MAX: u64 = 5_000;
+pub(crate) const TCP_SEND_MS_MAX: u64 = 5_000;
 /// Zone transfers at once, over all TCP workers. Each may keep one replaced version of a zone in
 /// memory until it ends. Further ones are refused; secondaries try again.
 pub const TRANSFERS_MAX: u32 = 32;
 /// Milliseconds that a stop waits for replies to leave.
-pub const TCP_DRAIN_MS_MAX: u64 = 1_000;
+pub(crate) const TCP_DRAIN_MS_MAX: u64 = 1_000;
 /// Ports tried when port 0 is asked for and TCP cannot have the port that UDP was given.
-pub const PORT_TRIES_MAX: u32 = 32;
+pub(crate) const PORT_TRIES_MAX: u32 = 32;
 
 /// One batch out of so many is timed.
-pub const LATENCY_SAMPLE_BATCHES: u32 = 64;
+pub(crate) const LATENCY_SAMPLE_BATCHES: u32 = 64;
 
 const _: () = assert!(UDP_BATCH_MAX <= 1_024, "sendmmsg takes no more (UIO_MAXIOV)");
 const _: () = assert!(TCP_IDLE_MS_MIN > TCP_MESSAGE_MS_MAX, "a message may take its whole time");

@@ -175,7 +175,7 @@ pub struct MasterFile {
 ///
 /// # Errors
 /// [`ZoneFileError::Read`].
-pub fn list_dir(dir: &Path) -> Result<Vec<PathBuf>, ZoneFileError> {
+pub(crate) fn list_dir(dir: &Path) -> Result<Vec<PathBuf>, ZoneFileError> {
     let read = |source| ZoneFileError::Read { path: dir.into(), source };
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(dir).map_err(read)? {

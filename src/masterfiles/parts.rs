@@ -39,7 +39,7 @@ impl Read for FileAt<'_> {
 ///
 /// # Errors
 /// Every [`ImageError`].
-pub fn read_zone(
+pub(crate) fn read_zone(
     file: &File,
     start: u64,
     threads: u64,

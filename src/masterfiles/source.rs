@@ -101,7 +101,7 @@ fn check_file(path: &Path) -> Result<(), ZoneFileError> {
 ///
 /// # Errors
 /// Those of [`check_file`], and [`ZoneFileError::TooLong`].
-pub fn read(path: &Path) -> Result<(Vec<u8>, ReadSource), ZoneFileError> {
+pub(crate) fn read(path: &Path) -> Result<(Vec<u8>, ReadSource), ZoneFileError> {
     check_file(path)?;
     let error = |source| ZoneFileError::Read { path: path.into(), source };
     let mut file = File::open(path).map_err(error)?;
@@ -124,7 +124,7 @@ pub fn read(path: &Path) -> Result<(Vec<u8>, ReadSource), ZoneFileError> {
 }
 
 /// Whether a file that had not rested when it was read still holds the same octets, and has now.
-pub fn has_come_to_rest(source: &Source, digest: &[u8; 20]) -> bool {
+pub(crate) fn has_come_to_rest(source: &Source, digest: &[u8; 20]) -> bool {
     match read(&source.path) {
         Ok((octets, read)) => {
             read.is_steady

@@ -33,7 +33,7 @@ use crate::zone::{HashSeed, Zone};
 
 /// What the directory holds.
 #[derive(Debug)]
-pub struct Store {
+pub(crate) struct Store {
     /// The directory.
     dir: PathBuf,
     /// The shared file.
@@ -46,7 +46,7 @@ pub struct Store {
 
 /// Where the compiled form of a zone is.
 #[derive(Debug)]
-pub enum CompiledPlace {
+pub(crate) enum CompiledPlace {
     /// In the shared file, as the zone of this index.
     Shared(usize),
     /// In a file of its own.
@@ -67,11 +67,11 @@ pub enum CompiledPlace {
 }
 
 /// A source that was read soon after it had changed, and the SHA-1 of its octets.
-pub type Unrested = (Source, [u8; 20]);
+pub(crate) type Unrested = (Source, [u8; 20]);
 
 /// A file of its own without its name.
 #[derive(Debug)]
-pub struct OwnDraft {
+pub(crate) struct OwnDraft {
     /// The file.
     file: File,
     /// Its path for the time being.
@@ -84,7 +84,7 @@ pub struct OwnDraft {
 
 /// What is to be in the directory.
 #[derive(Debug, Default)]
-pub struct StoreDraft {
+pub(crate) struct StoreDraft {
     /// Blocks that are on no disk yet.
     pub buffers: Vec<Vec<u8>>,
     /// Every compiled zone, in the order of their master files.
@@ -100,7 +100,7 @@ pub struct StoreDraft {
 
 /// Forms that were left out of a writing that was hurried, by the hashes of the paths of their files.
 #[derive(Debug, Default)]
-pub struct LeftOut {
+pub(crate) struct LeftOut {
     /// Blocks that are on no disk yet.
     buffers: Vec<Vec<u8>>,
     /// The forms.
@@ -109,7 +109,7 @@ pub struct LeftOut {
 
 impl StoreDraft {
     /// Begins with the blocks of files that were read, and with what was left out before.
-    pub fn new(mut buffers: Vec<Vec<u8>>, mut left_out: LeftOut) -> Self {
+    pub(crate) fn new(mut buffers: Vec<Vec<u8>>, mut left_out: LeftOut) -> Self {
         for place in left_out.places.values_mut() {
             if let CompiledPlace::Fresh { buffer, .. } = place {
                 *buffer += buffers.len();
@@ -120,7 +120,7 @@ impl StoreDraft {
     }
 
     /// Adds the place of a file that is as it was: the form that was left out, if one was, or the one on disk.
-    pub fn keep(&mut self, path_hash: u64, on_disk: Option<CompiledPlace>) {
+    pub(crate) fn keep(&mut self, path_hash: u64, on_disk: Option<CompiledPlace>) {
         match self.left_out.remove(&path_hash) {
             Some(place) => self.push(path_hash, place, on_disk),
             None => self.places.extend(on_disk),
@@ -128,7 +128,12 @@ impl StoreDraft {
     }
 
     /// Adds the place of a file that was read, and the one of the form of before.
-    pub fn push(&mut self, path_hash: u64, place: CompiledPlace, older: Option<CompiledPlace>) {
+    pub(crate) fn push(
+        &mut self,
+        path_hash: u64,
+        place: CompiledPlace,
+        older: Option<CompiledPlace>,
+    ) {
         if let Some(older) = older {
             self.older.insert(self.places.len(), older);
         }
@@ -160,7 +165,7 @@ impl StoreDraft {
 
 /// The thread that writes a [`StoreDraft`].
 #[derive(Debug)]
-pub struct Writing {
+pub(crate) struct Writing {
     /// As long as it is there, the thread waits for sources to rest.
     patience: mpsc::SyncSender<()>,
     /// The thread; it returns what it has left out.
@@ -169,7 +174,7 @@ pub struct Writing {
 
 /// Which compiled form of a master file is wanted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Version {
+pub(crate) enum Version {
     /// Only that of the file as it is now.
     Current,
     /// That of the file when it was good last.
@@ -177,14 +182,14 @@ pub enum Version {
 }
 
 /// A zone that was built of its compiled form.
-pub type Compiled = (Zone, ImageHead, CompiledPlace);
+pub(crate) type Compiled = (Zone, ImageHead, CompiledPlace);
 
 impl Store {
     /// Reads the directory, which is made if it is missing.
     ///
     /// # Errors
     /// What the system says.
-    pub fn open(dir: &Path) -> io::Result<Self> {
+    pub(crate) fn open(dir: &Path) -> io::Result<Self> {
         durable::create_dir(dir)?;
         let mut own = HashSet::new();
         for entry in fs::read_dir(dir)? {
@@ -206,7 +211,7 @@ impl Store {
     }
 
     /// Returns where the compiled form of a master file is, if there is one.
-    pub fn place_of(&self, path: &Path) -> Option<CompiledPlace> {
+    pub(crate) fn place_of(&self, path: &Path) -> Option<CompiledPlace> {
         let octets = path.as_os_str().as_bytes();
         let found = self.zones.binary_search_by(|zone| self.shared[zone.path.clone()].cmp(octets));
         if let Ok(index) = found {
@@ -221,7 +226,7 @@ impl Store {
     ///
     /// # Errors
     /// The compiled file and what is wrong with it.
-    pub fn load(
+    pub(crate) fn load(
         &self,
         path: &Path,
         version: Version,
@@ -274,7 +279,7 @@ impl Store {
     ///
     /// # Errors
     /// What the system says.
-    pub fn begin_own(&self, path: &Path) -> io::Result<OwnDraft> {
+    pub(crate) fn begin_own(&self, path: &Path) -> io::Result<OwnDraft> {
         let name = own_name(path);
         let draft = self.draft_path(&name);
         let mut file = create(&draft)?;
@@ -294,7 +299,7 @@ impl Store {
     ///
     /// # Errors
     /// The system has no thread.
-    pub fn spawn_write(self, mut draft: StoreDraft) -> io::Result<Writing> {
+    pub(crate) fn spawn_write(self, mut draft: StoreDraft) -> io::Result<Writing> {
         let (patience, hurry) = mpsc::sync_channel(0);
         let thread = thread::Builder::new().name("compile".to_owned()).spawn(move || {
             // Nothing is ever sent: this waits for its time, or until nobody has patience any more.
@@ -374,13 +379,13 @@ impl Store {
 
 impl Writing {
     /// Waits until everything is written.
-    pub fn wait(self) {
+    pub(crate) fn wait(self) {
         // It has logged what went wrong.
         let _ = self.thread.join();
     }
 
     /// Waits until what has come to rest by now is written, and returns the rest.
-    pub fn hurry(self) -> LeftOut {
+    pub(crate) fn hurry(self) -> LeftOut {
         drop(self.patience);
         self.thread.join().unwrap_or_default()
     }
@@ -388,12 +393,12 @@ impl Writing {
 
 impl OwnDraft {
     /// Returns the file, to write blocks to.
-    pub fn file(&self) -> &File {
+    pub(crate) fn file(&self) -> &File {
         &self.file
     }
 
     /// Removes the file: the zone has no compiled form.
-    pub fn discard(self) {
+    pub(crate) fn discard(self) {
         // What stays is removed with the next writing.
         let _ = fs::remove_file(&self.draft);
     }

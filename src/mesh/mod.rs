@@ -327,14 +327,14 @@ impl Mesh {
     }
 
     /// Whether the document engine answers a question; one that is gone or stuck does not.
-    pub async fn ask_documents(&self) -> bool {
+    pub(crate) async fn ask_documents(&self) -> bool {
         self.sync.export_author(AuthorId::from(&NOBODY)).await.is_ok()
     }
 
     /// Whether the store of contents answers a question.
     ///
     /// One that does not is being opened again.
-    pub async fn ask_contents(&self) -> bool {
+    pub(crate) async fn ask_contents(&self) -> bool {
         let answers = self.blobs.store().blobs().status(NOBODY).await.is_ok();
         if !answers || !self.blobs.has_files() {
             self.blobs.suspect();

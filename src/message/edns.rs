@@ -89,7 +89,7 @@ pub struct OptReply<'a> {
 
 impl OptReply<'_> {
     /// Returns how many octets the record takes.
-    pub fn octets_len(&self) -> usize {
+    pub(crate) fn octets_len(&self) -> usize {
         OPT_FRONT_LEN + self.nsid.map_or(0, |nsid| 4 + nsid.len())
     }
 

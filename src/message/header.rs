@@ -74,7 +74,7 @@ impl Header {
 
     /// Whether this is a query, by its opcode, with one question.
     #[inline]
-    pub fn is_of_one_question(&self) -> bool {
+    pub(crate) fn is_of_one_question(&self) -> bool {
         self.front & (0x7800 << 48 | 0xffff << 32) == 1 << 32
     }
 }

@@ -33,14 +33,14 @@ use crate::record::RecordType;
 /// Octets of a message's header: where the question's name starts.
 pub const HEADER_LEN: usize = 12;
 /// Octets of a record before its RDATA, the owner being a pointer.
-pub const RECORD_HEAD_LEN: usize = 12;
+pub(crate) const RECORD_HEAD_LEN: usize = 12;
 /// The two bits that mark a compression pointer (RFC 1035 section 4.1.4).
-pub const POINTER: u16 = 0xc000;
+pub(crate) const POINTER: u16 = 0xc000;
 /// The furthest that a compression pointer reaches.
-pub const POINTER_MAX: u16 = 0x3fff;
+pub(crate) const POINTER_MAX: u16 = 0x3fff;
 
 /// A name expanded out of a message.
-pub type ExpandedName = ArrayVec<u8, NAME_OCTETS_MAX>;
+pub(crate) type ExpandedName = ArrayVec<u8, NAME_OCTETS_MAX>;
 
 /// The three sections of records.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -184,7 +184,7 @@ pub fn read_name(
 ///
 /// # Errors
 /// [`MessageError::BadName`] or [`MessageError::CutShort`].
-pub fn skip_name(message: &[u8], at: usize) -> Result<usize, MessageError> {
+pub(crate) fn skip_name(message: &[u8], at: usize) -> Result<usize, MessageError> {
     let mut here = at;
     loop {
         match *message.get(here).ok_or(MessageError::CutShort { at })? {

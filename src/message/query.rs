@@ -106,7 +106,11 @@ pub fn find_opt(packet: &[u8], header: &Header) -> Option<Edns> {
 ///
 /// # Errors
 /// [`Malformed`] if that section is anything else.
-pub fn read_ixfr_serial(packet: &[u8], header: &Header, end: usize) -> Result<u32, Malformed> {
+pub(crate) fn read_ixfr_serial(
+    packet: &[u8],
+    header: &Header,
+    end: usize,
+) -> Result<u32, Malformed> {
     let [_, 0, 1, _] = header.counts() else { return Err(Malformed) };
     let record = Record::read(packet, end)?;
     match (record.rtype, Soa::read(record.rdata())) {

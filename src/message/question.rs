@@ -43,4 +43,4 @@ impl<'q> Question<'q> {
 }
 
 /// Octets of a question behind its name: type and class.
-pub const QUESTION_TAIL_LEN: usize = 4;
+pub(crate) const QUESTION_TAIL_LEN: usize = 4;

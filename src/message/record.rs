@@ -59,7 +59,7 @@ impl<'m> Record<'m> {
     }
 
     /// Returns where its RDATA begins.
-    pub fn rdata_at(&self) -> usize {
+    pub(crate) fn rdata_at(&self) -> usize {
         self.rdata_at
     }
 
@@ -70,7 +70,7 @@ impl<'m> Record<'m> {
     }
 
     /// Whether the owner is the root, written as such.
-    pub fn is_at_root(&self) -> bool {
+    pub(crate) fn is_at_root(&self) -> bool {
         self.message[self.at] == 0
     }
 
@@ -89,7 +89,7 @@ impl<'m> Record<'m> {
     ///
     /// # Errors
     /// As [`Record::owner`].
-    pub fn expand_owner(&self, name: &mut ExpandedName) -> Result<(), MessageError> {
+    pub(crate) fn expand_owner(&self, name: &mut ExpandedName) -> Result<(), MessageError> {
         read_name(self.message, self.at, name).map(drop)
     }
 

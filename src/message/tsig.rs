@@ -78,7 +78,7 @@ impl<'m> Tsig<'m> {
     ///
     /// # Errors
     /// What [`Record::owner`] says of the key's name; nothing is then appended.
-    pub fn push_refusal(&self, out: &mut Vec<u8>, error: u16) -> Result<(), MessageError> {
+    pub(crate) fn push_refusal(&self, out: &mut Vec<u8>, error: u16) -> Result<(), MessageError> {
         let mut key = ExpandedName::new();
         self.record.expand_owner(&mut key)?;
         out.extend_from_slice(&key);

@@ -268,7 +268,7 @@ pub fn is_at_or_below(name: &[u8], ancestor: &[u8]) -> bool {
 }
 
 /// Compares two wire names of the same case in canonical order (RFC 4034 section 6.1).
-pub fn compare_canonical(left: &[u8], right: &[u8]) -> Ordering {
+pub(crate) fn compare_canonical(left: &[u8], right: &[u8]) -> Ordering {
     let (left_starts, left_count) = label_starts(left);
     let (right_starts, right_count) = label_starts(right);
     let shared = left_count.min(right_count);
@@ -353,7 +353,7 @@ fn end_label(wire: &mut [u8], length_at: usize, end: usize) -> Result<(), NameEr
 ///
 /// # Errors
 /// [`NameError::BadEscape`].
-pub fn parse_escape(text: &[u8]) -> Result<(u8, usize), NameError> {
+pub(crate) fn parse_escape(text: &[u8]) -> Result<(u8, usize), NameError> {
     match *text {
         [a @ b'0'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', ..] => {
             let value = u16::from(a - b'0') * 100 + u16::from(b - b'0') * 10 + u16::from(c - b'0');
@@ -365,7 +365,7 @@ pub fn parse_escape(text: &[u8]) -> Result<(u8, usize), NameError> {
 }
 
 /// Writes one label with the escapes of master files (RFC 1035 section 5.1).
-pub fn write_label(label: &[u8], out: &mut impl fmt::Write) -> fmt::Result {
+pub(crate) fn write_label(label: &[u8], out: &mut impl fmt::Write) -> fmt::Result {
     for &octet in label {
         match octet {
             b'.' | b'\\' | b'"' | b';' | b'(' | b')' | b'@' | b'$' => {

@@ -5,7 +5,7 @@
 
 /// Whether two names, or parts of names, are the same octets.
 #[inline]
-pub fn is_same(left: &[u8], right: &[u8]) -> bool {
+pub(crate) fn is_same(left: &[u8], right: &[u8]) -> bool {
     if left.len() != right.len() {
         return false;
     }
@@ -33,7 +33,7 @@ pub fn is_same(left: &[u8], right: &[u8]) -> bool {
 
 /// Reads up to seven octets as one little-endian word with zeros behind them.
 #[inline]
-pub fn tail_word(tail: &[u8]) -> u64 {
+pub(crate) fn tail_word(tail: &[u8]) -> u64 {
     debug_assert!(tail.len() < 8);
     if let (Some(front), Some(back)) = (tail.first_chunk::<4>(), tail.last_chunk::<4>()) {
         let back = u64::from(u32::from_le_bytes(*back)) << (8 * (tail.len() - 4));
@@ -49,7 +49,7 @@ pub fn tail_word(tail: &[u8]) -> u64 {
 
 /// Reads the eight octets from `at` on; zero if there are not so many.
 #[inline]
-pub fn word_at(octets: &[u8], at: usize) -> u64 {
+pub(crate) fn word_at(octets: &[u8], at: usize) -> u64 {
     let word = octets.get(at..at + 8).and_then(<[u8]>::first_chunk::<8>);
     word.map_or(0, |word| u64::from_le_bytes(*word))
 }

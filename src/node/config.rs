@@ -50,7 +50,7 @@ pub enum Plan {
 
 impl Plan {
     /// Returns what it makes of a node: `static`, `all`, `authority` or `edge`.
-    pub fn role_name(&self) -> &'static str {
+    pub(crate) fn role_name(&self) -> &'static str {
         match self {
             Self::Static => "static",
             Self::All(_) => "all",

@@ -19,7 +19,7 @@ use super::status::{FeedStatus, Status, StoreStatus};
 use crate::serve::stats::FrontEndStats;
 
 /// Returns the metrics as text.
-pub async fn text(node: &NodeState) -> String {
+pub(crate) async fn text(node: &NodeState) -> String {
     let mut registry = Registry::with_prefix("aspen");
     registry.register(
         "commit_to_answer_seconds",
@@ -34,7 +34,7 @@ pub async fn text(node: &NodeState) -> String {
 }
 
 /// Returns some of the numbers by the names that PowerDNS's clients know.
-pub fn statistics(status: &Status) -> Vec<(String, u64)> {
+pub(crate) fn statistics(status: &Status) -> Vec<(String, u64)> {
     let mut rows = vec![
         ("uptime".to_owned(), status.uptime_s),
         ("zones".to_owned(), status.zones),

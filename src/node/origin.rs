@@ -189,7 +189,7 @@ async fn open_redb(data_dir: &Path, is_new_allowed: bool) -> Result<RedbStore, O
 ///
 /// # Errors
 /// [`OriginError::FeedGone`].
-pub fn check_feed(data_dir: &Path) -> Result<(), OriginError> {
+pub(crate) fn check_feed(data_dir: &Path) -> Result<(), OriginError> {
     let (path, marker) = feed_files(data_dir);
     if marker.exists() && !path.exists() {
         return Err(OriginError::FeedGone { path, marker });
@@ -201,7 +201,7 @@ pub fn check_feed(data_dir: &Path) -> Result<(), OriginError> {
 ///
 /// # Errors
 /// [`OriginError::File`].
-pub fn note_feed(data_dir: &Path, namespace: &[u8; 32]) -> Result<(), OriginError> {
+pub(crate) fn note_feed(data_dir: &Path, namespace: &[u8; 32]) -> Result<(), OriginError> {
     let (_, marker) = feed_files(data_dir);
     let text = format!("{}\n", data_encoding::HEXLOWER.encode(namespace));
     if std::fs::read_to_string(&marker).is_ok_and(|known| known == text) {
@@ -266,7 +266,7 @@ async fn open_etcd(_cluster: &EtcdCluster) -> Result<Arc<dyn KeyValueStore>, Ori
 ///
 /// # Errors
 /// [`OriginError::Store`].
-pub async fn offer_example(store: &Arc<DnsStore>) -> Result<bool, OriginError> {
+pub(crate) async fn offer_example(store: &Arc<DnsStore>) -> Result<bool, OriginError> {
     if store.revision().await? > 0 || !store.list_zones(None, 1).await?.items.is_empty() {
         return Ok(false);
     }

@@ -21,7 +21,10 @@ use crate::zone::HashSeed;
 /// [`RunError::ZoneFile`]: the directory cannot be read; a named file is not there and never was good, or is one
 /// that nothing can be answered for; or there is nothing at all. A named file that is gone is one that cannot be
 /// read: what it was is served, and that it is gone is logged. Who does not want its zone any more does not name it.
-pub fn load_static(config: &Config, seed: HashSeed) -> Result<(ZoneFiles, Refreshed), RunError> {
+pub(crate) fn load_static(
+    config: &Config,
+    seed: HashSeed,
+) -> Result<(ZoneFiles, Refreshed), RunError> {
     let (dir, named) = (config.files.dir.clone(), config.files.named.clone());
     let compiled = (!config.files.is_empty()).then(|| config.data_dir.join("compiled"));
     let mut files = ZoneFiles::new(dir, named, compiled, seed);
@@ -49,7 +52,7 @@ pub fn load_static(config: &Config, seed: HashSeed) -> Result<(ZoneFiles, Refres
 
 /// Logs what is wrong with files, once all that other sources have is published: where one has a zone of the
 /// apex, that is answered.
-pub fn log_failed(stage: &Stage, failed: &mut [FailedFile]) {
+pub(crate) fn log_failed(stage: &Stage, failed: &mut [FailedFile]) {
     for failed in failed {
         if let Instead::Nothing(apex) = &failed.instead
             && [Rank::Feed, Rank::Store].iter().any(|rank| stage.zone(*rank, apex).is_some())
@@ -62,7 +65,7 @@ pub fn log_failed(stage: &Stage, failed: &mut [FailedFile]) {
 
 /// Zone files and where their zones are published.
 #[derive(Debug)]
-pub struct Reload {
+pub(crate) struct Reload {
     /// The files; the lock lets one reading end before the next begins.
     files: Mutex<Option<ZoneFiles>>,
     /// Where zones go.
@@ -71,12 +74,12 @@ pub struct Reload {
 
 impl Reload {
     /// Takes files whose zones are published already.
-    pub fn new(files: ZoneFiles, stage: Arc<Stage>) -> Self {
+    pub(crate) fn new(files: ZoneFiles, stage: Arc<Stage>) -> Self {
         Self { files: Mutex::new(Some(files)), stage }
     }
 
     /// Waits until what can be kept of the files is written. It blocks.
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         let files = self.files.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(files) = files {
             files.stop();
@@ -85,7 +88,7 @@ impl Reload {
 
     /// Reads what has changed and publishes it; returns how many zones there are and which files do
     /// not read, unless the directory cannot be read. It blocks.
-    pub fn run(&self) -> Option<(u64, BrokenFiles)> {
+    pub(crate) fn run(&self) -> Option<(u64, BrokenFiles)> {
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         let mut refreshed = match files.as_mut()?.publish(&self.stage) {
             Ok(refreshed) => refreshed,

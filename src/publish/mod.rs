@@ -86,7 +86,7 @@ impl Publisher {
     }
 
     /// Publishes `changes` at once, in which `change_count` changes of RRsets or zones were made.
-    pub fn publish_edits(&self, changes: Vec<CatalogChange>, change_count: u64) {
+    pub(crate) fn publish_edits(&self, changes: Vec<CatalogChange>, change_count: u64) {
         if changes.is_empty() {
             return;
         }

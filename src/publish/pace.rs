@@ -18,7 +18,7 @@ use crate::limits::{PUBLISH_REST_FACTOR, PUBLISH_REST_US_MAX, PUBLISH_REST_US_MI
 
 /// The pace of one publisher. All times are microseconds of one clock of the caller's.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Pace {
+pub(crate) struct Pace {
     /// What was owed after the last publish.
     owed_us: u64,
     /// When the last publish ended.
@@ -27,7 +27,7 @@ pub struct Pace {
 
 impl Pace {
     /// Takes that a publish has ended, and that making it took `took_us`.
-    pub fn note_publish(&mut self, took_us: u64, ended_us: u64) {
+    pub(crate) fn note_publish(&mut self, took_us: u64, ended_us: u64) {
         let began_us = ended_us.saturating_sub(took_us);
         let owed_us = self.owed_us.saturating_sub(began_us.saturating_sub(self.ended_us));
         let added_us = took_us.saturating_mul(PUBLISH_REST_FACTOR);
@@ -36,7 +36,7 @@ impl Pace {
     }
 
     /// Returns for how long no publish is to be made; 0 if the next may be made now.
-    pub fn rest_us(&self, now_us: u64) -> u64 {
+    pub(crate) fn rest_us(&self, now_us: u64) -> u64 {
         if self.owed_us < PUBLISH_REST_US_MIN {
             return 0;
         }

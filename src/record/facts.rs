@@ -12,7 +12,7 @@ use crate::record::RecordType;
 
 /// Where the names are in RDATA of a type whose names may be compressed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct NameLayout {
+pub(crate) struct NameLayout {
     /// Octets in front of the first name.
     pub skip: usize,
     /// How many names follow.
@@ -23,7 +23,7 @@ pub struct NameLayout {
 
 /// What a record at a zone cut, the owner of a delegation, is to the zone that delegates.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum AtCut {
+pub(crate) enum AtCut {
     /// The zone's own, which it signs.
     Signed,
     /// Of the zone and never signed: the delegation, and signatures themselves.
@@ -45,7 +45,7 @@ impl RecordType {
     /// Returns where the names are that may be compressed: in types of RFC 1035 alone
     /// (RFC 3597 section 4).
     #[inline]
-    pub const fn compressible_names(self) -> Option<NameLayout> {
+    pub(crate) const fn compressible_names(self) -> Option<NameLayout> {
         let (skip, names, tail) = match self {
             Self::NS
             | Self::CNAME
@@ -66,7 +66,7 @@ impl RecordType {
     /// Returns where a sender may have compressed names in RDATA: how many octets stand in front of the first,
     /// and how many names follow each other there. Those of RFC 1035, and of the types whose names older
     /// senders compress (RFC 3597 section 4).
-    pub fn sent_names(self, rdata: &[u8]) -> Option<(usize, usize)> {
+    pub(crate) fn sent_names(self, rdata: &[u8]) -> Option<(usize, usize)> {
         if let Some(layout) = self.compressible_names() {
             return Some((layout.skip, layout.names));
         }
@@ -92,7 +92,7 @@ impl RecordType {
     /// RFC 4034 section 6.2, whose list RFC 6840 section 5.1 corrects: not NSEC, but RRSIG. In all
     /// later types names are octets like others (RFC 3597 sections 6 and 7).
     #[inline]
-    pub const fn has_lower_names(self) -> bool {
+    pub(crate) const fn has_lower_names(self) -> bool {
         self.compressible_names().is_some()
             || matches!(
                 self,
@@ -114,7 +114,7 @@ impl RecordType {
     /// Whether an owner has at most one record of the type (RFC 1035 section 5.2 for SOA, RFC 2181
     /// section 10.1 for CNAME, RFC 6672 section 2.4 for DNAME).
     #[inline]
-    pub const fn is_singleton(self) -> bool {
+    pub(crate) const fn is_singleton(self) -> bool {
         matches!(self, Self::SOA | Self::CNAME | Self::DNAME)
     }
 
@@ -124,14 +124,14 @@ impl RecordType {
     /// 10.1 (SIG, NXT and KEY). That zones are no longer signed with SIG and NXT makes none that
     /// was wrong.
     #[inline]
-    pub const fn may_stand_beside_cname(self) -> bool {
+    pub(crate) const fn may_stand_beside_cname(self) -> bool {
         matches!(self, Self::CNAME | Self::RRSIG | Self::NSEC | Self::SIG | Self::NXT | Self::KEY)
     }
 
     /// Returns what a record of the type is at a zone cut (RFC 4035 sections 2.2 to 2.4; RFC 1034
     /// section 4.2.1 for glue).
     #[inline]
-    pub const fn at_cut(self) -> AtCut {
+    pub(crate) const fn at_cut(self) -> AtCut {
         match self {
             Self::DS | Self::NSEC => AtCut::Signed,
             Self::NS | Self::RRSIG => AtCut::Unsigned,
@@ -143,7 +143,7 @@ impl RecordType {
     /// Whether a record of the type is a host's address (RFC 1035 section 3.4.1, RFC 3596 section
     /// 2.1).
     #[inline]
-    pub const fn is_address(self) -> bool {
+    pub(crate) const fn is_address(self) -> bool {
         matches!(self, Self::A | Self::AAAA)
     }
 
@@ -159,7 +159,7 @@ impl RecordType {
     /// RFC 1035 sections 3.3.3 to 3.3.11 (MB, MD, MF, MX, NS), RFC 1183 sections 1 and 3.3 (AFSDB,
     /// RT), RFC 2230 section 3 (KX), RFC 2782 (SRV), RFC 9460 section 4.1 (SVCB, HTTPS).
     #[inline]
-    pub const fn host_at(self) -> Option<usize> {
+    pub(crate) const fn host_at(self) -> Option<usize> {
         match self {
             Self::NS | Self::MB | Self::MD | Self::MF => Some(0),
             Self::MX | Self::AFSDB | Self::RT | Self::KX | Self::SVCB | Self::HTTPS => Some(2),
@@ -171,14 +171,14 @@ impl RecordType {
     /// Whether the host that a record names must have an address and be no alias; its name then
     /// ends the RDATA (RFC 2181 section 10.3 for NS and MX, RFC 2782 for SRV).
     #[inline]
-    pub const fn needs_host_address(self) -> bool {
+    pub(crate) const fn needs_host_address(self) -> bool {
         matches!(self, Self::NS | Self::MX | Self::SRV)
     }
 }
 
 impl NameLayout {
     /// Whether RDATA has its names where they should be, and nothing left over.
-    pub fn fits(&self, rdata: &[u8]) -> bool {
+    pub(crate) fn fits(&self, rdata: &[u8]) -> bool {
         let Some(mut rest) = rdata.get(self.skip..) else { return false };
         for _ in 0..self.names {
             match name::wire_len(rest) {

@@ -121,7 +121,7 @@ impl Rrset {
 
     /// Returns the RRset with the first of each records that are the same but for the case of names in them
     /// (RFC 2181 section 5, RFC 4343 section 3.1), where case does not count for the type.
-    pub fn without_doubles(&self) -> Cow<'_, Self> {
+    pub(crate) fn without_doubles(&self) -> Cow<'_, Self> {
         if !self.rtype.has_lower_names() || self.rdata.count() < 2 {
             return Cow::Borrowed(self);
         }
@@ -225,7 +225,7 @@ impl<'a> IntoIterator for &'a RdataList {
 ///
 /// # Errors
 /// As [`RdataList::from_octets`].
-pub fn check_list(octets: &[u8]) -> Result<u32, RrsetError> {
+pub(crate) fn check_list(octets: &[u8]) -> Result<u32, RrsetError> {
     if octets.is_empty() {
         return Err(RrsetError::Empty);
     }

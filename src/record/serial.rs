@@ -5,7 +5,7 @@
 /// Whether serial `a` is newer than `b` (RFC 1982 section 3.2).
 ///
 /// Of two that lie exactly 2^31 apart neither is newer.
-pub fn is_newer(a: u32, b: u32) -> bool {
+pub(crate) fn is_newer(a: u32, b: u32) -> bool {
     let ahead = a.wrapping_sub(b);
     ahead != 0 && ahead < 1 << 31
 }

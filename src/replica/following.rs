@@ -52,7 +52,7 @@ pub struct Following {
 
 /// Where the replicas of an edge are to be kept: on its disk only while it has nothing of the feed in
 /// the present form.
-pub fn documents_for(mesh_dir: &Path, ticket: &DnsClientTicket) -> Documents {
+pub(crate) fn documents_for(mesh_dir: &Path, ticket: &DnsClientTicket) -> Documents {
     let is_there = Archive::is_there(mesh_dir, &ticket.namespace);
     if is_there { Documents::InMemory } else { Documents::OnDisk }
 }
@@ -199,7 +199,7 @@ impl AspenDnsClient {
     }
 
     /// How the edge stands to a feed with a log; none while it follows another kind of feed.
-    pub fn mirror_status(&self) -> Option<MirrorStatus> {
+    pub(crate) fn mirror_status(&self) -> Option<MirrorStatus> {
         if self.has_entries.load(Ordering::Acquire) {
             return None;
         }
@@ -209,7 +209,7 @@ impl AspenDnsClient {
 
     /// What the first `limit` zones of the feed from `from` on, by name, come to, and at which
     /// revisions, of those that are served.
-    pub fn zone_digests(&self, from: Bound<&Name>, limit: u32) -> Vec<(Name, u64, Digest)> {
+    pub(crate) fn zone_digests(&self, from: Bound<&Name>, limit: u32) -> Vec<(Name, u64, Digest)> {
         let read = |mirror: &mut Mirror| {
             let zones =
                 mirror.zone_digests().filter(|(apex, ..)| (from, Bound::Unbounded).contains(*apex));
@@ -244,13 +244,13 @@ impl AspenDnsClient {
     }
 
     /// Since when what arrives cannot be kept for a restart, if it cannot.
-    pub fn unkept_since(&self) -> Option<Instant> {
+    pub(crate) fn unkept_since(&self) -> Option<Instant> {
         *self.unkept_since.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether what this edge had on its disk is damaged or gone in part, so that an older state may be
     /// answered: until the author's word says that it is the newest.
-    pub fn has_damage(&self) -> bool {
+    pub(crate) fn has_damage(&self) -> bool {
         self.has_damage.load(Ordering::Relaxed)
     }
 

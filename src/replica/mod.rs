@@ -49,7 +49,9 @@ use crate::zone::HashSeed;
 
 pub use builder::{AspenDnsClientBuilder, ClientError};
 pub use event::DnsEvent;
-pub use following::{Following, UpstreamInfo, documents_for, spawn_dns_sync_listener};
+#[cfg(feature = "node")]
+pub(crate) use following::documents_for;
+pub use following::{Following, UpstreamInfo, spawn_dns_sync_listener};
 pub use opening::ListenerError;
 pub use progress::{SyncProgress, WaitError};
 

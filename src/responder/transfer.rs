@@ -48,7 +48,7 @@ impl TransferPolicy {
     }
 
     /// Whether an address may transfer zones.
-    pub fn allows(&self, source: IpAddr) -> bool {
+    pub(crate) fn allows(&self, source: IpAddr) -> bool {
         self.allowed.iter().any(|network| network.contains(&source))
     }
 }

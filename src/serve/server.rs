@@ -137,7 +137,7 @@ impl DnsProtocolServer {
 
     /// Answers what is published to `reader`, and not what it was built with.
     #[must_use]
-    pub fn with_reader(self, reader: Reader) -> Self {
+    pub(crate) fn with_reader(self, reader: Reader) -> Self {
         Self { reader, ..self }
     }
 

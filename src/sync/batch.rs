@@ -56,7 +56,7 @@ pub enum ZoneStep {
 
 impl ZoneStep {
     /// Returns how many changes the step has beside packs, at least one.
-    pub fn change_count(&self) -> usize {
+    pub(crate) fn change_count(&self) -> usize {
         match self {
             Self::Rebuild { edits, .. } | Self::Edit(edits) => edits.len().max(1),
             Self::Remove => 1,

@@ -28,7 +28,7 @@ use crate::sync::batch::ZoneStep;
 
 /// One zone as an edge knows it.
 #[derive(Debug, Default)]
-pub struct ZoneHistory {
+pub(crate) struct ZoneHistory {
     /// The revision of the last step handed out.
     handed_out: Option<Revision>,
     /// What the last step handed out left: a zone that is served, or none.
@@ -81,7 +81,7 @@ struct LiveParts {
 
 /// Octets that wait.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct HeldOctets {
+pub(crate) struct HeldOctets {
     /// Those of live changes.
     pub live: usize,
     /// Those of packs.
@@ -90,7 +90,7 @@ pub struct HeldOctets {
 
 impl HeldOctets {
     /// Counts a part of them, `before`, as what it is now.
-    pub fn replace(&mut self, before: Self, now: Self) {
+    pub(crate) fn replace(&mut self, before: Self, now: Self) {
         debug_assert!(self.live >= before.live, "a part is no more than the whole");
         debug_assert!(self.packs >= before.packs, "a part is no more than the whole");
         self.live = self.live + now.live - before.live;
@@ -100,7 +100,7 @@ impl HeldOctets {
 
 /// What a zone can do now.
 #[derive(Debug, Default)]
-pub struct ZonePlan {
+pub(crate) struct ZonePlan {
     /// The step to hand out, and the revision that it leads to.
     pub step: Option<(Revision, ZoneStep)>,
     /// Packs that are missing, with their numbers.
@@ -115,7 +115,7 @@ pub struct ZonePlan {
 impl ZoneHistory {
     /// Takes a manifest, whose content has this hash; says whether it is newer than all that was
     /// known.
-    pub fn handle_manifest(&mut self, manifest: Manifest, hash: Hash) -> bool {
+    pub(crate) fn handle_manifest(&mut self, manifest: Manifest, hash: Hash) -> bool {
         let revision = manifest.revision;
         self.manifest_hash = Some(hash);
         let is_news = self.handed_out.is_none_or(|handed_out| revision > handed_out)
@@ -129,7 +129,7 @@ impl ZoneHistory {
     }
 
     /// Takes one part of a live change of `octets` octets; says whether it is news.
-    pub fn handle_live(&mut self, live: LiveChange, octets: usize) -> bool {
+    pub(crate) fn handle_live(&mut self, live: LiveChange, octets: usize) -> bool {
         if self.handed_out.is_some_and(|handed_out| live.revision <= handed_out) {
             return false;
         }
@@ -150,7 +150,7 @@ impl ZoneHistory {
     }
 
     /// Takes a pack's octets if they may be needed; says whether they were kept.
-    pub fn handle_pack(&mut self, hash: Hash, octets: Bytes, may_hold: usize) -> bool {
+    pub(crate) fn handle_pack(&mut self, hash: Hash, octets: Bytes, may_hold: usize) -> bool {
         let is_needed = match &self.manifest {
             Some(manifest) => manifest.packs.iter().any(|pack| pack.hash == hash),
             // It comes before its manifest; a zone that is built will hardly need it.
@@ -165,7 +165,7 @@ impl ZoneHistory {
     }
 
     /// Finds the next step, and takes it as handed out.
-    pub fn plan(&mut self, apex: &Name) -> ZonePlan {
+    pub(crate) fn plan(&mut self, apex: &Name) -> ZonePlan {
         let mut plan = ZonePlan::default();
         let mut edits = Vec::new();
         self.follow(&mut edits);
@@ -354,13 +354,13 @@ impl ZoneHistory {
     }
 
     /// Drops live changes that cannot be taken yet; they must be told again.
-    pub fn drop_live(&mut self) {
+    pub(crate) fn drop_live(&mut self) {
         self.live = BTreeMap::new();
         self.live_octets = 0;
     }
 
     /// Notes that the caller has published `revision`, and whether the zone is served there.
-    pub fn handle_applied(&mut self, revision: Revision, is_served: bool) {
+    pub(crate) fn handle_applied(&mut self, revision: Revision, is_served: bool) {
         if self.published.is_none_or(|published| published < revision) {
             self.published = Some(revision);
             self.is_published_served = is_served;
@@ -370,7 +370,7 @@ impl ZoneHistory {
 
     /// Notes that the caller could not build `revision`: what is published stays, and so long as
     /// no higher manifest comes, the zone waits. Live changes must be told again.
-    pub fn handle_refused(&mut self, revision: Revision) {
+    pub(crate) fn handle_refused(&mut self, revision: Revision) {
         self.refused = self.refused.max(Some(revision));
         self.handed_out = self.published;
         self.is_built = self.is_published_served;
@@ -380,12 +380,12 @@ impl ZoneHistory {
     }
 
     /// Returns the hash of the manifest that was read last.
-    pub fn manifest_hash(&self) -> Option<Hash> {
+    pub(crate) fn manifest_hash(&self) -> Option<Hash> {
         self.manifest_hash
     }
 
     /// Returns the revision that the caller has published.
-    pub fn published(&self) -> Option<Revision> {
+    pub(crate) fn published(&self) -> Option<Revision> {
         self.published
     }
 
@@ -395,38 +395,38 @@ impl ZoneHistory {
     }
 
     /// Whether any step was handed out.
-    pub fn has_handed_out(&self) -> bool {
+    pub(crate) fn has_handed_out(&self) -> bool {
         self.handed_out.is_some()
     }
 
     /// Whether the zone is served after the last step handed out.
-    pub fn is_served(&self) -> bool {
+    pub(crate) fn is_served(&self) -> bool {
         self.is_built
     }
 
     /// Whether a live change could be handed out now.
-    pub fn can_follow(&self) -> bool {
+    pub(crate) fn can_follow(&self) -> bool {
         self.is_built && self.handed_out.is_some_and(|here| self.next_live(here).is_some())
     }
 
     /// Whether live changes wait for something that is not known, rather than for packs.
-    pub fn has_gap(&self) -> bool {
+    pub(crate) fn has_gap(&self) -> bool {
         self.manifest.is_none() && !self.live.is_empty()
     }
 
     /// Returns how many live changes wait.
-    pub fn held_count(&self) -> u64 {
+    pub(crate) fn held_count(&self) -> u64 {
         self.live.len() as u64
     }
 
     /// Returns how many octets wait.
-    pub fn held(&self) -> HeldOctets {
+    pub(crate) fn held(&self) -> HeldOctets {
         HeldOctets { live: self.live_octets, packs: self.pack_octets }
     }
 
     /// Returns the zone's share of a heartbeat's digest at `revision`: `None` if the zone's
     /// revision of then is not known, 0 if it did not exist.
-    pub fn mark_at(&mut self, apex: &Name, revision: Revision) -> Option<u64> {
+    pub(crate) fn mark_at(&mut self, apex: &Name, revision: Revision) -> Option<u64> {
         if !self.exists() {
             // A zone that was removed since then counted at that time; before that it did not.
             return self.handed_out.is_none_or(|removed| removed <= revision).then_some(0);

@@ -15,7 +15,7 @@ use crate::limits::{FETCH_MS_MAX, FETCH_RETRY_MS_MAX, FETCH_RETRY_MS_MIN, INBOX_
 
 /// Entries that wait for content.
 #[derive(Debug, Default)]
-pub struct Inbox {
+pub(crate) struct Inbox {
     /// The newest entry of each key that waits.
     by_key: HashMap<Box<[u8]>, Newest>,
     /// Who waits for each hash.
@@ -54,7 +54,13 @@ struct WantedContent {
 
 impl Inbox {
     /// Makes `key` wait for `hash` instead of any older content; says whether it could be taken.
-    pub fn want(&mut self, key: &[u8], hash: Hash, timestamp_us: u64, is_urgent: bool) -> bool {
+    pub(crate) fn want(
+        &mut self,
+        key: &[u8],
+        hash: Hash,
+        timestamp_us: u64,
+        is_urgent: bool,
+    ) -> bool {
         match self.by_key.get(key).copied() {
             Some(known) if known.hash == hash || known.timestamp_us > timestamp_us => return true,
             Some(_) => self.forget(key),
@@ -82,14 +88,14 @@ impl Inbox {
     }
 
     /// Makes a key wait no longer for content older than an entry that is known.
-    pub fn forget_older(&mut self, key: &[u8], timestamp_us: u64) {
+    pub(crate) fn forget_older(&mut self, key: &[u8], timestamp_us: u64) {
         if self.by_key.get(key).is_some_and(|newest| newest.timestamp_us < timestamp_us) {
             self.forget(key);
         }
     }
 
     /// Makes a key wait no longer.
-    pub fn forget(&mut self, key: &[u8]) {
+    pub(crate) fn forget(&mut self, key: &[u8]) {
         let Some(newest) = self.by_key.remove(key) else { return };
         self.urgent_count -= u64::from(newest.is_urgent);
         let Some(wanted) = self.by_hash.get_mut(&newest.hash) else { return };
@@ -105,7 +111,7 @@ impl Inbox {
     }
 
     /// Takes the keys that wait for a hash which has arrived.
-    pub fn take(&mut self, hash: &Hash) -> Vec<Box<[u8]>> {
+    pub(crate) fn take(&mut self, hash: &Hash) -> Vec<Box<[u8]>> {
         let Some(wanted) = self.by_hash.remove(hash) else { return Vec::new() };
         if let Some(due_ms) = wanted.due_ms {
             self.due.remove(&(due_ms, *hash));
@@ -120,7 +126,7 @@ impl Inbox {
     }
 
     /// Puts a hash that could not be fetched back, for later.
-    pub fn fail(&mut self, hash: &Hash, now_ms: u64) {
+    pub(crate) fn fail(&mut self, hash: &Hash, now_ms: u64) {
         let Some(wanted) = self.by_hash.get_mut(hash) else { return };
         wanted.failures = wanted.failures.saturating_add(1);
         let doubled = FETCH_RETRY_MS_MIN << (wanted.failures - 1).min(16);
@@ -134,12 +140,12 @@ impl Inbox {
     }
 
     /// Whether no hash waits to be asked for, but for those whose time has not come.
-    pub fn has_asked_for_all(&self) -> bool {
+    pub(crate) fn has_asked_for_all(&self) -> bool {
         self.urgent.is_empty() && self.bulk.is_empty()
     }
 
     /// Makes all hashes that wait for their time due now: a peer has turned up.
-    pub fn retry_all(&mut self, now_ms: u64) {
+    pub(crate) fn retry_all(&mut self, now_ms: u64) {
         let waiting: Vec<Hash> = self
             .due
             .iter()
@@ -158,7 +164,7 @@ impl Inbox {
 
     /// Returns up to `max` hashes to fetch now; each is given again if nothing is said of it in
     /// [`FETCH_MS_MAX`] milliseconds.
-    pub fn poll_fetch(&mut self, now_ms: u64, max: usize) -> Vec<Hash> {
+    pub(crate) fn poll_fetch(&mut self, now_ms: u64, max: usize) -> Vec<Hash> {
         while let Some((due_ms, hash)) = self.due.first().copied().filter(|due| due.0 <= now_ms) {
             self.due.remove(&(due_ms, hash));
             if let Some(wanted) = self.by_hash.get_mut(&hash) {
@@ -183,17 +189,17 @@ impl Inbox {
     }
 
     /// Returns when something that is not queued is next due.
-    pub fn timeout_ms(&self) -> Option<u64> {
+    pub(crate) fn timeout_ms(&self) -> Option<u64> {
         self.due.first().map(|(due_ms, _)| *due_ms)
     }
 
     /// Returns how many keys wait.
-    pub fn waiting_count(&self) -> u64 {
+    pub(crate) fn waiting_count(&self) -> u64 {
         self.by_key.len() as u64
     }
 
     /// Returns how many keys wait whose content readiness needs.
-    pub fn urgent_count(&self) -> u64 {
+    pub(crate) fn urgent_count(&self) -> u64 {
         self.urgent_count
     }
 }

@@ -114,7 +114,7 @@ pub struct SyncStats {
 
 /// The status with the time of the last contact.
 #[derive(Clone, Copy, Debug)]
-pub struct StatusClock {
+pub(crate) struct StatusClock {
     /// The status now.
     status: SyncStatus,
     /// The status that was last told.
@@ -127,18 +127,18 @@ pub struct StatusClock {
 
 impl StatusClock {
     /// Starts at [`SyncStatus::Disconnected`].
-    pub fn new(stale_after_ms: u64, now_ms: u64) -> Self {
+    pub(crate) fn new(stale_after_ms: u64, now_ms: u64) -> Self {
         let status = SyncStatus::default();
         Self { status, told: status, contact_ms: now_ms, stale_after_ms }
     }
 
     /// Returns the status now.
-    pub fn status(&self) -> SyncStatus {
+    pub(crate) fn status(&self) -> SyncStatus {
         self.status
     }
 
     /// Takes an event.
-    pub fn handle(&mut self, event: StatusEvent, now_ms: u64) {
+    pub(crate) fn handle(&mut self, event: StatusEvent, now_ms: u64) {
         if event == StatusEvent::Contact {
             self.contact_ms = self.contact_ms.max(now_ms);
         }
@@ -146,14 +146,14 @@ impl StatusClock {
     }
 
     /// Takes the time; `has_data` says whether anything is served that could be old.
-    pub fn handle_time(&mut self, now_ms: u64, has_data: bool) {
+    pub(crate) fn handle_time(&mut self, now_ms: u64, has_data: bool) {
         if has_data && now_ms.saturating_sub(self.contact_ms) >= self.stale_after_ms {
             self.handle(StatusEvent::Silence, now_ms);
         }
     }
 
     /// Returns the status if it is another than was last returned.
-    pub fn poll(&mut self) -> Option<SyncStatus> {
+    pub(crate) fn poll(&mut self) -> Option<SyncStatus> {
         if self.told == self.status {
             return None;
         }
@@ -162,7 +162,7 @@ impl StatusClock {
     }
 
     /// Returns when silence will make the status stale.
-    pub fn timeout_ms(&self) -> Option<u64> {
+    pub(crate) fn timeout_ms(&self) -> Option<u64> {
         let due_ms = self.contact_ms.saturating_add(self.stale_after_ms);
         (self.status != SyncStatus::Stale).then_some(due_ms)
     }

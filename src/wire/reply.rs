@@ -411,7 +411,7 @@ impl<'r> Reply<'r> {
 ///
 /// `front` is the query's header and question; `limit` counts from the header on.
 #[inline(always)] // the one call on the answer path
-pub fn write_whole(
+pub(crate) fn write_whole(
     out: &mut Vec<u8>,
     (front, header): (&[u8], &Header),
     entry: EntryView<'_>,

@@ -14,7 +14,7 @@ use crate::limits::ARENA_RECENT_ENTRIES;
 
 /// The nodes of one shard under construction.
 #[derive(Clone, Debug, Default)]
-pub struct Arena {
+pub(crate) struct Arena {
     /// The nodes.
     octets: Vec<u8>,
     /// Where equal entries may be found.
@@ -50,44 +50,44 @@ impl Arena {
     /// Begins with a copy of a finished arena, to which about `room` octets will be added.
     ///
     /// Of the entries in the copy none is remembered.
-    pub fn copy_of(octets: &[u8], room: usize) -> Self {
+    pub(crate) fn copy_of(octets: &[u8], room: usize) -> Self {
         let mut copy = Vec::with_capacity(octets.len() + room);
         copy.extend_from_slice(octets);
         Self { octets: copy, recent: RecentRrsets::default() }
     }
 
     /// Begins with nothing, and room for about `len` octets.
-    pub fn with_capacity(len: usize) -> Self {
+    pub(crate) fn with_capacity(len: usize) -> Self {
         Self { octets: Vec::with_capacity(len), recent: RecentRrsets::default() }
     }
 
     /// Returns how many octets the nodes take.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.octets.len()
     }
 
     /// Makes room for `len` octets in all.
-    pub fn reserve_to(&mut self, len: usize) {
+    pub(crate) fn reserve_to(&mut self, len: usize) {
         self.octets.reserve_exact(len.saturating_sub(self.octets.len()));
     }
 
     /// Views the node that starts at `at`.
-    pub fn node(&self, at: u32) -> NodeView<'_> {
+    pub(crate) fn node(&self, at: u32) -> NodeView<'_> {
         NodeView::new(&self.octets, at as usize)
     }
 
     /// Returns the octets of all nodes.
-    pub fn into_octets(self) -> Box<[u8]> {
+    pub(crate) fn into_octets(self) -> Box<[u8]> {
         self.octets.into_boxed_slice()
     }
 
     /// Appends all nodes of another arena; each is then as many octets further back as there were.
-    pub fn append(&mut self, other: &Self) {
+    pub(crate) fn append(&mut self, other: &Self) {
         self.octets.extend_from_slice(&other.octets);
     }
 
     /// Appends a node; its entries are copied, or referred to where they stand already.
-    pub fn write_node(
+    pub(crate) fn write_node(
         &mut self,
         prefix: &[u8],
         flags: u8,

@@ -43,7 +43,7 @@ pub struct ZoneBuilder {
 
 /// Counts over all nodes of a zone.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Totals {
+pub(crate) struct Totals {
     /// Owners with records.
     pub names: u64,
     /// RRsets.

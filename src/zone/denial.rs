@@ -25,7 +25,7 @@ pub struct Denial {
 
 /// Collects the owners of a zone under construction.
 #[derive(Debug, Default)]
-pub struct DenialBuilder {
+pub(crate) struct DenialBuilder {
     /// Keys of NSEC owners.
     nsec: Vec<Key>,
     /// Keys of NSEC3 owners.
@@ -34,20 +34,20 @@ pub struct DenialBuilder {
 
 impl DenialBuilder {
     /// Takes note of a node.
-    pub fn push(&mut self, node: &NodeView<'_>) {
+    pub(crate) fn push(&mut self, node: &NodeView<'_>) {
         let (nsec, nsec3) = keys_of(node);
         self.nsec.extend(nsec);
         self.nsec3.extend(nsec3);
     }
 
     /// Takes what another noted of the same zone.
-    pub fn append(&mut self, mut other: Self) {
+    pub(crate) fn append(&mut self, mut other: Self) {
         self.nsec.append(&mut other.nsec);
         self.nsec3.append(&mut other.nsec3);
     }
 
     /// Sorts what was noted; `node` is the finished node of the apex, whose canonical wire name is `apex`.
-    pub fn finish(mut self, apex: &[u8], node: Option<&NodeView<'_>>) -> Denial {
+    pub(crate) fn finish(mut self, apex: &[u8], node: Option<&NodeView<'_>>) -> Denial {
         self.nsec.sort_unstable();
         self.nsec3.sort_unstable();
         self.nsec3.dedup();
@@ -63,7 +63,7 @@ impl DenialBuilder {
 ///
 /// Occluded NSEC records deny nothing. NSEC3 records are children of the apex (RFC 5155 section 3); a
 /// DNAME at the apex, which may have one (RFC 6672 section 2.3), does not hide them.
-pub fn keys_of(node: &NodeView<'_>) -> (Option<Key>, Option<NameHash>) {
+pub(crate) fn keys_of(node: &NodeView<'_>) -> (Option<Key>, Option<NameHash>) {
     let nsec = node.rrset(RecordType::NSEC).filter(|_| !node.has(OCCLUDED));
     let nsec = nsec.map(|_| order_key(node.prefix())[..].into());
     let nsec3 = node.rrset(RecordType::NSEC3).and_then(|_| nsec3_key(node.prefix()));

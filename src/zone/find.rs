@@ -96,7 +96,7 @@ impl Zone {
     }
 
     /// Looks up the node that has the canonical labels `prefix` in front of the apex.
-    pub fn node_of(&self, prefix: &[u8]) -> Option<NodeView<'_>> {
+    pub(crate) fn node_of(&self, prefix: &[u8]) -> Option<NodeView<'_>> {
         let mut starts = ArrayVec::<usize, NAME_LABELS_MAX>::new();
         let mut at = 0;
         while at < prefix.len() {
@@ -112,7 +112,12 @@ impl Zone {
     }
 
     /// Looks up the child of a node, whose name has the hash `hash`, by a label in any case.
-    pub fn child_of(&self, node: &NodeView<'_>, hash: u64, label: &[u8]) -> Option<NodeView<'_>> {
+    pub(crate) fn child_of(
+        &self,
+        node: &NodeView<'_>,
+        hash: u64,
+        label: &[u8],
+    ) -> Option<NodeView<'_>> {
         let mut lower = ArrayVec::<u8, { LABEL_OCTETS_MAX + 1 }>::new();
         lower.try_push(label.len() as u8).ok()?;
         lower.try_extend_from_slice(label).ok()?;
@@ -122,7 +127,7 @@ impl Zone {
 
     /// Looks up the node of the suffix of `depth` labels.
     #[inline(always)]
-    pub fn node_at(&self, path: &NamePath, depth: usize) -> Option<NodeView<'_>> {
+    pub(crate) fn node_at(&self, path: &NamePath, depth: usize) -> Option<NodeView<'_>> {
         let prefix_end = path.start_at(self.apex_depth());
         self.table().find(path.hash_at(depth), &path.wire()[path.start_at(depth)..prefix_end])
     }

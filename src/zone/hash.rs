@@ -37,14 +37,14 @@ impl HashSeed {
 
     /// Returns the hash of the root name: the secret itself, which every label goes over.
     #[inline]
-    pub fn root_hash(self) -> u64 {
+    pub(crate) fn root_hash(self) -> u64 {
         self.0
     }
 }
 
 /// Returns the hash of the name that has the canonical `label` in front of `parent`'s name.
 #[inline]
-pub fn extend_hash(parent: u64, label: &[u8]) -> u64 {
+pub(crate) fn extend_hash(parent: u64, label: &[u8]) -> u64 {
     let mut hash = begin_label(parent, label.len());
     let mut rest = label;
     while let (Some((word, more)), true) = (rest.split_first_chunk::<8>(), rest.len() > 8) {
@@ -59,7 +59,7 @@ pub fn extend_hash(parent: u64, label: &[u8]) -> u64 {
 ///
 /// `octets` go on for seven octets behind `end`, which are read but do not count.
 #[inline(always)] // for each label of each query
-pub fn extend_hash_within(parent: u64, octets: &[u8], start: usize, end: usize) -> u64 {
+pub(crate) fn extend_hash_within(parent: u64, octets: &[u8], start: usize, end: usize) -> u64 {
     debug_assert!(start < end && end + 7 <= octets.len());
     let (mut at, mut left) = (start, end - start);
     let mut hash = begin_label(parent, left);

@@ -22,12 +22,13 @@ pub(crate) mod sets;
 mod slots;
 mod table;
 
-pub use build::{Totals, ZoneBuilder, build};
+pub(crate) use build::Totals;
+pub use build::{ZoneBuilder, build};
 pub use edit::EditReport;
 pub use find::Found;
 pub use hash::HashSeed;
-pub use table::walk::NodeCursor;
-pub use table::warm::Warming;
+pub(crate) use table::walk::NodeCursor;
+pub(crate) use table::warm::Warming;
 
 use crate::name::Name;
 use crate::record::{RecordType, Rrset, Soa};
@@ -61,7 +62,7 @@ pub struct Zone {
 
 /// The SOA record as negative answers carry it, in the form of `zone::prepare` with the apex as owner.
 #[derive(Clone, Debug)]
-pub struct NegativeSoa {
+pub(crate) struct NegativeSoa {
     /// The record.
     body: Box<[u8]>,
     /// Its signatures.
@@ -168,7 +169,7 @@ impl Zone {
     }
 
     /// Returns how many labels the apex has.
-    pub fn apex_depth(&self) -> usize {
+    pub(crate) fn apex_depth(&self) -> usize {
         usize::from(self.apex_depth)
     }
 
@@ -198,12 +199,12 @@ impl Zone {
     }
 
     /// Returns counts over all nodes.
-    pub fn totals(&self) -> Totals {
+    pub(crate) fn totals(&self) -> Totals {
         self.totals
     }
 
     /// Returns the SOA record of negative answers.
-    pub fn negative_soa(&self) -> &NegativeSoa {
+    pub(crate) fn negative_soa(&self) -> &NegativeSoa {
         &self.negative
     }
 
@@ -218,7 +219,7 @@ impl Zone {
     }
 
     /// Returns the apex's node.
-    pub fn apex_node(&self) -> NodeView<'_> {
+    pub(crate) fn apex_node(&self) -> NodeView<'_> {
         self.table.find(self.apex_hash, &[]).expect("assemble found the apex's SOA")
     }
 
@@ -228,7 +229,7 @@ impl Zone {
     }
 
     /// Returns all RRsets of one owner.
-    pub fn rrsets_at(&self, owner: &Name) -> Vec<Rrset> {
+    pub(crate) fn rrsets_at(&self, owner: &Name) -> Vec<Rrset> {
         if !owner.is_at_or_below(&self.apex) {
             return Vec::new();
         }
@@ -246,18 +247,18 @@ impl Zone {
     }
 
     /// Returns the next node of a walk over all of them, in no order.
-    pub fn next_node(&self, cursor: &mut NodeCursor) -> Option<NodeView<'_>> {
+    pub(crate) fn next_node(&self, cursor: &mut NodeCursor) -> Option<NodeView<'_>> {
         self.table.next_node(cursor)
     }
 
     /// Returns the owner name of a node.
-    pub fn owner_of(&self, node: &NodeView<'_>) -> Name {
+    pub(crate) fn owner_of(&self, node: &NodeView<'_>) -> Name {
         sets::canonical(&[node.prefix(), self.apex.as_wire()].concat())
     }
 
     /// Begins to read ahead of a look-up by the hash of its whole name.
     #[inline]
-    pub fn warming(&self, hash: u64) -> Warming<'_> {
+    pub(crate) fn warming(&self, hash: u64) -> Warming<'_> {
         Warming::new(&self.table, hash)
     }
 
@@ -288,7 +289,7 @@ impl NegativeSoa {
     }
 
     /// Views it as an entry whose owner is the apex.
-    pub fn entry(&self) -> EntryView<'_> {
+    pub(crate) fn entry(&self) -> EntryView<'_> {
         EntryView {
             rtype: RecordType::SOA,
             records: 1,

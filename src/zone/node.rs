@@ -26,20 +26,20 @@ use crate::limits::{RRSET_OCTETS_MAX, RRSET_RECORDS_MAX};
 use crate::record::RecordType;
 
 /// The node is a zone cut: it has NS records and is not the apex.
-pub const CUT: u8 = 1;
+pub(crate) const CUT: u8 = 1;
 /// A proper ancestor is a zone cut or owns a DNAME: the node's data are never answered as such.
-pub const OCCLUDED: u8 = 2;
+pub(crate) const OCCLUDED: u8 = 2;
 /// A child `*` exists (RFC 4592 section 2.2.1).
-pub const HAS_WILDCARD: u8 = 4;
+pub(crate) const HAS_WILDCARD: u8 = 4;
 /// The node has children; their count follows the flags.
-pub const HAS_CHILDREN: u8 = 8;
+pub(crate) const HAS_CHILDREN: u8 = 8;
 /// The node owns a DNAME RRset (RFC 6672).
-pub const DNAME: u8 = 16;
+pub(crate) const DNAME: u8 = 16;
 /// The node owns a CNAME RRset.
-pub const CNAME: u8 = 32;
+pub(crate) const CNAME: u8 = 32;
 
 /// The node owns nothing but NSEC3 records: as a name it does not exist (RFC 5155 section 7.2.8).
-pub const NSEC3_ONLY: u8 = 64;
+pub(crate) const NSEC3_ONLY: u8 = 64;
 
 /// In the place of `body_len`: the entry stands elsewhere.
 const SHARED: u32 = 1 << 31;
@@ -210,7 +210,7 @@ impl<'a> Iterator for Entries<'a> {
 }
 
 /// Appends one entry.
-pub fn write_entry(entries: &mut Vec<u8>, entry: &EntryView<'_>) {
+pub(crate) fn write_entry(entries: &mut Vec<u8>, entry: &EntryView<'_>) {
     debug_assert_eq!(entry.records == 0, entry.body.is_empty());
     debug_assert!(entry.pointers.len().is_multiple_of(2));
     debug_assert!(entry.body.len() < SHARED as usize);

@@ -14,7 +14,7 @@ use super::path::NamePath;
 use crate::record::RecordType;
 
 /// A hashed name (RFC 5155 section 5).
-pub type NameHash = [u8; 20];
+pub(crate) type NameHash = [u8; 20];
 
 /// How a zone hashes names, and two hashes that most proofs of a flat zone need.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -40,7 +40,7 @@ impl Hashing {
     }
 
     /// Returns the hash of the suffix of `depth` labels of a name in a zone.
-    pub fn suffix_hash(&self, path: &NamePath, depth: usize, apex_depth: usize) -> NameHash {
+    pub(crate) fn suffix_hash(&self, path: &NamePath, depth: usize, apex_depth: usize) -> NameHash {
         if depth == apex_depth {
             return self.apex;
         }
@@ -48,7 +48,7 @@ impl Hashing {
     }
 
     /// Returns the hash of the child `*` of the suffix of `depth` labels, if that is a name.
-    pub fn wildcard_hash(
+    pub(crate) fn wildcard_hash(
         &self,
         path: &NamePath,
         depth: usize,
@@ -86,7 +86,7 @@ fn params_of(apex: &NodeView<'_>) -> Option<Nsec3Params> {
 }
 
 /// Returns the hash that the owner of an NSEC3 record spells, if it is one (RFC 5155 section 3).
-pub fn nsec3_key(prefix: &[u8]) -> Option<NameHash> {
+pub(crate) fn nsec3_key(prefix: &[u8]) -> Option<NameHash> {
     let (len, label) = prefix.split_first()?;
     if usize::from(*len) != label.len() {
         return None;

@@ -24,11 +24,11 @@ pub struct Order<K> {
 }
 
 /// A key of an order of names.
-pub type Key = Box<[u8]>;
+pub(crate) type Key = Box<[u8]>;
 /// A key under construction.
-pub type KeyDraft = ArrayVec<u8, { 2 * NAME_OCTETS_MAX }>;
+pub(crate) type KeyDraft = ArrayVec<u8, { 2 * NAME_OCTETS_MAX }>;
 /// Labels in front of an apex.
-pub type Prefix = ArrayVec<u8, NAME_OCTETS_MAX>;
+pub(crate) type Prefix = ArrayVec<u8, NAME_OCTETS_MAX>;
 
 impl<K> Default for Order<K> {
     fn default() -> Self {
@@ -155,7 +155,7 @@ fn front_of(key: &[u8]) -> u64 {
 ///
 /// `prefix` are labels in wire form without the root label. A zero octet ends each label of the
 /// key, the rightmost first; octets 0 and 1 inside labels are written as two.
-pub fn order_key(prefix: &[u8]) -> KeyDraft {
+pub(crate) fn order_key(prefix: &[u8]) -> KeyDraft {
     let mut starts = arrayvec::ArrayVec::<usize, 128>::new();
     let mut at = 0;
     while at < prefix.len() {
@@ -177,7 +177,7 @@ pub fn order_key(prefix: &[u8]) -> KeyDraft {
 }
 
 /// Returns the labels that [`order_key`] made a key of.
-pub fn key_prefix(key: &[u8]) -> Prefix {
+pub(crate) fn key_prefix(key: &[u8]) -> Prefix {
     let mut prefix = Prefix::new();
     // No zero octet stands inside a label of a key, so zeros part them.
     let labels = key.strip_suffix(&[0]).unwrap_or_default().split(|octet| *octet == 0);

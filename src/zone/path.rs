@@ -41,7 +41,7 @@ impl NamePath {
     }
 
     /// Takes a canonical wire name apart.
-    pub fn set_canonical(&mut self, wire: &[u8], seed: HashSeed) {
+    pub(crate) fn set_canonical(&mut self, wire: &[u8], seed: HashSeed) {
         debug_assert!(!wire.iter().any(u8::is_ascii_uppercase));
         self.set_any_case(wire, seed);
     }
@@ -145,26 +145,26 @@ impl NamePath {
 
     /// Returns the hash of the suffix of `depth` labels.
     #[inline]
-    pub fn hash_at(&self, depth: usize) -> u64 {
+    pub(crate) fn hash_at(&self, depth: usize) -> u64 {
         self.hashes[depth]
     }
 
     /// Returns where in the wire form the suffix of `depth` labels starts.
     #[inline]
-    pub fn start_at(&self, depth: usize) -> usize {
+    pub(crate) fn start_at(&self, depth: usize) -> usize {
         usize::from(self.starts[self.depth() - depth])
     }
 
     /// Returns the wire form of the suffix of `depth` labels.
     #[inline]
-    pub fn suffix_at(&self, depth: usize) -> &[u8] {
+    pub(crate) fn suffix_at(&self, depth: usize) -> &[u8] {
         &self.wire()[self.start_at(depth)..]
     }
 }
 
 impl HashSeed {
     /// Returns the hash of a canonical name in wire form.
-    pub fn name_hash(self, wire: &[u8]) -> u64 {
+    pub(crate) fn name_hash(self, wire: &[u8]) -> u64 {
         let mut path = NamePath::new();
         path.set_canonical(wire, self);
         path.hash()

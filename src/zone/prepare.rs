@@ -19,13 +19,13 @@ use crate::record::facts::NameLayout;
 use crate::record::rrset::RdataIter;
 
 /// Where the question ends in the message that pointers are prepared for, and the body begins.
-pub const PREPARED_QUESTION_END: usize = PREPARED_NAME_END + 4;
+pub(crate) const PREPARED_QUESTION_END: usize = PREPARED_NAME_END + 4;
 /// Where the question's name ends there.
 const PREPARED_NAME_END: usize = HEADER_LEN + NAME_OCTETS_MAX;
 
 /// Writes bodies; keeps its buffers from one RRset to the next.
 #[derive(Debug, Default)]
-pub struct Preparer {
+pub(crate) struct Preparer {
     /// The names that pointers may lead into, one after the other.
     names: Vec<u8>,
     /// Suffixes of these: place in a message, then start and end in `names`.
@@ -36,7 +36,7 @@ impl Preparer {
     /// Appends the body of one RRset to `body`, which is empty, and its pointers to `pointers`.
     ///
     /// Returns how many records it has. The RDATA must fit its [`NameLayout`].
-    pub fn prepare(
+    pub(crate) fn prepare(
         &mut self,
         owner: &[u8],
         rtype: RecordType,
@@ -143,7 +143,7 @@ impl Preparer {
 }
 
 /// Appends a record up to its RDLENGTH, which is left zero.
-pub fn write_head(body: &mut Vec<u8>, rtype: RecordType, ttl_s: u32) {
+pub(crate) fn write_head(body: &mut Vec<u8>, rtype: RecordType, ttl_s: u32) {
     let mut head = [0; RECORD_HEAD_LEN];
     head[..2].copy_from_slice(&(POINTER | HEADER_LEN as u16).to_be_bytes());
     head[2..4].copy_from_slice(&rtype.0.to_be_bytes());
@@ -154,7 +154,7 @@ pub fn write_head(body: &mut Vec<u8>, rtype: RecordType, ttl_s: u32) {
 
 /// One record of a body.
 #[derive(Clone, Copy, Debug)]
-pub struct PreparedRecord<'a> {
+pub(crate) struct PreparedRecord<'a> {
     /// Where in the body the record starts.
     pub at: usize,
     /// The TTL in seconds.
@@ -164,7 +164,7 @@ pub struct PreparedRecord<'a> {
 }
 
 /// Iterates over the records of a body or of signatures.
-pub fn records(body: &[u8]) -> impl Iterator<Item = PreparedRecord<'_>> {
+pub(crate) fn records(body: &[u8]) -> impl Iterator<Item = PreparedRecord<'_>> {
     let mut at = 0;
     std::iter::from_fn(move || {
         let head = body.get(at..at + RECORD_HEAD_LEN)?;
@@ -178,7 +178,12 @@ pub fn records(body: &[u8]) -> impl Iterator<Item = PreparedRecord<'_>> {
 }
 
 /// Expands the name at `at` of a body whose owner is `owner`; returns where it ends there.
-pub fn expand_name(body: &[u8], mut at: usize, owner: &[u8], name: &mut ExpandedName) -> usize {
+pub(crate) fn expand_name(
+    body: &[u8],
+    mut at: usize,
+    owner: &[u8],
+    name: &mut ExpandedName,
+) -> usize {
     name.clear();
     let mut source = body;
     let mut end = None;
@@ -204,13 +209,13 @@ pub fn expand_name(body: &[u8], mut at: usize, owner: &[u8], name: &mut Expanded
 
 /// Returns the pointer, in a prepared body, to the whole owner of this length.
 #[inline]
-pub fn owner_pointer(owner_len: usize) -> u16 {
+pub(crate) fn owner_pointer(owner_len: usize) -> u16 {
     debug_assert!(owner_len <= NAME_OCTETS_MAX);
     POINTER | (PREPARED_NAME_END - owner_len) as u16
 }
 
 /// Appends one record's RDATA with all names expanded.
-pub fn expand_rdata(
+pub(crate) fn expand_rdata(
     entry: &EntryView<'_>,
     record: &PreparedRecord<'_>,
     owner: &[u8],

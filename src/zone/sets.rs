@@ -14,7 +14,7 @@ use crate::record::{RdataList, RecordType, Rrset, RrsetRef};
 
 /// The RRsets of one owner, in RDATA list form; buffers are kept when it is cleared.
 #[derive(Debug, Default)]
-pub struct NodeSets {
+pub(crate) struct NodeSets {
     /// Type, TTL, and where in `octets` the list stands.
     sets: Vec<(RecordType, u32, std::ops::Range<usize>)>,
     /// The lists, one after the other.
@@ -31,7 +31,7 @@ pub struct NodeSets {
 
 /// What the entries of a node say of it.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Written {
+pub(crate) struct Written {
     /// How many entries there are.
     pub types: u16,
     /// [`DNAME`], [`CNAME`] and [`NSEC3_ONLY`], where they hold.
@@ -48,18 +48,18 @@ pub struct Written {
 
 impl NodeSets {
     /// Forgets everything.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.sets.clear();
         self.octets.clear();
     }
 
     /// Whether there is no RRset.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.sets.is_empty()
     }
 
     /// Adds an RRset in place of the one of the same type.
-    pub fn put(&mut self, rtype: RecordType, ttl_s: u32, rdata: &[u8]) {
+    pub(crate) fn put(&mut self, rtype: RecordType, ttl_s: u32, rdata: &[u8]) {
         self.remove(rtype);
         let start = self.octets.len();
         self.octets.extend_from_slice(rdata);
@@ -67,14 +67,14 @@ impl NodeSets {
     }
 
     /// Removes an RRset; says whether it was there.
-    pub fn remove(&mut self, rtype: RecordType) -> bool {
+    pub(crate) fn remove(&mut self, rtype: RecordType) -> bool {
         let before = self.sets.len();
         self.sets.retain(|set| set.0 != rtype);
         self.sets.len() < before
     }
 
     /// Takes all RRsets of a node.
-    pub fn read(&mut self, node: &NodeView<'_>, owner: &Name) {
+    pub(crate) fn read(&mut self, node: &NodeView<'_>, owner: &Name) {
         self.clear();
         for rrset in rrsets_of(node, owner) {
             self.put(rrset.rtype, rrset.ttl_s, rrset.rdata.as_octets());
@@ -82,7 +82,7 @@ impl NodeSets {
     }
 
     /// Appends the entries of all RRsets, which [`check_rrset`] has found good, to `entries`.
-    pub fn write(&mut self, owner: &[u8], entries: &mut Vec<u8>) -> Written {
+    pub(crate) fn write(&mut self, owner: &[u8], entries: &mut Vec<u8>) -> Written {
         self.sets.sort_by_key(|set| set.0);
         let sigs = self.sets.iter().find(|set| set.0 == RecordType::RRSIG).cloned();
         let mut written = Written::default();
@@ -173,7 +173,7 @@ impl Written {
 /// # Errors
 /// [`InsertError::OutOfZone`], [`InsertError::SoaNotAtApex`], [`InsertError::MetaType`],
 /// [`InsertError::BadRdata`].
-pub fn check_rrset(apex: &Name, rrset: &RrsetRef<'_>) -> Result<(), InsertError> {
+pub(crate) fn check_rrset(apex: &Name, rrset: &RrsetRef<'_>) -> Result<(), InsertError> {
     if !crate::name::is_at_or_below(rrset.owner, apex.as_wire()) {
         return Err(InsertError::OutOfZone { owner: canonical(rrset.owner), apex: apex.clone() });
     }
@@ -195,7 +195,7 @@ pub fn check_rrset(apex: &Name, rrset: &RrsetRef<'_>) -> Result<(), InsertError>
 }
 
 /// Returns all RRsets of a node, the RRSIG records as one.
-pub fn rrsets_of(node: &NodeView<'_>, owner: &Name) -> Vec<Rrset> {
+pub(crate) fn rrsets_of(node: &NodeView<'_>, owner: &Name) -> Vec<Rrset> {
     let mut rrsets = Vec::new();
     let mut sigs: Vec<&[u8]> = Vec::new();
     let mut sigs_ttl_s = u32::MAX;
@@ -214,7 +214,7 @@ pub fn rrsets_of(node: &NodeView<'_>, owner: &Name) -> Vec<Rrset> {
 }
 
 /// Returns the RRset of an entry, unless it holds only signatures.
-pub fn rrset_of(entry: &EntryView<'_>, owner: &Name) -> Option<Rrset> {
+pub(crate) fn rrset_of(entry: &EntryView<'_>, owner: &Name) -> Option<Rrset> {
     let mut ttl_s = 0;
     let mut list = Vec::with_capacity(entry.body.len());
     for record in prepare::records(entry.body) {
@@ -244,6 +244,6 @@ fn write_sig(sigs: &mut Vec<u8>, ttl_s: u32, rdata: &[u8]) {
 }
 
 /// Makes a name of octets that were one; the root where they were not.
-pub fn canonical(wire: &[u8]) -> Name {
+pub(crate) fn canonical(wire: &[u8]) -> Name {
     Name::from_wire(wire).unwrap_or_else(|_| Name::root())
 }

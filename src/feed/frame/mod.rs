@@ -30,7 +30,7 @@ use crate::octets::{DecodeError, OctetReader, put_counted, put_varint};
 use crate::ticket::{TicketPeer, put_peer, read_peer};
 
 /// The version of this exchange.
-pub const VERSION: u8 = 1;
+pub(crate) const VERSION: u8 = 1;
 
 /// What the one that follows says.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -278,7 +278,7 @@ impl ServerFrame {
 }
 
 /// Returns the frame of a segment: made once, sent to everybody.
-pub fn segment_frame(segment: &[u8]) -> Bytes {
+pub(crate) fn segment_frame(segment: &[u8]) -> Bytes {
     let mut out = Vec::with_capacity(HEAD_LEN + segment.len());
     put_frame(&mut out, SEGMENT, |out| out.extend_from_slice(segment));
     out.into()

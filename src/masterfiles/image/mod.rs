@@ -164,7 +164,7 @@ impl<R: Read> BlockReader<R> {
 
 /// A zone of which the first block was read.
 #[derive(Debug)]
-pub struct ImageZone {
+pub(crate) struct ImageZone {
     /// Takes the RRsets.
     pub builder: ZoneBuilder,
     /// The zone.
@@ -198,7 +198,7 @@ pub fn read_zone<R: Read>(
 ///
 /// # Errors
 /// Every [`ImageError`].
-pub fn begin_zone<R: Read>(
+pub(crate) fn begin_zone<R: Read>(
     blocks: &mut BlockReader<R>,
     octets: u64,
     seed: HashSeed,
@@ -231,7 +231,7 @@ pub fn begin_zone<R: Read>(
 ///
 /// # Errors
 /// Every [`ImageError`] but [`ImageError::Build`].
-pub fn read_blocks<R: Read>(
+pub(crate) fn read_blocks<R: Read>(
     builder: &mut ZoneBuilder,
     apex: &Name,
     blocks: &mut BlockReader<R>,
@@ -260,7 +260,7 @@ pub fn read_blocks<R: Read>(
 
 /// Returns how many octets the block takes whose first [`PEEK_LEN`] these are, and whether a
 /// part of a zone may begin with it. Nothing of it is proven.
-pub fn peek_block(first: &[u8; PEEK_LEN]) -> (u64, bool) {
+pub(crate) fn peek_block(first: &[u8; PEEK_LEN]) -> (u64, bool) {
     let len = first.first_chunk::<4>().map_or(0, |len| u32::from_be_bytes(*len));
     (BLOCK_HEAD_LEN as u64 + u64::from(len), first[BLOCK_HEAD_LEN] & PARTS != 0)
 }
@@ -401,7 +401,7 @@ const ENDS: u8 = 2;
 /// The bit of a block with which a part of a zone may begin.
 const PARTS: u8 = 4;
 /// Octets that are needed to see what a block is.
-pub const PEEK_LEN: usize = BLOCK_HEAD_LEN + 1;
+pub(crate) const PEEK_LEN: usize = BLOCK_HEAD_LEN + 1;
 /// Octets that a name takes in a pack at least: owner, kind, length, and a record's own length.
 const NAME_OCTETS_MIN: u64 = 5;
 /// The first octets of a compiled file. Another layout, or another reading of master files, is

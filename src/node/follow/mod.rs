@@ -29,7 +29,7 @@ use crate::store::history::{
 
 /// Puts commits into what is published.
 #[derive(Debug)]
-pub struct Follower<S> {
+pub(crate) struct Follower<S> {
     /// Where the zones come from.
     source: Arc<S>,
     /// Where they go.
@@ -57,7 +57,7 @@ pub enum FollowError {
 
 impl<S: ZoneSource> Follower<S> {
     /// Makes a follower that has published nothing yet.
-    pub fn new(source: Arc<S>, stage: Arc<Stage>, progress: Progress) -> Self {
+    pub(crate) fn new(source: Arc<S>, stage: Arc<Stage>, progress: Progress) -> Self {
         let (revisions, pace, began) = (HashMap::new(), Pace::default(), Instant::now());
         Self { source, stage, progress, revisions, pace, began }
     }
@@ -66,7 +66,7 @@ impl<S: ZoneSource> Follower<S> {
     ///
     /// # Errors
     /// Every [`FollowError`] but those of one zone, which are logged.
-    pub async fn load(&mut self) -> Result<u64, FollowError> {
+    pub(crate) async fn load(&mut self) -> Result<u64, FollowError> {
         let revision = self.source.revision().await?;
         let zones = self.source.zones().await?;
         let gone: Vec<Name> = {
@@ -86,7 +86,7 @@ impl<S: ZoneSource> Follower<S> {
     }
 
     /// Applies commits after `revision` until `stop`; after a gap, or an error, it reads all anew.
-    pub async fn run(mut self, mut revision: u64, stop: CancellationToken) {
+    pub(crate) async fn run(mut self, mut revision: u64, stop: CancellationToken) {
         let follow = async {
             loop {
                 if let Err(error) = self.follow(&mut revision).await {

@@ -138,7 +138,7 @@ impl SyncReport {
 }
 
 /// Returns a status as programs read it: the same in every version, whatever the variant is called.
-pub fn status_word(status: SyncStatus) -> &'static str {
+pub(crate) fn status_word(status: SyncStatus) -> &'static str {
     match status {
         SyncStatus::Disconnected => "Disconnected",
         SyncStatus::Connecting => "Connecting",

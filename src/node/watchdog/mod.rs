@@ -28,7 +28,7 @@ use crate::sync::status::SyncStatus;
 
 /// What one look at the parts shows.
 #[derive(Clone, Debug)]
-pub struct Answers {
+pub(crate) struct Answers {
     /// Whether every front end runs.
     pub has_front_ends: bool,
     /// Questions in a row that the document engine has not answered.
@@ -53,7 +53,7 @@ pub struct Answers {
 
 /// What is to be done.
 #[derive(Clone, Debug)]
-pub enum WatchdogVerdict {
+pub(crate) enum WatchdogVerdict {
     /// The node goes on, with these parts broken for now.
     Goes(Vec<Fault>),
     /// The node ends.
@@ -62,7 +62,7 @@ pub enum WatchdogVerdict {
 
 /// Judges what it is shown.
 #[derive(Debug, Default)]
-pub struct Watch {
+pub(crate) struct Watch {
     /// The exporters, by feed.
     exporters: HashMap<String, ExporterWatch>,
 }
@@ -84,7 +84,7 @@ struct ExporterWatch {
 
 impl Watch {
     /// Judges one look, at `now_ms` of a clock that is never set and stands while the process does.
-    pub fn poll(&mut self, now_ms: u64, answers: &Answers) -> WatchdogVerdict {
+    pub(crate) fn poll(&mut self, now_ms: u64, answers: &Answers) -> WatchdogVerdict {
         let is_silent = |missed: u32| missed >= WATCHDOG_MISSES_MAX;
         let mut faults = Vec::new();
         if !answers.has_front_ends {
@@ -171,7 +171,7 @@ impl Watch {
 
 /// Measures for how long answers have been behind what they should be.
 #[derive(Debug, Default)]
-pub struct Lag {
+pub(crate) struct Lag {
     /// What is not answered yet, and since when.
     behind: Option<(u64, u64)>,
 }
@@ -179,7 +179,7 @@ pub struct Lag {
 impl Lag {
     /// Takes that `served` is answered, and `wanted` exists; returns for how many milliseconds
     /// something that existed at an earlier look has not been answered.
-    pub fn note(&mut self, now_ms: u64, served: u64, wanted: u64) -> u64 {
+    pub(crate) fn note(&mut self, now_ms: u64, served: u64, wanted: u64) -> u64 {
         let since_ms = match self.behind {
             _ if served >= wanted => {
                 self.behind = None;

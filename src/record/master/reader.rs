@@ -114,7 +114,7 @@ impl<'a> MasterReader<'a> {
     }
 
     /// Returns how many octets of the first file are read, for a display of progress.
-    pub fn octets_read(&self) -> usize {
+    pub(crate) fn octets_read(&self) -> usize {
         self.sources.first().map_or(0, |source| source.place.at)
     }
 

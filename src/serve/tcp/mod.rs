@@ -74,7 +74,7 @@ impl TcpLimits {
 
 /// What there is over all workers. Touched when a connection or a transfer comes or goes, never by a query.
 #[derive(Clone, Debug, Default)]
-pub struct Admission {
+pub(crate) struct Admission {
     /// How many connections each address has.
     connections: Arc<Mutex<HashMap<IpAddr, u32>>>,
     /// The zone transfers that run.
@@ -107,7 +107,7 @@ impl Admission {
 
 /// One TCP worker, listening and not yet running.
 #[derive(Debug)]
-pub struct TcpFrontEnd {
+pub(crate) struct TcpFrontEnd {
     /// Where connections come in, one for each address.
     listeners: Vec<TcpListener>,
     /// Its limits.
@@ -121,7 +121,7 @@ pub struct TcpFrontEnd {
 impl TcpFrontEnd {
     /// Makes a worker of listeners from [`bind_workers`]. `limits` are this worker's alone but for
     /// the connections of one address, which `admission` counts over all workers.
-    pub fn new(
+    pub(crate) fn new(
         listeners: Vec<std::net::TcpListener>,
         limits: TcpLimits,
         admission: Admission,
@@ -156,7 +156,10 @@ impl FrontEnd for TcpFrontEnd {
 ///
 /// # Errors
 /// What the system says; `AddrInUse` if another process has the port.
-pub fn bind_workers(addr: SocketAddr, count: usize) -> io::Result<Vec<std::net::TcpListener>> {
+pub(crate) fn bind_workers(
+    addr: SocketAddr,
+    count: usize,
+) -> io::Result<Vec<std::net::TcpListener>> {
     let sockets = bind_sockets(addr, count, open)?;
     // All are bound before any takes connections.
     for socket in &sockets {

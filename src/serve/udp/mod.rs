@@ -68,11 +68,11 @@ pub enum UdpSteering {
 #[error(
     "answers could not come from the address asked on this platform; bind each address by itself"
 )]
-pub struct WildcardError;
+pub(crate) struct WildcardError;
 
 /// One UDP worker, bound and not yet running.
 #[derive(Debug)]
-pub struct UdpFrontEnd {
+pub(crate) struct UdpFrontEnd {
     /// Its own socket.
     socket: UdpSocket,
     /// How it moves datagrams.
@@ -89,7 +89,11 @@ impl UdpFrontEnd {
     /// # Errors
     /// What the system says to the socket options; [`WildcardError`] inside one of the kind
     /// `Unsupported` if the socket is bound to all addresses where that cannot work.
-    pub fn new(socket: UdpSocket, exchange: UdpExchange, cpu: Option<usize>) -> io::Result<Self> {
+    pub(crate) fn new(
+        socket: UdpSocket,
+        exchange: UdpExchange,
+        cpu: Option<usize>,
+    ) -> io::Result<Self> {
         let is_wildcard = socket.local_addr()?.ip().is_unspecified();
         let moves = Moves::choose(exchange, is_wildcard, cfg!(target_os = "linux"))
             .map_err(|error| io::Error::new(io::ErrorKind::Unsupported, error))?;
@@ -169,7 +173,7 @@ impl Moves {
 ///
 /// # Errors
 /// What the system says; `AddrInUse` if another process has the port.
-pub fn bind_workers(addr: SocketAddr, count: usize) -> io::Result<Vec<UdpSocket>> {
+pub(crate) fn bind_workers(addr: SocketAddr, count: usize) -> io::Result<Vec<UdpSocket>> {
     Ok(bind_sockets(addr, count, open)?.into_iter().map(Into::into).collect())
 }
 
@@ -178,7 +182,11 @@ pub fn bind_workers(addr: SocketAddr, count: usize) -> io::Result<Vec<UdpSocket>
 ///
 /// # Errors
 /// What the system says; `Unsupported` where it cannot choose by CPU.
-pub fn steer(sockets: &[UdpSocket], steering: UdpSteering, cpus: &[usize]) -> io::Result<()> {
+pub(crate) fn steer(
+    sockets: &[UdpSocket],
+    steering: UdpSteering,
+    cpus: &[usize],
+) -> io::Result<()> {
     match (steering, sockets) {
         (UdpSteering::Hash, _) | (UdpSteering::Cpu, [] | [_]) => Ok(()),
         #[cfg(target_os = "linux")]

@@ -31,7 +31,8 @@ use document::Documents;
 use line::Line;
 use zone::ZoneMirror;
 
-pub use document::Wish;
+#[cfg(feature = "edge")]
+pub(crate) use document::Wish;
 pub use status::{MirrorStats, MirrorStatus};
 
 /// What an edge wants.
@@ -47,7 +48,7 @@ pub struct MirrorConfig {
 
 /// What became of a segment.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Taken {
+pub(crate) enum Taken {
     /// It leads from where we were: whoever follows us may have it.
     Follows,
     /// It waits for a version of the document.
@@ -167,7 +168,7 @@ impl Mirror {
     }
 
     /// Takes a segment whose signature holds.
-    pub fn handle_segment(&mut self, segment: Segment, now_ms: u64) -> Taken {
+    pub(crate) fn handle_segment(&mut self, segment: Segment, now_ms: u64) -> Taken {
         let head = segment.head;
         if head.namespace != self.config.namespace || head.history.epoch < self.history.epoch {
             self.stats.refused += 1;
@@ -297,7 +298,7 @@ impl Mirror {
     }
 
     /// Notes that peers are dialed, or how many streams stand.
-    pub fn handle_streams(&mut self, count: usize, now_ms: u64) {
+    pub(crate) fn handle_streams(&mut self, count: usize, now_ms: u64) {
         self.contact.streams(count, now_ms);
     }
 

@@ -166,7 +166,7 @@ impl Mirror {
     }
 
     /// The zones that are served, each with its revision and what it comes to.
-    pub fn zone_digests(&self) -> impl Iterator<Item = (&Name, u64, Digest)> {
+    pub(crate) fn zone_digests(&self) -> impl Iterator<Item = (&Name, u64, Digest)> {
         self.zones
             .iter()
             .filter(|(_, zone)| zone.served.is_there)
@@ -174,7 +174,7 @@ impl Mirror {
     }
 
     /// The zones that ought to be served and are not.
-    pub fn absent_zones(&self) -> &BTreeSet<Name> {
+    pub(crate) fn absent_zones(&self) -> &BTreeSet<Name> {
         &self.absent
     }
 

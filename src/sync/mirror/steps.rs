@@ -98,7 +98,7 @@ impl Mirror {
     }
 
     /// Whether a step may become visible: one of a history that is over may not, and is forgotten.
-    pub fn is_current(&self, revision: Revision) -> bool {
+    pub(crate) fn is_current(&self, revision: Revision) -> bool {
         revision.epoch == self.history.epoch
     }
 
@@ -128,7 +128,7 @@ impl Mirror {
 
     /// Takes that zones are served that came another way: what they come to is not known, and they go
     /// unless a version of the document has them.
-    pub fn adopt_served(&mut self, apexes: Vec<Name>) {
+    pub(crate) fn adopt_served(&mut self, apexes: Vec<Name>) {
         for apex in apexes {
             let zone = self.zones.entry(apex.clone()).or_default();
             if !zone.served.is_there {

@@ -21,7 +21,7 @@ use crate::zone::slots::{Slot, Slots};
 
 /// Changes to a table, shard by shard, that make its next version.
 #[derive(Debug)]
-pub struct TableEdit<'t> {
+pub(crate) struct TableEdit<'t> {
     /// What the changes start from.
     base: &'t Table,
     /// The shards that change, by branch and place in it.
@@ -41,12 +41,12 @@ struct ShardEdit {
 
 impl<'t> TableEdit<'t> {
     /// Begins to change a table.
-    pub fn new(base: &'t Table) -> Self {
+    pub(crate) fn new(base: &'t Table) -> Self {
         Self { base, shards: BTreeMap::new() }
     }
 
     /// Looks a node up, changes included.
-    pub fn find(&self, hash: u64, prefix: &[u8]) -> Option<NodeView<'_>> {
+    pub(crate) fn find(&self, hash: u64, prefix: &[u8]) -> Option<NodeView<'_>> {
         let Some(shard) = self.shards.get(&self.base.place(hash)) else {
             return self.base.find(hash, prefix);
         };
@@ -55,7 +55,7 @@ impl<'t> TableEdit<'t> {
     }
 
     /// Lets `write` append the node of an owner, in place of the one that was there.
-    pub fn put(&mut self, hash: u64, prefix: &[u8], write: impl FnOnce(&mut Arena)) {
+    pub(crate) fn put(&mut self, hash: u64, prefix: &[u8], write: impl FnOnce(&mut Arena)) {
         let shard = self.open(hash);
         let at = offset(shard.arena.len());
         write(&mut shard.arena);
@@ -72,7 +72,7 @@ impl<'t> TableEdit<'t> {
     }
 
     /// Removes the node of an owner, if there is one.
-    pub fn remove(&mut self, hash: u64, prefix: &[u8]) {
+    pub(crate) fn remove(&mut self, hash: u64, prefix: &[u8]) {
         let shard = self.open(hash);
         if let Some(slot) = shard.slot_of(hash, prefix) {
             shard.stale += shard.node_len(slot);
@@ -81,7 +81,7 @@ impl<'t> TableEdit<'t> {
     }
 
     /// Calls `see` with every node, changes included.
-    pub fn for_each(&self, mut see: impl FnMut(NodeView<'_>)) {
+    pub(crate) fn for_each(&self, mut see: impl FnMut(NodeView<'_>)) {
         for (branch_index, branch) in self.base.branches.iter().enumerate() {
             for (shard_index, shard) in branch.iter().enumerate() {
                 match self.shards.get(&(branch_index, shard_index)) {
@@ -95,7 +95,7 @@ impl<'t> TableEdit<'t> {
     }
 
     /// Makes the table's next version.
-    pub fn finish(self) -> Table {
+    pub(crate) fn finish(self) -> Table {
         let mut table = self.base.clone();
         let mut edits = self.shards.into_iter().peekable();
         while let Some(((branch_index, shard_index), edit)) = edits.next() {

@@ -22,7 +22,7 @@ use crate::zone::slots::{Slot, Slots};
 
 /// The nodes of a zone.
 #[derive(Clone, Debug)]
-pub struct Table {
+pub(crate) struct Table {
     /// Branches of shards; both counts are powers of two.
     branches: Box<[Branch]>,
     /// How many bits of a hash name the branch.
@@ -50,13 +50,18 @@ struct Shard {
 impl Table {
     /// Looks a node up by its owner's hash and its labels in front of the apex.
     #[inline(always)]
-    pub fn find(&self, hash: u64, prefix: &[u8]) -> Option<NodeView<'_>> {
+    pub(crate) fn find(&self, hash: u64, prefix: &[u8]) -> Option<NodeView<'_>> {
         self.shard(hash).find(hash, |node| is_same(node.prefix(), prefix))
     }
 
     /// Looks up the child of the node whose labels in front of the apex are `prefix`, by its hash
     /// and its label, length octet included.
-    pub fn find_child(&self, hash: u64, label: &[u8], prefix: &[u8]) -> Option<NodeView<'_>> {
+    pub(crate) fn find_child(
+        &self,
+        hash: u64,
+        label: &[u8],
+        prefix: &[u8],
+    ) -> Option<NodeView<'_>> {
         self.shard(hash).find(hash, |node| {
             let parts = node.prefix().split_at_checked(label.len());
             parts.is_some_and(|(front, rest)| is_same(front, label) && is_same(rest, prefix))
@@ -64,17 +69,17 @@ impl Table {
     }
 
     /// Returns how many nodes there are, empty non-terminals included.
-    pub fn node_count(&self) -> u64 {
+    pub(crate) fn node_count(&self) -> u64 {
         self.nodes
     }
 
     /// Iterates over all nodes in no order.
-    pub fn nodes(&self) -> impl Iterator<Item = NodeView<'_>> {
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = NodeView<'_>> {
         self.branches.iter().flat_map(|branch| branch.iter()).flat_map(|shard| shard.nodes())
     }
 
     /// Returns how many octets the table holds in memory.
-    pub fn memory_octets(&self) -> u64 {
+    pub(crate) fn memory_octets(&self) -> u64 {
         let shards = self.branches.iter().flat_map(|branch| branch.iter());
         let octets: usize = shards
             .map(|shard| shard.arena.len() + shard.slots.memory_octets() + size_of::<Shard>() + 24)
@@ -83,7 +88,7 @@ impl Table {
     }
 
     /// Whether so many nodes have come or gone that the shards should be cut anew.
-    pub fn is_out_of_shape(&self) -> bool {
+    pub(crate) fn is_out_of_shape(&self) -> bool {
         let shards = 1_u64 << (self.branch_bits + self.shard_bits);
         self.nodes > shards * SHARD_NODES * 4
             || (shards > 1 && self.nodes * 8 < shards * SHARD_NODES)
@@ -144,7 +149,7 @@ impl Shard {
 
 /// A table under construction, filled node by node.
 #[derive(Debug)]
-pub struct TableBuilder {
+pub(crate) struct TableBuilder {
     /// How many bits of a hash name the branch.
     branch_bits: u32,
     /// How many further bits name the shard in it.
@@ -168,7 +173,7 @@ struct ShardDraft {
 
 impl TableBuilder {
     /// Begins a table for about `nodes` nodes; more or fewer only cost speed.
-    pub fn new(nodes: u64) -> Self {
+    pub(crate) fn new(nodes: u64) -> Self {
         let shards = (nodes / SHARD_NODES).next_power_of_two().min(SHARDS_MAX);
         let bits = shards.trailing_zeros();
         let branch_bits = bits / 2;
@@ -182,7 +187,7 @@ impl TableBuilder {
     }
 
     /// Begins a table of the same shape for about `nodes` other nodes of the same zone.
-    pub fn sibling(&self, nodes: u64) -> Self {
+    pub(crate) fn sibling(&self, nodes: u64) -> Self {
         Self {
             branch_bits: self.branch_bits,
             shard_bits: self.shard_bits,
@@ -193,7 +198,7 @@ impl TableBuilder {
     }
 
     /// Takes all nodes of a [`Self::sibling`]. No owner must be in both.
-    pub fn append(&mut self, other: Self) {
+    pub(crate) fn append(&mut self, other: Self) {
         assert_eq!(self.shards.len(), other.shards.len(), "siblings have one shape");
         for (shard, other) in self.shards.iter_mut().zip(other.shards) {
             // All ends below 4 GiB, or offset() stops it, as with a node that is inserted.
@@ -209,7 +214,7 @@ impl TableBuilder {
     /// Lets `write` append one node, whose owner has this hash, to the arena where it belongs.
     ///
     /// The owner must not be in the table yet.
-    pub fn insert(&mut self, hash: u64, write: impl FnOnce(&mut Arena)) {
+    pub(crate) fn insert(&mut self, hash: u64, write: impl FnOnce(&mut Arena)) {
         let shard = &mut self.shards[shard_index(hash, self.branch_bits + self.shard_bits)];
         shard.slots.push(Slot { tag: hash as u32, at: offset(shard.arena.len()) });
         write(&mut shard.arena);
@@ -235,7 +240,7 @@ impl TableBuilder {
     }
 
     /// Ends the table.
-    pub fn finish(self) -> Table {
+    pub(crate) fn finish(self) -> Table {
         let nodes = self.shards.iter().map(|shard| shard.slots.len() as u64).sum();
         let mut drafts = self.shards.into_iter();
         let branches = (0..1_usize << self.branch_bits)

@@ -8,7 +8,7 @@ use crate::zone::node::NodeView;
 
 /// Where a walk stands: in front of the first node, by default.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct NodeCursor {
+pub(crate) struct NodeCursor {
     /// The branch.
     branch: usize,
     /// The shard in it.
@@ -19,7 +19,7 @@ pub struct NodeCursor {
 
 impl Table {
     /// Returns the next node, in no order, and moves the cursor behind it.
-    pub fn next_node(&self, cursor: &mut NodeCursor) -> Option<NodeView<'_>> {
+    pub(crate) fn next_node(&self, cursor: &mut NodeCursor) -> Option<NodeView<'_>> {
         while let Some(branch) = self.branches.get(cursor.branch) {
             while let Some(shard) = branch.get(cursor.shard) {
                 if let Some((index, slot)) = shard.slots.at_or_behind(cursor.slot) {

@@ -13,7 +13,7 @@ use super::{Shard, Table};
 
 /// One look-up on its way through the table.
 #[derive(Clone, Copy, Debug)]
-pub struct Warming<'z> {
+pub(crate) struct Warming<'z> {
     /// The table that the name would be in.
     table: &'z Table,
     /// The name's hash.
@@ -27,12 +27,12 @@ pub struct Warming<'z> {
 impl<'z> Warming<'z> {
     /// Begins a look-up.
     #[inline]
-    pub fn new(table: &'z Table, hash: u64) -> Self {
+    pub(crate) fn new(table: &'z Table, hash: u64) -> Self {
         Self { table, hash, shard: None, at: None }
     }
 
     /// Takes all look-ups one step after the other.
-    pub fn warm(batch: &mut [Self]) {
+    pub(crate) fn warm(batch: &mut [Self]) {
         let mut octets = 0;
         for warming in &*batch {
             octets ^= warming.table.touch_branch(warming.hash);

@@ -29,7 +29,7 @@ pub(super) use state::Documents;
 
 /// A content that is wanted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Hash)]
-pub struct Wish {
+pub(crate) struct Wish {
     /// Its hash.
     pub hash: Hash,
     /// Its length in octets.
@@ -40,7 +40,7 @@ pub struct Wish {
 
 /// A version that was adopted.
 #[derive(Clone, Debug)]
-pub struct Adopted {
+pub(crate) struct Adopted {
     /// Its name.
     pub version: VersionRef,
     /// Its root.
@@ -56,7 +56,7 @@ impl Mirror {
     }
 
     /// Asks that the newest version be taken even if it was adopted: some of it may be lost.
-    pub fn retake(&mut self) {
+    pub(crate) fn retake(&mut self) {
         self.documents.is_retake_wanted = true;
     }
 
@@ -75,7 +75,7 @@ impl Mirror {
     /// Returns the version that is being taken, once all of its contents are on this machine: kept for
     /// a restart now, before any zone of it is visible, it takes nobody back. The caller says when it
     /// is, with [`Mirror::handle_kept`].
-    pub fn whole_version(&self) -> Option<(VersionRef, Revision, Bytes)> {
+    pub(crate) fn whole_version(&self) -> Option<(VersionRef, Revision, Bytes)> {
         let taking = self.documents.taking.as_ref()?;
         let is_ready = taking.is_whole() && !taking.is_kept;
         let (root, octets) = taking.root.as_ref().filter(|_| is_ready)?;
@@ -85,7 +85,7 @@ impl Mirror {
 
     /// Takes that a version is kept for a restart, or cannot be. Only then is it called adopted: its
     /// steps need not be known any more, wherever they came from.
-    pub fn handle_kept(&mut self, version: VersionRef) {
+    pub(crate) fn handle_kept(&mut self, version: VersionRef) {
         if let Some(taking) = &mut self.documents.taking
             && taking.version == version
         {
@@ -98,7 +98,7 @@ impl Mirror {
     }
 
     /// Whether zones are held back until the version that they come from can be kept.
-    pub fn is_keeping(&self) -> bool {
+    pub(crate) fn is_keeping(&self) -> bool {
         let documents = &self.documents;
         documents.unkept.is_some()
             || documents.taking.as_ref().is_some_and(|taking| !taking.is_kept)
@@ -106,12 +106,12 @@ impl Mirror {
 
     /// Returns a version that was adopted since the last call. What is kept of the log before its
     /// position is of no use any more.
-    pub fn poll_adopted(&mut self) -> Option<Adopted> {
+    pub(crate) fn poll_adopted(&mut self) -> Option<Adopted> {
         self.documents.news.take()
     }
 
     /// Changes whenever [`Mirror::contents`] does.
-    pub fn edition(&self) -> u64 {
+    pub(crate) fn edition(&self) -> u64 {
         self.documents.edition
     }
 
@@ -121,7 +121,7 @@ impl Mirror {
     }
 
     /// Whether zones are still to be built that must become visible together with others.
-    pub fn is_gathering(&mut self) -> bool {
+    pub(crate) fn is_gathering(&mut self) -> bool {
         if !self.is_gathering {
             return false;
         }
@@ -135,12 +135,12 @@ impl Mirror {
     }
 
     /// Whether those are the first zones at all: some of them are better than none.
-    pub fn is_first_load(&mut self) -> bool {
+    pub(crate) fn is_first_load(&mut self) -> bool {
         self.is_first_load && self.is_gathering()
     }
 
     /// Returns what is to be fetched now.
-    pub fn poll_wishes(&mut self, now_ms: u64) -> Vec<Wish> {
+    pub(crate) fn poll_wishes(&mut self, now_ms: u64) -> Vec<Wish> {
         self.start_taking();
         let mut wishes = Vec::new();
         let due: Vec<Hash> = self
