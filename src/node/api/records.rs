@@ -215,7 +215,7 @@ async fn apply(
     let owners = signed::owners(&batch);
     let deleted: Vec<(Name, RecordType)> = batch.operations.iter().filter_map(deleted).collect();
     let committed = store.apply(batch).await?;
-    signed::add_warnings(store, &committed, &owners, &mut body).await;
+    signed::add_warnings(api, store, &committed, &owners, &mut body).await;
     let mut lines = Vec::new();
     for (owner, rtype) in deleted {
         let is_apex = committed.zones.iter().any(|(apex, _)| *apex == owner);

@@ -11,10 +11,12 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::Api;
 use crate::clock;
 use crate::dnssec::{self, CheckOptions, Finding, Ring, Time};
 use crate::limits::API_CHECKED_NAMES_MAX;
 use crate::name::Name;
+use crate::publish::stage::Rank;
 use crate::record::RecordType;
 use crate::record::Rrset;
 use crate::store::{Batch, Committed, DnsStore, Operation, StoreError};
@@ -40,14 +42,15 @@ pub(crate) fn owners(batch: &Batch) -> Vec<Name> {
 /// Adds what a commit has broken to its answer: lines as `warnings`, and `findings` for programs.
 ///
 /// Nothing is added where nothing is broken.
-pub(crate) async fn add_warnings(
+pub(super) async fn add_warnings(
+    api: &Api,
     store: &Arc<DnsStore>,
     committed: &Committed,
     owners: &[Name],
     body: &mut Value,
 ) {
     let mut found = Vec::new();
-    for (apex, _) in &committed.zones {
+    for apex in maybe_signed(api, committed, owners) {
         found.extend(findings(store, apex, owners).await);
     }
     if found.is_empty() {
@@ -62,12 +65,32 @@ pub(crate) async fn add_warnings(
 }
 
 /// Logs what a commit has broken, for paths whose answers have no body.
-pub(crate) async fn log_warnings(store: &Arc<DnsStore>, committed: &Committed, owners: &[Name]) {
-    for (apex, _) in &committed.zones {
+pub(super) async fn log_warnings(
+    api: &Api,
+    store: &Arc<DnsStore>,
+    committed: &Committed,
+    owners: &[Name],
+) {
+    for apex in maybe_signed(api, committed, owners) {
         for finding in findings(store, apex, owners).await {
             tracing::warn!("after revision {}: {finding}", committed.revision);
         }
     }
+}
+
+/// Returns those of the zones of a commit that may be signed: all but those that are answered without a key, and
+/// had none written. The store, which may be far away, need not be asked of these.
+fn maybe_signed<'c>(
+    api: &Api,
+    committed: &'c Committed,
+    owners: &[Name],
+) -> impl Iterator<Item = &'c Name> {
+    let has_key = |apex: &Name| {
+        let answered = api.node.stage.zone(Rank::Store, apex);
+        owners.contains(apex)
+            || answered.is_none_or(|zone| zone.rrset(apex, RecordType::DNSKEY).is_some())
+    };
+    committed.zones.iter().map(|(apex, _)| apex).filter(move |apex| has_key(apex))
 }
 
 /// Returns what is broken at the given names of one zone; nothing if it is not signed.

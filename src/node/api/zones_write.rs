@@ -158,7 +158,7 @@ pub(crate) async fn patch(
     batch.preconditions = if_zone(&headers, &apex)?;
     let owners = signed::owners(&batch);
     let committed = store.apply(batch).await?;
-    signed::log_warnings(store, &committed, &owners).await;
+    signed::log_warnings(&api, store, &committed, &owners).await;
     let covered = covered(&api, committed.zones.iter().map(|(apex, _)| apex));
     Ok(with_covered(written_empty(committed.revision), &covered))
 }
