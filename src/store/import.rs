@@ -109,7 +109,14 @@ impl DnsStore {
             puts: vec![(key.clone(), staged.marker.clone())],
             deletes: Vec::new(),
         };
-        self.kv.commit(begin).await?;
+        let begun = self.kv.commit(begin).await;
+        // Nothing of the zone depends on it: it is as if it was not made, and what was is swept.
+        begun.map_err(|error| match error {
+            KvError::OutcomeUnknown => {
+                KvError::Unavailable { reason: "an import cannot begin".into() }
+            }
+            error => error,
+        })?;
         let mut rows = rows.into_iter().peekable();
         let mut in_flight: VecDeque<(PendingCommit, u64)> = VecDeque::new();
         let mut written = 0;

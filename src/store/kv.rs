@@ -356,12 +356,6 @@ impl KeyRange {
         Self { start: prefix.to_vec(), end }
     }
 
-    /// Returns the range of one key.
-    pub(crate) fn of_key(key: Vec<u8>) -> Self {
-        let end = [&key[..], &[0]].concat();
-        Self { start: key, end }
-    }
-
     /// Whether the key belongs to the range.
     pub fn contains(&self, key: &[u8]) -> bool {
         self.start.as_slice() <= key && key < self.end.as_slice()

@@ -7,11 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Draft;
-use super::zone::ZoneDraft;
 use crate::name::Name;
 use crate::record::RecordType;
-use crate::store::keys;
-use crate::store::kv::{KeyRange, KvError};
+use crate::store::kv::KvError;
 use crate::store::operation::{Batch, Expectation, Operation};
 
 /// An RRset that a step is about.
@@ -22,6 +20,8 @@ struct Target<'b> {
     owner: &'b Name,
     /// The type.
     rtype: RecordType,
+    /// Whether the step may make a name that was not there.
+    is_put: bool,
 }
 
 /// What is to be read of one zone.
@@ -29,7 +29,7 @@ struct Target<'b> {
 struct Wanted {
     /// Owners, whole.
     owners: BTreeSet<Name>,
-    /// Names above them, of which a DNAME would be in the way.
+    /// Names above those that are put, of which a DNAME would be in the way.
     above: BTreeSet<Name>,
 }
 
@@ -55,7 +55,7 @@ impl Draft<'_> {
                 | Expectation::ZoneAbsent { apex } => drop(apexes.insert(apex.clone())),
                 Expectation::RrsetAtRevision { owner, rtype, .. }
                 | Expectation::RrsetAbsent { owner, rtype } => {
-                    targets.push(Target { apex: None, owner, rtype: *rtype });
+                    targets.push(Target { apex: None, owner, rtype: *rtype, is_put: false });
                 }
             }
         }
@@ -88,7 +88,8 @@ impl Draft<'_> {
             return;
         }
         let above = std::iter::successors(target.owner.parent(), Name::parent);
-        let above = above.take_while(|name| name.is_at_or_below(&apex)).collect::<Vec<_>>();
+        let above = above.take_while(|name| target.is_put && name.is_at_or_below(&apex));
+        let above: Vec<Name> = above.collect();
         let wanted = wanted.entry(apex).or_default();
         wanted.owners.insert(target.owner.clone());
         wanted.above.extend(above);
@@ -96,27 +97,30 @@ impl Draft<'_> {
 
     /// Reads what is wanted of each zone.
     async fn read_wanted(&mut self, wanted: BTreeMap<Name, Wanted>) -> Result<(), KvError> {
-        let mut ranges = Vec::new();
+        let (mut ranges, mut dnames) = (Vec::new(), Vec::new());
         for (apex, wanted) in &wanted {
             let Some(zone) = self.slots.get(apex).and_then(|slot| slot.zone.as_ref()) else {
                 continue;
             };
             ranges.extend(wanted.owners.iter().map(|owner| zone.owner_range(owner)));
-            ranges.extend(wanted.above.iter().map(|name| dname_range(zone, name)));
+            dnames.extend(wanted.above.iter().map(|name| zone.dname_key(name)));
         }
         if ranges.is_empty() {
             return Ok(());
         }
-        let mut found = self.view.read_ranges(&ranges).await?.into_iter();
+        // At once: neither waits for the other.
+        let reading = tokio::try_join!(self.view.read_ranges(&ranges), self.view.read(&dnames));
+        let (owners, dnames) = reading?;
+        let (mut owners, mut dnames) = (owners.into_iter(), dnames.into_iter());
         for (apex, wanted) in wanted {
             let Some(zone) = self.slots.get_mut(&apex).and_then(|slot| slot.zone.as_mut()) else {
                 continue;
             };
-            for (owner, entries) in wanted.owners.into_iter().zip(found.by_ref()) {
+            for (owner, entries) in wanted.owners.into_iter().zip(owners.by_ref()) {
                 zone.take_owner(owner, entries)?;
             }
-            for (name, entries) in wanted.above.into_iter().zip(found.by_ref()) {
-                zone.dnames.insert(name, !entries.is_empty());
+            for (name, found) in wanted.above.into_iter().zip(dnames.by_ref()) {
+                zone.dnames.insert(name, found.is_some());
             }
         }
         Ok(())
@@ -125,6 +129,10 @@ impl Draft<'_> {
 
 /// Returns the RRset that a step is about, if it is about one.
 fn target_of(operation: &Operation) -> Option<Target<'_>> {
+    let is_put = matches!(
+        operation,
+        Operation::PutRrset(_) | Operation::PutRrsetIn { .. } | Operation::ExtendRrsetIn { .. }
+    );
     let (apex, owner, rtype) = match operation {
         Operation::PutRrset(rrset) => (None, &rrset.owner, rrset.rtype),
         Operation::PutRrsetIn { apex, rrset } => (Some(apex), &rrset.owner, rrset.rtype),
@@ -134,16 +142,10 @@ fn target_of(operation: &Operation) -> Option<Target<'_>> {
         | Operation::PruneRrsetIn { apex, owner, rtype, .. } => (Some(apex), owner, *rtype),
         Operation::PutZone(_) | Operation::DeleteZone { .. } => return None,
     };
-    Some(Target { apex, owner, rtype })
+    Some(Target { apex, owner, rtype, is_put })
 }
 
 /// Adds a name and all above it.
 fn add_above(names: &mut BTreeSet<Name>, name: &Name) {
     names.extend(std::iter::successors(Some(name.clone()), Name::parent));
-}
-
-/// Returns the range of a name's DNAME row alone.
-fn dname_range(zone: &ZoneDraft, name: &Name) -> KeyRange {
-    let apex = &zone.object.settings.apex;
-    KeyRange::of_key(keys::row_key(zone.object.generation, apex, name, RecordType::DNAME))
 }

@@ -301,8 +301,7 @@ async fn dname_above(
     if unread.is_empty() || zone.has_no_rows() {
         return Ok(None);
     }
-    let key = |name| keys::row_key(zone.object.generation, apex, name, RecordType::DNAME);
-    let row_keys: Vec<Vec<u8>> = unread.iter().map(key).collect();
+    let row_keys: Vec<Vec<u8>> = unread.iter().map(|name| zone.dname_key(name)).collect();
     let found = view.read(&row_keys).await?;
     Ok(unread.into_iter().zip(found).find(|(_, seen)| seen.is_some()).map(|(name, _)| name))
 }

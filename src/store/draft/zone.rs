@@ -180,6 +180,12 @@ impl ZoneDraft {
         KeyRange::prefix(&keys::rows_at(self.object.generation, apex, owner))
     }
 
+    /// Returns the key of a name's DNAME row.
+    pub(super) fn dname_key(&self, name: &Name) -> Vec<u8> {
+        let apex = &self.object.settings.apex;
+        keys::row_key(self.object.generation, apex, name, RecordType::DNAME)
+    }
+
     /// Takes the rows of an owner, as they were read.
     pub(super) fn take_owner(
         &mut self,
