@@ -371,6 +371,8 @@ impl Mesh {
     ///
     /// Takes [`MESH_SHUTDOWN_MS`] at most: a peer that does not answer must not keep us.
     pub async fn shutdown(&self) {
+        // Nothing is to be opened again of what ends now.
+        self.healer.abort();
         let ending = async {
             match &self.router {
                 Some(router) => router.shutdown().await,
@@ -387,8 +389,6 @@ impl Mesh {
             Err(_) => tracing::warn!("the mesh did not close in time and is dropped"),
         }
         self.protocols.close();
-        // Nothing is to be opened again.
-        self.healer.abort();
     }
 }
 
