@@ -48,12 +48,13 @@ async fn run_until_told(config: &Config) -> Result<(), RunError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
-    let starting = Node::start(config);
-    let node = tokio::select! {
-        node = starting => node?,
-        _ = terminate.recv() => return Ok(()),
-        _ = interrupt.recv() => return Ok(()),
+    let told = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
     };
+    let Some(node) = Node::start(config, told).await? else { return Ok(()) };
     node.print_ready();
     let mut watching = tokio::spawn(node.watchdog(config.ready_lag_ms).run());
     let fault = loop {
@@ -92,8 +93,11 @@ struct Node {
 }
 
 impl Node {
-    /// Starts what the plan says.
-    async fn start(config: &Config) -> Result<Self, RunError> {
+    /// Starts what the plan says; nothing if it is `told` to end meanwhile.
+    async fn start(
+        config: &Config,
+        told: impl Future<Output = ()>,
+    ) -> Result<Option<Self>, RunError> {
         let started_at = Instant::now();
         let seed = HashSeed::random();
         let plan = &config.plan;
@@ -106,14 +110,23 @@ impl Node {
         let server = bind_dns(&config.dns, stage.reader())?;
         let wanted = config.clone();
         // Off the threads that hear of signals: large files take long.
-        let loading = tokio::task::spawn_blocking(move || load_static(&wanted, seed)).await;
+        let loading = tokio::task::spawn_blocking(move || load_static(&wanted, seed));
+        let mut told = std::pin::pin!(told);
+        let loading = tokio::select! {
+            loading = loading => loading,
+            () = &mut told => return Ok(None),
+        };
         let (files, mut loaded) = loading.map_err(std::io::Error::other)??;
         let mut failed = std::mem::take(&mut loaded.errors);
         let static_zones = AtomicU64::new(loaded.zone_count);
         let mut parts = Parts::new(stage);
-        if let Err(error) = parts.start(config, loaded).await {
+        let started = tokio::select! {
+            started = parts.start(config, loaded) => started.map(|()| true),
+            () = told => Ok(false),
+        };
+        if !matches!(started, Ok(true)) {
             stop(parts.services).await;
-            return Err(error);
+            return started.map(|_| None);
         }
         log_failed(&parts.stage, &mut failed);
         let reader = parts.stage.reader();
@@ -147,7 +160,7 @@ impl Node {
         // The first that ends, while all is still answered: what it could not keep is read anew at the next start.
         let (reading, ask_files) = services::files(reload, Arc::clone(&state));
         services.push(reading);
-        Ok(Self { state, api_address, services, mesh: parts.mesh, ask_files })
+        Ok(Some(Self { state, api_address, services, mesh: parts.mesh, ask_files }))
     }
 
     /// Prepares what watches over the parts.
