@@ -80,6 +80,9 @@ pub(crate) enum ApiError {
          in its \"preconditions\" what must hold"
     )]
     BatchIfMatch,
+    /// The store was asked what is newest, and has not answered in time.
+    #[error("the store does not answer: what is newest is not known")]
+    StoreSilent,
     /// A condition on what is not there yet.
     #[error(
         "If-Match is about a zone that exists (RFC 9110 section 13.1.1), and this makes one: leave it out, a \
@@ -249,7 +252,7 @@ impl ApiError {
             | Self::NoZonesNamed
             | Self::OtherZone { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Self::BodyTooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Busy | Self::StoreSilent => StatusCode::SERVICE_UNAVAILABLE,
             Self::NotServedYet { .. } => StatusCode::GATEWAY_TIMEOUT,
             Self::Feed(_) | Self::Source(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Store(error) => store_status(error),
@@ -286,6 +289,7 @@ impl IntoResponse for ApiError {
         let is_said = matches!(
             self,
             Self::Busy
+                | Self::StoreSilent
                 | Self::NotServedYet { .. }
                 | Self::Store(
                     StoreError::Contended { .. } | StoreError::Kv(KvError::Unavailable { .. })

@@ -14,6 +14,7 @@ use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::error::ApiError;
 use super::powerdns::parse_name;
@@ -51,12 +52,17 @@ pub(crate) async fn wait(
             .ok_or_else(|| bad_number("timeout", text))?,
         None => WAIT_S_DEFAULT,
     };
+    let until = Instant::now() + Duration::from_secs_f64(timeout_s.min(f64::from(API_WAIT_S_MAX)));
     let wanted = match (revision, &node.store) {
         (Some(revision), _) => revision,
-        (None, Some(store)) => store.revision().await?,
+        // A store that is far away may take as long to say that it does not answer.
+        (None, Some(store)) => match tokio::time::timeout_at(until, store.revision()).await {
+            Ok(revision) => revision?,
+            Err(_) => return Err(ApiError::StoreSilent),
+        },
         (None, None) => node.progress.now().heard,
     };
-    let timeout = Duration::from_secs_f64(timeout_s.min(f64::from(API_WAIT_S_MAX)));
+    let timeout = until.saturating_duration_since(Instant::now());
     let is_served = tokio::select! {
         is_served = node.progress.wait(wanted, timeout) => is_served,
         // A node that stops publishes no more.

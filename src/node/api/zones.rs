@@ -6,13 +6,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, header};
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use serde_json::Value;
 
 use super::error::ApiError;
 use super::powerdns::{parse_name, parse_zone_id, write_rrset, zone_value};
+use super::source::ZonePage;
 use super::stream::{self, Sink, StreamError};
 use super::{Api, Path, check_server};
 use crate::limits::API_PAGE_MAX;
@@ -27,29 +29,29 @@ pub(crate) async fn list(
 ) -> Result<Response, ApiError> {
     check_server(&server)?;
     let permit = api.long_permit()?;
-    let only = query.get("zone").map(|name| parse_name(name)).transpose()?;
+    if let Some(name) = query.get("zone") {
+        let apex = parse_name(name)?;
+        let value = match api.zones().zone(&apex).await {
+            Ok(zone) => Value::Array(vec![zone_value(&apex, zone.serial)]),
+            Err(ApiError::NoSuchZone { .. }) => Value::Array(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        return Ok(Json(value).into_response());
+    }
+    // Before the status is sent: a store that does not answer is told by it.
+    let first = api.zones().list(None, API_PAGE_MAX).await?;
     let writer = |sink| async move {
         let mut sink: Sink = sink;
-        let result = write_list(&api, only, &mut sink).await;
+        let result = write_list(&api, first, &mut sink).await;
         (sink, result)
     };
     Ok(stream::respond(permit, JSON, writer))
 }
 
-/// Writes the list of zones.
-async fn write_list(api: &Api, only: Option<Name>, sink: &mut Sink) -> Result<(), StreamError> {
-    if let Some(apex) = only {
-        let value = match api.zones().zone(&apex).await {
-            Ok(zone) => Value::Array(vec![zone_value(&apex, zone.serial)]),
-            Err(ApiError::NoSuchZone { .. }) => Value::Array(Vec::new()),
-            Err(error) => return Err(error.into()),
-        };
-        sink.write(value.to_string().as_bytes());
-        return Ok(());
-    }
-    let (mut cursor, mut separator) = (None, "[");
+/// Writes the list of zones, of which the first page is read.
+async fn write_list(api: &Api, mut page: ZonePage, sink: &mut Sink) -> Result<(), StreamError> {
+    let mut separator = "[";
     loop {
-        let page = api.zones().list(cursor, API_PAGE_MAX).await?;
         for zone in &page.zones {
             sink.write(separator.as_bytes());
             separator = ",";
@@ -57,7 +59,7 @@ async fn write_list(api: &Api, only: Option<Name>, sink: &mut Sink) -> Result<()
             sink.send_full().await?;
         }
         match page.next {
-            Some(next) => cursor = Some(next),
+            Some(next) => page = api.zones().list(Some(next), API_PAGE_MAX).await?,
             None => break,
         }
     }
