@@ -4,7 +4,7 @@
 //! **Invariant:** what is read is what the steps would read themselves, as one does that asks for more.
 //! **Not here:** the steps (`store::draft`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashSet};
 
 use super::Draft;
 use crate::name::Name;
@@ -24,13 +24,29 @@ struct Target<'b> {
     is_put: bool,
 }
 
+impl Target<'_> {
+    /// Returns the apex of the zone that takes the RRset, of those that exist; as the step finds it itself.
+    fn holder(&self, existing: &HashSet<&Name>) -> Option<Name> {
+        let deepest = |name: Option<Name>| {
+            std::iter::successors(name, Name::parent).find(|name| existing.contains(name))
+        };
+        if let Some(apex) = self.apex {
+            return Some(apex.clone());
+        }
+        let found = deepest(Some(self.owner.clone()))?;
+        let is_at_cut = self.rtype == RecordType::DS && found == *self.owner;
+        let parent = if is_at_cut { deepest(self.owner.parent()) } else { None };
+        Some(parent.unwrap_or(found))
+    }
+}
+
 /// What is to be read of one zone.
 #[derive(Default)]
 struct Wanted {
     /// Owners, whole.
-    owners: BTreeSet<Name>,
+    owners: HashSet<Name>,
     /// Names above those that are put, of which a DNAME would be in the way.
-    above: BTreeSet<Name>,
+    above: HashSet<Name>,
 }
 
 impl Draft<'_> {
@@ -40,7 +56,7 @@ impl Draft<'_> {
     /// Those of the engine.
     pub(in crate::store) async fn read_ahead(&mut self, batch: &Batch) -> Result<(), KvError> {
         let mut targets = Vec::with_capacity(batch.operations.len());
-        let mut apexes = BTreeSet::new();
+        let mut apexes = HashSet::new();
         for operation in &batch.operations {
             match operation {
                 Operation::PutZone(settings) => add_above(&mut apexes, &settings.apex),
@@ -67,13 +83,10 @@ impl Draft<'_> {
         }
         self.load(&apexes.into_iter().collect::<Vec<_>>()).await?;
         let mut wanted: BTreeMap<Name, Wanted> = BTreeMap::new();
+        let existing = self.slots.iter().filter(|(_, slot)| slot.zone.is_some());
+        let existing: HashSet<&Name> = existing.map(|(apex, _)| apex).collect();
         for target in &targets {
-            // All zones that may be it were read: this asks nobody.
-            let apex = match target.apex {
-                Some(apex) => Some(apex.clone()),
-                None => self.holder(target.owner, target.rtype).await?,
-            };
-            if let Some(apex) = apex {
+            if let Some(apex) = target.holder(&existing) {
                 self.want(&mut wanted, apex, target);
             }
         }
@@ -146,6 +159,6 @@ fn target_of(operation: &Operation) -> Option<Target<'_>> {
 }
 
 /// Adds a name and all above it.
-fn add_above(names: &mut BTreeSet<Name>, name: &Name) {
+fn add_above(names: &mut HashSet<Name>, name: &Name) {
     names.extend(std::iter::successors(Some(name.clone()), Name::parent));
 }
