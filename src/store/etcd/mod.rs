@@ -120,7 +120,7 @@ impl EtcdStore {
     /// Finds a member that answers.
     ///
     /// # Errors
-    /// [`KvError::Engine`] if none does in time, or the configuration is not acceptable.
+    /// [`KvError::Unavailable`] if none does in time, [`KvError::Engine`] if they refuse us or the configuration.
     pub async fn connect(config: EtcdConfig) -> Result<Self, KvError> {
         if config.prefix.len() > ETCD_PREFIX_OCTETS_MAX || config.prefix.is_empty() {
             let octets = config.prefix.len() as u64;
