@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use super::error::ApiError;
 use super::powerdns::parse_name;
 use super::{Api, read_json};
-use crate::limits::API_WAIT_S_MAX;
+use crate::limits::{API_WAIT_S_MAX, STATUS_STORE_MS};
 use crate::name::Name;
 use crate::node::metrics;
 use crate::node::status::Status;
@@ -55,8 +55,14 @@ pub(crate) async fn wait(
     let until = Instant::now() + Duration::from_secs_f64(timeout_s.min(f64::from(API_WAIT_S_MAX)));
     let wanted = match (revision, &node.store) {
         (Some(revision), _) => revision,
-        // A store that is far away may take as long to say that it does not answer.
-        (None, Some(store)) => match tokio::time::timeout_at(until, store.revision()).await {
+        // A store that is far away may take long to say that it does not answer; who waits for nothing gives it
+        // the time that a status does.
+        (None, Some(store)) => match tokio::time::timeout_at(
+            until.max(Instant::now() + Duration::from_millis(STATUS_STORE_MS)),
+            store.revision(),
+        )
+        .await
+        {
             Ok(revision) => revision?,
             Err(_) => return Err(ApiError::StoreSilent),
         },

@@ -120,7 +120,8 @@ impl EtcdStore {
     /// Finds a member that answers.
     ///
     /// # Errors
-    /// [`KvError::Unavailable`] if none does in time, [`KvError::Engine`] if they refuse us or the configuration.
+    /// [`KvError::Unavailable`] if none does in time, [`KvError::Engine`] if they refuse us, or the
+    /// configuration is not acceptable.
     pub async fn connect(config: EtcdConfig) -> Result<Self, KvError> {
         if config.prefix.len() > ETCD_PREFIX_OCTETS_MAX || config.prefix.is_empty() {
             let octets = config.prefix.len() as u64;
