@@ -6,6 +6,10 @@
 mod api;
 mod api_writes;
 mod cli;
+#[allow(dead_code)] // nothing is killed here
+#[cfg(feature = "etcd")]
+#[path = "../etcd/mod.rs"]
+mod cluster;
 mod health;
 mod https;
 mod private;
@@ -14,6 +18,8 @@ mod signed;
 #[allow(dead_code)] // not every signer is needed here
 #[path = "../dnssec/signers.rs"]
 mod signers;
+#[cfg(feature = "etcd")]
+mod silent;
 mod start;
 mod status;
 mod store;

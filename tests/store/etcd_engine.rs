@@ -1,9 +1,7 @@
 //! The distributed engine: the contract suite over one member, and three members whose leader is
-//! killed. Uses the `etcd` of the system; without one the cases say so and pass.
+//! killed.
 
 use std::collections::HashSet;
-use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -15,127 +13,8 @@ use aspen_dns::store::kv::{KeyValueStore, KvError};
 use aspen_dns::store::zone_settings::ZoneSettings;
 use aspen_dns::store::{DnsStore, StoreError};
 
+use crate::cluster::{Cluster, tls};
 use crate::contract::{CASES, puts, run};
-
-/// Members of one cluster, killed when dropped.
-struct Cluster {
-    dir: tempfile::TempDir,
-    members: Vec<Member>,
-    /// Whether clients speak TLS to it, and show a certificate.
-    has_tls: bool,
-}
-
-/// One member.
-struct Member {
-    client_port: u16,
-    peer_port: u16,
-    child: Option<Child>,
-}
-
-impl Cluster {
-    /// Starts `count` members on free ports, or says why not.
-    fn start(count: usize) -> Option<Self> {
-        Self::start_with(count, false)
-    }
-
-    fn start_with(count: usize, has_tls: bool) -> Option<Self> {
-        if Command::new("etcd").arg("--version").stdout(Stdio::null()).status().is_err() {
-            println!("there is no etcd on this system: nothing tested");
-            return None;
-        }
-        // Ports that are free now; all are held until all are known.
-        let free = || TcpListener::bind("127.0.0.1:0").unwrap();
-        let held: Vec<_> = (0..count).map(|_| (free(), free())).collect();
-        let port = |listener: &TcpListener| listener.local_addr().unwrap().port();
-        let members = held
-            .iter()
-            .map(|(client, peer)| Member {
-                client_port: port(client),
-                peer_port: port(peer),
-                child: None,
-            })
-            .collect();
-        drop(held);
-        let mut cluster = Self { dir: tempfile::tempdir().unwrap(), members, has_tls };
-        (0..count).for_each(|index| cluster.start_member(index));
-        Some(cluster)
-    }
-
-    fn start_member(&mut self, index: usize) {
-        let name = |index: usize| format!("m{index}");
-        let peer_url = |member: &Member| format!("http://127.0.0.1:{}", member.peer_port);
-        let initial: Vec<String> = self
-            .members
-            .iter()
-            .enumerate()
-            .map(|(index, member)| format!("{}={}", name(index), peer_url(member)))
-            .collect();
-        let member = &self.members[index];
-        let client_url = self.client_url(member);
-        let mut command = Command::new("etcd");
-        if self.has_tls {
-            command.args(["--client-cert-auth", "--cert-file", &tls("node.pem")]);
-            command.args(["--key-file", &tls("node.key"), "--trusted-ca-file", &tls("ca.pem")]);
-        }
-        let child = command
-            .args(["--name", &name(index)])
-            .arg("--data-dir")
-            .arg(self.dir.path().join(name(index)))
-            .args(["--listen-client-urls", &client_url, "--advertise-client-urls", &client_url])
-            .args(["--listen-peer-urls", &peer_url(member)])
-            .args(["--initial-advertise-peer-urls", &peer_url(member)])
-            .args(["--initial-cluster", &initial.join(",")])
-            .args(["--heartbeat-interval", "50", "--election-timeout", "500"])
-            .args(["--log-level", "error"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        self.members[index].child = Some(child);
-    }
-
-    /// Returns where clients find a member.
-    fn client_url(&self, member: &Member) -> String {
-        let scheme = if self.has_tls { "https" } else { "http" };
-        format!("{scheme}://127.0.0.1:{}", member.client_port)
-    }
-
-    /// Kills a member with SIGKILL.
-    fn kill(&mut self, index: usize) {
-        if let Some(mut child) = self.members[index].child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-
-    /// Returns which member leads.
-    async fn leader(&self) -> Option<usize> {
-        for (index, member) in self.members.iter().enumerate() {
-            let url = format!("http://127.0.0.1:{}", member.client_port);
-            let status = async {
-                let mut client = etcd_client::Client::connect([url], None).await.ok()?;
-                let status = client.status().await.ok()?;
-                Some(status.leader() == status.header()?.member_id())
-            };
-            let leads = tokio::time::timeout(Duration::from_millis(500), status).await;
-            if leads == Ok(Some(true)) {
-                return Some(index);
-            }
-        }
-        None
-    }
-
-    fn config(&self, prefix: &str) -> EtcdConfig {
-        let endpoints = self.members.iter().map(|member| self.client_url(member)).collect();
-        EtcdConfig { prefix: prefix.as_bytes().to_vec(), ..EtcdConfig::new(endpoints) }
-    }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        (0..self.members.len()).for_each(|index| self.kill(index));
-    }
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn etcd_keeps_the_contract() {
@@ -168,11 +47,6 @@ async fn a_feed_that_etcd_has_compacted_says_so() {
     let old = snapshot.get_many(&[b"A".to_vec()]).await;
     assert!(matches!(old, Err(KvError::Compacted { .. })), "{old:?}");
     assert!(store.changes(store.revision().await.unwrap()).await.is_ok());
-}
-
-/// Returns the path of a file of `tests/data/tls`.
-fn tls(file: &str) -> String {
-    format!("{}/tests/data/tls/{file}", env!("CARGO_MANIFEST_DIR"))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::missing_docs_in_private_items, missing_docs, unreachable_pub)]
 
+#[cfg(feature = "etcd")]
+#[path = "../etcd/mod.rs"]
+mod cluster;
 mod contention;
 mod contract;
 mod crash;

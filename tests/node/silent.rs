@@ -1,0 +1,85 @@
+//! Nodes whose distributed store does not answer: each request says so, in the time that it has.
+
+use std::net::TcpListener;
+use std::process::Stdio;
+use std::time::Duration;
+
+use ureq::Agent;
+
+use crate::cluster::Cluster;
+use crate::process::{Node, dir, node_command};
+
+/// Imports a zone; returns status and body.
+fn import(node: &Node) -> (u16, String) {
+    let text = "@ 60 SOA ns.two.example. h.two.example. 1 2 3 4 5\n@ 60 NS ns.two.example.\n";
+    let agent = Agent::config_builder().proxy(None).http_status_as_error(false).build();
+    let request = Agent::from(agent).post(format!("{}{IMPORT}", node.api));
+    let mut response = request.header("X-API-Key", &node.key).send(text).expect("an answer");
+    let body = response.body_mut().read_to_string().expect("a body");
+    (response.status().as_u16(), body)
+}
+
+#[test]
+fn what_a_silent_store_is_asked_for_is_refused_with_its_reason() {
+    let Some(cluster) = Cluster::start(1) else { return };
+    let data = dir();
+    let choice = format!("etcd={}", cluster.endpoints()[0]);
+    let node = Node::start(data.path(), &["--role", "authority", "--store", &choice]);
+    node.cli_ok(&["zone", "create", "one.example"]);
+    let wait = |query: &str| node.request("GET", &format!("/api/v1/aspen/wait{query}"), None);
+    assert_eq!(wait("").0, 200);
+    assert_eq!(wait("?timeout=0").0, 200, "what is newest can be learned");
+    cluster.signal(0, "-STOP");
+    // At once: each waits as long as it is allowed to.
+    std::thread::scope(|scope| {
+        for timeout in ["?timeout=0", "?timeout=0.2"] {
+            scope.spawn(move || {
+                let (status, body) = wait(timeout);
+                assert_eq!(status, 503, "{body}");
+                let said = body["error"].as_str().unwrap();
+                assert!(said.contains("the store does not answer"), "{said}");
+            });
+        }
+        for path in ["/api/v1/servers/localhost/zones", "/api/v1/aspen/zones"] {
+            let node = &node;
+            scope.spawn(move || {
+                let (status, body) = node.request("GET", path, None);
+                assert!(status == 503 && body["error"].is_string(), "{path}: {status} {body}");
+            });
+        }
+        scope.spawn(|| {
+            let (status, body) = import(&node);
+            assert!(status == 503 && body.contains("an import cannot begin"), "{status} {body}");
+        });
+    });
+    assert_eq!(node.ask("one.example", 6).0, 0, "it answers what it has");
+    cluster.signal(0, "-CONT");
+    node.cli_ok(&["record", "set", "www.one.example", "A", "60", "192.0.2.1"]);
+    node.wait_for("www.one.example", 1, &[192, 0, 2, 1]);
+    let (status, body) = node.request("GET", "/api/v1/aspen/zones/two.example", None);
+    assert_eq!(status, 404, "what was refused was not made: {body}");
+}
+
+#[test]
+fn a_start_that_waits_for_its_store_ends_when_it_is_told() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let choice = format!("etcd=http://{}", listener.local_addr().unwrap());
+    let data = dir();
+    let mut command = node_command(data.path(), &["--role", "authority", "--store", &choice]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // It asks, and is never answered.
+    let _asking = listener.accept().unwrap();
+    std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    let ended = (0..500).find_map(|_| {
+        std::thread::sleep(Duration::from_millis(10));
+        child.try_wait().unwrap()
+    });
+    let _ = child.kill();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(ended.expect("it ends").code(), Some(0), "{said}");
+    assert!(!said.contains("ERROR") && output.stdout.is_empty(), "{said}");
+}
+
+/// Where zones are imported.
+const IMPORT: &str = "/api/v1/aspen/import?zone=two.example";
