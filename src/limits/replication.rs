@@ -57,6 +57,11 @@ pub const BATCH_OPERATIONS_MAX: usize = 4_096;
 pub const BATCH_ATTEMPTS_MAX: u32 = 64;
 /// Locks that the zones share, so that writers of one process queue up rather than collide.
 pub const ZONE_LOCKS: usize = 256;
+/// Batches that are made in one commit, so that none waits long for the others to be judged. More go with the
+/// next.
+pub(crate) const GROUP_BATCHES_MAX: usize = 256;
+/// Batches that wait for one lock together. More wait for it one by one.
+pub(crate) const GROUP_QUEUE_MAX: usize = 4_096;
 /// Apexes that a store remembers in order to guess which zone a batch is about. Past it: forgotten.
 pub const ZONE_HINTS_MAX: usize = 16_384;
 /// Records that one RRset may have unless the zone's settings say otherwise. More: refused.

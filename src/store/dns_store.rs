@@ -1,9 +1,9 @@
 //! [`DnsStore`]: zones and records over any engine.
 //!
 //! A batch is read, checked and built into one commit that expects every zone it touches to be as
-//! it was read. Writers of one process queue up by zone and build on each other's commits in
-//! flight, so that many of them share one fsync; writers of other processes are noticed by the
-//! engine, and the batch is built anew.
+//! it was read. Writers of one process queue up by zone: those that wait together are made together
+//! (`store::group`), and the next ones build on commits in flight, so that many of them share one
+//! fsync. Writers of other processes are noticed by the engine, and the batch is built anew.
 //!
 //! **Invariant:** a batch is applied once or not at all.
 //! **Not here:** the rules (`store::rules`), reading (`store::read`), imports (`store::import`).
@@ -14,7 +14,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::{OwnedMutexGuard, watch};
 
-use super::draft::{Built, Draft, DraftError, Staged};
+use super::draft::{Built, Draft, DraftError, Settled, Staged};
+use super::group::{GroupAnswer, GroupQueues};
 use super::history::History;
 use super::keys;
 use super::kv::{KeyValueStore, KvError, Precondition};
@@ -35,7 +36,9 @@ pub struct DnsStore {
     /// The key of the digests; every history of a store has the same.
     pub(super) digest_key: DigestKey,
     /// Commits that are not yet durable.
-    in_flight: Arc<InFlight>,
+    pub(super) in_flight: Arc<InFlight>,
+    /// Batches that wait for a lock.
+    pub(super) groups: GroupQueues,
     /// One lock for every zone whose hash it gets.
     locks: Vec<Arc<tokio::sync::Mutex<()>>>,
     /// Spreads apexes over the locks.
@@ -82,6 +85,7 @@ impl DnsStore {
             kv,
             digest_key,
             in_flight: Arc::default(),
+            groups: GroupQueues::new(ZONE_LOCKS),
             locks: (0..ZONE_LOCKS).map(|_| Arc::default()).collect(),
             hasher: std::hash::RandomState::new(),
             hints: Mutex::default(),
@@ -156,7 +160,10 @@ impl DnsStore {
         if operations > BATCH_OPERATIONS_MAX {
             return Err(StoreError::BatchTooLarge { operations });
         }
-        self.work(&Work::Batch(&batch)).await
+        match self.join_group(batch).await {
+            GroupAnswer::Ended(ended) => ended,
+            GroupAnswer::Alone(batch) => self.work(&Work::Batch(&batch)).await,
+        }
     }
 
     /// Puts an RRset and returns the revision.
@@ -233,8 +240,8 @@ impl DnsStore {
             };
             let view = View::open(&*self.kv, &self.in_flight).await?;
             let mut draft = Draft::new(&view, now_ms(), self.digest_key);
-            match fill(&mut draft, work).await {
-                Ok(()) => {}
+            let changed = match fill(&mut draft, work).await {
+                Ok(Settled { changed, .. }) => changed,
                 Err(DraftError::Refused(error)) => return Err(error),
                 Err(DraftError::Unsettled) => {
                     waits += 1;
@@ -252,7 +259,7 @@ impl DnsStore {
                     held = Some(locks);
                     continue;
                 }
-            }
+            };
             attempt += 1;
             let touched = draft.touched();
             if !touched.iter().all(|apex| zones.contains(apex)) {
@@ -267,12 +274,12 @@ impl DnsStore {
                 self.add_digests_of(&undigested).await?;
                 continue;
             }
-            let built = draft.build().await?;
+            let built = draft.build();
             if built.commit.puts.is_empty() && built.commit.deletes.is_empty() {
                 let (revision, zones) = (self.revision().await?, Vec::new());
                 return Ok(Committed { revision, changed: 0, zones });
             }
-            if let Some(committed) = self.make(built, locks).await? {
+            if let Some(committed) = self.make(built, changed, locks).await? {
                 return Ok(committed);
             }
             self.check_import(work).await?;
@@ -285,9 +292,10 @@ impl DnsStore {
     async fn make(
         &self,
         built: Built,
+        changed: u64,
         locks: Vec<OwnedMutexGuard<()>>,
     ) -> Result<Option<Committed>, StoreError> {
-        let Built { commit, zones, changed, has_swept } = built;
+        let Built { commit, zones, has_swept } = built;
         let flight = self.in_flight.register(&commit);
         let kv = Arc::clone(&self.kv);
         // In a task of its own: who waits for it may go away, as a client that hangs up, and what is in
@@ -328,13 +336,18 @@ impl DnsStore {
         indexes.dedup();
         let mut guards = Vec::with_capacity(indexes.len());
         for index in indexes {
-            guards.push(self.locks[index].clone().lock_owned().await);
+            guards.push(self.lock_at(index).await);
         }
         guards
     }
 
+    /// Takes one of the locks.
+    pub(super) async fn lock_at(&self, index: usize) -> OwnedMutexGuard<()> {
+        self.locks[index].clone().lock_owned().await
+    }
+
     /// Returns which lock a zone has.
-    fn lock_index(&self, apex: &Name) -> usize {
+    pub(super) fn lock_index(&self, apex: &Name) -> usize {
         let mut hasher = self.hasher.build_hasher();
         hasher.write(apex.as_wire());
         usize::try_from(hasher.finish() % (self.locks.len() as u64)).unwrap_or(0)
@@ -347,27 +360,19 @@ impl DnsStore {
             Work::Replace { apex, .. } => return vec![(*apex).clone()],
         };
         let hints = self.hints.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut zones = HashSet::new();
-        for operation in operations {
-            let guess = match operation {
-                Operation::PutZone(settings) => Some(settings.apex.clone()),
-                Operation::PutRrsetIn { apex, .. }
-                | Operation::DeleteRrsetIn { apex, .. }
-                | Operation::ExtendRrsetIn { apex, .. }
-                | Operation::PruneRrsetIn { apex, .. }
-                | Operation::DeleteZone { apex } => Some(apex.clone()),
-                Operation::PutRrset(Rrset { owner, .. }) | Operation::DeleteRrset { owner, .. } => {
-                    let mut above = std::iter::successors(Some(owner.clone()), Name::parent);
-                    above.find(|apex| hints.contains(apex))
-                }
-            };
-            zones.extend(guess);
-        }
+        let zones: HashSet<Name> =
+            operations.iter().filter_map(|operation| guess_zone(operation, &hints)).collect();
         zones.into_iter().collect()
     }
 
+    /// Guesses the zone of each operation; none if that of one cannot be guessed.
+    pub(super) fn guess_all(&self, operations: &[Operation]) -> Option<Vec<Name>> {
+        let hints = self.hints.lock().unwrap_or_else(PoisonError::into_inner);
+        operations.iter().map(|operation| guess_zone(operation, &hints)).collect()
+    }
+
     /// Remembers zones for the next guess.
-    fn remember(&self, zones: &[Name]) {
+    pub(super) fn remember(&self, zones: &[Name]) {
         let mut hints = self.hints.lock().unwrap_or_else(PoisonError::into_inner);
         if hints.len() + zones.len() > ZONE_HINTS_MAX {
             hints.clear();
@@ -382,26 +387,42 @@ impl std::fmt::Debug for DnsStore {
     }
 }
 
-/// Takes every step of the work.
-async fn fill(draft: &mut Draft<'_>, work: &Work<'_>) -> Result<(), DraftError> {
-    match work {
-        Work::Batch(batch) => {
-            draft.read_ahead(batch).await?;
-            draft.expect(&batch.preconditions).await?;
-            for operation in &batch.operations {
-                draft.apply(operation).await?;
-            }
-            Ok(())
-        }
-        Work::Replace { apex, settings, staged, preconditions } => {
-            draft.expect(preconditions).await?;
-            draft.replace(*settings, apex, staged).await
+/// Guesses the zone of an operation, of those that `hints` names where it does not.
+fn guess_zone(operation: &Operation, hints: &HashSet<Name>) -> Option<Name> {
+    match operation {
+        Operation::PutZone(settings) => Some(settings.apex.clone()),
+        Operation::PutRrsetIn { apex, .. }
+        | Operation::DeleteRrsetIn { apex, .. }
+        | Operation::ExtendRrsetIn { apex, .. }
+        | Operation::PruneRrsetIn { apex, .. }
+        | Operation::DeleteZone { apex } => Some(apex.clone()),
+        Operation::PutRrset(Rrset { owner, .. }) | Operation::DeleteRrset { owner, .. } => {
+            let mut above = std::iter::successors(Some(owner.clone()), Name::parent);
+            above.find(|apex| hints.contains(apex))
         }
     }
 }
 
+/// Takes every step of the work.
+async fn fill(draft: &mut Draft<'_>, work: &Work<'_>) -> Result<Settled, DraftError> {
+    match work {
+        Work::Batch(batch) => {
+            draft.read_ahead(&[batch]).await?;
+            draft.expect(&batch.preconditions).await?;
+            for operation in &batch.operations {
+                draft.apply(operation).await?;
+            }
+        }
+        Work::Replace { apex, settings, staged, preconditions } => {
+            draft.expect(preconditions).await?;
+            draft.replace(*settings, apex, staged).await?;
+        }
+    }
+    Ok(draft.settle().await?)
+}
+
 /// Waits a random time that grows with the attempts, so that writers who collide spread out.
-async fn back_off(attempt: u32) {
+pub(super) async fn back_off(attempt: u32) {
     let wait_us = rand::random_range(0..=200_u64 << attempt.min(8));
     tokio::time::sleep(std::time::Duration::from_micros(wait_us)).await;
 }

@@ -20,6 +20,7 @@ mod commits;
 mod digests;
 mod dns_store;
 mod draft;
+mod group;
 mod import;
 mod journal;
 mod keys;

@@ -115,6 +115,26 @@ pub async fn next(commits: &mut CommitStream) -> Commit {
     tokio::time::timeout(Duration::from_secs(10), commits.next()).await.unwrap().unwrap()
 }
 
+/// Follows a zone from its beginning to what it is now: each commit continues the one before it, with the
+/// next serial. Returns the owners that were put, sorted, each as often as it was told.
+pub async fn told_once(commits: &mut CommitStream, store: &DnsStore, apex: &str) -> Vec<String> {
+    let zone = store.get_zone(&name(apex)).await.unwrap().unwrap();
+    let (mut previous, mut told) = (None, Vec::new());
+    for serial in 1..=zone.serial {
+        let commit = next(commits).await;
+        let of_zone = &commit.zones[0];
+        assert_eq!(of_zone.serial, serial, "each commit once");
+        assert_eq!(of_zone.prev_revision, previous, "the chain has no gap");
+        previous = Some(commit.revision);
+        let ZoneChange::Changes(changes) = &of_zone.change else { continue };
+        let put = changes.iter().filter(|change| change.rtype() != RecordType::SOA);
+        told.extend(put.map(|change| change.owner().to_string().trim_end_matches('.').to_owned()));
+    }
+    assert_eq!(previous, Some(zone.revision), "the newest commit is told, too");
+    told.sort();
+    told
+}
+
 /// Returns all RRsets of a zone as text, read by pages of `limit`.
 pub async fn listing(store: &DnsStore, apex: &str, limit: u32) -> Vec<String> {
     let (mut shown, mut cursor) = (Vec::new(), None);

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::missing_docs_in_private_items, missing_docs, unreachable_pub)]
 
+#[allow(dead_code)] // no member is stopped here
 #[cfg(feature = "etcd")]
 #[path = "../etcd/mod.rs"]
 mod cluster;
@@ -15,6 +16,7 @@ mod dns_store;
 #[cfg(feature = "etcd")]
 mod etcd_engine;
 mod fixture;
+mod groups;
 mod heal;
 mod model;
 mod redb_engine;

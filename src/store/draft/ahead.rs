@@ -1,4 +1,4 @@
-//! Reads what the steps of a batch will ask for, all of it in two trips to the engine: one that is far away
+//! Reads what the steps of batches will ask for, all of it in two trips to the engine: one that is far away
 //! takes as long for each as for a commit.
 //!
 //! **Invariant:** what is read is what the steps would read themselves, as one does that asks for more.
@@ -50,21 +50,20 @@ struct Wanted {
 }
 
 impl Draft<'_> {
-    /// Reads the zones of a batch, and then the owners.
+    /// Reads the zones of some batches, and then the owners.
     ///
     /// # Errors
     /// Those of the engine.
-    pub(in crate::store) async fn read_ahead(&mut self, batch: &Batch) -> Result<(), KvError> {
-        let mut targets = Vec::with_capacity(batch.operations.len());
-        let mut apexes = HashSet::new();
-        for operation in &batch.operations {
+    pub(in crate::store) async fn read_ahead(&mut self, batches: &[&Batch]) -> Result<(), KvError> {
+        let (mut targets, mut apexes) = (Vec::new(), HashSet::new());
+        for operation in batches.iter().flat_map(|batch| &batch.operations) {
             match operation {
                 Operation::PutZone(settings) => add_above(&mut apexes, &settings.apex),
                 Operation::DeleteZone { apex } => add_above(&mut apexes, apex),
                 _ => targets.extend(target_of(operation)),
             }
         }
-        for expectation in &batch.preconditions {
+        for expectation in batches.iter().flat_map(|batch| &batch.preconditions) {
             match expectation {
                 Expectation::ZoneSerial { apex, .. }
                 | Expectation::ZoneAtRevision { apex, .. }

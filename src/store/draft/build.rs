@@ -11,12 +11,9 @@ use crate::record::{Change, RecordType, RrsetRef};
 use crate::store::history::ZoneChange;
 use crate::store::journal::{Entry, JournalZone};
 use crate::store::keys;
-use crate::store::kv::{Cursor, KeyRange, KvCommit, Precondition};
-use crate::store::operation::StoreError;
+use crate::store::kv::{KvCommit, Precondition};
 use crate::store::row::Row;
-use crate::store::rules::{RuleError, check_owner, check_owner_octets};
 use crate::store::serial::next_serial;
-use crate::store::view::View;
 use crate::store::zone_object::written_serial;
 
 /// A commit, ready to be handed over.
@@ -26,8 +23,6 @@ pub(in crate::store) struct Built {
     pub(in crate::store) commit: KvCommit,
     /// The zones that it touches, and their serials.
     pub(in crate::store) zones: Vec<(Name, u32)>,
-    /// RRsets and zones that change.
-    pub(in crate::store) changed: u64,
     /// Whether it leaves rows behind that are to be swept.
     pub(in crate::store) has_swept: bool,
 }
@@ -51,11 +46,8 @@ impl Draft<'_> {
         found.map(|(apex, _)| apex.clone()).collect()
     }
 
-    /// Checks what only the whole batch shows, and makes the commit.
-    ///
-    /// # Errors
-    /// Every [`RuleError`] about an owner's types or a DNAME, and those of the engine.
-    pub(in crate::store) async fn build(mut self) -> Result<Built, StoreError> {
+    /// Makes the commit of what was settled.
+    pub(in crate::store) fn build(mut self) -> Built {
         let mut built = Built::default();
         let mut journal_zones = Vec::new();
         let slots = std::mem::take(&mut self.slots);
@@ -75,11 +67,10 @@ impl Draft<'_> {
             let entry = match slot.zone {
                 Some(zone) => {
                     let before = (slot.base.is_none(), slot.was_enabled);
-                    self.build_zone(&mut built, zone, slot.is_touched, before).await?
+                    self.build_zone(&mut built, zone, slot.is_touched, before)
                 }
                 None if slot.base.is_some() => {
                     built.commit.deletes.push(keys::zone_key(&apex));
-                    built.changed += 1;
                     slot.was_enabled.then(|| JournalZone::removed(apex, 0))
                 }
                 None => None,
@@ -91,30 +82,26 @@ impl Draft<'_> {
             let entry = Entry::new(journal_zones);
             built.commit.puts.push((keys::JOURNAL.to_vec(), entry.encode()));
         }
-        Ok(built)
+        built
     }
 
     /// Ends one zone that exists after the commit. One that is only guarded keeps its serial.
-    async fn build_zone(
+    fn build_zone(
         &self,
         built: &mut Built,
         mut zone: ZoneDraft,
         is_touched: bool,
         (is_absent, was_enabled): (bool, bool),
-    ) -> Result<Option<JournalZone>, StoreError> {
-        check_zone(self.view, &zone).await?;
+    ) -> Option<JournalZone> {
+        debug_assert!(zone.looked_at.is_empty(), "what is built was settled");
         let apex = zone.object.settings.apex.clone();
         let mut changes = Vec::new();
-        let changed = build_rows(&mut built.commit, &mut zone, &mut changes, &self.digest_key);
-        built.changed += changed
-            + u64::from(zone.is_settings_changed || zone.is_new)
-            + u64::from(zone.written_serial.is_some() || zone.is_soa_dropped);
+        build_rows(&mut built.commit, &mut zone, &mut changes, &self.digest_key);
         if let Some(staged) = &zone.replaced_by {
             let key = keys::generation_key(staged.generation);
             let value = staged.marker.clone();
             built.commit.preconditions.push(Precondition::HasValue { key: key.clone(), value });
             built.commit.deletes.push(key);
-            built.changed += staged.rrset_count;
         }
         zone.object.has_apex_ns = match zone.owners.get(&apex) {
             Some(owner) => owner.after.contains_key(&RecordType::NS),
@@ -131,8 +118,8 @@ impl Draft<'_> {
         // Settings travel with the zone as a whole.
         let is_whole = is_absent || !was_enabled || zone.is_settings_changed;
         let change = match (zone.object.settings.is_enabled, was_enabled) {
-            (false, false) => return Ok(None),
-            (false, true) => return Ok(Some(JournalZone::removed(apex, serial))),
+            (false, false) => return None,
+            (false, true) => return Some(JournalZone::removed(apex, serial)),
             (true, _) if is_whole || zone.replaced_by.is_some() => ZoneChange::Replaced,
             (true, _) => {
                 if zone.had_apex_ns
@@ -149,7 +136,7 @@ impl Draft<'_> {
         };
         let digest = zone.object.served_digest(&self.digest_key);
         debug_assert!(digest.is_some(), "a draft of a zone without a digest is not built");
-        Ok(Some(JournalZone { apex, serial, digest: digest.unwrap_or_default(), change }))
+        Some(JournalZone { apex, serial, digest: digest.unwrap_or_default(), change })
     }
 
     /// Returns the serial that the zone has after the commit.
@@ -174,17 +161,15 @@ fn build_precondition(commit: &mut KvCommit, apex: &Name, slot: &ZoneSlot) {
     });
 }
 
-/// Writes and deletes the rows of the owners that changed, and notes the changes; returns how
-/// many RRsets changed.
+/// Writes and deletes the rows of the owners that changed, and notes the changes.
 fn build_rows(
     commit: &mut KvCommit,
     zone: &mut ZoneDraft,
     changes: &mut Vec<Change>,
     digest_key: &DigestKey,
-) -> u64 {
+) {
     let apex = zone.object.settings.apex.clone();
     let generation = zone.object.generation;
-    let mut changed = 0;
     for (owner, draft) in &zone.owners {
         for rtype in &draft.touched {
             let (before, after) = (draft.before.get(rtype), draft.after.get(rtype));
@@ -211,97 +196,12 @@ fn build_rows(
                     changes.push(Change::Delete { owner: owner.clone(), rtype: *rtype });
                 }
             }
-            changed += 1;
         }
     }
-    changed
 }
 
 /// Returns what one row comes to.
 fn row_digest(key: &DigestKey, owner: &Name, rtype: RecordType, row: &Row) -> Digest {
     let (owner, rdata) = (owner.as_wire(), row.rdata.as_octets());
     key.rrset(&RrsetRef { owner, rtype, ttl_s: row.ttl_s, rdata })
-}
-
-/// Checks the types of every owner that changed, and that nothing stands below a DNAME.
-async fn check_zone(view: &View, zone: &ZoneDraft) -> Result<(), StoreError> {
-    let apex = &zone.object.settings.apex;
-    for (owner, draft) in zone.owners.iter().filter(|(_, draft)| !draft.touched.is_empty()) {
-        let types: Vec<RecordType> = draft.after.keys().copied().collect();
-        check_owner(owner, apex, &types)?;
-        check_owner_octets(owner, draft.after.values().map(|row| row.rdata.as_octets().len()))?;
-        let is_new_dname = draft.after.contains_key(&RecordType::DNAME)
-            && !draft.before.contains_key(&RecordType::DNAME);
-        if is_new_dname && let Some(below) = name_below(view, zone, owner).await? {
-            return Err(RuleError::BelowDname { owner: below, dname: owner.clone() }.into());
-        }
-        let is_new_owner = draft.before.is_empty() && !types.is_empty();
-        if is_new_owner && let Some(dname) = dname_above(view, zone, owner).await? {
-            return Err(RuleError::BelowDname { owner: owner.clone(), dname }.into());
-        }
-    }
-    Ok(())
-}
-
-/// Returns a name below `owner` that has data after the batch.
-async fn name_below(
-    view: &View,
-    zone: &ZoneDraft,
-    owner: &Name,
-) -> Result<Option<Name>, StoreError> {
-    let is_below = |name: &Name| name != owner && name.is_at_or_below(owner);
-    let drafted =
-        zone.owners.iter().find(|(name, draft)| is_below(name) && !draft.after.is_empty());
-    if let Some((name, _)) = drafted {
-        return Ok(Some(name.clone()));
-    }
-    if zone.has_no_rows() {
-        return Ok(None);
-    }
-    let apex = &zone.object.settings.apex;
-    let range: KeyRange = keys::rows_below(zone.object.generation, apex, owner);
-    let mut cursor: Option<Cursor> = None;
-    loop {
-        let (keys_found, next) = view.read_page(&range, cursor.as_ref()).await?;
-        for key in keys_found {
-            let (name, _) = keys::parse_row_key(&key, apex)?;
-            // An owner that the batch has read is judged above by what becomes of it.
-            if !zone.owners.contains_key(&name) {
-                return Ok(Some(name));
-            }
-        }
-        match next {
-            Some(next) => cursor = Some(next),
-            None => return Ok(None),
-        }
-    }
-}
-
-/// Returns the owner of a DNAME above `owner`, in the zone, after the batch.
-async fn dname_above(
-    view: &View,
-    zone: &ZoneDraft,
-    owner: &Name,
-) -> Result<Option<Name>, StoreError> {
-    let apex = &zone.object.settings.apex;
-    let above = std::iter::successors(owner.parent(), Name::parent);
-    let above: Vec<Name> = above.take_while(|name| name.is_at_or_below(apex)).collect();
-    let mut unread = Vec::new();
-    for name in above {
-        match zone.owners.get(&name) {
-            Some(draft) if draft.after.contains_key(&RecordType::DNAME) => return Ok(Some(name)),
-            Some(_) => {}
-            None => match zone.dnames.get(&name) {
-                Some(true) => return Ok(Some(name)),
-                Some(false) => {}
-                None => unread.push(name),
-            },
-        }
-    }
-    if unread.is_empty() || zone.has_no_rows() {
-        return Ok(None);
-    }
-    let row_keys: Vec<Vec<u8>> = unread.iter().map(|name| zone.dname_key(name)).collect();
-    let found = view.read(&row_keys).await?;
-    Ok(unread.into_iter().zip(found).find(|(_, seen)| seen.is_some()).map(|(name, _)| name))
 }

@@ -8,6 +8,7 @@
 mod ahead;
 mod build;
 mod records;
+mod settle;
 mod zone;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ use crate::name::Name;
 use crate::record::{RecordType, Rrset};
 
 pub(super) use build::Built;
+pub(super) use settle::Settled;
 use zone::ZoneDraft;
 
 /// A commit in the making.
@@ -40,7 +42,7 @@ pub(super) struct Draft<'a> {
 }
 
 /// What is known of a zone, or of the absence of one.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct ZoneSlot {
     /// The zone object before the commit.
     base: Option<Seen>,
@@ -58,6 +60,9 @@ struct ZoneSlot {
     /// Whether the zone was served before the commit.
     was_enabled: bool,
 }
+
+/// A draft as it was.
+pub(super) struct DraftMark(BTreeMap<Name, ZoneSlot>);
 
 /// Why a draft did not come about.
 pub(super) enum DraftError {
@@ -96,6 +101,16 @@ impl<'a> Draft<'a> {
     /// Begins a draft.
     pub(super) fn new(view: &'a View, now_ms: u64, digest_key: DigestKey) -> Self {
         Self { view, now_ms, digest_key, slots: BTreeMap::new() }
+    }
+
+    /// Returns the draft as it is now, to come back to.
+    pub(super) fn mark(&self) -> DraftMark {
+        DraftMark(self.slots.clone())
+    }
+
+    /// Goes back to what the draft was.
+    pub(super) fn go_back(&mut self, mark: DraftMark) {
+        self.slots = mark.0;
     }
 
     /// Judges what the asker takes to be so; comes before the first step.

@@ -16,11 +16,14 @@ use crate::store::zone_object::{StoredSoa, ZoneObject};
 use crate::store::zone_settings::ZoneSettings;
 
 /// A zone as it becomes.
+#[derive(Clone)]
 pub(super) struct ZoneDraft {
     /// The object; serial, version and counts are brought up to date at the end.
     pub(super) object: ZoneObject,
     /// The owners that were read.
     pub(super) owners: BTreeMap<Name, OwnerDraft>,
+    /// The owners that the batch has looked at, of those.
+    pub(super) looked_at: BTreeSet<Name>,
     /// Whether a name has a DNAME row, of those that were read for nothing else.
     pub(super) dnames: BTreeMap<Name, bool>,
     /// Whether the batch makes the zone, so that it has no rows in the store.
@@ -38,14 +41,16 @@ pub(super) struct ZoneDraft {
 }
 
 /// One owner as it was and as it becomes, without the SOA.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct OwnerDraft {
     /// The rows before, each with its revision if it is durable.
     pub(super) before: BTreeMap<RecordType, (Row, Option<u64>)>,
     /// The rows after.
     pub(super) after: BTreeMap<RecordType, Row>,
-    /// The types that the batch put or deleted.
+    /// The types that were put or deleted.
     pub(super) touched: BTreeSet<RecordType>,
+    /// Those of the batch alone, and whether they were there before it.
+    pub(super) by_batch: BTreeMap<RecordType, bool>,
 }
 
 impl ZoneDraft {
@@ -55,6 +60,7 @@ impl ZoneDraft {
         Self {
             object,
             owners: BTreeMap::new(),
+            looked_at: BTreeSet::new(),
             dnames: BTreeMap::new(),
             is_new: false,
             replaced_by: None,
@@ -96,6 +102,7 @@ impl ZoneDraft {
     /// Switches to the rows of an import.
     pub(super) fn replace(&mut self, staged: &Staged, now_ms: u64) {
         self.owners.clear();
+        self.looked_at.clear();
         self.dnames.clear();
         let object = &mut self.object;
         object.generation = staged.generation;
@@ -122,6 +129,7 @@ impl ZoneDraft {
             };
             self.take_owner(owner.clone(), entries)?;
         }
+        self.looked_at.insert(owner.clone());
         Ok(self.owners.entry(owner.clone()).or_default())
     }
 
@@ -207,16 +215,29 @@ impl ZoneDraft {
 impl OwnerDraft {
     /// Puts an RRset.
     pub(super) fn put(&mut self, rtype: RecordType, row: Row) {
-        self.after.insert(rtype, row);
-        self.touched.insert(rtype);
+        let was_there = self.after.insert(rtype, row).is_some();
+        self.touch(rtype, was_there);
     }
 
     /// Deletes an RRset; whether it was there.
     pub(super) fn delete(&mut self, rtype: RecordType) -> bool {
         let was_there = self.after.remove(&rtype).is_some();
         if was_there {
-            self.touched.insert(rtype);
+            self.touch(rtype, was_there);
         }
         was_there
+    }
+
+    /// Whether the batch has made the owner.
+    pub(super) fn is_new(&self) -> bool {
+        let is_of_batch = |rtype| self.by_batch.get(rtype) == Some(&false);
+        let was_there = self.by_batch.values().any(|was_there| *was_there);
+        !self.after.is_empty() && !was_there && self.after.keys().all(is_of_batch)
+    }
+
+    /// Notes that the batch has put or deleted an RRset.
+    fn touch(&mut self, rtype: RecordType, was_there: bool) {
+        self.touched.insert(rtype);
+        self.by_batch.entry(rtype).or_insert(was_there);
     }
 }
