@@ -10,12 +10,13 @@
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, Hasher};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use tokio::sync::{OwnedMutexGuard, watch};
 
 use super::draft::{Built, Draft, DraftError, Settled, Staged};
 use super::group::{GroupAnswer, GroupQueues};
+use super::hints::ZoneHints;
 use super::history::History;
 use super::keys;
 use super::kv::{KeyValueStore, KvError, Precondition};
@@ -23,9 +24,8 @@ use super::operation::{Batch, Committed, Expectation, Operation, StoreError};
 use super::recounts::Recounts;
 use super::view::{InFlight, View};
 use super::zone_settings::ZoneSettings;
-use crate::clock::now_ms;
 use crate::feed::digest::DigestKey;
-use crate::limits::{BATCH_ATTEMPTS_MAX, BATCH_OPERATIONS_MAX, ZONE_HINTS_MAX, ZONE_LOCKS};
+use crate::limits::{BATCH_ATTEMPTS_MAX, BATCH_OPERATIONS_MAX, ZONE_LOCKS};
 use crate::name::Name;
 use crate::record::{RecordType, Rrset};
 
@@ -43,8 +43,8 @@ pub struct DnsStore {
     locks: Vec<Arc<tokio::sync::Mutex<()>>>,
     /// Spreads apexes over the locks.
     hasher: std::hash::RandomState,
-    /// Apexes that batches were about: a guess of which locks the next one needs.
-    hints: Mutex<HashSet<Name>>,
+    /// Zones that batches were about: a guess of which locks the next one needs.
+    pub(super) hints: ZoneHints,
     /// What counting zones anew has found.
     pub(super) recounts: Recounts,
     /// Counts the histories that were begun.
@@ -88,7 +88,7 @@ impl DnsStore {
             groups: GroupQueues::new(ZONE_LOCKS),
             locks: (0..ZONE_LOCKS).map(|_| Arc::default()).collect(),
             hasher: std::hash::RandomState::new(),
-            hints: Mutex::default(),
+            hints: ZoneHints::default(),
             recounts: Recounts::default(),
             histories: watch::channel(0).0,
         });
@@ -239,17 +239,17 @@ impl DnsStore {
                 None => self.lock(&zones).await,
             };
             let view = View::open(&*self.kv, &self.in_flight).await?;
-            let mut draft = Draft::new(&view, now_ms(), self.digest_key);
+            let mut draft = Draft::new(&view, self);
             let changed = match fill(&mut draft, work).await {
                 Ok(Settled { changed, .. }) => changed,
                 Err(DraftError::Refused(error)) => return Err(error),
                 Err(DraftError::Unsettled) => {
                     waits += 1;
                     let touched = draft.touched();
+                    draft.remember(&touched);
                     drop(draft);
                     drop(view);
                     if !touched.iter().all(|apex| zones.contains(apex)) {
-                        self.remember(&touched);
                         zones.extend(touched);
                         continue;
                     }
@@ -263,7 +263,7 @@ impl DnsStore {
             attempt += 1;
             let touched = draft.touched();
             if !touched.iter().all(|apex| zones.contains(apex)) {
-                self.remember(&touched);
+                draft.remember(&touched);
                 zones = touched;
                 continue;
             }
@@ -359,47 +359,15 @@ impl DnsStore {
             Work::Batch(batch) => &batch.operations,
             Work::Replace { apex, .. } => return vec![(*apex).clone()],
         };
-        let hints = self.hints.lock().unwrap_or_else(PoisonError::into_inner);
         let zones: HashSet<Name> =
-            operations.iter().filter_map(|operation| guess_zone(operation, &hints)).collect();
+            self.hints.guess(operations.iter()).into_iter().flatten().collect();
         zones.into_iter().collect()
-    }
-
-    /// Guesses the zone of each operation; none if that of one cannot be guessed.
-    pub(super) fn guess_all(&self, operations: &[Operation]) -> Option<Vec<Name>> {
-        let hints = self.hints.lock().unwrap_or_else(PoisonError::into_inner);
-        operations.iter().map(|operation| guess_zone(operation, &hints)).collect()
-    }
-
-    /// Remembers zones for the next guess.
-    pub(super) fn remember(&self, zones: &[Name]) {
-        let mut hints = self.hints.lock().unwrap_or_else(PoisonError::into_inner);
-        if hints.len() + zones.len() > ZONE_HINTS_MAX {
-            hints.clear();
-        }
-        hints.extend(zones.iter().cloned());
     }
 }
 
 impl std::fmt::Debug for DnsStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("DnsStore").finish_non_exhaustive()
-    }
-}
-
-/// Guesses the zone of an operation, of those that `hints` names where it does not.
-fn guess_zone(operation: &Operation, hints: &HashSet<Name>) -> Option<Name> {
-    match operation {
-        Operation::PutZone(settings) => Some(settings.apex.clone()),
-        Operation::PutRrsetIn { apex, .. }
-        | Operation::DeleteRrsetIn { apex, .. }
-        | Operation::ExtendRrsetIn { apex, .. }
-        | Operation::PruneRrsetIn { apex, .. }
-        | Operation::DeleteZone { apex } => Some(apex.clone()),
-        Operation::PutRrset(Rrset { owner, .. }) | Operation::DeleteRrset { owner, .. } => {
-            let mut above = std::iter::successors(Some(owner.clone()), Name::parent);
-            above.find(|apex| hints.contains(apex))
-        }
     }
 }
 

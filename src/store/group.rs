@@ -20,7 +20,6 @@ use super::draft::{Built, Draft, DraftError, Settled};
 use super::kv::{KvError, KvLimits};
 use super::operation::{Batch, Committed, Operation, StoreError};
 use super::view::View;
-use crate::clock::now_ms;
 use crate::limits::{BATCH_ATTEMPTS_MAX, GROUP_BATCHES_MAX, GROUP_QUEUE_MAX};
 use crate::name::Name;
 use crate::record::{RecordType, Rrset};
@@ -141,10 +140,11 @@ impl DnsStore {
         if !batch.preconditions.is_empty() || !batch.operations.iter().all(is_plain) {
             return None;
         }
-        let zones = self.guess_all(&batch.operations)?;
-        let mut indexes = zones.iter().map(|apex| self.lock_index(apex));
-        let first = indexes.next()?;
-        indexes.all(|index| index == first).then_some(first)
+        let mut zones = self.hints.guess(batch.operations.iter()).into_iter();
+        let first = self.lock_index(&zones.next()??);
+        let is_first =
+            |apex: Option<Name>| apex.is_some_and(|apex| self.lock_index(&apex) == first);
+        zones.all(is_first).then_some(first)
     }
 
     /// Takes the batches of a group, each if it is not refused.
@@ -206,7 +206,7 @@ impl DnsStore {
         };
         let touched = draft.touched();
         if touched.iter().any(|apex| self.lock_index(apex) != index) {
-            self.remember(&touched);
+            draft.remember(&touched);
             return Ok(Err(Unmade::Alone));
         }
         Ok(Ok(settled))
@@ -239,7 +239,7 @@ impl GroupWorker {
         let store = &self.store;
         for _ in 0..BATCH_ATTEMPTS_MAX {
             let view = View::open(&*store.kv, &store.in_flight).await?;
-            let mut draft = Draft::new(&view, now_ms(), store.digest_key);
+            let mut draft = Draft::new(&view, store);
             let judged = store.fill_group(&mut draft, self.index, batches).await?;
             let undigested = draft.undigested();
             if undigested.is_empty() {

@@ -234,9 +234,19 @@ pub trait KvSnapshot: Send + Sync {
         limit: u32,
     ) -> Result<Page, KvError>;
 
-    /// Returns the first page of each of `ranges`, in their order: up to `limit` (at least 1)
-    /// entries. An engine makes few trips of many small ranges.
-    async fn ranges(&self, ranges: &[KeyRange], limit: u32) -> Result<Vec<Page>, KvError>;
+    /// Returns the values of `keys` and the first page of each of `ranges`, in their order: up to `limit`
+    /// (at least 1) entries. An engine makes few trips of many keys and small ranges, and one of few.
+    async fn look(
+        &self,
+        keys: &[Vec<u8>],
+        ranges: &[KeyRange],
+        limit: u32,
+    ) -> Result<(Vec<Option<Versioned>>, Vec<Page>), KvError>;
+
+    /// The same without keys.
+    async fn ranges(&self, ranges: &[KeyRange], limit: u32) -> Result<Vec<Page>, KvError> {
+        Ok(self.look(&[], ranges, limit).await?.1)
+    }
 }
 
 /// Commits in order, each once, from where the caller left off, then live.

@@ -22,6 +22,7 @@ mod dns_store;
 mod draft;
 mod group;
 mod import;
+mod hints;
 mod journal;
 mod keys;
 mod operation;

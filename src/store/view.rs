@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::kv::{Cursor, KeyRange, KeyValueStore, KvCommit, KvError, KvSnapshot};
+use super::kv::{Cursor, KeyRange, KeyValueStore, KvCommit, KvError, KvSnapshot, Page, Versioned};
 
 /// The commits that were handed over and are not known to be durable.
 #[derive(Debug, Default)]
@@ -195,6 +195,13 @@ impl Drop for Flying {
     }
 }
 
+impl Seen {
+    /// What a snapshot has.
+    fn durable(found: Versioned) -> Self {
+        Self { value: found.value, revision: Some(found.revision) }
+    }
+}
+
 impl View {
     /// Opens a view of now.
     ///
@@ -215,35 +222,7 @@ impl View {
     /// # Errors
     /// Those of the engine.
     pub(super) async fn read(&self, keys: &[Vec<u8>]) -> Result<Vec<Option<Seen>>, KvError> {
-        let mut seen: Vec<Option<Option<Seen>>> = Vec::with_capacity(keys.len());
-        {
-            let state = self.flying.in_flight.lock();
-            let find = |key: &Vec<u8>| {
-                let write = state.writes.get(key)?;
-                let write = Some(write).filter(|write| write.is_flying_for(self.flying.number))?;
-                Some(write.value.clone().map(|value| Seen { value, revision: None }))
-            };
-            seen.extend(keys.iter().map(find));
-        }
-        let missing: Vec<Vec<u8>> = keys
-            .iter()
-            .zip(&seen)
-            .filter(|(_, seen)| seen.is_none())
-            .map(|(k, _)| k.clone())
-            .collect();
-        let mut durable = if missing.is_empty() {
-            Vec::new().into_iter()
-        } else {
-            self.snapshot.get_many(&missing).await?.into_iter()
-        };
-        let fill = |seen: Option<Option<Seen>>| match seen {
-            Some(in_flight) => in_flight,
-            None => durable
-                .next()
-                .flatten()
-                .map(|found| Seen { value: found.value, revision: Some(found.revision) }),
-        };
-        Ok(seen.into_iter().map(fill).collect())
+        Ok(self.look(keys, &[]).await?.0)
     }
 
     /// Returns all entries of a range that is known to be short (one owner's rows).
@@ -254,48 +233,76 @@ impl View {
         &self,
         range: &KeyRange,
     ) -> Result<BTreeMap<Vec<u8>, Seen>, KvError> {
-        let mut found = self.read_ranges(std::slice::from_ref(range)).await?;
+        let (_, mut found) = self.look(&[], std::slice::from_ref(range)).await?;
         Ok(found.pop().unwrap_or_default())
     }
 
-    /// Returns all entries of each of some ranges that are known to be short, in their order.
+    /// Returns the values of `keys`, in their order, and all entries of each of some ranges that are
+    /// known to be short, in theirs.
     ///
     /// # Errors
     /// Those of the engine.
-    pub(super) async fn read_ranges(
+    pub(super) async fn look(
         &self,
+        keys: &[Vec<u8>],
         ranges: &[KeyRange],
-    ) -> Result<Vec<BTreeMap<Vec<u8>, Seen>>, KvError> {
-        let flying: Vec<_> = {
+    ) -> Result<(Vec<Option<Seen>>, Vec<BTreeMap<Vec<u8>, Seen>>), KvError> {
+        let (seen, flying) = {
             let state = self.flying.in_flight.lock();
+            let is_flying = |write: &&Write| write.is_flying_for(self.flying.number);
+            let find = |key: &Vec<u8>| {
+                let write = state.writes.get(key).filter(is_flying)?;
+                Some(write.value.clone().map(|value| Seen { value, revision: None }))
+            };
             let of_range = |range: &KeyRange| {
                 let found = state.writes.range(range.start.clone()..range.end.clone());
-                let flying = found.filter(|(_, write)| write.is_flying_for(self.flying.number));
+                let flying = found.filter(|(_, write)| is_flying(write));
                 flying.map(|(key, write)| (key.clone(), write.value.clone())).collect::<Vec<_>>()
             };
-            ranges.iter().map(of_range).collect()
+            let seen: Vec<Option<Option<Seen>>> = keys.iter().map(find).collect();
+            (seen, ranges.iter().map(of_range).collect::<Vec<_>>())
         };
-        let pages = self.snapshot.ranges(ranges, PAGE_ENTRIES).await?;
+        let missing = keys.iter().zip(&seen).filter(|(_, seen)| seen.is_none());
+        let missing: Vec<Vec<u8>> = missing.map(|(key, _)| key.clone()).collect();
+        let (durable, pages) = match (missing.is_empty(), ranges.is_empty()) {
+            (true, true) => (Vec::new(), Vec::new()),
+            (false, true) => (self.snapshot.get_many(&missing).await?, Vec::new()),
+            (_, false) => self.snapshot.look(&missing, ranges, PAGE_ENTRIES).await?,
+        };
+        let mut durable = durable.into_iter();
+        let mut fill = |seen: Option<Option<Seen>>| match seen {
+            Some(in_flight) => in_flight,
+            None => durable.next().flatten().map(Seen::durable),
+        };
+        let values = seen.into_iter().map(&mut fill).collect();
         let mut all = Vec::with_capacity(ranges.len());
-        for ((range, mut page), flying) in ranges.iter().zip(pages).zip(flying) {
-            let mut entries = BTreeMap::new();
-            loop {
-                let durable = page.entries.into_iter().map(|(key, found)| {
-                    (key, Seen { value: found.value, revision: Some(found.revision) })
-                });
-                entries.extend(durable);
-                let Some(cursor) = page.next else { break };
-                page = self.snapshot.range(range, Some(&cursor), PAGE_ENTRIES).await?;
-            }
-            for (key, value) in flying {
-                match value {
-                    Some(value) => entries.insert(key, Seen { value, revision: None }),
-                    None => entries.remove(&key),
-                };
-            }
-            all.push(entries);
+        for ((range, page), flying) in ranges.iter().zip(pages).zip(flying) {
+            all.push(self.read_rest(range, page, flying).await?);
         }
-        Ok(all)
+        Ok((values, all))
+    }
+
+    /// Returns all entries of a range of which one page was read, with what is in flight.
+    async fn read_rest(
+        &self,
+        range: &KeyRange,
+        mut page: Page,
+        flying: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    ) -> Result<BTreeMap<Vec<u8>, Seen>, KvError> {
+        let mut entries = BTreeMap::new();
+        loop {
+            let durable = page.entries.into_iter();
+            entries.extend(durable.map(|(key, found)| (key, Seen::durable(found))));
+            let Some(cursor) = page.next else { break };
+            page = self.snapshot.range(range, Some(&cursor), PAGE_ENTRIES).await?;
+        }
+        for (key, value) in flying {
+            match value {
+                Some(value) => entries.insert(key, Seen { value, revision: None }),
+                None => entries.remove(&key),
+            };
+        }
+        Ok(entries)
     }
 
     /// Returns the keys of one page of a range that may be long, and where the next page begins.

@@ -222,6 +222,13 @@ async fn many_ranges_give_the_first_page_of_each(store: Arc<dyn KeyValueStore>) 
         }
         assert!(pages[300].entries.is_empty() && pages[300].next.is_none());
     }
+    // Keys and ranges together, more than a transaction takes, are of one view.
+    let absent = b"P".to_vec();
+    let asked = [b"P0000".to_vec(), absent, b"P0009".to_vec(), b"P2991".to_vec()];
+    let (values, pages) = snapshot.look(&asked, &ranges, 9).await.unwrap();
+    let found: Vec<bool> = values.iter().map(Option::is_some).collect();
+    assert_eq!(found, [true, false, false, true]);
+    assert_eq!(pages.iter().map(|page| page.entries.len()).sum::<usize>(), 600);
     let many: Vec<Vec<u8>> = keys.iter().map(|key| key.clone().into_bytes()).collect();
     let values = snapshot.get_many(&many).await.unwrap();
     assert!(values.len() == 600 && values.iter().all(Option::is_some));

@@ -1,15 +1,17 @@
-//! Reads what the steps of batches will ask for, all of it in two trips to the engine: one that is far away
-//! takes as long for each as for a commit.
+//! Reads what the steps of batches will ask for, all of it in one trip to the engine, or in two if the zone is
+//! not known: one that is far away takes as long for each as for a commit.
 //!
-//! **Invariant:** what is read is what the steps would read themselves, as one does that asks for more.
+//! **Invariant:** what is read is what the steps would read themselves; where one asks for more, it does.
 //! **Not here:** the steps (`store::draft`).
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::Draft;
+use super::zone::ZoneDraft;
 use crate::name::Name;
 use crate::record::RecordType;
-use crate::store::kv::KvError;
+use crate::store::keys;
+use crate::store::kv::{KeyRange, KvError};
 use crate::store::operation::{Batch, Expectation, Operation};
 
 /// An RRset that a step is about.
@@ -25,118 +27,158 @@ struct Target<'b> {
 }
 
 impl Target<'_> {
-    /// Returns the apex of the zone that takes the RRset, of those that exist; as the step finds it itself.
-    fn holder(&self, existing: &HashSet<&Name>) -> Option<Name> {
-        let deepest = |name: Option<Name>| {
-            std::iter::successors(name, Name::parent).find(|name| existing.contains(name))
-        };
+    /// Returns the apex of the zone that takes the RRset, as the step finds it itself: `deepest` finds the
+    /// deepest zone that holds a name.
+    fn holder(&self, deepest: impl Fn(&Name) -> Option<Name>) -> Option<Name> {
         if let Some(apex) = self.apex {
             return Some(apex.clone());
         }
-        let found = deepest(Some(self.owner.clone()))?;
+        let found = deepest(self.owner)?;
         let is_at_cut = self.rtype == RecordType::DS && found == *self.owner;
-        let parent = if is_at_cut { deepest(self.owner.parent()) } else { None };
-        Some(parent.unwrap_or(found))
+        let parent = self.owner.parent().filter(|_| is_at_cut);
+        Some(parent.and_then(|parent| deepest(&parent)).unwrap_or(found))
     }
 }
 
 /// What is to be read of one zone.
-#[derive(Default)]
 struct Wanted {
+    /// Under which generation.
+    generation: u64,
     /// Owners, whole.
     owners: HashSet<Name>,
     /// Names above those that are put, of which a DNAME would be in the way.
     above: HashSet<Name>,
 }
 
+/// What is to be read of some zones.
+type WantedZones = BTreeMap<Name, Wanted>;
+
 impl Draft<'_> {
-    /// Reads the zones of some batches, and then the owners.
+    /// Reads the zones of some batches, and the owners: both at once of zones that are known already.
     ///
     /// # Errors
     /// Those of the engine.
     pub(in crate::store) async fn read_ahead(&mut self, batches: &[&Batch]) -> Result<(), KvError> {
-        let (mut targets, mut apexes) = (Vec::new(), HashSet::new());
-        for operation in batches.iter().flat_map(|batch| &batch.operations) {
-            match operation {
-                Operation::PutZone(settings) => add_above(&mut apexes, &settings.apex),
-                Operation::DeleteZone { apex } => add_above(&mut apexes, apex),
-                _ => targets.extend(target_of(operation)),
+        let (targets, apexes) = targets_of(batches);
+        let guessed = self.want(&targets, |target| {
+            let apex = target.holder(|name| self.hints.deepest(name))?;
+            let generation = self.hints.generation(&apex)?;
+            Some((apex, generation))
+        });
+        let missing: Vec<Name> =
+            apexes.into_iter().filter(|apex| !self.slots.contains_key(apex)).collect();
+        self.look(missing, guessed).await?;
+        let existing =
+            self.slots.iter().filter_map(|(apex, slot)| Some((apex, slot.zone.as_ref()?)));
+        let existing: HashMap<&Name, &ZoneDraft> = existing.collect();
+        let deepest = |name: &Name| {
+            std::iter::successors(Some(name.clone()), Name::parent)
+                .find(|name| existing.contains_key(name))
+        };
+        let mut holders = HashMap::new();
+        let wanted = self.want(&targets, |target| {
+            let apex = target.holder(deepest)?;
+            let zone = existing.get(&apex).filter(|zone| !zone.has_no_rows())?;
+            holders.insert(apex.clone(), zone.object.generation);
+            Some((apex, zone.object.generation))
+        });
+        self.hints.remember(holders.into_iter());
+        if wanted.values().any(|wanted| !wanted.owners.is_empty() || !wanted.above.is_empty()) {
+            self.look(Vec::new(), wanted).await?;
+        }
+        Ok(())
+    }
+
+    /// Returns what steps will ask of their zones, and that was not read yet. `holder` returns the zone of
+    /// one, and its generation.
+    fn want<'t>(
+        &self,
+        targets: &[Target<'t>],
+        mut holder: impl FnMut(&Target<'t>) -> Option<(Name, u64)>,
+    ) -> WantedZones {
+        let mut wanted = WantedZones::new();
+        for target in targets {
+            let Some((apex, generation)) = holder(target) else { continue };
+            if target.rtype == RecordType::SOA || !target.owner.is_at_or_below(&apex) {
+                continue;
+            }
+            let zone = self.slots.get(&apex).and_then(|slot| slot.zone.as_ref());
+            let above = std::iter::successors(target.owner.parent(), Name::parent);
+            let above = above.take_while(|name| target.is_put && name.is_at_or_below(&apex));
+            let is_new = |name: &Name| zone.is_none_or(|zone| !zone.dnames.contains_key(name));
+            let above: Vec<Name> = above.filter(is_new).collect();
+            let new = || Wanted { generation, owners: HashSet::new(), above: HashSet::new() };
+            let wanted = wanted.entry(apex).or_insert_with(new);
+            wanted.above.extend(above);
+            if zone.is_none_or(|zone| !zone.owners.contains_key(target.owner)) {
+                wanted.owners.insert(target.owner.clone());
             }
         }
-        for expectation in batches.iter().flat_map(|batch| &batch.preconditions) {
-            match expectation {
-                Expectation::ZoneSerial { apex, .. }
-                | Expectation::ZoneAtRevision { apex, .. }
-                | Expectation::ZoneAbsent { apex } => drop(apexes.insert(apex.clone())),
-                Expectation::RrsetAtRevision { owner, rtype, .. }
-                | Expectation::RrsetAbsent { owner, rtype } => {
-                    targets.push(Target { apex: None, owner, rtype: *rtype, is_put: false });
+        wanted
+    }
+
+    /// Reads zones, and what is wanted of zones; what a zone has under another generation is not taken.
+    async fn look(&mut self, apexes: Vec<Name>, wanted: WantedZones) -> Result<(), KvError> {
+        let mut zone_keys: Vec<Vec<u8>> = apexes.iter().map(keys::zone_key).collect();
+        let mut ranges = Vec::new();
+        for (apex, wanted) in &wanted {
+            let generation = wanted.generation;
+            let range = |owner: &Name| KeyRange::prefix(&keys::rows_at(generation, apex, owner));
+            ranges.extend(wanted.owners.iter().map(range));
+            let dname = |name: &Name| keys::row_key(generation, apex, name, RecordType::DNAME);
+            zone_keys.extend(wanted.above.iter().map(dname));
+        }
+        let (values, entries) = self.view.look(&zone_keys, &ranges).await?;
+        let (mut values, mut entries) = (values.into_iter(), entries.into_iter());
+        for (apex, base) in apexes.into_iter().zip(values.by_ref()) {
+            self.take_zone(apex, base)?;
+        }
+        for (apex, wanted) in wanted {
+            let zone = self.slots.get_mut(&apex).and_then(|slot| slot.zone.as_mut());
+            let mut zone = zone.filter(|zone| zone.object.generation == wanted.generation);
+            for (owner, entries) in wanted.owners.into_iter().zip(entries.by_ref()) {
+                if let Some(zone) = &mut zone {
+                    zone.take_owner(owner, entries)?;
                 }
             }
-        }
-        for target in &targets {
-            match target.apex {
-                Some(apex) => drop(apexes.insert(apex.clone())),
-                None => add_above(&mut apexes, target.owner),
-            }
-        }
-        self.load(&apexes.into_iter().collect::<Vec<_>>()).await?;
-        let mut wanted: BTreeMap<Name, Wanted> = BTreeMap::new();
-        let existing = self.slots.iter().filter(|(_, slot)| slot.zone.is_some());
-        let existing: HashSet<&Name> = existing.map(|(apex, _)| apex).collect();
-        for target in &targets {
-            if let Some(apex) = target.holder(&existing) {
-                self.want(&mut wanted, apex, target);
-            }
-        }
-        self.read_wanted(wanted).await
-    }
-
-    /// Adds what a step will ask of a zone.
-    fn want(&self, wanted: &mut BTreeMap<Name, Wanted>, apex: Name, target: &Target<'_>) {
-        let zone = self.slots.get(&apex).and_then(|slot| slot.zone.as_ref());
-        let has_rows = zone.is_some_and(|zone| !zone.has_no_rows());
-        if !has_rows || target.rtype == RecordType::SOA || !target.owner.is_at_or_below(&apex) {
-            return;
-        }
-        let above = std::iter::successors(target.owner.parent(), Name::parent);
-        let above = above.take_while(|name| target.is_put && name.is_at_or_below(&apex));
-        let above: Vec<Name> = above.collect();
-        let wanted = wanted.entry(apex).or_default();
-        wanted.owners.insert(target.owner.clone());
-        wanted.above.extend(above);
-    }
-
-    /// Reads what is wanted of each zone.
-    async fn read_wanted(&mut self, wanted: BTreeMap<Name, Wanted>) -> Result<(), KvError> {
-        let (mut ranges, mut dnames) = (Vec::new(), Vec::new());
-        for (apex, wanted) in &wanted {
-            let Some(zone) = self.slots.get(apex).and_then(|slot| slot.zone.as_ref()) else {
-                continue;
-            };
-            ranges.extend(wanted.owners.iter().map(|owner| zone.owner_range(owner)));
-            dnames.extend(wanted.above.iter().map(|name| zone.dname_key(name)));
-        }
-        if ranges.is_empty() {
-            return Ok(());
-        }
-        // At once: neither waits for the other.
-        let reading = tokio::try_join!(self.view.read_ranges(&ranges), self.view.read(&dnames));
-        let (owners, dnames) = reading?;
-        let (mut owners, mut dnames) = (owners.into_iter(), dnames.into_iter());
-        for (apex, wanted) in wanted {
-            let Some(zone) = self.slots.get_mut(&apex).and_then(|slot| slot.zone.as_mut()) else {
-                continue;
-            };
-            for (owner, entries) in wanted.owners.into_iter().zip(owners.by_ref()) {
-                zone.take_owner(owner, entries)?;
-            }
-            for (name, found) in wanted.above.into_iter().zip(dnames.by_ref()) {
-                zone.dnames.insert(name, found.is_some());
+            for (name, found) in wanted.above.into_iter().zip(values.by_ref()) {
+                if let Some(zone) = &mut zone {
+                    zone.dnames.insert(name, found.is_some());
+                }
             }
         }
         Ok(())
     }
+}
+
+/// Returns the RRsets that some batches are about, and the zones that must be known for them.
+fn targets_of<'b>(batches: &[&'b Batch]) -> (Vec<Target<'b>>, HashSet<Name>) {
+    let (mut targets, mut apexes) = (Vec::new(), HashSet::new());
+    for operation in batches.iter().flat_map(|batch| &batch.operations) {
+        match operation {
+            Operation::PutZone(settings) => add_above(&mut apexes, &settings.apex),
+            Operation::DeleteZone { apex } => add_above(&mut apexes, apex),
+            _ => targets.extend(target_of(operation)),
+        }
+    }
+    for expectation in batches.iter().flat_map(|batch| &batch.preconditions) {
+        match expectation {
+            Expectation::ZoneSerial { apex, .. }
+            | Expectation::ZoneAtRevision { apex, .. }
+            | Expectation::ZoneAbsent { apex } => drop(apexes.insert(apex.clone())),
+            Expectation::RrsetAtRevision { owner, rtype, .. }
+            | Expectation::RrsetAbsent { owner, rtype } => {
+                targets.push(Target { apex: None, owner, rtype: *rtype, is_put: false });
+            }
+        }
+    }
+    for target in &targets {
+        match target.apex {
+            Some(apex) => drop(apexes.insert(apex.clone())),
+            None => add_above(&mut apexes, target.owner),
+        }
+    }
+    (targets, apexes)
 }
 
 /// Returns the RRset that a step is about, if it is about one.

@@ -35,6 +35,15 @@ impl Draft<'_> {
         touched.map(|(apex, _)| apex.clone()).collect()
     }
 
+    /// Remembers the zones that the draft touches, for the next guess.
+    pub(in crate::store) fn remember(&self, touched: &[Name]) {
+        let zone = |apex: &Name| self.slots.get(apex).and_then(|slot| slot.zone.as_ref());
+        let generation = |apex: &Name| zone(apex).map(|zone| zone.object.generation);
+        let zones: Vec<(Name, u64)> =
+            touched.iter().filter_map(|apex| Some((apex.clone(), generation(apex)?))).collect();
+        self.hints.remember(zones.into_iter());
+    }
+
     /// Returns the zones that the draft writes and of whose rows no digest is known: an older
     /// version made them. The draft is of use once they have one.
     pub(in crate::store) fn undigested(&self) -> Vec<Name> {

@@ -13,6 +13,8 @@ mod zone;
 
 use std::collections::BTreeMap;
 
+use super::dns_store::DnsStore;
+use super::hints::ZoneHints;
 use super::keys;
 use super::kv::KvError;
 use super::operation::{Expectation, Operation, StoreError};
@@ -21,6 +23,7 @@ use super::rules::{RuleError, check_rrset};
 use super::view::{Seen, View};
 use super::zone_object::{StoredSoa, ZoneObject};
 use super::zone_settings::ZoneSettings;
+use crate::clock::now_ms;
 use crate::feed::digest::{Digest, DigestKey};
 use crate::name::Name;
 use crate::record::{RecordType, Rrset};
@@ -37,6 +40,8 @@ pub(super) struct Draft<'a> {
     now_ms: u64,
     /// The key of the digests.
     digest_key: DigestKey,
+    /// What is remembered of zones.
+    hints: &'a ZoneHints,
     /// The zones that were looked up, whether they exist or not.
     slots: BTreeMap<Name, ZoneSlot>,
 }
@@ -99,8 +104,9 @@ pub(super) struct Staged {
 
 impl<'a> Draft<'a> {
     /// Begins a draft.
-    pub(super) fn new(view: &'a View, now_ms: u64, digest_key: DigestKey) -> Self {
-        Self { view, now_ms, digest_key, slots: BTreeMap::new() }
+    pub(super) fn new(view: &'a View, store: &'a DnsStore) -> Self {
+        let (digest_key, hints) = (store.digest_key, &store.hints);
+        Self { view, now_ms: now_ms(), digest_key, hints, slots: BTreeMap::new() }
     }
 
     /// Returns the draft as it is now, to come back to.
@@ -341,13 +347,17 @@ impl<'a> Draft<'a> {
         }
         let keys: Vec<_> = missing.iter().map(|apex| keys::zone_key(apex)).collect();
         let found = self.view.read(&keys).await?;
-        for (apex, base) in missing.into_iter().zip(found) {
-            let object = base.as_ref().map(|seen| ZoneObject::decode(&seen.value)).transpose()?;
-            let was_enabled = object.as_ref().is_some_and(|object| object.settings.is_enabled);
-            let zone = object.map(ZoneDraft::existing);
-            let slot = ZoneSlot { base, zone, was_enabled, ..ZoneSlot::default() };
-            self.slots.insert(apex.clone(), slot);
-        }
+        let missing: Vec<Name> = missing.into_iter().cloned().collect();
+        missing.into_iter().zip(found).try_for_each(|(apex, base)| self.take_zone(apex, base))
+    }
+
+    /// Takes a zone object as it was read.
+    fn take_zone(&mut self, apex: Name, base: Option<Seen>) -> Result<(), KvError> {
+        let object = base.as_ref().map(|seen| ZoneObject::decode(&seen.value)).transpose()?;
+        let was_enabled = object.as_ref().is_some_and(|object| object.settings.is_enabled);
+        let zone = object.map(ZoneDraft::existing);
+        let slot = ZoneSlot { base, zone, was_enabled, ..ZoneSlot::default() };
+        self.slots.insert(apex, slot);
         Ok(())
     }
 }

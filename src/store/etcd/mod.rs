@@ -232,6 +232,31 @@ impl EtcdSnapshot {
     async fn pin(&self) -> Result<i64, KvError> {
         let read = || async {
             let options = GetOptions::new().with_count_only();
+    /// Makes reads, as many as a transaction takes in each trip.
+    async fn read_all(&self, gets: &[(Vec<u8>, GetOptions)]) -> Result<Vec<GetResponse>, KvError> {
+        let mut found = Vec::with_capacity(gets.len());
+        for chunk in gets.chunks(ETCD_TXN_OPERATIONS_MAX as usize) {
+            loop {
+                let pinned = self.pinned.get().copied();
+                let get = |(key, options): &(Vec<u8>, GetOptions)| {
+                    let options = options.clone().with_revision(pinned.unwrap_or(0));
+                    TxnOp::get(key.clone(), Some(options))
+                };
+                let operations: Vec<TxnOp> = chunk.iter().map(get).collect();
+                let read = self.shared.connection.read_txn(Txn::new().and_then(operations)).await?;
+                if !self.agrees(header_revision(read.header())?, pinned.is_some()).await {
+                    continue;
+                }
+                for response in read.op_responses() {
+                    let TxnOpResponse::Get(response) = response else { continue };
+                    found.push(response);
+                }
+                break;
+            }
+        }
+        Ok(found)
+    }
+
             let key = self.shared.key(b"");
             let response = self.shared.connection.get(key, options).await?;
             header_revision(response.header())
@@ -256,24 +281,7 @@ impl KvSnapshot for EtcdSnapshot {
     }
 
     async fn get_many(&self, keys: &[Vec<u8>]) -> Result<Vec<Option<Versioned>>, KvError> {
-        let mut found = Vec::with_capacity(keys.len());
-        for chunk in keys.chunks(ETCD_TXN_OPERATIONS_MAX as usize) {
-            let was_pinned = self.pinned.initialized();
-            let get = |key: &Vec<u8>| TxnOp::get(self.shared.key(key), Some(self.options()));
-            let operations: Vec<TxnOp> = chunk.iter().map(get).collect();
-            let read = self.shared.connection.read_txn(Txn::new().and_then(operations)).await?;
-            if !self.agrees(header_revision(read.header())?, was_pinned).await {
-                return self.get_many(keys).await;
-            }
-            for response in read.op_responses() {
-                let TxnOpResponse::Get(response) = response else { continue };
-                found.push(response.kvs().first().map(|kv| Versioned {
-                    value: kv.value().to_vec(),
-                    revision: unsigned(kv.mod_revision()),
-                }));
-            }
-        }
-        Ok(found)
+        Ok(self.look(keys, &[], 1).await?.0)
     }
 
     async fn range(
@@ -298,24 +306,30 @@ impl KvSnapshot for EtcdSnapshot {
         self.shared.page(found, revision)
     }
 
-    async fn ranges(&self, ranges: &[KeyRange], limit: u32) -> Result<Vec<Page>, KvError> {
-        let revision = self.pin().await?;
+    async fn look(
+        &self,
+        keys: &[Vec<u8>],
+        ranges: &[KeyRange],
+        limit: u32,
+    ) -> Result<(Vec<Option<Versioned>>, Vec<Page>), KvError> {
         let limit = i64::from(limit.clamp(1, ETCD_PAGE_ENTRIES_MAX));
-        let mut pages = Vec::with_capacity(ranges.len());
-        for chunk in ranges.chunks(ETCD_TXN_OPERATIONS_MAX as usize) {
-            let get = |range: &KeyRange| {
-                let end = self.shared.key(&range.end);
-                let options = self.options().with_range(end).with_limit(limit);
-                TxnOp::get(self.shared.key(&range.start), Some(options))
-            };
-            let operations: Vec<TxnOp> = chunk.iter().map(get).collect();
-            let read = self.shared.connection.read_txn(Txn::new().and_then(operations)).await?;
-            for response in read.op_responses() {
-                let TxnOpResponse::Get(found) = response else { continue };
-                pages.push(self.shared.page(found, revision)?);
-            }
+        let key = |key: &Vec<u8>| (self.shared.key(key), GetOptions::new());
+        let range = |range: &KeyRange| {
+            let options = GetOptions::new().with_range(self.shared.key(&range.end));
+            (self.shared.key(&range.start), options.with_limit(limit))
+        };
+        let gets: Vec<_> = keys.iter().map(key).chain(ranges.iter().map(range)).collect();
+        let mut found = self.read_all(&gets).await?.into_iter();
+        let mut values = Vec::with_capacity(keys.len());
+        for found in found.by_ref().take(keys.len()) {
+            values.push(found.kvs().first().map(|kv| Versioned {
+                value: kv.value().to_vec(),
+                revision: unsigned(kv.mod_revision()),
+            }));
         }
-        Ok(pages)
+        let revision = self.pinned.get().copied().unwrap_or(0);
+        let pages = found.map(|found| self.shared.page(found, revision)).collect::<Result<_, _>>();
+        Ok((values, pages?))
     }
 }
 

@@ -231,15 +231,23 @@ impl KvSnapshot for RedbSnapshot {
         page.inspect_err(|error| self.reporter.tell(error))
     }
 
-    async fn ranges(&self, ranges: &[KeyRange], limit: u32) -> Result<Vec<Page>, KvError> {
-        let (data, ranges, revision) = (self.data.clone(), ranges.to_vec(), self.revision);
+    async fn look(
+        &self,
+        keys: &[Vec<u8>],
+        ranges: &[KeyRange],
+        limit: u32,
+    ) -> Result<(Vec<Option<Versioned>>, Vec<Page>), KvError> {
+        let (data, revision) = (self.data.clone(), self.revision);
+        let (keys, ranges) = (keys.to_vec(), ranges.to_vec());
         let read = move || {
             let page = |range: &KeyRange| read_page(&data, range, limit, revision);
-            catch_panic(|| ranges.iter().map(page).collect())
+            catch_panic(|| {
+                let values = read_keys(&data, &keys)?;
+                Ok((values, ranges.iter().map(page).collect::<Result<_, _>>()?))
+            })
         };
-        let pages: Result<_, _> =
-            tokio::task::spawn_blocking(read).await.map_err(KvError::engine)?;
-        pages.inspect_err(|error| self.reporter.tell(error))
+        let found = tokio::task::spawn_blocking(read).await.map_err(KvError::engine)?;
+        found.inspect_err(|error| self.reporter.tell(error))
     }
 }
 
