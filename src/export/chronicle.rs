@@ -213,6 +213,10 @@ fn write_zone(
     let ZoneCommit { apex, serial, digest, .. } = &zone;
     let before = book.head(apex);
     if before.revision >= at {
+        if before.is_there {
+            // A version that was made before the commit does not say that it has it.
+            book.want(apex);
+        }
         return written_before(zone, before);
     }
     let follows = follows(book, &zone);
