@@ -104,6 +104,16 @@ pub const ETCD_REPLY_OCTETS_MAX: usize = 512 << 20;
 pub const ETCD_COMMITS_IN_FLIGHT_MAX: usize = 64;
 /// Milliseconds for which a request to etcd is repeated at other members. Then it fails.
 pub const ETCD_RETRY_MS_MAX: u64 = 20_000;
+/// Milliseconds of the shortest lease: a store that is not quite well must have time to answer. Less: refused.
+pub const LEASE_MS_MIN: u64 = 600;
+/// Milliseconds of the longest lease. More: refused.
+pub const LEASE_MS_MAX: u64 = 60_000;
+/// Milliseconds for which who writes the feeds may be silent until another authority does, unless it is said.
+pub const LEASE_MS_DEFAULT: u64 = 1_500;
+/// Milliseconds between two looks at what other authorities have told of the feeds that are shared.
+pub(crate) const SHARING_REFRESH_MS: u64 = 2_000;
+/// Notes of authorities that are read together. More are not looked at.
+pub(crate) const NOTES_READ_MAX: u32 = 64;
 /// Milliseconds after which a slot that nobody wrote is one of a process that is gone.
 pub const ETCD_SLOT_AGE_MS_MAX: u64 = 86_400_000;
 

@@ -20,6 +20,7 @@ use super::hints::ZoneHints;
 use super::history::History;
 use super::keys;
 use super::kv::{KeyValueStore, KvError, Precondition};
+use super::lease::{LeaseState, LeaseTask, LeaseTimes};
 use super::operation::{Batch, Committed, Expectation, Operation, StoreError};
 use super::recounts::Recounts;
 use super::view::{InFlight, View};
@@ -139,6 +140,22 @@ impl DnsStore {
             }
         }
         Err(StoreError::Contended { attempts: BATCH_ATTEMPTS_MAX })
+    }
+
+    /// Whether other processes may have the store open, too.
+    pub fn is_shared(&self) -> bool {
+        self.kv.is_shared()
+    }
+
+    /// Prepares to try for the lease called `name`, as one that calls itself `holder`; also returns where it is
+    /// told what becomes of that.
+    pub fn lease(
+        &self,
+        name: &str,
+        holder: &str,
+        times: LeaseTimes,
+    ) -> (LeaseTask, watch::Receiver<LeaseState>) {
+        LeaseTask::new(Arc::clone(&self.kv), name, holder, times)
     }
 
     /// Says whether the engine takes commits at present.

@@ -5,6 +5,8 @@
 //! | `H` | the store's history (`store::history`) | yes |
 //! | `J` | the journal: what the newest commit changed (`store::journal`) | yes |
 //! | `Z` name | a zone object (`store::zone_object`) | yes |
+//! | `l` name | a lease (`store::lease`) | no |
+//! | `n` name | a note (`store::notes`) | no |
 //! | `g` generation | a generation that is being filled or swept (`store::import`) | no |
 //! | `r` generation name 0x00 type | one RRset (`store::row`) | no |
 //!
@@ -28,6 +30,10 @@ pub(super) const HISTORY: &[u8] = b"H";
 pub(super) const JOURNAL: &[u8] = b"J";
 /// What the keys of zone objects begin with.
 const ZONE: u8 = b'Z';
+/// What the keys of leases begin with.
+const LEASE: u8 = b'l';
+/// What the keys of notes begin with.
+const NOTE: u8 = b'n';
 /// What the keys of generations begin with.
 const GENERATION: u8 = b'g';
 /// What the value of a generation's key begins with while it is being filled; 64 bits of time follow.
@@ -63,6 +69,16 @@ pub(super) fn parse_zone_key(key: &[u8]) -> Result<Name, KvError> {
     let labels = key.get(1..).unwrap_or_default();
     let apex = parse_labels(labels, Name::root().as_wire());
     apex.ok_or(KvError::Unreadable { what: "the key of a zone" })
+}
+
+/// Returns the key of the lease called `name`.
+pub(super) fn lease_key(name: &str) -> Vec<u8> {
+    [&[LEASE][..], name.as_bytes()].concat()
+}
+
+/// Returns the key of the note called `name`.
+pub(super) fn note_key(name: &str) -> Vec<u8> {
+    [&[NOTE][..], name.as_bytes()].concat()
 }
 
 /// Returns the key that says that a generation is being filled or swept.

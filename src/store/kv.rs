@@ -274,6 +274,11 @@ pub trait KeyValueStore: Send + Sync + 'static {
     /// Returns what the engine takes in one commit.
     fn limits(&self) -> KvLimits;
 
+    /// Whether other processes may have the store open, too.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     /// Returns a view of all commits that were acknowledged before the call.
     async fn snapshot(&self) -> Result<Box<dyn KvSnapshot>, KvError>;
 

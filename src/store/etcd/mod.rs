@@ -180,6 +180,10 @@ impl KeyValueStore for EtcdStore {
         }
     }
 
+    fn is_shared(&self) -> bool {
+        true
+    }
+
     async fn snapshot(&self) -> Result<Box<dyn KvSnapshot>, KvError> {
         Ok(Box::new(EtcdSnapshot { shared: self.shared.clone(), pinned: OnceCell::new() }))
     }
@@ -228,10 +232,6 @@ impl EtcdSnapshot {
         was_pinned || *self.pinned.get_or_init(|| async { revision }).await == revision
     }
 
-    /// Makes a first read that pins the revision, so that concurrent reads agree.
-    async fn pin(&self) -> Result<i64, KvError> {
-        let read = || async {
-            let options = GetOptions::new().with_count_only();
     /// Makes reads, as many as a transaction takes in each trip.
     async fn read_all(&self, gets: &[(Vec<u8>, GetOptions)]) -> Result<Vec<GetResponse>, KvError> {
         let mut found = Vec::with_capacity(gets.len());
@@ -257,6 +257,10 @@ impl EtcdSnapshot {
         Ok(found)
     }
 
+    /// Makes a first read that pins the revision, so that concurrent reads agree.
+    async fn pin(&self) -> Result<i64, KvError> {
+        let read = || async {
+            let options = GetOptions::new().with_count_only();
             let key = self.shared.key(b"");
             let response = self.shared.connection.get(key, options).await?;
             header_revision(response.header())

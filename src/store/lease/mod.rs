@@ -1,0 +1,183 @@
+//! Which of several authorities on one store writes its feeds: the one that holds the lease.
+//!
+//! A lease is a row of the store with a beat that its holder raises. Who wants it looks at the row: one whose
+//! beat has stood still for the time of the lease is nobody's any more, and is taken by a commit that expects
+//! it to be as it was seen. A holder that cannot raise its beat stops earlier than that, by its own clock. No
+//! two clocks are ever compared: each measures how long it has itself waited, from before it asked (a holder)
+//! or from after it was answered (the others).
+//!
+//! Each holding has a *term*, one above that of the one before. It goes with all that is written under the lease, and
+//! readers believe no term below one that they have seen: so even a holder that was paused for longer than its
+//! lease, and wakes in the middle of a write, leads nobody astray.
+//!
+//! An engine that only this process can have open ([`KeyValueStore::is_shared`]) needs none: there the lease
+//! is always held.
+//!
+//! **Invariant:** no two holders at once, unless a clock runs a third faster than another; terms rise.
+//! **Not here:** what is done under a lease (`node::feeds`), terms in a feed (`export::term`).
+
+mod contender;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::keys;
+use super::kv::{KeyValueStore, KvCommit, KvError, Precondition};
+use crate::limits::{LEASE_MS_MAX, LEASE_MS_MIN};
+use contender::{Contender, LeaseRow};
+
+pub use contender::{LeaseHeld, LeaseTimes};
+
+/// Why there is no such lease.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("a lease of {ms} ms: at least {LEASE_MS_MIN}, at most {LEASE_MS_MAX}")]
+pub struct LeaseTimeError {
+    /// What was asked for, in milliseconds.
+    pub ms: u64,
+}
+
+/// What an authority knows of the lease.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct LeaseState {
+    /// The holding, if it is ours and has not run out.
+    pub held: Option<LeaseHeld>,
+    /// Who holds it, as it calls itself; none if nobody does, or it is not known yet.
+    pub holder: Option<String>,
+    /// The newest term that was seen.
+    pub term: u64,
+}
+
+/// Tries for a lease, and keeps it, until it is told to stop.
+pub struct LeaseTask {
+    /// The store.
+    kv: Arc<dyn KeyValueStore>,
+    /// The key of the row.
+    key: Vec<u8>,
+    /// Decides.
+    contender: Contender,
+    /// Tells others.
+    state: watch::Sender<LeaseState>,
+}
+
+impl LeaseTask {
+    /// A lease called `name`, wanted by one that calls itself `holder`; also returns where it is told what
+    /// becomes of that.
+    pub(super) fn new(
+        kv: Arc<dyn KeyValueStore>,
+        name: &str,
+        holder: &str,
+        times: LeaseTimes,
+    ) -> (Self, watch::Receiver<LeaseState>) {
+        let (state, told) = watch::channel(LeaseState::default());
+        let contender = Contender::new(rand::random(), holder, times);
+        (Self { kv, key: keys::lease_key(name), contender, state }, told)
+    }
+
+    /// Tries for the lease and keeps it, until `stop`; then gives it back.
+    pub async fn run(mut self, stop: CancellationToken) {
+        if !self.kv.is_shared() {
+            self.state.send_modify(|state| state.held = Some(LeaseHeld::ALWAYS));
+            return stop.cancelled().await;
+        }
+        while stop.run_until_cancelled(self.turn()).await.is_some() {}
+        let Some(row) = self.contender.resign() else { return };
+        self.tell();
+        // Bounded: a store that does not answer keeps nobody from ending, and the lease runs out by itself.
+        let resigning = self.kv.commit(self.write(&row));
+        if !matches!(tokio::time::timeout(RESIGN_WITHIN, resigning).await, Ok(Ok(_))) {
+            tracing::warn!("the lease of the feeds was not given back: it runs out by itself");
+        }
+    }
+
+    /// Waits, looks at the row or raises its beat, and tells what is known then.
+    async fn turn(&mut self) {
+        let now = Instant::now();
+        let due = self.contender.due(now);
+        let until = self.contender.held_until();
+        let wait = due.saturating_duration_since(now);
+        if run_while_held(until, tokio::time::sleep(wait)).await.is_none() {
+            return self.run_out();
+        }
+        let outcome = match self.contender.ask(Instant::now()) {
+            Some(row) => {
+                let writing = self.kv.commit(self.write(&row));
+                match run_while_held(until, writing).await {
+                    None => return self.run_out(),
+                    Some(Ok(_)) => Ok(Some(row)),
+                    Some(Err(KvError::Conflict { .. } | KvError::OutcomeUnknown)) => {
+                        self.look().await
+                    }
+                    Some(Err(error)) => Err(error),
+                }
+            }
+            None => self.look().await,
+        };
+        match outcome {
+            Ok(row) => self.contender.take(row, Instant::now()),
+            Err(error) => {
+                tracing::debug!(%error, "the lease of the feeds cannot be looked at");
+                self.contender.fail(Instant::now());
+            }
+        }
+        self.tell();
+    }
+
+    /// Reads the row.
+    async fn look(&self) -> Result<Option<LeaseRow>, KvError> {
+        let found = self.kv.get(&self.key).await?;
+        found.map(|found| LeaseRow::decode(&found.value)).transpose()
+    }
+
+    /// Returns the commit that writes a row in the place of the one that was seen.
+    fn write(&self, row: &LeaseRow) -> KvCommit {
+        let key = self.key.clone();
+        let expected = match self.contender.seen() {
+            Some(seen) => Precondition::HasValue { key: key.clone(), value: seen.encode() },
+            None => Precondition::Absent { key: key.clone() },
+        };
+        KvCommit {
+            preconditions: vec![expected],
+            puts: vec![(key, row.encode())],
+            deletes: Vec::new(),
+        }
+    }
+
+    /// The lease has run out while something was waited for.
+    fn run_out(&mut self) {
+        tracing::warn!("the store was silent for too long: the lease of the feeds has run out");
+        self.contender.run_out(Instant::now());
+        self.tell();
+    }
+
+    /// Tells what is known.
+    fn tell(&self) {
+        let now = self.contender.state(Instant::now());
+        self.state.send_if_modified(|state| {
+            let is_news = *state != now;
+            *state = now;
+            is_news
+        });
+    }
+}
+
+impl std::fmt::Debug for LeaseTask {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LeaseTask").field("contender", &self.contender).finish_non_exhaustive()
+    }
+}
+
+/// Waits for something, but no longer than the lease is held, if it is.
+async fn run_while_held<T>(until: Option<Instant>, future: impl Future<Output = T>) -> Option<T> {
+    match until {
+        Some(until) => tokio::time::timeout_at(until.into(), future).await.ok(),
+        None => Some(future.await),
+    }
+}
+
+/// How long giving a lease back may take.
+const RESIGN_WITHIN: Duration = Duration::from_secs(1);
