@@ -12,8 +12,9 @@ use data_encoding::HEXLOWER;
 use iroh_docs::{Author, NamespaceSecret};
 use serde::{Deserialize, Serialize};
 
-use super::ExportError;
+use super::{ExportError, term};
 use crate::durable;
+use crate::feed::root::Root;
 
 /// The two keys of a feed.
 #[derive(Clone, Debug)]
@@ -48,22 +49,49 @@ impl Identity {
     /// feed has written. Such a file is never replaced: tickets name its keys.
     pub(super) fn load_or_create(dir: Option<&Path>, name: &str) -> Result<Self, ExportError> {
         let Some(dir) = dir else { return Ok(Self::generate()) };
+        if let Some(identity) = Self::load(dir, name)? {
+            return Ok(identity);
+        }
+        let path = path_in(dir, name);
+        let rest = ["root", "term"].map(|suffix| path.with_extension(suffix));
+        if let Some(rest) = rest.into_iter().find(|rest| rest.exists()) {
+            return Err(ExportError::IdentityGone { path, rest });
+        }
+        let identity = Self::generate();
+        identity.keep(dir, name)?;
+        Ok(identity)
+    }
+
+    /// Returns the keys of the feed called `name`; none if it has none here.
+    ///
+    /// # Errors
+    /// [`ExportError::File`] and [`ExportError::Identity`].
+    pub(super) fn load(dir: &Path, name: &str) -> Result<Option<Self>, ExportError> {
+        let path = path_in(dir, name);
+        match std::fs::read(&path) {
+            Ok(text) => Self::parse(&text).map(Some).ok_or(ExportError::Identity { path }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(ExportError::File { path, source }),
+        }
+    }
+
+    /// Keeps the keys of the feed called `name`, which has none here.
+    ///
+    /// # Errors
+    /// [`ExportError::File`].
+    pub(super) fn keep(&self, dir: &Path, name: &str) -> Result<(), ExportError> {
         let path = path_in(dir, name);
         let file = |source| ExportError::File { path: path.clone(), source };
-        match std::fs::read(&path) {
-            Ok(text) => Self::parse(&text).ok_or(ExportError::Identity { path }),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let rest = ["root", "term"].map(|suffix| path.with_extension(suffix));
-                if let Some(rest) = rest.into_iter().find(|rest| rest.exists()) {
-                    return Err(ExportError::IdentityGone { path, rest });
-                }
-                let identity = Self::generate();
-                durable::create_dir(&dir.join("feeds")).map_err(file)?;
-                durable::write(&path, identity.to_text().as_bytes()).map_err(file)?;
-                Ok(identity)
-            }
-            Err(source) => Err(file(source)),
-        }
+        durable::create_dir(&dir.join("feeds")).map_err(file)?;
+        durable::write(&path, self.to_text().as_bytes()).map_err(file)
+    }
+
+    /// Returns a number that no term of the feed called `name` was above, as far as its files tell.
+    pub(super) fn terms_below(dir: &Path, name: &str) -> u64 {
+        let root = path_in(dir, name).with_extension("root");
+        let named = std::fs::read(&root).ok().and_then(|octets| Root::from_octets(&octets).ok());
+        let named = named.map_or(0, |root| root.term);
+        named.max(term::last(&term::file_of(&root)))
     }
 
     /// Reads the file's content.
@@ -93,7 +121,7 @@ impl Identity {
 }
 
 /// Returns the file of the feed called `name`.
-fn path_in(dir: &Path, name: &str) -> PathBuf {
+pub(super) fn path_in(dir: &Path, name: &str) -> PathBuf {
     dir.join("feeds").join(format!("{name}.json"))
 }
 

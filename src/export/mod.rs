@@ -23,6 +23,8 @@ mod opening;
 mod pack;
 mod parts;
 mod root;
+pub mod seal;
+pub mod shared;
 mod shelf;
 mod task;
 mod term;
@@ -46,7 +48,7 @@ use crate::mesh::{FollowerInfo, Mesh};
 use crate::name::Name;
 use crate::octets::DecodeError;
 use crate::store::history::{SourceError, ZoneSource};
-use crate::ticket::DnsClientTicket;
+use crate::ticket::{DnsClientTicket, TicketPeer};
 use depot::BlobDepot;
 use doc::FeedDoc;
 use identity::Identity;
@@ -61,12 +63,25 @@ pub struct FeedConfig {
     pub cluster_id: String,
     /// The zones that it carries; `None` is all.
     pub zones: Option<Vec<Name>>,
+    /// Where several exporters of the feed take turns: what this one begins with.
+    pub tenure: Option<Tenure>,
+}
+
+/// The turn of one of several exporters of a feed.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Tenure {
+    /// Its terms are above this one, and those of later turns above all of them.
+    pub term_above: u64,
+    /// Who else may write the feed.
+    pub authorities: Vec<TicketPeer>,
+    /// Who followed it before.
+    pub followers: Vec<TicketPeer>,
 }
 
 impl Default for FeedConfig {
     /// Returns the feed "main" with all zones.
     fn default() -> Self {
-        Self { name: "main".to_owned(), cluster_id: "aspen".to_owned(), zones: None }
+        Self { name: "main".to_owned(), cluster_id: "aspen".to_owned(), zones: None, tenure: None }
     }
 }
 
@@ -201,6 +216,12 @@ pub struct DocsExporter {
     mesh: Arc<Mesh>,
     /// How far it has come.
     status: watch::Receiver<ExportStatus>,
+    /// The log, which is offered while the exporter is there.
+    log: Arc<Log>,
+    /// Who else can be followed.
+    peers: Arc<Peers>,
+    /// Ends the task that writes.
+    stop: CancellationToken,
     /// The task that writes.
     task: AbortOnDropHandle<()>,
     /// The task that tells former followers of us.
@@ -227,13 +248,17 @@ impl DocsExporter {
         let file = |suffix: &str| {
             mesh.dir().map(|dir| dir.join("feeds").join(format!("{}.{suffix}", config.name)))
         };
-        let peers = Arc::new(Peers::load(*mesh.endpoint().id().as_bytes(), &[], file("peers")));
+        let tenure = config.tenure.clone().unwrap_or_default();
+        let own = *mesh.endpoint().id().as_bytes();
+        let peers = Arc::new(Peers::load(own, &tenure.authorities, file("peers")));
+        peers.hear(tenure.followers);
         let (evidence_sender, evidence) = mpsc::channel(crate::limits::EVIDENCE_WAITING_MAX);
         mesh.hub().offer(Offer {
             log: Arc::clone(&log),
             peers: Arc::clone(&peers),
             evidence: Some(evidence_sender),
         });
+        let offered = Arc::clone(&log);
         let depot = BlobDepot::new(mesh.blobs().clone(), mesh.keep());
         let parts = Parts {
             source,
@@ -247,9 +272,21 @@ impl DocsExporter {
         let (status_sender, status) = watch::channel(ExportStatus::default());
         let task = ExportTask::new(parts, Some(doc), evidence, status_sender);
         let task = AbortOnDropHandle::new(tokio::spawn(task.run(stop.clone())));
-        let saying = tokio::spawn(say_where_we_are(Arc::clone(&mesh), peers, stop));
+        let saying = say_where_we_are(Arc::clone(&mesh), Arc::clone(&peers), stop.clone());
+        let saying = tokio::spawn(saying);
         let _saying = AbortOnDropHandle::new(saying);
-        Ok(Self { namespace, author, config, mesh, status, task, _saying })
+        Ok(Self {
+            namespace,
+            author,
+            config,
+            mesh,
+            status,
+            log: offered,
+            peers,
+            stop,
+            task,
+            _saying,
+        })
     }
 
     /// Returns a ticket for this feed with this node as its peer.
@@ -283,11 +320,29 @@ impl DocsExporter {
         self.mesh.followers(&self.namespace)
     }
 
+    /// Who follows the feed, here or elsewhere, and where, as far as it is known.
+    pub(crate) fn peers(&self) -> Vec<TicketPeer> {
+        self.peers.all()
+    }
+
+    /// Ends the task that writes, and waits for that: nothing is written any more.
+    pub async fn end(&self) {
+        self.stop.cancel();
+        self.ended().await;
+    }
+
     /// Waits until the task that writes has ended, as it does after its `stop`.
     pub async fn ended(&self) {
         let mut status = self.status.clone();
         // The task has the sender: with the one, the other is gone.
         while status.changed().await.is_ok() {}
+    }
+}
+
+impl Drop for DocsExporter {
+    /// Whoever asks for the log is sent on to others.
+    fn drop(&mut self) {
+        self.mesh.hub().withdraw(&self.log);
     }
 }
 

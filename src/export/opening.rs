@@ -81,9 +81,14 @@ async fn open_from(
     // terms go on in a file of their own, and versions at the newest commit: a commit makes one at most.
     // Where both are not enough, edges show it (`evidence`).
     let term_file = parts.root_file.as_deref().map(term::file_of);
-    let known = last.as_ref().map_or(newest, |root| root.term).max(term);
-    let term = term::begin(term_file.as_deref(), known);
-    let number = last.as_ref().map_or(newest, |root| root.number);
+    // Where several exporters take turns, others may have made as many versions meanwhile.
+    let (known, number) = match (&parts.config.tenure, &last) {
+        (Some(tenure), Some(root)) => (root.term.max(tenure.term_above), root.number.max(newest)),
+        (Some(tenure), None) => (tenure.term_above, newest),
+        (None, Some(root)) => (root.term, root.number),
+        (None, None) => (newest, newest),
+    };
+    let term = term::begin(term_file.as_deref(), known.max(term));
     let usable = last.filter(|root| root.digest_key == history.digest_key);
     let mut book = Book::new(history.digest_key);
     let mut shelf = Shelf::default();

@@ -37,6 +37,11 @@ pub(super) fn begin(file: Option<&Path>, known: u64) -> u64 {
     term
 }
 
+/// Returns the last term that the file tells of, 0 if it tells of none.
+pub(super) fn last(file: &Path) -> u64 {
+    read(file).unwrap_or(0)
+}
+
 /// Reads the last term; 0 if there was none.
 fn read(file: &Path) -> io::Result<u64> {
     match fs::read_to_string(file) {

@@ -157,7 +157,7 @@ impl Known {
 }
 
 /// Writes peers as they are kept.
-fn write(peers: &[TicketPeer]) -> Vec<u8> {
+pub(crate) fn write(peers: &[TicketPeer]) -> Vec<u8> {
     let mut out = Vec::new();
     FORMAT.put(&mut out);
     put_varint(&mut out, peers.len() as u64);
@@ -166,7 +166,7 @@ fn write(peers: &[TicketPeer]) -> Vec<u8> {
 }
 
 /// Reads peers that were kept. They are a help and no more: what does not read is none.
-fn read(octets: &[u8]) -> Option<Vec<TicketPeer>> {
+pub(crate) fn read(octets: &[u8]) -> Option<Vec<TicketPeer>> {
     let mut reader = OctetReader::new(octets);
     reader.format("peers", FORMAT).ok()?;
     let count = reader.varint("count of peers", KNOWN_PEERS_MAX as u64).ok()?;

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use crate::mesh::RelayChoice;
 use crate::responder::ResponderConfig;
 use crate::serve::udp::UdpSteering;
+use crate::store::lease::LeaseTimes;
 use crate::ticket::DnsClientTicket;
 
 /// What a node is started with.
@@ -91,6 +92,17 @@ pub struct EtcdCluster {
     pub ca: Option<PathBuf>,
     /// PEM files of the certificate that this node shows, and of its key.
     pub identity: Option<(PathBuf, PathBuf)>,
+    /// How the feeds are written in turn with other authorities; none if this one writes feeds of its own.
+    pub sharing: Option<SharingConfig>,
+}
+
+/// How several authorities on one store write its feeds in turn.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SharingConfig {
+    /// The file of the key that the keys of feeds are sealed with: 64 hexadecimal digits.
+    pub seal_key_file: PathBuf,
+    /// How long who writes them may be silent.
+    pub lease: LeaseTimes,
 }
 
 /// How DNS is answered.

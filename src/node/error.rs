@@ -7,6 +7,7 @@ use super::feeds::FeedsError;
 use super::follow::FollowError;
 use super::health::Fault;
 use super::origin::OriginError;
+use crate::export::seal::SealKeyError;
 use crate::masterfiles::ZoneFileError;
 use crate::mesh::MeshError;
 use crate::replica::{ClientError, ListenerError};
@@ -38,6 +39,9 @@ pub enum RunError {
     /// A feed cannot be written.
     #[error(transparent)]
     Feeds(#[from] FeedsError),
+    /// There is no key that feeds are sealed with.
+    #[error("--seal-key-file {0}")]
+    SealKey(#[from] SealKeyError),
     /// The store cannot be followed.
     #[error(transparent)]
     Follow(#[from] FollowError),

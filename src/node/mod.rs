@@ -19,6 +19,7 @@ pub(crate) mod reload;
 pub mod run;
 mod service;
 mod services;
+pub(crate) mod sharing;
 pub(crate) mod state;
 pub mod status;
 pub(crate) mod timing;

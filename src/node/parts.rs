@@ -9,15 +9,18 @@
 //! **Invariant:** once [`Parts::start`] returns, everything that the node has itself is published.
 //! **Not here:** what every node has (`run`).
 
+use std::path::Path;
 use std::sync::Arc;
 
-use super::config::{Config, Plan, StoreConfig};
+use super::config::{Config, Plan, StoreConfig, StoreEngine};
 use super::error::RunError;
 use super::feeds::Feeds;
 use super::origin;
 use super::progress::Progress;
 use super::service::Service;
 use super::services;
+use super::sharing::Sharing;
+use crate::export::seal::SealKey;
 use crate::masterfiles::Refreshed;
 use crate::mesh::{Documents, Mesh, MeshConfig};
 use crate::publish::stage::{Rank, Stage};
@@ -103,9 +106,10 @@ impl Parts {
         let store = origin::open_store(choice, dir).await?;
         origin::check_feed(dir)?;
         let mesh = self.start_mesh(config, Documents::InMemory).await?;
-        let (service, feeds) = services::feeds(&mesh, &store, dir).await?;
+        let sharing = sharing_of(choice, &store, &mesh, dir)?;
+        let (service, feeds) = services::feeds(&mesh, &store, dir, sharing).await?;
         self.services.push(service);
-        if let Err(error) = origin::note_feed(dir, &feeds.main().ticket().namespace) {
+        if let Err(error) = origin::note_feed(dir, &feeds.main().namespace()) {
             // A disk that is full keeps nobody from answering.
             tracing::warn!(%error, "it cannot be noted which feed this node has");
         }
@@ -134,4 +138,18 @@ impl Parts {
         self.client = Some(client);
         Ok(())
     }
+}
+
+/// Returns what a node is that writes its feeds in turn with others; none if it is not to.
+fn sharing_of(
+    choice: &StoreConfig,
+    store: &Arc<DnsStore>,
+    mesh: &Arc<Mesh>,
+    data_dir: &Path,
+) -> Result<Option<Sharing>, RunError> {
+    let StoreEngine::Etcd(cluster) = &choice.engine else { return Ok(None) };
+    let Some(sharing) = &cluster.sharing else { return Ok(None) };
+    let key = SealKey::read(&sharing.seal_key_file)?;
+    let (store, mesh, dir) = (Arc::clone(store), Arc::clone(mesh), data_dir.join("mesh"));
+    Ok(Some(Sharing::new(store, mesh, key, sharing.lease, dir)))
 }

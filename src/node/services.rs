@@ -23,6 +23,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::api::BoundApi;
 use super::api::auth::ApiKey;
@@ -31,13 +32,15 @@ use super::follow::{FollowError, Follower};
 use super::progress::Progress;
 use super::reload::Reload;
 use super::service::Service;
+use super::sharing::Sharing;
 use super::state::NodeState;
-use crate::limits::FREE_RETIRED_MS;
+use crate::limits::{FREE_RETIRED_MS, SHARING_REFRESH_MS};
 use crate::mesh::{Mesh, MeshConfig, MeshError};
 use crate::publish::stage::Stage;
 use crate::replica::{AspenDnsClient, ListenerError};
 use crate::serve::{DnsProtocolServer, RunningServer};
 use crate::store::DnsStore;
+use crate::store::lease::LeaseTask;
 
 /// Reads zone files again each time that the sender is used; what is asked for during a reading is read after
 /// it, once. At its end it waits until what can be kept of them is written.
@@ -90,7 +93,7 @@ pub(super) async fn follow(
     Ok(Service::spawn("follows the store", |stop| follower.run(revision, stop)))
 }
 
-/// Writes the feeds of the store; the peer serves them.
+/// Writes the feeds of the store, in turn with others where they are shared; the peer serves them.
 ///
 /// # Errors
 /// Every [`FeedsError`].
@@ -98,14 +101,56 @@ pub(super) async fn feeds(
     mesh: &Arc<Mesh>,
     store: &Arc<DnsStore>,
     data_dir: &Path,
+    sharing: Option<Sharing>,
 ) -> Result<(Service, Arc<Feeds>), FeedsError> {
-    let feeds = Arc::new(Feeds::start(Arc::clone(mesh), Arc::clone(store), data_dir).await?);
+    let feeds = Feeds::start(Arc::clone(mesh), Arc::clone(store), data_dir, sharing).await?;
+    let feeds = Arc::new(feeds);
     let ending = Arc::clone(&feeds);
     let service = Service::spawn("writes feeds", |stop| async move {
-        stop.cancelled().await;
-        ending.stop().await;
+        match ending.sharing.as_ref().and_then(Sharing::take_lease) {
+            Some(lease) => take_turns(&ending, lease, &stop).await,
+            None => {
+                stop.cancelled().await;
+                ending.stop().await;
+            }
+        }
     });
     Ok((service, feeds))
+}
+
+/// Writes the feeds whenever it is our turn, until `stop`.
+async fn take_turns(feeds: &Feeds, lease: LeaseTask, stop: &CancellationToken) {
+    let Some(mut turn) = feeds.sharing.as_ref().map(Sharing::turn) else { return };
+    let resign = CancellationToken::new();
+    let trying = tokio::spawn(lease.run(resign.clone()));
+    while !stop.is_cancelled() {
+        let held = turn.borrow_and_update().held;
+        feeds.keep_turn(held).await;
+        let refreshing = async {
+            loop {
+                if let Err(error) = feeds.refresh().await {
+                    tracing::warn!(%error, "the feeds that authorities share are not all as they must be");
+                }
+                tokio::time::sleep(Duration::from_millis(SHARING_REFRESH_MS)).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => {}
+            changed = turn.changed() => if changed.is_err() {
+                // With the end of this task the node begins anew (`watchdog`).
+                tracing::error!("the task that tries for the lease of the feeds has ended");
+                break;
+            },
+            () = refreshing => {}
+        }
+    }
+    // Before the lease is given back: nobody else may write meanwhile.
+    feeds.stop().await;
+    resign.cancel();
+    if let Err(error) = trying.await {
+        tracing::error!(%error, "the task that tries for the lease of the feeds ended badly");
+    }
 }
 
 /// Starts the peer.

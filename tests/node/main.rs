@@ -5,6 +5,8 @@
 
 mod api;
 mod api_writes;
+#[cfg(feature = "etcd")]
+mod authorities;
 mod cli;
 #[allow(dead_code)] // nothing is killed here
 #[cfg(feature = "etcd")]

@@ -10,7 +10,8 @@ use clap::Args;
 
 use super::{FlagError, PlanError};
 use crate::limits::ETCD_PREFIX_OCTETS_MAX;
-use crate::node::config::EtcdCluster;
+use crate::node::config::{EtcdCluster, SharingConfig};
+use crate::store::lease::LeaseTimes;
 
 /// Which engine keeps the records, as the flag spells it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -49,13 +50,24 @@ pub struct EtcdFlags {
     /// PEM file of the key of that certificate.
     #[arg(long, env = "ASPEN_ETCD_KEY", value_name = "FILE")]
     pub etcd_key: Option<PathBuf>,
+
+    /// File of the key, 64 hexadecimal digits, with which the keys of feeds are sealed in the store: the
+    /// authorities that have it write the same feeds in turn, and tickets lead to all of them.
+    #[arg(long, env = "ASPEN_SEAL_KEY_FILE", value_name = "FILE")]
+    pub seal_key_file: Option<PathBuf>,
+
+    /// Milliseconds for which the authority that writes the feeds may be silent until another does.
+    /// [default: 1500]
+    #[arg(long, env = "ASPEN_LEASE_MS", value_name = "MS", value_parser = parse_lease)]
+    pub lease_ms: Option<LeaseTimes>,
 }
 
 impl EtcdFlags {
     /// Returns the cluster at these URLs.
     ///
     /// # Errors
-    /// [`PlanError::EtcdUserWithoutPassword`] and [`PlanError::EtcdCertWithoutKey`].
+    /// [`PlanError::EtcdUserWithoutPassword`], [`PlanError::EtcdCertWithoutKey`] and
+    /// [`PlanError::LeaseWithoutSealKey`].
     pub(super) fn cluster(self, endpoints: Vec<String>) -> Result<EtcdCluster, PlanError> {
         let user = match (self.etcd_user, self.etcd_password_file) {
             (Some(user), Some(file)) => Some((user, file)),
@@ -67,7 +79,15 @@ impl EtcdFlags {
             (None, None) => None,
             _ => return Err(PlanError::EtcdCertWithoutKey),
         };
-        Ok(EtcdCluster { endpoints, prefix: self.etcd_prefix, user, ca: self.etcd_ca, identity })
+        let sharing = match (self.seal_key_file, self.lease_ms) {
+            (Some(seal_key_file), lease) => {
+                Some(SharingConfig { seal_key_file, lease: lease.unwrap_or_default() })
+            }
+            (None, Some(_)) => return Err(PlanError::LeaseWithoutSealKey),
+            (None, None) => None,
+        };
+        let (prefix, ca) = (self.etcd_prefix, self.etcd_ca);
+        Ok(EtcdCluster { endpoints, prefix, user, ca, identity, sharing })
     }
 }
 
@@ -101,4 +121,10 @@ fn parse_prefix(text: &str) -> Result<String, FlagError> {
         1..=ETCD_PREFIX_OCTETS_MAX => Ok(text.to_owned()),
         _ => Err(FlagError::EtcdPrefix),
     }
+}
+
+/// Reads the time of a lease.
+fn parse_lease(text: &str) -> Result<LeaseTimes, FlagError> {
+    let ms = text.parse().map_err(|_| FlagError::LeaseMs)?;
+    Ok(LeaseTimes::new(ms)?)
 }

@@ -24,6 +24,7 @@ use crate::mesh::RelayChoice;
 use crate::responder::ResponderConfig;
 use crate::responder::transfer::TransferPolicy;
 use crate::serve::udp::UdpSteering;
+use crate::store::lease::LeaseTimeError;
 use crate::ticket::DnsClientTicket;
 
 /// The flags of `aspen-node`.
@@ -205,6 +206,12 @@ pub enum FlagError {
     /// `--store`, with a user in a URL, where everybody who lists processes reads it.
     #[error("a user in a URL: give --etcd-user and --etcd-password-file instead")]
     StoreUser,
+    /// `--lease-ms`.
+    #[error("not a number of milliseconds")]
+    LeaseMs,
+    /// `--lease-ms`.
+    #[error(transparent)]
+    Lease(#[from] LeaseTimeError),
     /// `--etcd-prefix`.
     #[error("not 1 to {ETCD_PREFIX_OCTETS_MAX} octets")]
     EtcdPrefix,
@@ -235,7 +242,7 @@ pub enum PlanError {
     #[error("--store is for the roles all and authority only")]
     EdgeWithStore,
     /// Only a store in etcd has these.
-    #[error("--etcd-… flags are for --store etcd=URL[,URL…]")]
+    #[error("--etcd-…, --seal-key-file and --lease-ms are for --store etcd=URL[,URL…]")]
     EtcdFlagsWithoutEtcd,
     /// Neither is of use alone.
     #[error("--etcd-user and --etcd-password-file are given together")]
@@ -243,6 +250,9 @@ pub enum PlanError {
     /// Neither is of use alone.
     #[error("--etcd-cert and --etcd-key are given together")]
     EtcdCertWithoutKey,
+    /// Only those who share feeds write them in turn.
+    #[error("--lease-ms is of use with --seal-key-file only")]
+    LeaseWithoutSealKey,
     /// Only a store can be new.
     #[error("--new-store is for a node with a store: --role all or authority")]
     NewStoreWithoutStore,

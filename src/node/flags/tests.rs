@@ -74,6 +74,10 @@ fn an_api_that_somebody_asked_for_is_told_from_one_that_is_there_by_default() {
     );
 }
 
+fn lease_of(ms: u64) -> LeaseTimes {
+    LeaseTimes::new(ms).unwrap()
+}
+
 #[test]
 fn a_cluster_is_told_who_asks_it() {
     let etcd = "--store etcd=https://a:1,https://b:1 --etcd-prefix p/ --etcd-user u \
@@ -84,8 +88,17 @@ fn a_cluster_is_told_who_asks_it() {
         user: Some(("u".to_owned(), "pw".into())),
         ca: Some("ca.pem".into()),
         identity: Some(("c.pem".into(), "c.key".into())),
+        sharing: None,
     };
-    assert_eq!(plan(etcd), Ok(Plan::All(store(StoreEngine::Etcd(Box::new(cluster))))));
+    let etcd_of = |cluster| Ok(Plan::All(store(StoreEngine::Etcd(Box::new(cluster)))));
+    assert_eq!(plan(etcd), etcd_of(cluster.clone()));
+    for (flags, lease) in [("", LeaseTimes::default()), (" --lease-ms 2000", lease_of(2_000))] {
+        let sharing = Some(SharingConfig { seal_key_file: "seal".into(), lease });
+        let shared = plan(&format!("{etcd} --seal-key-file seal{flags}"));
+        assert_eq!(shared, etcd_of(EtcdCluster { sharing, ..cluster.clone() }));
+    }
+    assert_eq!(plan(&format!("{etcd} --lease-ms 2000")), Err(PlanError::LeaseWithoutSealKey));
+    assert_eq!(plan("--seal-key-file seal"), Err(PlanError::EtcdFlagsWithoutEtcd));
     let etcd = |flags: &str| plan(&format!("--store etcd=http://a:1 {flags}"));
     assert_eq!(etcd("--etcd-user u"), Err(PlanError::EtcdUserWithoutPassword));
     assert_eq!(etcd("--etcd-key k"), Err(PlanError::EtcdCertWithoutKey));

@@ -133,6 +133,19 @@ pub struct FeedStatus {
     pub is_working: bool,
     /// Who follows the feed at this node.
     pub followers: u64,
+    /// Whose turn it is to write the feeds, if several authorities share them.
+    pub turn: Option<TurnStatus>,
+}
+
+/// Whose turn it is to write the feeds that authorities share.
+#[derive(Clone, Debug, Serialize)]
+pub struct TurnStatus {
+    /// Whether it is ours.
+    pub is_ours: bool,
+    /// Whose it is, by the key of its endpoint; none if that is not known, or nobody's.
+    pub holder: Option<String>,
+    /// The number of the turn.
+    pub term: u64,
 }
 
 impl Status {
@@ -230,6 +243,11 @@ impl FeedStatus {
             manifests_written: status.versions_written,
             is_working: status.is_working,
             followers: feeds.main().followers().len() as u64,
+            turn: feeds.turn_state().map(|state| TurnStatus {
+                is_ours: state.held.is_some(),
+                holder: state.holder,
+                term: state.term,
+            }),
         }
     }
 }

@@ -1,0 +1,175 @@
+//! What several authorities on one store tell each other of the feeds that they write in turn.
+//!
+//! | note | what stands there |
+//! |---|---|
+//! | `feed/NAME` | the keys of a feed, sealed (`export::shared`) |
+//! | `feeds` | the sets of zones that have a feed of their own, JSON |
+//! | `authority/ID` | where an authority is, by the key of its endpoint |
+//! | `followers/ID` | where those are who follow a feed, by its namespace |
+//!
+//! **Invariant:** what stands in the store decides; what this node knows is added to it.
+//! **Not here:** whose turn it is (`store::lease`), the exporters (`feeds`).
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use data_encoding::HEXLOWER;
+use tokio::sync::watch;
+
+use crate::export::Tenure;
+use crate::export::seal::SealKey;
+use crate::export::shared::{self, FeedKeys, ShareError};
+use crate::limits::{BATCH_ATTEMPTS_MAX, TICKET_PEERS_MAX};
+use crate::mesh::{Mesh, peers};
+use crate::name::Name;
+use crate::store::DnsStore;
+use crate::store::kv::KvError;
+use crate::store::lease::{LeaseHeld, LeaseState, LeaseTask, LeaseTimes};
+use crate::ticket::TicketPeer;
+
+/// This node as one of several authorities.
+#[derive(Debug)]
+pub(crate) struct Sharing {
+    /// The store.
+    store: Arc<DnsStore>,
+    /// The peer.
+    mesh: Arc<Mesh>,
+    /// Opens the keys of feeds.
+    key: SealKey,
+    /// The directory of this node's own copies.
+    dir: PathBuf,
+    /// Tries for the turn; taken by who waits for it.
+    lease: std::sync::Mutex<Option<LeaseTask>>,
+    /// Whose turn it is.
+    turn: watch::Receiver<LeaseState>,
+}
+
+impl Sharing {
+    /// One of the authorities on a store.
+    pub(super) fn new(
+        store: Arc<DnsStore>,
+        mesh: Arc<Mesh>,
+        key: SealKey,
+        times: LeaseTimes,
+        dir: PathBuf,
+    ) -> Self {
+        let (lease, turn) = store.lease("feeds", &own_id(&mesh), times);
+        Self { store, mesh, key, dir, lease: std::sync::Mutex::new(Some(lease)), turn }
+    }
+
+    /// Takes what tries for the turn; none if it was taken before.
+    pub(super) fn take_lease(&self) -> Option<LeaseTask> {
+        self.lease.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
+    }
+
+    /// Whose turn it is, now and in future.
+    pub(super) fn turn(&self) -> watch::Receiver<LeaseState> {
+        self.turn.clone()
+    }
+
+    /// Sees to it that this node has the keys of a feed.
+    pub(super) async fn settle(&self, feed: &str) -> Result<FeedKeys, ShareError> {
+        shared::settle(&self.store, &self.key, &self.dir, feed).await
+    }
+
+    /// Adds sets of zones to those that have a feed of their own, and returns all of them.
+    pub(super) async fn share_list(&self, own: &[Vec<Name>]) -> Result<Vec<Vec<Name>>, ShareError> {
+        for _ in 0..BATCH_ATTEMPTS_MAX {
+            let was = self.store.note(LIST).await?;
+            let mut lists: BTreeSet<Vec<Name>> = match &was {
+                Some(octets) => read_lists(octets)?,
+                None => BTreeSet::new(),
+            };
+            let count = lists.len();
+            lists.extend(own.iter().cloned());
+            if lists.len() == count {
+                return Ok(lists.into_iter().collect());
+            }
+            let text: Vec<Vec<String>> =
+                lists.iter().map(|zones| zones.iter().map(Name::to_fqdn).collect()).collect();
+            let octets = serde_json::json!(text).to_string().into_bytes();
+            if self.store.put_note(LIST, was, octets).await? {
+                return Ok(lists.into_iter().collect());
+            }
+        }
+        Err(KvError::Unavailable { reason: "the list of feeds is changed all the time".into() }
+            .into())
+    }
+
+    /// Tells others where this node is.
+    pub(super) async fn announce(&self) -> Result<(), ShareError> {
+        let name = format!("{AUTHORITY}{}", own_id(&self.mesh));
+        self.put(&name, peers::write(&[self.mesh.own_peer()])).await
+    }
+
+    /// Where the other authorities are.
+    pub(super) async fn authorities(&self) -> Result<Vec<TicketPeer>, ShareError> {
+        let own = own_id(&self.mesh);
+        let notes = self.store.notes(AUTHORITY).await?;
+        let others = notes.into_iter().filter(|(id, _)| *id != own);
+        let mut found: Vec<TicketPeer> =
+            others.filter_map(|(_, octets)| peers::read(&octets)).flatten().collect();
+        found.truncate(TICKET_PEERS_MAX - 1);
+        Ok(found)
+    }
+
+    /// Tells others who follows a feed.
+    pub(super) async fn tell_followers(
+        &self,
+        namespace: [u8; 32],
+        followers: &[TicketPeer],
+    ) -> Result<(), ShareError> {
+        if followers.is_empty() {
+            return Ok(());
+        }
+        self.put(&followers_note(namespace), peers::write(followers)).await
+    }
+
+    /// What a turn at a feed begins with.
+    pub(super) async fn tenure(
+        &self,
+        feed: FeedKeys,
+        held: LeaseHeld,
+    ) -> Result<Tenure, ShareError> {
+        let followers = self.store.note(&followers_note(feed.namespace)).await?;
+        let followers = followers.and_then(|octets| peers::read(&octets)).unwrap_or_default();
+        let term_above = feed.term_base.saturating_add(held.term.saturating_mul(TURN_TERMS));
+        Ok(Tenure { term_above, authorities: self.authorities().await?, followers })
+    }
+
+    /// Writes a note, if something else stands there.
+    async fn put(&self, name: &str, octets: Vec<u8>) -> Result<(), ShareError> {
+        let was = self.store.note(name).await?;
+        if was.as_ref() != Some(&octets) {
+            // Who was faster knows as much; what it lacks is told with the next look.
+            self.store.put_note(name, was, octets).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The key of this node's endpoint, as text.
+fn own_id(mesh: &Mesh) -> String {
+    HEXLOWER.encode(&mesh.own_peer().id)
+}
+
+/// The name of the note of those who follow a feed.
+fn followers_note(namespace: [u8; 32]) -> String {
+    format!("followers/{}", HEXLOWER.encode(&namespace))
+}
+
+/// Reads the sets of zones.
+fn read_lists(octets: &[u8]) -> Result<BTreeSet<Vec<Name>>, KvError> {
+    let unreadable = || KvError::Unreadable { what: "the list of feeds" };
+    let lists: Vec<Vec<String>> = serde_json::from_slice(octets).map_err(|_| unreadable())?;
+    let read = |names: &Vec<String>| names.iter().map(|text| text.parse().ok()).collect();
+    lists.iter().map(read).collect::<Option<_>>().ok_or_else(unreadable)
+}
+
+/// The note of the sets of zones.
+const LIST: &str = "feeds";
+/// What the notes of authorities begin with.
+const AUTHORITY: &str = "authority/";
+/// Terms of one turn: an exporter that begins anew takes the next of them.
+const TURN_TERMS: u64 = 1 << 24;
