@@ -1,7 +1,8 @@
 //! Flags in, configuration or the reason against it out.
 
 use super::*;
-use crate::node::config::EtcdCluster;
+use crate::node::config::{EtcdCluster, SharingConfig};
+use crate::store::lease::LeaseTimes;
 
 fn flags(arguments: &str) -> Result<Flags, clap::Error> {
     let arguments = std::iter::once("aspen-node").chain(arguments.split_whitespace());
