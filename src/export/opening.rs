@@ -2,16 +2,18 @@
 //!
 //! The last root is kept in a file of its own. What it says is compared with the source: the same
 //! history and not further than the source, then the log goes on after it, and every zone whose
-//! revision and digest agree is as it should be. A root that is further than its own source is the
-//! proof that the source is an older copy, and one of another history that the source was replaced:
-//! then a new history begins, above all that were seen.
+//! revision and digest agree is as it should be. A root that is further than its own source, or at a
+//! commit that the source never made, is the proof that the source is an older copy, and one of another
+//! history that the source was replaced: then a new history begins, above all that were seen.
 //!
 //! **Invariant:** after opening, book and source agree on every zone, or the zone is asked for.
 //! **Not here:** following commits from then on (`task`).
 
+use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::ExportError;
 use super::book::{Book, Built, Head};
@@ -24,8 +26,11 @@ use crate::feed::index::{BundleRef, Index, IndexRow};
 use crate::feed::root::Root;
 use crate::feed::segment::Position;
 use crate::feed::{Hash, HistoryId};
+use crate::limits::EVIDENCE_READ_MS_MAX;
 use crate::name::Name;
-use crate::store::history::{CommitsAhead, History, SourceError, ZoneState, read_ahead};
+use crate::store::history::{
+    CommitsAhead, History, SourceError, ZoneSource, ZoneState, read_ahead,
+};
 
 /// An export that has begun.
 pub(super) struct Opened {
@@ -61,6 +66,10 @@ pub(super) async fn open(
             tracing::warn!(%error, "the commits since the last version cannot be read");
             open_from(parts, seen, term, false).await
         }
+        Err(ExportError::Source(SourceError::Replaced { .. })) => {
+            let own = id_of(&parts.source.history().await?);
+            open_from(parts, seen.max(Some(own)), term, true).await
+        }
         opened => opened,
     }
 }
@@ -74,9 +83,10 @@ async fn open_from(
 ) -> Result<Opened, ExportError> {
     let last = parts.root_file.as_deref().and_then(read_root);
     let last = last.filter(|root| root.namespace == parts.namespace);
-    let newest = parts.source.revision().await?;
-    let (history, is_same) = settle_history(parts, last.as_ref(), newest, seen).await?;
-    let id = HistoryId { epoch: history.epoch, id: history.id };
+    let newest_at = parts.source.newest().await?;
+    let newest = newest_at.revision;
+    let (history, is_same) = settle_history(parts, last.as_ref(), newest_at, seen).await?;
+    let id = id_of(&history);
     // Edges believe no term and take no version that they have seen already. Where the last root is lost,
     // terms go on in a file of their own, and versions at the newest commit: a commit makes one at most.
     // Where both are not enough, edges show it (`evidence`).
@@ -97,7 +107,7 @@ async fn open_from(
         adopt(&mut book, &*parts.depot, root).await;
     }
     let from = usable.as_ref().filter(|_| is_same && has_commits).map(|root| root.at);
-    let (from, commits) = follow(parts, from, newest).await?;
+    let (from, commits) = follow(parts, from, newest_at).await?;
     let (namespace, author) = (parts.namespace, parts.author.clone());
     let signer = Signer { namespace, author, history: id, term };
     let (source, log) = (Arc::clone(&parts.source), Arc::clone(&parts.log));
@@ -128,30 +138,71 @@ fn read_root(file: &Path) -> Option<Root> {
 async fn settle_history(
     parts: &Parts,
     last: Option<&Root>,
-    newest: u64,
+    newest: Position,
     seen: Option<HistoryId>,
 ) -> Result<(History, bool), ExportError> {
     let own = parts.source.history().await?;
     let known = last.map(|root| root.history).max(seen);
     let Some(known) = known else { return Ok((own, false)) };
-    let is_own = known.id == own.id && known.epoch == own.epoch;
-    let is_further = last.is_some_and(|root| root.history == known && root.at.revision > newest);
-    if is_own && !is_further && seen.is_none() {
-        return Ok((own, last.is_some()));
+    let is_own = known == id_of(&own);
+    if is_own && seen.is_none() {
+        let has_parted = match last {
+            Some(root) => has_parted(&*parts.source, root.at, newest).await,
+            None => false,
+        };
+        if !has_parted {
+            return Ok((own, last.is_some()));
+        }
     }
     if !is_own && own.epoch > known.epoch {
         return Ok((own, false));
     }
     let new = parts.source.begin_history(&own, known.epoch).await?;
-    tracing::warn!(
+    tracing::error!(
         feed = %parts.config.name,
-        store_revision = newest,
+        store_revision = newest.revision,
         was = %known,
-        is = %HistoryId { epoch: new.epoch, id: new.id },
+        is = %id_of(&new),
         "the store is not the one that was exported before, or an older copy of it: \
          a new history begins, and every edge goes to it"
     );
     Ok((new, false))
+}
+
+/// The history as feeds name it.
+fn id_of(history: &History) -> HistoryId {
+    HistoryId { epoch: history.epoch, id: history.id }
+}
+
+/// Whether the source, whose newest commit is `newest`, has no such commit as `at`, which was exported.
+async fn has_parted(source: &dyn ZoneSource, at: Position, newest: Position) -> bool {
+    let is_same = at.tag == newest.tag || at.tag == 0 || newest.tag == 0;
+    match at.revision.cmp(&newest.revision) {
+        Ordering::Greater => true,
+        Ordering::Equal => !is_same,
+        Ordering::Less => never_was_at(source, at).await,
+    }
+}
+
+/// Whether the source still knows its commits from back then, and made another one at a position that was
+/// exported.
+pub(super) async fn never_was_at(source: &dyn ZoneSource, at: Position) -> bool {
+    if at.revision == 0 {
+        return false;
+    }
+    let reading = async {
+        let mut commits = source.commits(at.revision - 1).await?;
+        commits.next().await
+    };
+    let limit = Duration::from_millis(EVIDENCE_READ_MS_MAX);
+    match tokio::time::timeout(limit, reading).await {
+        Ok(Ok(commit)) => {
+            commit.revision != at.revision
+                || (commit.tag != 0 && at.tag != 0 && commit.tag != at.tag)
+        }
+        // What is not known any more proves nothing.
+        Ok(Err(_)) | Err(_) => false,
+    }
 }
 
 /// Takes what the last root says into the book. Zones whose packs are not all there are asked for; that
@@ -198,7 +249,7 @@ async fn adopt(book: &mut Book, depot: &dyn Depot, root: &Root) {
 async fn follow(
     parts: &Parts,
     from: Option<Position>,
-    newest: u64,
+    newest: Position,
 ) -> Result<(Position, CommitsAhead), ExportError> {
     if let Some(from) = from {
         match parts.source.commits(from.revision).await {
@@ -207,8 +258,8 @@ async fn follow(
             Err(error) => return Err(error.into()),
         }
     }
-    let stream = parts.source.commits(newest).await?;
-    Ok((Position { revision: newest, tag: 0 }, read_ahead(stream)))
+    let stream = parts.source.commits(newest.revision).await?;
+    Ok((newest, read_ahead(stream)))
 }
 
 /// Writes the commits that were made already, up to `newest`.
@@ -233,6 +284,10 @@ async fn catch_up(
 }
 
 /// Compares every zone of the source with the book, and asks for those that differ.
+///
+/// # Errors
+/// [`SourceError::Replaced`] if a zone of the same history has gone back: where the commits from back then
+/// are not known any more, nothing else shows it.
 async fn compare(
     parts: &Parts,
     book: &mut Book,
@@ -259,6 +314,11 @@ async fn compare(
             continue;
         }
         let doc = book.doc(&zone.apex);
+        let is_behind = |known: &Head| known.is_there && revision < known.revision;
+        if is_same && (is_behind(&known) || is_behind(&doc)) {
+            tracing::warn!(apex = %zone.apex, revision, "a zone was exported that was further");
+            return Err(SourceError::Replaced { after: at }.into());
+        }
         let is_number_right = !is_same || doc.revision <= revision;
         let is_content_known = doc.is_there && doc.digest == digest && is_number_right;
         book.set_head(&zone.apex, head);

@@ -16,15 +16,15 @@ use tokio_util::sync::CancellationToken;
 use super::ExportError;
 use super::audit::{Audit, audited};
 use super::evidence::{self, EvidenceVerdict, Own};
-use super::opening::{Opened, open};
+use super::opening::{Opened, never_was_at, open};
 use super::parts::ExportTask;
 use super::version::{NEVER_LOOKED, Round, looked, made};
 use crate::clock::now_ms;
 use crate::feed::HistoryId;
 use crate::feed::segment::Position;
 use crate::limits::{
-    COMMITS_AHEAD_MAX, EVIDENCE_READ_MS_MAX, EXPORT_RETRY_MS_MAX, EXPORT_RETRY_MS_MIN,
-    EXPORT_TICK_MS, FEED_BEAT_MS, PARTINGS_S, VERSION_SLOW_MS,
+    COMMITS_AHEAD_MAX, EXPORT_RETRY_MS_MAX, EXPORT_RETRY_MS_MIN, EXPORT_TICK_MS, FEED_BEAT_MS,
+    PARTINGS_S, VERSION_SLOW_MS,
 };
 use crate::mesh::author::AuthorKey;
 use crate::mesh::hub::Evidence;
@@ -59,6 +59,10 @@ impl ExportTask {
     async fn round(&mut self) -> Result<std::convert::Infallible, ExportError> {
         let (mut round, commits) = self.begin().await?;
         let ended = self.follow(&mut round, commits).await;
+        if let Err(ExportError::Source(SourceError::Replaced { .. })) = &ended {
+            // What it has told since is lost: those who have it must leave this history.
+            self.seen = Some(round.chronicle.signer.history);
+        }
         round.end().await;
         ended
     }
@@ -195,7 +199,7 @@ impl ExportTask {
         let mut verdict = evidence::judge(shown, &own);
         let is_parted = matches!(verdict, EvidenceVerdict::Parted(_));
         if let Some(at) = evidence::below_log(shown, &own).filter(|_| !is_parted)
-            && self.never_was_at(at).await
+            && never_was_at(&*self.parts.source, at).await
         {
             verdict = EvidenceVerdict::Parted(own.history);
         }
@@ -211,23 +215,6 @@ impl ExportTask {
                 self.parted_at.push_back(Instant::now());
                 Err(ExportError::OtherHistory { epoch: found.epoch })
             }
-        }
-    }
-
-    /// Whether the source still knows its commits from back then, and made another one at a position that
-    /// its own author has signed.
-    async fn never_was_at(&self, at: Position) -> bool {
-        let reading = async {
-            let mut commits = self.parts.source.commits(at.revision.saturating_sub(1)).await?;
-            commits.next().await
-        };
-        let limit = Duration::from_millis(EVIDENCE_READ_MS_MAX);
-        match tokio::time::timeout(limit, reading).await {
-            Ok(Ok(commit)) => {
-                commit.revision != at.revision || (commit.tag != 0 && commit.tag != at.tag)
-            }
-            // What is not known any more proves nothing.
-            Ok(Err(_)) | Err(_) => false,
         }
     }
 

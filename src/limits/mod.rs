@@ -109,6 +109,9 @@ const _: () = assert!(EXPORT_DOWN_MS > EXPORT_RETRY_MS_MAX, "one try must fit");
 pub(crate) const EXPORT_PARTINGS_MAX: u64 = 3;
 /// Seconds that a parting counts for: the fault ends when the other authority has.
 pub const PARTINGS_S: u64 = 300;
+/// Seconds for which it is a fault that the store was put back: nothing mends what is lost, so somebody
+/// should hear of it, and not for ever.
+pub(crate) const PUT_BACK_SHOWN_S: u64 = 300;
 /// Zones of the store that are counted anew between two pauses.
 pub(crate) const RECOUNT_PAGE_ZONES: u32 = 64;
 /// The pause after that, in times of what it took: a hundredth of a core is used.

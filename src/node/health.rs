@@ -122,6 +122,15 @@ pub enum Fault {
     /// The store does not answer.
     #[error("the store does not answer")]
     StoreSilent,
+    /// The store was put back to an older state.
+    #[error(
+        "the store was put back to an older state {seconds} s ago: what was written since is lost, here and \
+         at every edge; the log says more"
+    )]
+    StorePutBack {
+        /// How long ago it was found out.
+        seconds: u64,
+    },
     /// Nobody watches the others.
     #[error("the watchdog has fallen silent")]
     Watchdog,
@@ -147,6 +156,7 @@ impl Fault {
             | Self::Unreadable { .. }
             | Self::Store(_)
             | Self::StoreSilent
+            | Self::StorePutBack { .. }
             | Self::Watchdog => false,
         }
     }

@@ -98,6 +98,8 @@ fn encode_store(
     if let Some(revision) = store.revision {
         gauge(encoder, "store_revision", "Newest revision of the store", revision)?;
     }
+    let help = "Times the store was found to be put back to an older state";
+    counter(encoder, "store_histories_begun", help, store.histories_begun)?;
     let help = "Zones of the store that were counted anew, again and again";
     counter(encoder, "store_recounts", help, store.recounted)?;
     let help = "Zones of which the store did not say what their records come to, and does now";

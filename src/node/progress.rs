@@ -1,6 +1,7 @@
 //! How far the answers of a node are.
 //!
-//! **Invariant:** the revisions of [`Progress`] never fall.
+//! **Invariant:** the revisions of [`Progress`] never fall but where all is read anew from a store that was
+//! put back.
 //! **Not here:** what makes them rise (`follow`, `replica`).
 
 use std::sync::Arc;
@@ -36,6 +37,14 @@ impl Default for Progress {
 }
 
 impl Progress {
+    /// Takes that all was read anew, as it is at `revision`; an edge knows better.
+    pub fn begin(&self, revision: u64) {
+        if let Self::Told(sender) = self {
+            let begun = Revisions { served: revision, heard: revision };
+            sender.send_if_modified(|now| std::mem::replace(now, begun) != begun);
+        }
+    }
+
     /// Takes that `revision` is answered; an edge knows better.
     pub fn served(&self, revision: u64) {
         if let Self::Told(sender) = self {
@@ -111,5 +120,11 @@ mod tests {
         assert!(!progress.wait(3, Duration::ZERO).await);
         progress.served(4);
         assert!(waiting.await.unwrap());
+        progress.begin(2);
+        assert_eq!(progress.now(), Revisions { served: 2, heard: 2 });
+        assert!(
+            !progress.wait(3, Duration::ZERO).await,
+            "what was answered before is not any more"
+        );
     }
 }

@@ -89,8 +89,8 @@ pub(super) async fn follow(
     progress: &Progress,
 ) -> Result<Service, FollowError> {
     let mut follower = Follower::new(Arc::clone(store), stage, progress.clone());
-    let revision = follower.load().await?;
-    Ok(Service::spawn("follows the store", |stop| follower.run(revision, stop)))
+    let loaded = follower.load().await?;
+    Ok(Service::spawn("follows the store", |stop| follower.run(loaded, stop)))
 }
 
 /// Writes the feeds of the store, in turn with others where they are shared; the peer serves them.

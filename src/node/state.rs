@@ -11,6 +11,7 @@ use super::feeds::Feeds;
 use super::health::{Fault, Health, Unready};
 use super::progress::Progress;
 use super::timing::CommitTimes;
+use crate::limits::PUT_BACK_SHOWN_S;
 use crate::masterfiles::FailedFile;
 use crate::publish::Reader;
 use crate::publish::stage::Stage;
@@ -85,8 +86,11 @@ impl NodeState {
         if !has_front_end_fault && !self.server.is_healthy() {
             faults.push(Fault::FrontEnd);
         }
-        if let Some(Err(error)) = self.store.as_ref().map(|store| store.health()) {
-            faults.push(Fault::Store(error));
+        if let Some(store) = &self.store {
+            faults.extend(store.health().err().map(Fault::Store));
+            let seconds = store.history_begun_ago().map(|ago| ago.as_secs());
+            let lately = seconds.filter(|seconds| *seconds < PUT_BACK_SHOWN_S);
+            faults.extend(lately.map(|seconds| Fault::StorePutBack { seconds }));
         }
         faults
     }

@@ -23,30 +23,37 @@ pub struct CommitStream {
     changes: ChangeStream,
     /// The newest revision that came out of it.
     after: u64,
+    /// The tag of that commit, once one came.
+    tag: Option<u64>,
 }
 
 impl DnsStore {
     /// Opens the feed of all commits with a revision above `after`; 0 is the very beginning.
     ///
     /// # Errors
-    /// [`KvError::Compacted`] or [`KvError::Ahead`], as [`StoreError::Kv`]: rescan with
-    /// [`DnsStore::list_zones`] and [`DnsStore::open_zone`], then follow from the revision
+    /// [`KvError::Compacted`], [`KvError::Ahead`] or [`KvError::Replaced`], as [`StoreError::Kv`]: rescan
+    /// with [`DnsStore::list_zones`] and [`DnsStore::open_zone`], then follow from the revision
     /// that [`DnsStore::revision`] had *before* the rescan, and skip, zone by zone, the commits
     /// that the contents already had.
     pub async fn commits(&self, after: u64) -> Result<CommitStream, StoreError> {
         let kv = Arc::clone(&self.kv);
-        Ok(CommitStream { changes: open(&*kv, after).await?, kv, after })
+        Ok(CommitStream { changes: open(&*kv, after, None).await?, kv, after, tag: None })
     }
 }
 
 /// Opens the engine's feed behind the commit `after`.
 ///
 /// An engine that others write to as well, or that counts what is no commit of ours, may have compacted more than
-/// our commits reach: where none was made since, the feed goes on behind what was read.
+/// our commits reach: where none was made since, the feed goes on behind what was read. `tag` is that of
+/// the commit `after`, if it is known: an engine that was put back has another one there, or none.
 ///
 /// # Errors
 /// Those of the engine.
-async fn open(kv: &dyn KeyValueStore, after: u64) -> Result<ChangeStream, KvError> {
+async fn open(
+    kv: &dyn KeyValueStore,
+    after: u64,
+    tag: Option<u64>,
+) -> Result<ChangeStream, KvError> {
     let mut tries = 0;
     let mut from = after;
     loop {
@@ -58,6 +65,13 @@ async fn open(kv: &dyn KeyValueStore, after: u64) -> Result<ChangeStream, KvErro
             KeyRange { start: keys::JOURNAL.to_vec(), end: [keys::JOURNAL, &[0]].concat() };
         let page = kv.range(&journal, None, 1).await?;
         let newest = page.entries.first().map_or(0, |(_, found)| found.revision);
+        if let Some(tag) = tag {
+            let entry = page.entries.first().map(|(_, found)| Entry::decode(&found.value));
+            let found = entry.transpose()?.map(|entry| entry.tag);
+            if newest < after || (newest == after && found != Some(tag)) {
+                return Err(KvError::Replaced { after });
+            }
+        }
         tries += 1;
         // Who compacts faster than this reads must end sometime.
         if newest > after || page.revision <= from || tries > REOPENS_MAX {
@@ -71,20 +85,21 @@ impl CommitStream {
     /// Returns the next commit; waits until there is one. Safe to cancel.
     ///
     /// # Errors
-    /// [`KvError::Compacted`] as [`StoreError::Kv`] if the caller fell behind what is kept:
-    /// rescan; and those of the engine.
+    /// [`KvError::Compacted`] as [`StoreError::Kv`] if the caller fell behind what is kept,
+    /// [`KvError::Ahead`] and [`KvError::Replaced`] if the store was put back to an older state: rescan;
+    /// and those of the engine.
     pub async fn next(&mut self) -> Result<Commit, StoreError> {
         loop {
             let event = match self.changes.next().await {
                 Err(KvError::Compacted { .. }) => {
                     // As at the beginning: perhaps nothing of ours was lost.
-                    self.changes = open(&*self.kv, self.after).await?;
+                    self.changes = open(&*self.kv, self.after, self.tag).await?;
                     continue;
                 }
                 event => event?,
             };
             if let Some(commit) = read_event(&event)? {
-                self.after = commit.revision;
+                (self.after, self.tag) = (commit.revision, Some(commit.tag));
                 return Ok(commit);
             }
         }
@@ -108,8 +123,9 @@ impl std::fmt::Debug for CommitStream {
 /// Tells a lost stream from a store that failed.
 pub(super) fn lost_or_failed(error: StoreError, after: u64) -> SourceError {
     match error {
-        StoreError::Kv(KvError::Compacted { .. } | KvError::Ahead { .. }) => {
-            SourceError::Compacted { after }
+        StoreError::Kv(KvError::Compacted { .. }) => SourceError::Compacted { after },
+        StoreError::Kv(KvError::Ahead { .. } | KvError::Replaced { .. }) => {
+            SourceError::Replaced { after }
         }
         error => unread(error),
     }

@@ -6,7 +6,8 @@
 //! fsync. Writers of other processes are noticed by the engine, and the batch is built anew.
 //!
 //! **Invariant:** a batch is applied once or not at all.
-//! **Not here:** the rules (`store::rules`), reading (`store::read`), imports (`store::import`).
+//! **Not here:** the rules (`store::rules`), reading (`store::read`), imports (`store::import`), histories
+//! (`store::lineage`).
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, Hasher};
@@ -19,8 +20,9 @@ use super::group::{GroupAnswer, GroupQueues};
 use super::hints::ZoneHints;
 use super::history::History;
 use super::keys;
-use super::kv::{KeyValueStore, KvError, Precondition};
+use super::kv::{KeyValueStore, KvError};
 use super::lease::{LeaseState, LeaseTask, LeaseTimes};
+use super::lineage::Lineage;
 use super::operation::{Batch, Committed, Expectation, Operation, StoreError};
 use super::recounts::Recounts;
 use super::view::{InFlight, View};
@@ -48,8 +50,8 @@ pub struct DnsStore {
     pub(super) hints: ZoneHints,
     /// What counting zones anew has found.
     pub(super) recounts: Recounts,
-    /// Counts the histories that were begun.
-    pub(super) histories: watch::Sender<u64>,
+    /// Which line of commits the engine holds.
+    pub(super) lineage: Lineage,
     /// The store itself, for the sweep, which must not keep it open.
     pub(super) this: Weak<Self>,
 }
@@ -91,7 +93,7 @@ impl DnsStore {
             hasher: std::hash::RandomState::new(),
             hints: ZoneHints::default(),
             recounts: Recounts::default(),
-            histories: watch::channel(0).0,
+            lineage: Lineage::default(),
         });
         store.add_digests().await?;
         store.spawn_sweep();
@@ -104,42 +106,6 @@ impl DnsStore {
     /// Those of the engine.
     pub async fn revision(&self) -> Result<u64, StoreError> {
         Ok(self.kv.get(keys::JOURNAL).await?.map_or(0, |found| found.revision))
-    }
-
-    /// Returns the history as it is now.
-    ///
-    /// # Errors
-    /// Those of the engine.
-    pub async fn history(&self) -> Result<History, StoreError> {
-        Ok(History::read_or_begin(&*self.kv).await?)
-    }
-
-    /// Begins a new history with an epoch above the present one and above `above`, and returns it
-    /// once it is durable.
-    ///
-    /// # Errors
-    /// [`StoreError::Contended`] if others begin histories all the time; those of the engine.
-    pub async fn begin_history(&self, was: &History, above: u64) -> Result<History, StoreError> {
-        for _ in 0..BATCH_ATTEMPTS_MAX {
-            let before = self.history().await?;
-            if before.id != was.id && before.epoch > above {
-                // Another feed of this store has left the same one.
-                return Ok(before);
-            }
-            let epoch = before.epoch.max(above).saturating_add(1);
-            let history = History { epoch, id: rand::random(), ..before };
-            let value = before.encode();
-            let expected = Precondition::HasValue { key: keys::HISTORY.to_vec(), value };
-            match self.kv.commit(history.commit(expected)).await {
-                Ok(_) => {
-                    self.histories.send_modify(|count| *count += 1);
-                    return Ok(history);
-                }
-                Err(KvError::Conflict { .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Err(StoreError::Contended { attempts: BATCH_ATTEMPTS_MAX })
     }
 
     /// Whether other processes may have the store open, too.
@@ -163,6 +129,7 @@ impl DnsStore {
     /// # Errors
     /// Why it does not.
     pub fn health(&self) -> Result<(), KvError> {
+        self.lineage.check()?;
         self.kv.health()
     }
 
@@ -247,6 +214,7 @@ impl DnsStore {
 
     /// Builds and makes one commit, anew as often as others get ahead.
     async fn work(&self, work: &Work<'_>) -> Result<Committed, StoreError> {
+        self.lineage.check()?;
         let mut zones = self.guess_zones(work);
         let (mut attempt, mut waits, mut held) = (0, 0, None);
         while attempt < BATCH_ATTEMPTS_MAX && waits < UNSETTLED_WAITS_MAX {

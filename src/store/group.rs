@@ -237,6 +237,7 @@ impl GroupWorker {
     /// Those of the engine.
     async fn build(&self, batches: &[&Batch]) -> Result<(Vec<Judged>, Built), StoreError> {
         let store = &self.store;
+        store.lineage.check()?;
         for _ in 0..BATCH_ATTEMPTS_MAX {
             let view = View::open(&*store.kv, &store.in_flight).await?;
             let mut draft = Draft::new(&view, store);

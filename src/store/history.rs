@@ -9,9 +9,10 @@
 //! seen with another content. Whoever keeps what it has read notes the history beside the
 //! revision: of two histories the one with the higher epoch is newer.
 //!
-//! **Invariant:** commits come in the order of their revisions, whole, without a gap; where that
-//! is not possible, [`SourceError::Compacted`] says so. A store has one history at a time and its
-//! epoch only rises; the key of its digests is drawn once and stays.
+//! **Invariant:** commits come in the order of their revisions, whole, without a gap, and all of one
+//! history; where that is not possible, [`SourceError::Compacted`] or [`SourceError::Replaced`] says
+//! so. A store has one history at a time and its epoch only rises; the key of its digests is drawn once
+//! and stays.
 //! **Not here:** digests (`feed::digest`), the store as a source (`store::source`,
 //! `store::commits`).
 
@@ -22,6 +23,7 @@ use tokio::sync::{mpsc, watch};
 use super::keys;
 use super::kv::{self, KeyValueStore, KvError, Precondition};
 use crate::feed::digest::{Digest, DigestKey};
+use crate::feed::segment::Position;
 use crate::limits::COMMITS_AHEAD_MAX;
 use crate::name::Name;
 use crate::record::{Change, Rrset};
@@ -109,10 +111,19 @@ pub enum ZoneChange {
 /// Why a source does not give what was asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    /// Commits after the revision asked for are no longer known, or never were.
+    /// Commits after the revision asked for are no longer known.
     #[error("the commits after revision {after} are not known any more")]
     Compacted {
         /// What was asked for.
+        after: u64,
+    },
+    /// The source has other commits up to there than it has told, or has never been there: it was put back
+    /// to an older state, and what it has told since is lost. Read it anew, as another history.
+    #[error(
+        "the store was put back: what it has told up to revision {after} is not what it has now"
+    )]
+    Replaced {
+        /// What was asked for, or told last.
         after: u64,
     },
     /// What the source holds is damaged: asking again does not help.
@@ -156,6 +167,14 @@ pub trait ZoneSource: Send + Sync + 'static {
     /// # Errors
     /// [`SourceError::Failed`].
     async fn revision(&self) -> Result<u64, SourceError>;
+
+    /// The newest commit; a source that does not know its tag says 0.
+    ///
+    /// # Errors
+    /// [`SourceError::Failed`].
+    async fn newest(&self) -> Result<Position, SourceError> {
+        Ok(Position { revision: self.revision().await?, tag: 0 })
+    }
 
     /// All zones that are answered.
     ///

@@ -70,6 +70,7 @@ impl DnsStore {
         preconditions: &[Expectation],
         progress: &(dyn Fn(u64) + Send + Sync),
     ) -> Result<u64, StoreError> {
+        self.lineage.check().map_err(StoreError::Kv)?;
         // A file that is served as it is may have RRsets of any size; so may it when it is imported.
         let records_max =
             settings.as_ref().map_or(RRSET_RECORDS_MAX, |settings| settings.rrset_records_max);

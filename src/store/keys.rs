@@ -22,12 +22,12 @@
 use crate::limits::NAME_OCTETS_MAX;
 use crate::name::Name;
 use crate::record::RecordType;
-use crate::store::kv::{KeyRange, KvError};
+use crate::store::kv::{KeyRange, KvError, LEAD_KEY};
 
 /// The key of the history.
 pub(super) const HISTORY: &[u8] = b"H";
 /// The key of the journal.
-pub(super) const JOURNAL: &[u8] = b"J";
+pub(super) const JOURNAL: &[u8] = LEAD_KEY;
 /// What the keys of zone objects begin with.
 const ZONE: u8 = b'Z';
 /// What the keys of leases begin with.

@@ -11,6 +11,11 @@
 //! A key whose first octet is [`QUIET_FIRST`] or above is *quiet*: it is stored like any other but
 //! the change feed does not carry it. A bulk import writes its rows there without a second copy of
 //! them in the log, and says what it did under one key that is not quiet.
+//!
+//! # The lead key
+//! A commit that no follower may miss puts [`LEAD_KEY`], with a value that no other commit ever has.
+//! Where what an engine keeps may be replaced under an open feed, the feed goes by it: of two lines
+//! of commits that parted, it never tells the beginning of one and the end of the other.
 
 use std::sync::Arc;
 
@@ -19,6 +24,9 @@ use tokio::sync::oneshot;
 
 /// The first octet from which keys are quiet: kept, but left out of the change feed.
 pub const QUIET_FIRST: u8 = 0x60;
+
+/// The key whose values tell two lines of commits apart.
+pub const LEAD_KEY: &[u8] = b"J";
 
 /// A value and the revision of the commit that wrote it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -166,6 +174,22 @@ pub enum KvError {
         /// The store's revision.
         revision: u64,
     },
+    /// The store has other commits than the feed has told: it was put back to an older state, and has
+    /// gone on from there; rescan.
+    #[error(
+        "the store has other commits up to revision {after} than were told: it was put back; rescan"
+    )]
+    Replaced {
+        /// Up to where they were told.
+        after: u64,
+    },
+    /// What was kept is gone, or another store's zones stand in its place. It is not followed, nor written
+    /// to, lest the one be taken for the other.
+    #[error(
+        "the store is empty, or another one stands in its place: put back what it held, or start the node \
+         anew (--new-store where it is empty)"
+    )]
+    OtherStore,
     /// Another process has the store's file open.
     #[error("another process has the store open")]
     InUse,
@@ -260,8 +284,9 @@ pub trait ChangeFeed: Send {
     /// (`history::read_ahead`).
     ///
     /// # Errors
-    /// [`KvError::Compacted`] when the caller was slower than the log is long. The feed is then
-    /// at its end.
+    /// [`KvError::Compacted`] when the caller was slower than the log is long, [`KvError::Ahead`] and
+    /// [`KvError::Replaced`] when the store is no longer the one that was followed. The feed is then at
+    /// its end.
     async fn next(&mut self) -> Result<ChangeEvent, KvError>;
 }
 

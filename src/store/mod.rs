@@ -26,6 +26,7 @@ mod hints;
 mod import;
 mod journal;
 mod keys;
+mod lineage;
 mod notes;
 mod operation;
 mod read;

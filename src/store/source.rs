@@ -12,12 +12,14 @@ use tokio::sync::watch;
 use super::commits::{failed, lost_or_failed, unread};
 use super::dns_store::DnsStore;
 use super::history::{CommitSource, History, SourceError, ZoneContents, ZoneSource, ZoneState};
+use super::journal::Entry;
 use super::keys;
 use super::kv::{Cursor, KeyRange, KvError, KvSnapshot, Page, Versioned};
 use super::operation::StoreError;
 use super::read::{read_rows, stored_zone};
 use super::zone_object::ZoneObject;
 use crate::feed::digest::DigestKey;
+use crate::feed::segment::Position;
 use crate::limits::{LISTING_ITEMS_MAX, ZONE_PAGE_RRSETS};
 use crate::name::Name;
 use crate::record::Rrset;
@@ -33,11 +35,18 @@ impl ZoneSource for DnsStore {
     }
 
     fn histories(&self) -> watch::Receiver<u64> {
-        self.histories.subscribe()
+        self.lineage.begun.subscribe()
     }
 
     async fn revision(&self) -> Result<u64, SourceError> {
         Self::revision(self).await.map_err(failed)
+    }
+
+    async fn newest(&self) -> Result<Position, SourceError> {
+        let found = self.kv.get(keys::JOURNAL).await.map_err(failed)?;
+        let Some(found) = found else { return Ok(Position::default()) };
+        let Entry { tag, .. } = Entry::decode(&found.value).map_err(failed)?;
+        Ok(Position { revision: found.revision, tag })
     }
 
     async fn zones(&self) -> Result<Vec<ZoneState>, SourceError> {

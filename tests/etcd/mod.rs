@@ -2,6 +2,7 @@
 //! system; without one those who ask are told, and test nothing.
 
 use std::net::TcpListener;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -70,7 +71,7 @@ impl Cluster {
         let child = command
             .args(["--name", &name(index)])
             .arg("--data-dir")
-            .arg(self.dir.path().join(name(index)))
+            .arg(self.data_dir(index))
             .args(["--listen-client-urls", &client_url, "--advertise-client-urls", &client_url])
             .args(["--listen-peer-urls", &peer_url(member)])
             .args(["--initial-advertise-peer-urls", &peer_url(member)])
@@ -96,6 +97,33 @@ impl Cluster {
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+
+    /// Keeps a copy of what a member has on its disk, which is then as after a crash.
+    pub fn keep(&mut self, index: usize) {
+        self.kill(index);
+        copy(&self.data_dir(index), &self.kept_dir(index));
+        self.start_member(index);
+    }
+
+    /// Puts that copy back; the member is not started.
+    pub fn put_back(&mut self, index: usize) {
+        self.empty(index);
+        copy(&self.kept_dir(index), &self.data_dir(index));
+    }
+
+    /// Kills a member and takes its disk away.
+    pub fn empty(&mut self, index: usize) {
+        self.kill(index);
+        std::fs::remove_dir_all(self.data_dir(index)).unwrap();
+    }
+
+    fn data_dir(&self, index: usize) -> PathBuf {
+        self.dir.path().join(format!("m{index}"))
+    }
+
+    fn kept_dir(&self, index: usize) -> PathBuf {
+        self.dir.path().join(format!("m{index}-kept"))
     }
 
     /// Sends a signal to a member, as `kill` names it.
@@ -136,6 +164,12 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         (0..self.members.len()).for_each(|index| self.kill(index));
     }
+}
+
+/// Copies a directory.
+fn copy(from: &Path, to: &Path) {
+    let status = Command::new("cp").arg("-a").arg(from).arg(to).status();
+    assert!(status.expect("cp runs").success());
 }
 
 /// Returns the path of a file of `tests/data/tls`.

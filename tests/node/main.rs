@@ -16,6 +16,8 @@ mod health;
 mod https;
 mod private;
 mod process;
+#[cfg(feature = "etcd")]
+mod put_back;
 mod signed;
 #[allow(dead_code)] // not every signer is needed here
 #[path = "../dnssec/signers.rs"]

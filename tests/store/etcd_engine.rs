@@ -130,10 +130,9 @@ async fn a_feed_ends_where_etcd_refuses_for_good() {
     // The watch was made before; the next one is to begin where nobody may read.
     cluster.kill(0);
     cluster.start_member(0);
-    let limit = Duration::from_secs(30);
-    let ended = tokio::time::timeout(limit, feed.next()).await.expect("a feed that ends");
+    let ended = tokio::time::timeout(LIMIT, feed.next()).await.expect("a feed that ends");
     assert!(matches!(ended, Err(KvError::Engine(_))), "{ended:?}");
-    let again = tokio::time::timeout(limit, store.changes(revision)).await.expect("an answer");
+    let again = tokio::time::timeout(LIMIT, store.changes(revision)).await.expect("an answer");
     assert!(matches!(again.err(), Some(KvError::Engine(_))));
 }
 
@@ -144,12 +143,62 @@ async fn a_feed_ends_where_etcd_has_gone_back() {
     let store = EtcdStore::connect(cluster.config("p/")).await.unwrap();
     let revision = store.commit(puts(&[("A", "1")])).await.unwrap();
     let mut feed = store.changes(revision).await.unwrap();
-    cluster.kill(0);
-    std::fs::remove_dir_all(cluster.dir.path().join("m0")).unwrap();
+    cluster.empty(0);
     cluster.start_member(0);
-    let limit = Duration::from_secs(30);
-    let ended = tokio::time::timeout(limit, feed.next()).await.expect("a feed that ends");
+    let ended = tokio::time::timeout(LIMIT, feed.next()).await.expect("a feed that ends");
     assert!(matches!(ended, Err(KvError::Ahead { .. })), "{ended:?}");
+}
+
+/// One that was put back and has gone on counts past its followers, with other commits.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_feed_ends_where_etcd_was_put_back_and_has_overtaken_it() {
+    let Some(mut cluster) = Cluster::start(1) else { return };
+    let store = EtcdStore::connect(cluster.config("p/")).await.unwrap();
+    store.commit(puts(&[("J", "1")])).await.unwrap();
+    cluster.keep(0);
+    let mut told = store.changes(0).await.unwrap();
+    let lost = store.commit(puts(&[("J", "2"), ("Z", "2")])).await.unwrap();
+    while told.next().await.unwrap().revision < lost {}
+    let mut fresh = store.changes(lost).await.unwrap();
+    cluster.put_back(0);
+    cluster.start_member(0);
+    let other = EtcdStore::connect(cluster.config("p/")).await.unwrap();
+    // Some revision may be the very one that was told.
+    while other.commit(puts(&[("J", "other"), ("Z", "2")])).await.unwrap() <= lost {}
+    for feed in [&mut told, &mut fresh] {
+        let ended = tokio::time::timeout(LIMIT, feed.next()).await.expect("a feed that ends");
+        assert!(matches!(ended, Err(KvError::Replaced { after }) if after == lost), "{ended:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commits_end_where_etcd_was_put_back_and_has_compacted_what_was_told() {
+    let Some(mut cluster) = Cluster::start(1) else { return };
+    let open = async |cluster: &Cluster| {
+        let engine = EtcdStore::connect(cluster.config("p/")).await.unwrap();
+        DnsStore::open(Arc::new(engine)).await.unwrap()
+    };
+    let store = open(&cluster).await;
+    let zone = |text: &str| ZoneSettings::new(text.parse().unwrap());
+    let kept = store.create_zone(zone("a.example")).await.unwrap();
+    cluster.keep(0);
+    let mut commits = store.commits(kept).await.unwrap();
+    let lost = store.create_zone(zone("b.example")).await.unwrap();
+    assert_eq!(commits.next().await.unwrap().revision, lost);
+    cluster.put_back(0);
+    cluster.start_member(0);
+    let config = cluster.config("p/");
+    // Who writes below asks once only: the member must be there.
+    EtcdStore::connect(config.clone()).await.unwrap();
+    let mut client = etcd_client::Client::connect(&config.endpoints, None).await.unwrap();
+    let mut newest = 0;
+    while newest <= i64::try_from(lost).unwrap() + 1 {
+        let put = client.put("of somebody else", "x", None).await.unwrap();
+        newest = put.header().unwrap().revision();
+    }
+    client.compact(newest, None).await.unwrap();
+    let ended = tokio::time::timeout(LIMIT, commits.next()).await.expect("an end");
+    assert!(matches!(ended, Err(StoreError::Kv(KvError::Replaced { .. }))), "{ended:?}");
 }
 
 /// Volumes that are lost and wrong addresses must not take every zone from the edges.
@@ -165,8 +214,7 @@ async fn a_node_that_has_fed_edges_starts_with_an_empty_cluster_only_if_asked() 
         async move { open_store(&config, data).await }
     };
     let restart_empty = |cluster: &mut Cluster| {
-        cluster.kill(0);
-        std::fs::remove_dir_all(cluster.dir.path().join("m0")).unwrap();
+        cluster.empty(0);
         cluster.start_member(0);
     };
     open(&cluster, false).await.unwrap();
@@ -315,3 +363,6 @@ async fn two_authorities_share_a_cluster() {
     assert_eq!((commit.revision, commit.zones[0].prev_revision), (revision, previous));
     assert_eq!(contents(&stores[0], "example.com").await.len(), 1_002);
 }
+
+/// How long something may take that comes to an end.
+const LIMIT: Duration = Duration::from_secs(30);

@@ -273,7 +273,8 @@ fn store_status(error: &StoreError) -> StatusCode {
         }
         StoreError::PreconditionFailed { .. } => StatusCode::PRECONDITION_FAILED,
         // The request was fine and may be sent again as it is.
-        StoreError::Contended { .. } | StoreError::Kv(KvError::Unavailable { .. }) => {
+        StoreError::Contended { .. }
+        | StoreError::Kv(KvError::Unavailable { .. } | KvError::OtherStore) => {
             StatusCode::SERVICE_UNAVAILABLE
         }
         StoreError::Kv(KvError::OutcomeUnknown) => StatusCode::GATEWAY_TIMEOUT,
@@ -292,7 +293,8 @@ impl IntoResponse for ApiError {
                 | Self::StoreSilent
                 | Self::NotServedYet { .. }
                 | Self::Store(
-                    StoreError::Contended { .. } | StoreError::Kv(KvError::Unavailable { .. })
+                    StoreError::Contended { .. }
+                        | StoreError::Kv(KvError::Unavailable { .. } | KvError::OtherStore)
                 )
         );
         if status.is_server_error() && !is_said {

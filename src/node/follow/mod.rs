@@ -4,7 +4,7 @@
 //! Commits that are there at once are published together, at the pace of [`Pace`].
 //!
 //! **Invariant:** commits are applied in order, each to every zone it touches; a zone never goes
-//! back to an older revision; after a gap all zones are read anew.
+//! back to an older revision of its history; after a gap, or in another history, all zones are read anew.
 //! **Not here:** the edge's way, through the feed (`replica`).
 
 use std::collections::{HashMap, HashSet};
@@ -44,6 +44,15 @@ pub(crate) struct Follower<S> {
     began: Instant,
 }
 
+/// A source whose zones were published, as they were at a revision.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    /// The last commit that is published.
+    revision: u64,
+    /// Those after it.
+    commits: CommitsAhead,
+}
+
 /// Why a zone cannot be followed.
 #[derive(Debug, thiserror::Error)]
 pub enum FollowError {
@@ -62,12 +71,14 @@ impl<S: ZoneSource> Follower<S> {
         Self { source, stage, progress, revisions, pace, began }
     }
 
-    /// Publishes all zones as they are, at once, and returns the revision from which to go on.
+    /// Publishes all zones as they are, at once, and returns how to go on.
     ///
     /// # Errors
     /// Every [`FollowError`] but those of one zone, which are logged.
-    pub(crate) async fn load(&mut self) -> Result<u64, FollowError> {
+    pub(crate) async fn load(&mut self) -> Result<Loaded, FollowError> {
         let revision = self.source.revision().await?;
+        // Before the zones are read: a source that is put back meanwhile ends the stream.
+        let commits = read_ahead(self.source.commits(revision).await?);
         let zones = self.source.zones().await?;
         let gone: Vec<Name> = {
             let there: HashSet<&Name> = zones.iter().map(|zone| &zone.apex).collect();
@@ -79,24 +90,27 @@ impl<S: ZoneSource> Follower<S> {
             self.revisions.remove(&apex);
             changes.push(CatalogChange::Remove(apex));
         }
+        // A source that is gone has no zones either: what was answered is not given up for that.
+        self.source.history().await?;
         self.stage.publish(Rank::Store, changes);
-        self.progress.heard(revision);
-        self.progress.served(revision);
-        Ok(revision)
+        self.progress.begin(revision);
+        Ok(Loaded { revision, commits })
     }
 
-    /// Applies commits after `revision` until `stop`; after a gap, or an error, it reads all anew.
-    pub(crate) async fn run(mut self, mut revision: u64, stop: CancellationToken) {
+    /// Applies commits after what was loaded until `stop`; after a gap, or an error, it reads all anew.
+    pub(crate) async fn run(mut self, mut loaded: Loaded, stop: CancellationToken) {
         let follow = async {
             loop {
-                if let Err(error) = self.follow(&mut revision).await {
-                    tracing::warn!(%error, "the zones are read anew from the store");
+                match self.follow(&mut loaded).await {
+                    Err(error @ FollowError::Source(SourceError::Replaced { .. })) => {
+                        tracing::error!(%error, "all zones are read anew, and answered as they are now");
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "the zones are read anew from the store");
+                    }
+                    Ok(()) => {}
                 }
-                tokio::time::sleep(Duration::from_millis(FOLLOW_RETRY_MS)).await;
-                match self.load().await {
-                    Ok(loaded) => revision = loaded,
-                    Err(error) => tracing::error!(%error, "the store cannot be read"),
-                }
+                loaded = self.load_again().await;
             }
         };
         tokio::select! {
@@ -105,16 +119,32 @@ impl<S: ZoneSource> Follower<S> {
         }
     }
 
+    /// Publishes all zones, as soon as they can be read.
+    async fn load_again(&mut self) -> Loaded {
+        let mut said_at: Option<Instant> = None;
+        loop {
+            tokio::time::sleep(Duration::from_millis(FOLLOW_RETRY_MS)).await;
+            let error = match self.load().await {
+                Ok(loaded) => return loaded,
+                Err(error) => error,
+            };
+            if said_at.is_none_or(|at| at.elapsed() >= SAY_AGAIN) {
+                tracing::error!(%error, "the store cannot be read: what was answered last is answered on");
+                said_at = Some(Instant::now());
+            }
+        }
+    }
+
     /// Applies commits until the source has no more.
-    async fn follow(&mut self, revision: &mut u64) -> Result<(), FollowError> {
-        let mut commits = read_ahead(self.source.commits(*revision).await?);
+    async fn follow(&mut self, loaded: &mut Loaded) -> Result<(), FollowError> {
+        let Loaded { revision, commits } = loaded;
         let mut tick = tokio::time::interval(Duration::from_millis(FREE_RETIRED_MS));
         loop {
             let rest_us = self.pace.rest_us(self.now_us());
             tokio::select! {
                 commit = commits.recv(), if rest_us == 0 => {
                     let first = commit.unwrap_or(Err(SourceError::Compacted { after: *revision }))?;
-                    let (gathered, ended) = gather(first, &mut commits).await;
+                    let (gathered, ended) = gather(first, commits).await;
                     for commit in &gathered {
                         self.progress.heard(commit.revision);
                     }
@@ -344,6 +374,9 @@ fn changes_in(commit: &Commit) -> usize {
     };
     commit.zones.iter().map(count).sum::<usize>().max(1)
 }
+
+/// How often it is said that a store cannot be read.
+const SAY_AGAIN: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests;

@@ -107,12 +107,12 @@ async fn follow_slowly(changes: Vec<ZoneChange>, delay: Duration) -> (Follower<S
     let stage = Arc::new(Stage::new(HashSeed(1), Rank::Store));
     let progress = Progress::default();
     let mut follower = Follower::new(Arc::new(source), stage, progress);
-    let mut revision = follower.load().await.unwrap();
+    let mut loaded = follower.load().await.unwrap();
     let before = follower.stage.reader().stats().publishes;
-    follower.follow(&mut revision).await.expect_err("the commits end with an error");
+    follower.follow(&mut loaded).await.expect_err("the commits end with an error");
     let after = follower.stage.reader().stats().publishes;
-    assert_eq!(follower.progress.now().served, revision);
-    (follower, after - before, revision)
+    assert_eq!(follower.progress.now().served, loaded.revision);
+    (follower, after - before, loaded.revision)
 }
 
 /// Returns the last octet of the address of a name, 0 if it has none.

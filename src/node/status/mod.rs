@@ -88,6 +88,8 @@ pub struct StoreStatus {
     /// Why it does not.
     #[serde(rename = "store_error", skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// How often the store was found to be put back to an older state, and another history was begun.
+    pub histories_begun: u64,
     /// Zones that were counted anew, again and again.
     #[serde(skip)]
     pub recounted: u64,
@@ -215,6 +217,7 @@ impl StoreStatus {
         Self {
             error: revision.as_ref().err().cloned(),
             revision: revision.ok(),
+            histories_begun: store.histories_begun(),
             recounted: found.counted.load(Ordering::Relaxed),
             mended: found.mended.load(Ordering::Relaxed),
         }

@@ -212,6 +212,9 @@ pub(super) fn classify(error: &Error) -> Failure {
         GRPC_OUT_OF_RANGE if status.message().contains("compacted") => {
             Failure::Final(KvError::Compacted { compacted: 0 })
         }
+        GRPC_OUT_OF_RANGE if status.message().contains("future revision") => {
+            Failure::Final(KvError::Ahead { after: 0, revision: 0 })
+        }
         GRPC_INVALID_ARGUMENT
         | GRPC_NOT_FOUND
         | GRPC_PERMISSION_DENIED

@@ -1,18 +1,22 @@
 //! Following etcd: a watch that goes on at another member when its own fails.
 //!
-//! **Invariant:** every commit that changed a key that is not quiet, once and in order, or an error.
+//! **Invariant:** every commit that changed a key that is not quiet, once and in order, all of one line of
+//! commits, or an error.
 //! **Not here:** requests and replies (`etcd::connection`).
 
 use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hasher as _};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use etcd_client::{Event, EventType, GetOptions, WatchOptions, WatchResponse, WatchStream};
+use etcd_client::{
+    Event, EventType, GetOptions, KeyValue, WatchOptions, WatchResponse, WatchStream,
+};
 
 use super::connection::{Failure, PAUSE, classify};
 use super::{Shared, header_revision, unsigned};
 use crate::limits::ETCD_REPLY_OCTETS_MAX;
-use crate::store::kv::{ChangeEvent, ChangeFeed, KeyChange, KvError, QUIET_FIRST};
+use crate::store::kv::{ChangeEvent, ChangeFeed, KeyChange, KvError, LEAD_KEY, QUIET_FIRST};
 
 /// A watch that survives its member.
 pub(super) struct WatchFeed {
@@ -20,6 +24,8 @@ pub(super) struct WatchFeed {
     shared: Arc<Shared>,
     /// All commits up to this revision were received.
     after: u64,
+    /// What the lead key was then; `None` as long as nobody has looked.
+    lead: Option<Lead>,
     /// Received, not yet given out.
     ready: VecDeque<ChangeEvent>,
     /// The watch and the epoch of its member; `None` when it must be made anew.
@@ -28,27 +34,45 @@ pub(super) struct WatchFeed {
     ended: Option<KvError>,
 }
 
+/// What the lead key was at a revision.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+struct Lead {
+    /// The revision that wrote it, 0 if nothing stood there.
+    revision: i64,
+    /// Stands for its value, which may be long.
+    hash: u64,
+}
+
+impl Lead {
+    /// Notes what stands there.
+    fn of(kv: &KeyValue) -> Self {
+        let mut hasher = DefaultHasher::new();
+        hasher.write(kv.value());
+        Self { revision: kv.mod_revision(), hash: hasher.finish() }
+    }
+}
+
 impl WatchFeed {
     /// Begins behind revision `after`.
     ///
     /// # Errors
     /// [`KvError::Ahead`], [`KvError::Compacted`] or [`KvError::Engine`].
     pub(super) async fn open(shared: Arc<Shared>, after: u64) -> Result<Self, KvError> {
-        let revision = newest_revision(&shared).await?;
-        if after > revision {
-            return Err(KvError::Ahead { after, revision });
-        }
-        let mut feed = Self { shared, after, ready: VecDeque::new(), watch: None, ended: None };
+        let (lead, watch, ended) = (None, None, None);
+        let mut feed = Self { shared, after, lead, ready: VecDeque::new(), watch, ended };
         feed.connect().await?;
         Ok(feed)
     }
 
     /// Makes the watch at a member that answers.
     ///
+    /// Whether the cluster still is the one that was followed is asked behind the watch: it may take as long
+    /// as it likes until a member answers, and the cluster may be put back meanwhile. From then on the watch
+    /// is the proof, for it breaks with its member.
+    ///
     /// # Errors
     /// As [`WatchFeed::check_begin`]; the feed has ended then.
     async fn connect(&mut self) -> Result<(), KvError> {
-        self.check_begin().await?;
         loop {
             let (epoch, client) = self.shared.connection.client().await;
             let range_end = self.shared.key(&[QUIET_FIRST]);
@@ -62,8 +86,10 @@ impl WatchFeed {
             let made = watcher.watch(self.shared.key(b""), Some(options));
             match tokio::time::timeout(CONNECT_TIMEOUT, made).await {
                 Ok(Ok(stream)) => {
-                    self.watch = Some((epoch, stream));
-                    return Ok(());
+                    if self.check_begin().await? {
+                        self.watch = Some((epoch, stream));
+                        return Ok(());
+                    }
                 }
                 Ok(Err(error)) => match classify(&error) {
                     Failure::Final(error) => return Err(self.end(error)),
@@ -76,41 +102,52 @@ impl WatchFeed {
         }
     }
 
-    /// Checks that nothing behind `after` is compacted.
+    /// Checks that what was told is still what the cluster has, and that nothing behind it is compacted;
+    /// `false` if nobody has answered in time.
     ///
-    /// A watch would say so, too, but late, and some versions of etcd lose a delete that was made
-    /// at the very revision of the compaction; a read of revision `after` fails in both cases.
+    /// A cluster that was put back may have gone on to any revision, under the same identity, and would be
+    /// followed in the middle of other commits; the lead key, read at the revision that was told last, says
+    /// which commits they are.
+    ///
+    /// A watch would say that something is compacted, too, but late, and some versions of etcd lose a delete
+    /// that was made at the very revision of the compaction; a read of revision `after` fails in both cases.
     ///
     /// # Errors
     /// [`KvError::Compacted`] if what follows `after` is no longer whole, [`KvError::Ahead`] if the cluster
-    /// has never been there, [`KvError::Engine`] if it refuses for good; the feed has ended then.
-    async fn check_begin(&mut self) -> Result<(), KvError> {
+    /// has never been there, [`KvError::Replaced`] if it came there in another way, [`KvError::Engine`] if it
+    /// refuses for good; the feed has ended then.
+    async fn check_begin(&mut self) -> Result<bool, KvError> {
         let revision = i64::try_from(self.after.max(1)).unwrap_or(i64::MAX);
-        loop {
-            let options = GetOptions::new().with_count_only().with_revision(revision);
-            let error = match self.shared.connection.try_get(self.shared.key(b""), options).await {
-                Ok(_) => return Ok(()),
-                Err(Failure::Final(error)) => self.final_error(error).await,
-                Err(Failure::Unsure(error)) => {
-                    tracing::warn!(%error, "a feed waits for etcd to answer");
-                    tokio::time::sleep(PAUSE).await;
-                    continue;
-                }
-            };
-            return Err(self.end(error));
+        let options = GetOptions::new().with_revision(revision);
+        let found = match self.shared.connection.try_get(self.shared.key(LEAD_KEY), options).await {
+            Ok(found) => found.kvs().first().map(Lead::of).unwrap_or_default(),
+            Err(Failure::Final(error)) => {
+                let error = self.final_error(error).await;
+                return Err(self.end(error));
+            }
+            Err(Failure::Unsure(error)) => {
+                tracing::warn!(%error, "a feed waits for etcd to answer");
+                return Ok(false);
+            }
+        };
+        if *self.lead.get_or_insert(found) != found {
+            let after = self.after;
+            return Err(self.end(KvError::Replaced { after }));
         }
+        Ok(true)
     }
 
     /// Says what it means that the cluster refuses to read at `after`.
     async fn final_error(&self, error: KvError) -> KvError {
         let after = self.after;
-        if matches!(error, KvError::Compacted { .. }) {
-            return KvError::Compacted { compacted: after + 1 };
-        }
-        match newest_revision(&self.shared).await {
+        match error {
+            KvError::Compacted { .. } => KvError::Compacted { compacted: after + 1 },
             // It was put back, or is another one.
-            Ok(revision) if revision < after => KvError::Ahead { after, revision },
-            Ok(_) | Err(_) => error,
+            KvError::Ahead { .. } => {
+                let newest = newest_revision(&self.shared).await.unwrap_or(0);
+                KvError::Ahead { after, revision: newest.min(after.saturating_sub(1)) }
+            }
+            error => error,
         }
     }
 
@@ -175,11 +212,14 @@ impl WatchFeed {
             value: is_put.then(|| kv.value().to_vec()),
             prev_revision,
         };
+        let lead =
+            (change.key == LEAD_KEY).then(|| if is_put { Lead::of(kv) } else { Lead::default() });
         match self.ready.back_mut() {
             Some(last) if last.revision == revision => last.changes.push(change),
-            _ if revision <= self.after => {} // told before the watch was made anew
+            _ if revision <= self.after => return Ok(()), // told before the watch was made anew
             _ => self.ready.push_back(ChangeEvent { revision, changes: vec![change] }),
         }
+        self.lead = lead.or(self.lead);
         self.after = self.after.max(revision);
         Ok(())
     }
