@@ -80,10 +80,18 @@ pub const IMPORT_CHUNK_RRSETS: usize = 4_096;
 pub const IMPORT_CHUNK_OCTETS: u64 = 512 << 10;
 /// Commits of one import that are on their way at once.
 pub const IMPORT_CHUNKS_IN_FLIGHT: usize = 4;
-/// Milliseconds for which an import may stand still. Then a sweep takes its rows for left over.
+/// Milliseconds for which an import may stand still, by the clock of the one who sweeps. Then its rows are
+/// taken for left over.
 pub const IMPORT_IDLE_MS_MAX: u64 = 600_000;
 /// Rows that a sweep deletes in one commit.
 pub const SWEEP_CHUNK_ROWS: u32 = 2_048;
+/// Milliseconds between two looks at imports that go on, whether they have broken off.
+pub const SWEEP_LOOK_MS: u64 = 60_000;
+/// Milliseconds before a sweep that failed is tried again; twice as long each time, up to the second.
+pub const SWEEP_RETRY_MS_MIN: u64 = 1_000;
+/// See above.
+pub const SWEEP_RETRY_MS_MAX: u64 = 60_000;
+const _: () = assert!(SWEEP_LOOK_MS < IMPORT_IDLE_MS_MAX, "one that broke off is noticed");
 
 const _: () = assert!(RRSET_RECORDS_DEFAULT_MAX <= RRSET_RECORDS_MAX, "the default is allowed");
 const _: () = assert!(
@@ -114,8 +122,11 @@ pub const LEASE_MS_DEFAULT: u64 = 1_500;
 pub(crate) const SHARING_REFRESH_MS: u64 = 2_000;
 /// Notes of authorities that are read together. More are not looked at.
 pub(crate) const NOTES_READ_MAX: u32 = 64;
-/// Milliseconds after which a slot that nobody wrote is one of a process that is gone.
-pub const ETCD_SLOT_AGE_MS_MAX: u64 = 86_400_000;
+/// Milliseconds for which a process has seen that nobody wrote a slot. Then it is one of a process that is
+/// gone, or that can make another.
+pub const ETCD_SLOT_AGE_MS_MAX: u64 = 3_600_000;
+/// Milliseconds between two looks at the slots.
+pub const ETCD_SLOT_LOOK_MS: u64 = 600_000;
 
 const _: () = assert!(
     ETCD_COMMIT_OCTETS_MAX + ETCD_TXN_OPERATIONS_MAX as u64 * (ETCD_PREFIX_OCTETS_MAX as u64 + 32)

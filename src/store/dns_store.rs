@@ -25,6 +25,7 @@ use super::lease::{LeaseState, LeaseTask, LeaseTimes};
 use super::lineage::Lineage;
 use super::operation::{Batch, Committed, Expectation, Operation, StoreError};
 use super::recounts::Recounts;
+use super::sweep::Sweeps;
 use super::view::{InFlight, View};
 use super::zone_settings::ZoneSettings;
 use crate::feed::digest::DigestKey;
@@ -52,6 +53,8 @@ pub struct DnsStore {
     pub(super) recounts: Recounts,
     /// Which line of commits the engine holds.
     pub(super) lineage: Lineage,
+    /// Wakes the sweep.
+    pub(super) sweeps: Sweeps,
     /// The store itself, for the sweep, which must not keep it open.
     pub(super) this: Weak<Self>,
 }
@@ -94,6 +97,7 @@ impl DnsStore {
             hints: ZoneHints::default(),
             recounts: Recounts::default(),
             lineage: Lineage::default(),
+            sweeps: Sweeps::default(),
         });
         store.add_digests().await?;
         store.spawn_sweep();
@@ -296,7 +300,7 @@ impl DnsStore {
         match making.await.map_err(KvError::engine)? {
             Ok(revision) => {
                 if has_swept {
-                    self.spawn_sweep();
+                    self.sweeps.wake();
                 }
                 Ok(Some(Committed { revision, changed, zones }))
             }

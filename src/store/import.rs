@@ -1,12 +1,13 @@
-//! Imports of whole zones, of any size, as one commit; and the sweep of what is no longer used.
+//! Imports of whole zones, of any size, as one commit.
 //!
 //! An import writes its rows under a new generation, which nobody reads, chunk by chunk under quiet
 //! keys. One last commit switches the zone object to it: readers and followers see the old zone or
-//! the new one. The rows of the old generation, and those of an import that broke off, are swept.
+//! the new one. The rows of the old generation, and those of an import that broke off, are swept
+//! (`store::sweep`).
 //!
 //! A generation has a key while it is being filled or is to be swept.
 //!
-//! **Invariant:** rows are swept only when no zone object can switch to their generation any more.
+//! **Invariant:** the marker of a generation that is being filled changes with every chunk.
 //! **Not here:** the switch (`store::draft`), master files (`record::master`).
 
 use std::collections::VecDeque;
@@ -22,8 +23,8 @@ use super::zone_settings::ZoneSettings;
 use crate::clock::now_ms;
 use crate::feed::digest::{Digest, DigestKey};
 use crate::limits::{
-    IMPORT_CHUNK_OCTETS, IMPORT_CHUNK_RRSETS, IMPORT_CHUNKS_IN_FLIGHT, IMPORT_IDLE_MS_MAX,
-    OWNER_OCTETS_MAX, RRSET_RECORDS_MAX, SWEEP_CHUNK_ROWS,
+    IMPORT_CHUNK_OCTETS, IMPORT_CHUNK_RRSETS, IMPORT_CHUNKS_IN_FLIGHT, OWNER_OCTETS_MAX,
+    RRSET_RECORDS_MAX,
 };
 use crate::name::Name;
 use crate::record::{RecordType, Rrset};
@@ -91,7 +92,7 @@ impl DnsStore {
         };
         if outcome.is_err() {
             self.give_up(&staged).await;
-            self.spawn_sweep();
+            self.sweeps.wake();
         }
         Ok(outcome?.revision)
     }
@@ -159,76 +160,6 @@ impl DnsStore {
         };
         if let Err(error) = self.kv.commit(commit).await {
             tracing::warn!(%error, "an import's rows stay until they are swept as left over");
-        }
-    }
-
-    /// Starts a task that sweeps what is to be swept now, then ends.
-    pub(super) fn spawn_sweep(&self) {
-        // The task holds no store: one that is dropped meanwhile must close its file.
-        let store = self.this.clone();
-        tokio::spawn(async move {
-            loop {
-                let Some(store) = store.upgrade() else { return };
-                match store.sweep_chunk().await {
-                    Ok(true) => {}
-                    Ok(false) => return,
-                    Err(error) => {
-                        tracing::warn!(%error, "the sweep of old rows stopped; the next goes on");
-                        return;
-                    }
-                }
-                drop(store);
-                tokio::task::yield_now().await;
-            }
-        });
-    }
-
-    /// Deletes some rows that nobody reads any more; whether there may be more.
-    async fn sweep_chunk(&self) -> Result<bool, KvError> {
-        let page = self.kv.range(&keys::generation_range(), None, GENERATIONS_PAGE).await?;
-        for (key, found) in page.entries {
-            if found.value != keys::swept_marker() {
-                self.mark_left_over(&key, &found.value).await?;
-                continue;
-            }
-            let generation = keys::parse_generation_key(&key)?;
-            let limit = SWEEP_CHUNK_ROWS.min(self.kv.limits().operations_max.saturating_sub(2));
-            let range = keys::rows_of_generation(generation);
-            let rows = match self.kv.range(&range, None, limit).await {
-                // Nobody reads it any more: what it said is of no interest.
-                Err(KvError::Damaged { key, .. }) if range.contains(&key) => {
-                    self.kv.commit(KvCommit { deletes: vec![key], ..KvCommit::default() }).await?;
-                    return Ok(true);
-                }
-                rows => rows?,
-            };
-            let mut deletes: Vec<Vec<u8>> = rows.entries.into_iter().map(|(key, _)| key).collect();
-            if rows.next.is_none() {
-                deletes.push(key);
-            }
-            self.kv.commit(KvCommit { deletes, ..KvCommit::default() }).await?;
-            return Ok(true);
-        }
-        Ok(false)
-    }
-
-    /// Marks a generation for the sweep if its import has stood still for too long.
-    async fn mark_left_over(&self, key: &[u8], marker: &[u8]) -> Result<(), KvError> {
-        let newest_ms = marker.get(1..9).and_then(|octets| octets.try_into().ok());
-        let newest_ms = newest_ms.map_or(0, u64::from_be_bytes);
-        if now_ms().saturating_sub(newest_ms) < IMPORT_IDLE_MS_MAX {
-            return Ok(());
-        }
-        let (key, value) = (key.to_vec(), marker.to_vec());
-        let commit = KvCommit {
-            preconditions: vec![Precondition::HasValue { key: key.clone(), value }],
-            puts: vec![(key, keys::swept_marker())],
-            deletes: Vec::new(),
-        };
-        match self.kv.commit(commit).await {
-            // It goes on after all, or somebody else marked it.
-            Ok(_) | Err(KvError::Conflict { .. }) => Ok(()),
-            Err(error) => Err(error),
         }
     }
 }
@@ -336,6 +267,3 @@ fn check_rows(apex: &Name, rows: &[(Vec<u8>, Vec<u8>)]) -> Result<(), StoreError
     }
     Ok(())
 }
-
-/// Generations that a sweep looks at in one go.
-const GENERATIONS_PAGE: u32 = 100;

@@ -33,6 +33,8 @@ mod read;
 mod recounts;
 mod row;
 mod source;
+mod sweep;
+mod unchanged;
 mod view;
 mod zone_object;
 

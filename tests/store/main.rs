@@ -18,6 +18,7 @@ mod etcd_engine;
 mod fixture;
 mod groups;
 mod heal;
+mod left_over;
 mod model;
 mod redb_engine;
 mod rules;

@@ -6,12 +6,13 @@
 //! Either the fence is found to stand, and the lost transaction can never be carried out any more,
 //! or the commit's number stands there, and the slot's revision is that of the commit.
 //!
-//! A slot's value: number of the commit (64 bits), time in milliseconds since 1970 (64 bits).
+//! A slot's value: number of the commit (64 bits), time in milliseconds since 1970 (64 bits); the time is for
+//! people, and for older versions, which sweep by it.
 //!
 //! **Invariant:** a slot is used by one commit at a time; a slot in doubt is never used again.
 //! **Not here:** which requests are repeated for reading (`etcd::connection`).
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use etcd_client::{Compare, CompareOp, GetOptions, Txn, TxnOp, TxnOpResponse, TxnResponse};
@@ -20,8 +21,11 @@ use tokio::sync::Semaphore;
 use super::connection::{Failure, PAUSE};
 use super::{SLOTS, Shared, header_revision, unsigned};
 use crate::clock::now_ms;
-use crate::limits::{ETCD_COMMITS_IN_FLIGHT_MAX, ETCD_RETRY_MS_MAX, ETCD_SLOT_AGE_MS_MAX};
+use crate::limits::{
+    ETCD_COMMITS_IN_FLIGHT_MAX, ETCD_RETRY_MS_MAX, ETCD_SLOT_AGE_MS_MAX, ETCD_SLOT_LOOK_MS,
+};
 use crate::store::kv::{KvCommit, KvError, Precondition};
+use crate::store::unchanged::Unchanged;
 
 /// The slots of this process.
 #[derive(Debug)]
@@ -183,6 +187,8 @@ async fn fence(
                 slot.revision = mark.as_ref().map_or(0, |mark| mark.revision);
                 return Ok(match mark {
                     Some(mark) if mark.number == number => Attempt::Made(mark.revision),
+                    // So late even a mark of the lost transaction may have been swept.
+                    None if Instant::now() > deadline => return Err(KvError::OutcomeUnknown),
                     // A fence of an earlier round stands here, or the slot was swept: either way
                     // what the lost transaction expects is gone for good.
                     _ => Attempt::Again,
@@ -257,27 +263,42 @@ fn mark_value(number: u64) -> Vec<u8> {
     [number.to_be_bytes(), now_ms().to_be_bytes()].concat()
 }
 
-/// Deletes the slots of processes that are gone: those that nobody wrote for a long time. The
-/// newest stays, for it tells the store's revision.
-pub(super) async fn sweep_slots(shared: &Shared) -> Result<(), KvError> {
+/// Deletes the slots of processes that are gone: those of others that we have seen unchanged for a long time.
+/// The newest stays, for it tells the store's revision.
+///
+/// No clock but ours has a say, and none of a commit whose reply was lost is among them: its writer has long
+/// given up by then.
+pub(super) async fn sweep_slots(shared: &Shared, unchanged: &mut Unchanged) -> Result<(), KvError> {
     let (start, end) = shared.slot_range();
-    let found = shared.connection.get(start, GetOptions::new().with_range(end)).await?;
-    let newest = found.kvs().iter().map(etcd_client::KeyValue::mod_revision).max();
-    for kv in found.kvs() {
-        let written_ms = kv.value().get(8..16).and_then(|octets| octets.try_into().ok());
-        let written_ms = written_ms.map_or(0, u64::from_be_bytes);
-        let is_old = now_ms().saturating_sub(written_ms) > ETCD_SLOT_AGE_MS_MAX;
-        if !is_old || Some(kv.mod_revision()) == newest {
+    let found = shared.connection.get(start.clone(), GetOptions::new().with_range(end)).await?;
+    let found: Vec<_> =
+        found.kvs().iter().map(|kv| (kv.key().to_vec(), unsigned(kv.mod_revision()))).collect();
+    let newest = found.iter().map(|(_, revision)| *revision).max();
+    let own = [start, shared.slots.writer.to_be_bytes().to_vec()].concat();
+    let age = Duration::from_millis(ETCD_SLOT_AGE_MS_MAX);
+    for (key, revision) in unchanged.look(Instant::now(), found, age) {
+        if key.starts_with(&own) || Some(revision) == newest {
             continue;
         }
-        let expected = Compare::mod_revision(kv.key(), CompareOp::Equal, kv.mod_revision());
-        let delete = TxnOp::delete(kv.key(), None);
-        let txn = Txn::new().when([expected]).and_then([delete]);
+        let revision = i64::try_from(revision).unwrap_or(i64::MAX);
+        let expected = Compare::mod_revision(key.clone(), CompareOp::Equal, revision);
+        let txn = Txn::new().when([expected]).and_then([TxnOp::delete(key, None)]);
         if let Err(Failure::Final(error) | Failure::Unsure(error)) =
             shared.connection.write_txn(txn).await
         {
-            tracing::debug!(%error, "an old slot stays until the next start");
+            tracing::debug!(%error, "an old slot stays until the next look");
         }
     }
     Ok(())
+}
+
+/// Sweeps slots again and again, until the engine is gone.
+pub(super) async fn keep_sweeping_slots(shared: Weak<Shared>, mut unchanged: Unchanged) {
+    loop {
+        tokio::time::sleep(Duration::from_millis(ETCD_SLOT_LOOK_MS)).await;
+        let Some(shared) = shared.upgrade() else { return };
+        if let Err(error) = sweep_slots(&shared, &mut unchanged).await {
+            tracing::debug!(%error, "old slots stay until the next look");
+        }
+    }
 }

@@ -22,11 +22,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use etcd_client::{GetOptions, GetResponse, SortOrder, SortTarget, Txn, TxnOp, TxnOpResponse};
 use tokio::sync::OnceCell;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::kv::{
     ChangeStream, Cursor, KeyRange, KeyValueStore, KvCommit, KvError, KvLimits, KvSnapshot, Page,
     PendingCommit, Versioned,
 };
+use super::unchanged::Unchanged;
 use crate::limits::{
     ETCD_COMMIT_OCTETS_MAX, ETCD_PAGE_ENTRIES_MAX, ETCD_PREFIX_OCTETS_MAX, ETCD_TXN_OPERATIONS_MAX,
 };
@@ -71,6 +73,8 @@ pub struct EtcdTls {
 pub struct EtcdStore {
     /// Shared with commits that outlive their callers, and with followers.
     shared: Arc<Shared>,
+    /// Sweeps the slots of processes that are gone.
+    _sweeping: AbortOnDropHandle<()>,
 }
 
 /// What an engine is made of.
@@ -132,8 +136,10 @@ impl EtcdStore {
         let connection = Connection::open(config.endpoints, login).await?;
         let slots = Slots::new();
         let shared = Arc::new(Shared { connection, prefix: config.prefix, slots });
-        commit::sweep_slots(&shared).await?;
-        Ok(Self { shared })
+        let mut unchanged = Unchanged::default();
+        commit::sweep_slots(&shared, &mut unchanged).await?;
+        let sweeping = commit::keep_sweeping_slots(Arc::downgrade(&shared), unchanged);
+        Ok(Self { shared, _sweeping: AbortOnDropHandle::new(tokio::spawn(sweeping)) })
     }
 }
 

@@ -1,0 +1,160 @@
+//! The sweep of rows that nobody reads any more: those of a generation that its zone has left, and those of
+//! imports that broke off.
+//!
+//! An import has broken off when its generation has stood as it is for [`IMPORT_IDLE_MS_MAX`] of our own
+//! time; what the clock of the one who fills it says decides nothing.
+//!
+//! **Invariant:** rows are swept only when no zone object can switch to their generation any more; what
+//! could not be swept is tried again until nothing is left.
+//! **Not here:** who leaves rows behind (`store::import`, `store::draft`).
+
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use super::dns_store::DnsStore;
+use super::keys;
+use super::kv::{KvCommit, KvError, Precondition};
+use super::unchanged::Unchanged;
+use crate::limits::{
+    IMPORT_IDLE_MS_MAX, SWEEP_CHUNK_ROWS, SWEEP_LOOK_MS, SWEEP_RETRY_MS_MAX, SWEEP_RETRY_MS_MIN,
+};
+
+/// Wakes the task that sweeps, the last time when it is dropped.
+#[derive(Debug, Default)]
+pub(super) struct Sweeps(Arc<Notify>);
+
+impl Sweeps {
+    /// Has the task look for what there is to sweep.
+    pub(super) fn wake(&self) {
+        self.0.notify_one();
+    }
+}
+
+impl Drop for Sweeps {
+    fn drop(&mut self) {
+        self.wake();
+    }
+}
+
+/// What is left to be swept.
+enum Rest {
+    /// Nothing.
+    Nothing,
+    /// Imports that go on, or have broken off: only time tells.
+    Imports,
+    /// Rows, maybe.
+    Rows,
+}
+
+impl DnsStore {
+    /// Starts the task that sweeps for as long as the store is open.
+    pub(super) fn spawn_sweep(&self) {
+        tokio::spawn(sweep(self.this.clone(), Arc::clone(&self.sweeps.0)));
+    }
+
+    /// Deletes some rows that nobody reads any more; returns what is left.
+    async fn sweep_chunk(&self, unchanged: &mut Unchanged) -> Result<Rest, KvError> {
+        let (mut swept, mut filling, mut cursor) = (None, Vec::new(), None);
+        loop {
+            let range = keys::generation_range();
+            let page = self.kv.range(&range, cursor.as_ref(), GENERATIONS_PAGE).await?;
+            for (key, found) in page.entries {
+                match found.value == keys::swept_marker() {
+                    true => swept = swept.or(Some(key)),
+                    false => filling.push((key, found.revision)),
+                }
+            }
+            cursor = page.next;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        let has_imports = !filling.is_empty();
+        let idle = Duration::from_millis(IMPORT_IDLE_MS_MAX);
+        for (key, revision) in unchanged.look(Instant::now(), filling, idle) {
+            self.mark_left_over(&key, revision).await?;
+            swept = swept.or(Some(key));
+        }
+        match swept {
+            Some(key) => self.sweep_generation(key).await.map(|()| Rest::Rows),
+            None if has_imports => Ok(Rest::Imports),
+            None => Ok(Rest::Nothing),
+        }
+    }
+
+    /// Deletes some rows of a generation, and its key with the last.
+    async fn sweep_generation(&self, key: Vec<u8>) -> Result<(), KvError> {
+        let range = keys::rows_of_generation(keys::parse_generation_key(&key)?);
+        let limit = SWEEP_CHUNK_ROWS.min(self.kv.limits().operations_max.saturating_sub(2));
+        let mut commit = KvCommit::default();
+        match self.kv.range(&range, None, limit).await {
+            // Nobody reads it any more: what it said is of no interest.
+            Err(KvError::Damaged { key, .. }) if range.contains(&key) => commit.deletes.push(key),
+            rows => {
+                let rows = rows?;
+                commit.deletes.extend(rows.entries.into_iter().map(|(key, _)| key));
+                if rows.next.is_none() {
+                    commit.deletes.push(key.clone());
+                }
+            }
+        }
+        // An import that was only just taken for broken off may have gone on.
+        let value = keys::swept_marker();
+        commit.preconditions.push(Precondition::HasValue { key, value });
+        match self.kv.commit(commit).await {
+            Ok(_) | Err(KvError::Conflict { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Marks a generation for the sweep, unless its import has gone on since.
+    async fn mark_left_over(&self, key: &[u8], revision: u64) -> Result<(), KvError> {
+        let key = key.to_vec();
+        let commit = KvCommit {
+            preconditions: vec![Precondition::AtRevision { key: key.clone(), revision }],
+            puts: vec![(key, keys::swept_marker())],
+            deletes: Vec::new(),
+        };
+        match self.kv.commit(commit).await {
+            // It goes on after all, or somebody else marked it.
+            Ok(_) | Err(KvError::Conflict { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Sweeps whenever it is woken, and by itself as long as something is left, until the store is gone.
+///
+/// It holds no store while it waits: one that is dropped meanwhile must close its file.
+async fn sweep(store: Weak<DnsStore>, wakes: Arc<Notify>) {
+    let (mut unchanged, mut retry_ms) = (Unchanged::default(), SWEEP_RETRY_MS_MIN);
+    loop {
+        let Some(opened) = store.upgrade() else { return };
+        let swept = opened.sweep_chunk(&mut unchanged).await;
+        drop(opened);
+        let wait_ms = match swept {
+            Err(error) => {
+                let wait_ms = retry_ms;
+                retry_ms = (retry_ms * 2).min(SWEEP_RETRY_MS_MAX);
+                tracing::warn!(%error, wait_ms, "old rows could not be swept; it is tried again");
+                wait_ms
+            }
+            Ok(Rest::Rows) => {
+                retry_ms = SWEEP_RETRY_MS_MIN;
+                tokio::task::yield_now().await;
+                continue;
+            }
+            Ok(Rest::Imports) => SWEEP_LOOK_MS,
+            Ok(Rest::Nothing) => {
+                wakes.notified().await;
+                continue;
+            }
+        };
+        let _ = tokio::time::timeout(Duration::from_millis(wait_ms), wakes.notified()).await;
+    }
+}
+
+/// Generations of one page.
+const GENERATIONS_PAGE: u32 = 100;
