@@ -125,6 +125,8 @@ pub(crate) const NOTES_READ_MAX: u32 = 64;
 /// Milliseconds for which a process has seen that nobody wrote a slot. Then it is one of a process that is
 /// gone, or that can make another.
 pub const ETCD_SLOT_AGE_MS_MAX: u64 = 3_600_000;
+/// Milliseconds between two questions to a member of etcd how it is.
+pub const ETCD_PULSE_MS: u64 = 5_000;
 /// Milliseconds between two looks at the slots.
 pub const ETCD_SLOT_LOOK_MS: u64 = 600_000;
 

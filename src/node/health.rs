@@ -122,6 +122,15 @@ pub enum Fault {
     /// The store does not answer.
     #[error("the store does not answer")]
     StoreSilent,
+    /// The cluster of the store refuses every write.
+    #[error(
+        "the cluster of the store has raised the alarm {alarm}: it takes no writes until its database is \
+         compacted and defragmented, and the alarm disarmed"
+    )]
+    StoreAlarm {
+        /// Which one.
+        alarm: &'static str,
+    },
     /// The store was put back to an older state.
     #[error(
         "the store was put back to an older state {seconds} s ago: what was written since is lost, here and \
@@ -156,6 +165,7 @@ impl Fault {
             | Self::Unreadable { .. }
             | Self::Store(_)
             | Self::StoreSilent
+            | Self::StoreAlarm { .. }
             | Self::StorePutBack { .. }
             | Self::Watchdog => false,
         }

@@ -98,6 +98,16 @@ fn encode_store(
     if let Some(revision) = store.revision {
         gauge(encoder, "store_revision", "Newest revision of the store", revision)?;
     }
+    if let Some(age_ms) = store.engine.answered_ms_ago {
+        let help = "Seconds for which no member of the distributed store has answered";
+        gauge(encoder, "store_silent_seconds", help, age_ms / 1_000)?;
+        let help = "Whether the distributed store refuses every write until somebody helps it";
+        gauge(encoder, "store_alarm", help, u64::from(store.engine.alarm.is_some()))?;
+    }
+    if let Some(octets) = store.engine.database_octets {
+        let help = "Octets of the database of the distributed store";
+        gauge(encoder, "store_database_octets", help, octets)?;
+    }
     let help = "Times the store was found to be put back to an older state";
     counter(encoder, "store_histories_begun", help, store.histories_begun)?;
     let help = "Zones of the store that were counted anew, again and again";

@@ -88,6 +88,7 @@ impl NodeState {
         }
         if let Some(store) = &self.store {
             faults.extend(store.health().err().map(Fault::Store));
+            faults.extend(store.report().alarm.map(|alarm| Fault::StoreAlarm { alarm }));
             let seconds = store.history_begun_ago().map(|ago| ago.as_secs());
             let lately = seconds.filter(|seconds| *seconds < PUT_BACK_SHOWN_S);
             faults.extend(lately.map(|seconds| Fault::StorePutBack { seconds }));

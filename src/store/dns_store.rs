@@ -25,6 +25,7 @@ use super::lease::{LeaseState, LeaseTask, LeaseTimes};
 use super::lineage::Lineage;
 use super::operation::{Batch, Committed, Expectation, Operation, StoreError};
 use super::recounts::Recounts;
+use super::report::EngineReport;
 use super::sweep::Sweeps;
 use super::view::{InFlight, View};
 use super::zone_settings::ZoneSettings;
@@ -135,6 +136,11 @@ impl DnsStore {
     pub fn health(&self) -> Result<(), KvError> {
         self.lineage.check()?;
         self.kv.health()
+    }
+
+    /// Says how the engine is, without asking anybody.
+    pub fn report(&self) -> EngineReport {
+        self.kv.report()
     }
 
     /// Applies a batch as one commit.

@@ -13,14 +13,15 @@
 //! them in the log, and says what it did under one key that is not quiet.
 //!
 //! # The lead key
-//! A commit that no follower may miss puts [`LEAD_KEY`], with a value that no other commit ever has.
-//! Where what an engine keeps may be replaced under an open feed, the feed goes by it: of two lines
-//! of commits that parted, it never tells the beginning of one and the end of the other.
+//! A commit that no follower may miss puts [`LEAD_KEY`], with a value that no other commit ever has: an
+//! open feed tells by it whether what the engine keeps was replaced by another line of commits.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::sync::oneshot;
+
+use super::report::EngineReport;
 
 /// The first octet from which keys are quiet: kept, but left out of the change feed.
 pub const QUIET_FIRST: u8 = 0x60;
@@ -183,12 +184,8 @@ pub enum KvError {
         /// Up to where they were told.
         after: u64,
     },
-    /// What was kept is gone, or another store's zones stand in its place. It is not followed, nor written
-    /// to, lest the one be taken for the other.
-    #[error(
-        "the store is empty, or another one stands in its place: put back what it held, or start the node \
-         anew (--new-store where it is empty)"
-    )]
+    /// What was kept is gone, or another store stands in its place: it is not followed, nor written to.
+    #[error("the store is empty, or another one stands in its place: put it back, or start anew")]
     OtherStore,
     /// Another process has the store's file open.
     #[error("another process has the store open")]
@@ -285,8 +282,7 @@ pub trait ChangeFeed: Send {
     ///
     /// # Errors
     /// [`KvError::Compacted`] when the caller was slower than the log is long, [`KvError::Ahead`] and
-    /// [`KvError::Replaced`] when the store is no longer the one that was followed. The feed is then at
-    /// its end.
+    /// [`KvError::Replaced`] when the store is not the one that was followed. The feed is then at its end.
     async fn next(&mut self) -> Result<ChangeEvent, KvError>;
 }
 
@@ -329,6 +325,11 @@ pub trait KeyValueStore: Send + Sync + 'static {
     /// Why they are not: [`KvError::Unavailable`] while the engine mends itself.
     fn health(&self) -> Result<(), KvError> {
         Ok(())
+    }
+
+    /// Says how the engine is, without asking anybody.
+    fn report(&self) -> EngineReport {
+        EngineReport::default()
     }
 
     /// Returns the revision of the newest durable commit, 0 if there was none.

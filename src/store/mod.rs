@@ -13,6 +13,7 @@ pub mod history;
 pub mod kv;
 pub mod lease;
 pub mod redb;
+pub mod report;
 pub mod rules;
 pub(crate) mod serial;
 pub mod zone_settings;

@@ -29,6 +29,11 @@ fn what_a_silent_store_is_asked_for_is_refused_with_its_reason() {
     let wait = |query: &str| node.request("GET", &format!("/api/v1/aspen/wait{query}"), None);
     assert_eq!(wait("").0, 200);
     assert_eq!(wait("?timeout=0").0, 200, "what is newest can be learned");
+    let store = |node: &Node| node.request("GET", "/api/v1/aspen/status", None).1["store"].clone();
+    let known = store(&node);
+    let told = (&known["engine"], known["member"].as_str());
+    assert_eq!(told, (&"etcd".into(), Some(cluster.endpoints()[0].as_str())), "{known}");
+    assert!(known["leader"].is_string() && known["database_octets"].is_u64(), "{known}");
     cluster.signal(0, "-STOP");
     // At once: each waits as long as it is allowed to.
     std::thread::scope(|scope| {
@@ -53,6 +58,8 @@ fn what_a_silent_store_is_asked_for_is_refused_with_its_reason() {
         });
     });
     assert_eq!(node.ask("one.example", 6).0, 0, "it answers what it has");
+    let silent_ms = store(&node)["answered_ms_ago"].as_u64();
+    assert!(silent_ms > Some(200), "what was asked above had time: {silent_ms:?}");
     cluster.signal(0, "-CONT");
     node.cli_ok(&["record", "set", "www.one.example", "A", "60", "192.0.2.1"]);
     node.wait_for("www.one.example", 1, &[192, 0, 2, 1]);

@@ -19,6 +19,7 @@ use crate::limits::STATUS_STORE_MS;
 use crate::publish::PublishStats;
 use crate::serve::ServeStats;
 use crate::store::DnsStore;
+use crate::store::report::EngineReport;
 use sync::SyncReport;
 
 /// How a node is, at about one moment.
@@ -88,6 +89,9 @@ pub struct StoreStatus {
     /// Why it does not.
     #[serde(rename = "store_error", skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// How its engine is, from memory.
+    #[serde(rename = "store")]
+    pub engine: EngineReport,
     /// How often the store was found to be put back to an older state, and another history was begun.
     pub histories_begun: u64,
     /// Zones that were counted anew, again and again.
@@ -217,6 +221,7 @@ impl StoreStatus {
         Self {
             error: revision.as_ref().err().cloned(),
             revision: revision.ok(),
+            engine: store.report(),
             histories_begun: store.histories_begun(),
             recounted: found.counted.load(Ordering::Relaxed),
             mended: found.mended.load(Ordering::Relaxed),

@@ -12,7 +12,7 @@
 //! **Invariant:** a slot is used by one commit at a time; a slot in doubt is never used again.
 //! **Not here:** which requests are repeated for reading (`etcd::connection`).
 
-use std::sync::{Mutex, PoisonError, Weak};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use etcd_client::{Compare, CompareOp, GetOptions, Txn, TxnOp, TxnOpResponse, TxnResponse};
@@ -21,9 +21,7 @@ use tokio::sync::Semaphore;
 use super::connection::{Failure, PAUSE};
 use super::{SLOTS, Shared, header_revision, unsigned};
 use crate::clock::now_ms;
-use crate::limits::{
-    ETCD_COMMITS_IN_FLIGHT_MAX, ETCD_RETRY_MS_MAX, ETCD_SLOT_AGE_MS_MAX, ETCD_SLOT_LOOK_MS,
-};
+use crate::limits::{ETCD_COMMITS_IN_FLIGHT_MAX, ETCD_RETRY_MS_MAX, ETCD_SLOT_AGE_MS_MAX};
 use crate::store::kv::{KvCommit, KvError, Precondition};
 use crate::store::unchanged::Unchanged;
 
@@ -290,15 +288,4 @@ pub(super) async fn sweep_slots(shared: &Shared, unchanged: &mut Unchanged) -> R
         }
     }
     Ok(())
-}
-
-/// Sweeps slots again and again, until the engine is gone.
-pub(super) async fn keep_sweeping_slots(shared: Weak<Shared>, mut unchanged: Unchanged) {
-    loop {
-        tokio::time::sleep(Duration::from_millis(ETCD_SLOT_LOOK_MS)).await;
-        let Some(shared) = shared.upgrade() else { return };
-        if let Err(error) = sweep_slots(&shared, &mut unchanged).await {
-            tracing::debug!(%error, "old slots stay until the next look");
-        }
-    }
 }

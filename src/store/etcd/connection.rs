@@ -12,9 +12,11 @@ use etcd_client::{
 };
 use tokio::sync::Mutex;
 
+use super::upkeep::Pulse;
 use super::{EtcdTls, Password};
 use crate::limits::{ETCD_REPLY_OCTETS_MAX, ETCD_RETRY_MS_MAX};
 use crate::store::kv::KvError;
+use crate::store::report::EngineReport;
 
 /// The way to the cluster.
 pub(super) struct Connection {
@@ -24,6 +26,8 @@ pub(super) struct Connection {
     login: Login,
     /// The member in use.
     current: Mutex<Current>,
+    /// What is known of the cluster.
+    pulse: Pulse,
 }
 
 /// The member in use.
@@ -34,6 +38,8 @@ struct Current {
     index: usize,
     /// Its client.
     client: Client,
+    /// When it was said last that no member answers.
+    said_at: Option<Instant>,
 }
 
 impl std::fmt::Debug for Connection {
@@ -80,8 +86,9 @@ impl Connection {
         loop {
             let error = match find_member(&endpoints, &login, 0).await {
                 Ok((index, client)) => {
-                    let current = Mutex::new(Current { epoch: 0, index, client });
-                    return Ok(Self { endpoints, login, current });
+                    let pulse = Pulse::new(&endpoints[index]);
+                    let current = Mutex::new(Current { epoch: 0, index, client, said_at: None });
+                    return Ok(Self { endpoints, login, current, pulse });
                 }
                 Err(Failure::Final(error)) => return Err(error),
                 Err(Failure::Unsure(error)) => error,
@@ -113,11 +120,29 @@ impl Connection {
         match find_member(&self.endpoints, &self.login, current.index + 1).await {
             Ok((index, client)) => {
                 tracing::info!(endpoint = %self.endpoints[index], "now using this etcd member");
-                *current = Current { epoch: epoch + 1, index, client };
+                *current = Current { epoch: epoch + 1, index, client, said_at: None };
+                self.pulse.goes_to(&self.endpoints[index]);
             }
             Err(Failure::Final(error) | Failure::Unsure(error)) => {
-                tracing::warn!(%error, "no etcd member answers");
+                // Everybody who wants something comes here, many times a second.
+                if current.said_at.is_none_or(|at| at.elapsed() >= SAY_AGAIN) {
+                    tracing::warn!(%error, "no etcd member answers");
+                    current.said_at = Some(Instant::now());
+                }
             }
+        }
+    }
+
+    /// Returns what is known of the cluster.
+    pub(super) fn report(&self) -> EngineReport {
+        self.pulse.report()
+    }
+
+    /// Asks the member in use how it is; whether it answers is for others to act on.
+    pub(super) async fn ask_status(&self) {
+        let (_, mut client) = self.client().await;
+        if let Ok(Ok(status)) = tokio::time::timeout(REQUEST_TIMEOUT, client.status()).await {
+            self.pulse.note(&status);
         }
     }
 
@@ -156,7 +181,7 @@ impl Connection {
     /// Makes a transaction once.
     pub(super) async fn write_txn(&self, txn: Txn) -> Result<TxnResponse, Failure> {
         let (epoch, client) = self.client().await;
-        let result = attempt(kv(&client).txn(txn)).await;
+        let result = self.attempt(kv(&client).txn(txn)).await;
         if matches!(result, Err(Failure::Unsure(_))) {
             self.leave(epoch).await;
         }
@@ -171,7 +196,7 @@ impl Connection {
         let deadline = Instant::now() + Duration::from_millis(ETCD_RETRY_MS_MAX);
         loop {
             let (epoch, client) = self.client().await;
-            match attempt(request(client)).await {
+            match self.attempt(request(client)).await {
                 Ok(response) => return Ok(response),
                 Err(failure @ Failure::Final(_)) => return Err(failure),
                 Err(failure) if Instant::now() > deadline => return Err(failure),
@@ -184,18 +209,26 @@ impl Connection {
     }
 }
 
+impl Connection {
+    /// Waits for one request, for as long as a member may take.
+    async fn attempt<T>(
+        &self,
+        request: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Failure> {
+        match tokio::time::timeout(REQUEST_TIMEOUT, request).await {
+            Ok(Ok(response)) => {
+                self.pulse.beat();
+                Ok(response)
+            }
+            Ok(Err(error)) => Err(classify(&error)),
+            Err(_) => Err(Failure::silence()),
+        }
+    }
+}
+
 /// Returns a client of the key-value service that takes large replies.
 fn kv(client: &Client) -> etcd_client::KvClient {
     client.kv_client().max_decoding_message_size(ETCD_REPLY_OCTETS_MAX)
-}
-
-/// Waits for one request, for as long as a member may take.
-async fn attempt<T>(request: impl Future<Output = Result<T, Error>>) -> Result<T, Failure> {
-    match tokio::time::timeout(REQUEST_TIMEOUT, request).await {
-        Ok(Ok(response)) => Ok(response),
-        Ok(Err(error)) => Err(classify(&error)),
-        Err(_) => Err(Failure::silence()),
-    }
 }
 
 /// Tells apart what another attempt may mend and what not.

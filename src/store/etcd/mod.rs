@@ -16,6 +16,7 @@
 mod commit;
 mod connection;
 mod feed;
+mod upkeep;
 
 use std::sync::Arc;
 
@@ -28,6 +29,7 @@ use super::kv::{
     ChangeStream, Cursor, KeyRange, KeyValueStore, KvCommit, KvError, KvLimits, KvSnapshot, Page,
     PendingCommit, Versioned,
 };
+use super::report::EngineReport;
 use super::unchanged::Unchanged;
 use crate::limits::{
     ETCD_COMMIT_OCTETS_MAX, ETCD_PAGE_ENTRIES_MAX, ETCD_PREFIX_OCTETS_MAX, ETCD_TXN_OPERATIONS_MAX,
@@ -73,8 +75,8 @@ pub struct EtcdTls {
 pub struct EtcdStore {
     /// Shared with commits that outlive their callers, and with followers.
     shared: Arc<Shared>,
-    /// Sweeps the slots of processes that are gone.
-    _sweeping: AbortOnDropHandle<()>,
+    /// Goes on beside all requests.
+    _upkeep: AbortOnDropHandle<()>,
 }
 
 /// What an engine is made of.
@@ -138,8 +140,8 @@ impl EtcdStore {
         let shared = Arc::new(Shared { connection, prefix: config.prefix, slots });
         let mut unchanged = Unchanged::default();
         commit::sweep_slots(&shared, &mut unchanged).await?;
-        let sweeping = commit::keep_sweeping_slots(Arc::downgrade(&shared), unchanged);
-        Ok(Self { shared, _sweeping: AbortOnDropHandle::new(tokio::spawn(sweeping)) })
+        let upkeep = tokio::spawn(upkeep::run(Arc::downgrade(&shared), unchanged));
+        Ok(Self { shared, _upkeep: AbortOnDropHandle::new(upkeep) })
     }
 }
 
@@ -208,6 +210,10 @@ impl KeyValueStore for EtcdStore {
 
     async fn changes(&self, after: u64) -> Result<ChangeStream, KvError> {
         Ok(Box::new(feed::WatchFeed::open(self.shared.clone(), after).await?))
+    }
+
+    fn report(&self) -> EngineReport {
+        self.shared.connection.report()
     }
 
     async fn revision(&self) -> Result<u64, KvError> {

@@ -36,6 +36,7 @@ use super::kv::{
     ChangeStream, Cursor, KeyRange, KeyValueStore, KvCommit, KvError, KvLimits, KvSnapshot, Page,
     PendingCommit, Versioned,
 };
+use super::report::EngineReport;
 use crate::limits::{
     KV_COMMIT_OCTETS_MAX, KV_COMMIT_OPERATIONS_MAX, KV_PAGE_OCTETS_MAX, KV_QUEUE_COMMITS_MAX,
 };
@@ -162,6 +163,10 @@ impl KeyValueStore for RedbStore {
 
     fn health(&self) -> Result<(), KvError> {
         self.handle.health()
+    }
+
+    fn report(&self) -> EngineReport {
+        EngineReport { engine: "redb", ..EngineReport::default() }
     }
 
     async fn revision(&self) -> Result<u64, KvError> {
