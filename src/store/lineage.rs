@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use super::dns_store::DnsStore;
 use super::history::History;
 use super::keys;
-use super::kv::{KvError, Precondition};
+use super::kv::{KvError, Precondition, Versioned};
 use super::operation::StoreError;
 use crate::limits::BATCH_ATTEMPTS_MAX;
 
@@ -73,11 +73,18 @@ impl DnsStore {
     /// # Errors
     /// [`KvError::OtherStore`] as [`StoreError::Kv`]; those of the engine.
     pub async fn history(&self) -> Result<History, StoreError> {
-        let found = self.kv.get(keys::HISTORY).await?;
+        Ok(self.own_history(self.kv.get(keys::HISTORY).await?)?)
+    }
+
+    /// Returns the history that was found, if it is one of the store that was opened.
+    ///
+    /// # Errors
+    /// [`KvError::OtherStore`]; [`KvError::Unreadable`].
+    pub(super) fn own_history(&self, found: Option<Versioned>) -> Result<History, KvError> {
         let history = found.map(|found| History::decode(&found.value)).transpose()?;
         let own = history.filter(|history| history.digest_key == self.digest_key);
         self.lineage.note_store(own.is_none());
-        Ok(own.ok_or(KvError::OtherStore)?)
+        own.ok_or(KvError::OtherStore)
     }
 
     /// Begins a new history with an epoch above the present one and above `above`, and returns it

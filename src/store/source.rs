@@ -1,7 +1,7 @@
 //! The store as the source of zones and commits, for whoever keeps a copy of them.
 //!
 //! **Invariant:** what is read of a zone is of one view, its digest that of its RRsets; a disabled
-//! zone is as none.
+//! zone is as none. In a view of another store, or of none, no zone is missing: that is an error.
 //! **Not here:** the commits themselves (`store::commits`), listings for people (`store::read`).
 
 use std::ops::Bound;
@@ -96,6 +96,8 @@ impl DnsStore {
             Bound::Unbounded => {}
         }
         let view = self.kv.snapshot().await?;
+        let history = view.get_many(&[keys::HISTORY.to_vec()]).await?;
+        self.own_history(history.into_iter().flatten().next())?;
         let (mut states, mut cursor, key) = (Vec::new(), None, self.digest_key);
         loop {
             let wanted = limit.saturating_sub(states.len() as u32).min(LISTING_ITEMS_MAX);
@@ -120,8 +122,10 @@ impl DnsStore {
     /// Reads zones with their RRsets, of one view.
     async fn read_contents(&self, apexes: &[Name]) -> Result<Vec<ZoneContents>, StoreError> {
         let view = self.kv.snapshot().await?;
-        let journal = view.get_many(&[keys::JOURNAL.to_vec()]).await?;
-        let revision = journal.into_iter().flatten().next().map_or(0, |found| found.revision);
+        let found = view.get_many(&[keys::JOURNAL.to_vec(), keys::HISTORY.to_vec()]).await?;
+        let mut found = found.into_iter();
+        let revision = found.next().flatten().map_or(0, |found| found.revision);
+        self.own_history(found.next().flatten())?;
         let (mut contents, key) = (Vec::with_capacity(apexes.len()), self.digest_key);
         for apexes in apexes.chunks(TRIP_ZONES_MAX) {
             let zone_keys: Vec<Vec<u8>> = apexes.iter().map(keys::zone_key).collect();

@@ -90,8 +90,6 @@ impl<S: ZoneSource> Follower<S> {
             self.revisions.remove(&apex);
             changes.push(CatalogChange::Remove(apex));
         }
-        // A source that is gone has no zones either: what was answered is not given up for that.
-        self.source.history().await?;
         self.stage.publish(Rank::Store, changes);
         self.progress.begin(revision);
         Ok(Loaded { revision, commits })
