@@ -7,7 +7,7 @@
 //!
 //! **Invariant:** a batch is applied once or not at all.
 //! **Not here:** the rules (`store::rules`), reading (`store::read`), imports (`store::import`), histories
-//! (`store::lineage`).
+//! (`store::histories`).
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, Hasher};
@@ -26,7 +26,7 @@ use super::lineage::Lineage;
 use super::operation::{Batch, Committed, Expectation, Operation, StoreError};
 use super::recounts::Recounts;
 use super::report::EngineReport;
-use super::sweep::Sweeps;
+use super::sweep_call::SweepCall;
 use super::view::{InFlight, View};
 use super::zone_settings::ZoneSettings;
 use crate::feed::digest::DigestKey;
@@ -55,7 +55,7 @@ pub struct DnsStore {
     /// Which line of commits the engine holds.
     pub(super) lineage: Lineage,
     /// Wakes the sweep.
-    pub(super) sweeps: Sweeps,
+    pub(super) sweeps: SweepCall,
     /// The store itself, for the sweep, which must not keep it open.
     pub(super) this: Weak<Self>,
 }
@@ -98,7 +98,7 @@ impl DnsStore {
             hints: ZoneHints::default(),
             recounts: Recounts::default(),
             lineage: Lineage::default(),
-            sweeps: Sweeps::default(),
+            sweeps: SweepCall::default(),
         });
         store.add_digests().await?;
         store.spawn_sweep();

@@ -21,23 +21,6 @@ use crate::limits::{
     IMPORT_IDLE_MS_MAX, SWEEP_CHUNK_ROWS, SWEEP_LOOK_MS, SWEEP_RETRY_MS_MAX, SWEEP_RETRY_MS_MIN,
 };
 
-/// Wakes the task that sweeps, the last time when it is dropped.
-#[derive(Debug, Default)]
-pub(super) struct Sweeps(Arc<Notify>);
-
-impl Sweeps {
-    /// Has the task look for what there is to sweep.
-    pub(super) fn wake(&self) {
-        self.0.notify_one();
-    }
-}
-
-impl Drop for Sweeps {
-    fn drop(&mut self) {
-        self.wake();
-    }
-}
-
 /// What is left to be swept.
 enum Rest {
     /// Nothing.
@@ -51,7 +34,7 @@ enum Rest {
 impl DnsStore {
     /// Starts the task that sweeps for as long as the store is open.
     pub(super) fn spawn_sweep(&self) {
-        tokio::spawn(sweep(self.this.clone(), Arc::clone(&self.sweeps.0)));
+        tokio::spawn(sweep(self.this.clone(), self.sweeps.wakes()));
     }
 
     /// Deletes some rows that nobody reads any more; returns what is left.

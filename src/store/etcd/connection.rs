@@ -12,7 +12,7 @@ use etcd_client::{
 };
 use tokio::sync::Mutex;
 
-use super::upkeep::Pulse;
+use super::pulse::Pulse;
 use super::{EtcdTls, Password};
 use crate::limits::{ETCD_REPLY_OCTETS_MAX, ETCD_RETRY_MS_MAX};
 use crate::store::kv::KvError;

@@ -16,6 +16,7 @@
 mod commit;
 mod connection;
 mod feed;
+mod pulse;
 mod upkeep;
 
 use std::sync::Arc;
