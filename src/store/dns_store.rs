@@ -234,7 +234,7 @@ impl DnsStore {
                 None => self.lock(&zones).await,
             };
             let view = View::open(&*self.kv, &self.in_flight).await?;
-            let mut draft = Draft::new(&view, self);
+            let mut draft = Draft::new(&view, self.digest_key, &self.hints);
             let changed = match fill(&mut draft, work).await {
                 Ok(Settled { changed, .. }) => changed,
                 Err(DraftError::Refused(error)) => return Err(error),

@@ -23,6 +23,7 @@ mod digests;
 mod dns_store;
 mod draft;
 mod group;
+mod group_worker;
 mod hints;
 mod histories;
 mod import;

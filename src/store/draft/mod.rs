@@ -13,7 +13,6 @@ mod zone;
 
 use std::collections::BTreeMap;
 
-use super::dns_store::DnsStore;
 use super::hints::ZoneHints;
 use super::keys;
 use super::kv::KvError;
@@ -104,8 +103,7 @@ pub(super) struct Staged {
 
 impl<'a> Draft<'a> {
     /// Begins a draft.
-    pub(super) fn new(view: &'a View, store: &'a DnsStore) -> Self {
-        let (digest_key, hints) = (store.digest_key, &store.hints);
+    pub(super) fn new(view: &'a View, digest_key: DigestKey, hints: &'a ZoneHints) -> Self {
         Self { view, now_ms: now_ms(), digest_key, hints, slots: BTreeMap::new() }
     }
 

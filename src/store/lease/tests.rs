@@ -1,3 +1,5 @@
+//! Contenders for a lease in a world of their own: all orders of a few events, and long random lives.
+
 use std::time::{Duration, Instant};
 
 use rand::rngs::SmallRng;

@@ -1,0 +1,226 @@
+//! Makes the batches of a group: the task that works through a queue, for as long as something waits there.
+//!
+//! **Invariant:** one task works through a queue at a time; what it has taken is answered, whatever happens.
+//! **Not here:** the queues, and what fits into one commit (`store::group`).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::OwnedMutexGuard;
+
+use super::dns_store::{DnsStore, back_off};
+use super::draft::{Built, Draft, DraftError};
+use super::group::{
+    GroupAnswer, GroupEntry, Judged, Unmade, answer, attempts_of, end_all, is_plain, refused,
+};
+use super::kv::KvError;
+use super::operation::{Batch, StoreError};
+use super::view::View;
+use crate::limits::BATCH_ATTEMPTS_MAX;
+use crate::name::Name;
+
+/// The task that works through a queue; if it ends before its time, those who wait are told.
+struct GroupWorker {
+    /// The store.
+    store: Arc<DnsStore>,
+    /// Which queue.
+    index: usize,
+    /// Whether the queue was found empty.
+    is_over: bool,
+}
+
+impl DnsStore {
+    /// Makes a batch together with others that wait for the same zones.
+    pub(super) async fn join_group(&self, batch: Batch) -> GroupAnswer {
+        let (Some(index), Some(store)) = (self.group_of(&batch), self.this.upgrade()) else {
+            return GroupAnswer::Alone(batch);
+        };
+        let (answer, is_first) = match self.groups.push(index, batch) {
+            Ok(pushed) => pushed,
+            Err(batch) => return GroupAnswer::Alone(batch),
+        };
+        if is_first {
+            spawn_worker(store, index);
+        }
+        answer.await.unwrap_or_else(|_| GroupAnswer::Ended(Err(KvError::Closed.into())))
+    }
+
+    /// Returns the queue of a batch, if it may join others: all its zones are known and have one lock.
+    fn group_of(&self, batch: &Batch) -> Option<usize> {
+        if !batch.preconditions.is_empty() || !batch.operations.iter().all(is_plain) {
+            return None;
+        }
+        let mut zones = self.hints.guess(batch.operations.iter()).into_iter();
+        let first = self.lock_index(&zones.next()??);
+        let is_first =
+            |apex: Option<Name>| apex.is_some_and(|apex| self.lock_index(&apex) == first);
+        zones.all(is_first).then_some(first)
+    }
+
+    /// Takes the batches of a group, each if it is not refused.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    async fn fill_group(
+        &self,
+        draft: &mut Draft<'_>,
+        index: usize,
+        batches: &[&Batch],
+    ) -> Result<Vec<Judged>, KvError> {
+        draft.read_ahead(batches).await?;
+        // Most are not refused: that one can be taken back is seen to only when it must be.
+        let mut before = (batches.len() > 1).then(|| draft.mark());
+        let mut is_careful = false;
+        loop {
+            let mut judged = Vec::with_capacity(batches.len());
+            for batch in batches {
+                let mark = is_careful.then(|| draft.mark());
+                let result = self.take(draft, index, batch).await?;
+                let is_made = result.is_ok();
+                judged.push(result);
+                match mark {
+                    Some(mark) if !is_made => draft.go_back(mark),
+                    None if !is_made => break,
+                    Some(_) | None => {}
+                }
+            }
+            let is_whole = is_careful || judged.iter().all(Result::is_ok);
+            match before.take() {
+                Some(before) if !is_whole => draft.go_back(before),
+                Some(_) | None => return Ok(judged),
+            }
+            is_careful = true;
+        }
+    }
+
+    /// Takes one batch.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    async fn take(
+        &self,
+        draft: &mut Draft<'_>,
+        index: usize,
+        batch: &Batch,
+    ) -> Result<Judged, KvError> {
+        for operation in &batch.operations {
+            match draft.apply(operation).await {
+                Ok(()) => {}
+                Err(DraftError::Refused(error)) => return refused(error),
+                Err(DraftError::Unsettled) => return Ok(Err(Unmade::Alone)),
+            }
+        }
+        let settled = match draft.settle().await {
+            Ok(settled) => settled,
+            Err(error) => return refused(error),
+        };
+        let touched = draft.touched();
+        if touched.iter().any(|apex| self.lock_index(apex) != index) {
+            draft.remember(&touched);
+            return Ok(Err(Unmade::Alone));
+        }
+        Ok(Ok(settled))
+    }
+}
+
+impl GroupWorker {
+    /// Works through the queue until it is empty.
+    async fn run(mut self) {
+        loop {
+            let lock = self.store.lock_at(self.index).await;
+            let group = self.store.groups.take(self.index, self.store.kv.limits());
+            if group.is_empty() {
+                self.is_over = true;
+                return;
+            }
+            let batches: Vec<&Batch> = group.iter().map(|entry| &entry.batch).collect();
+            match self.build(&batches).await {
+                Ok((judged, built)) => self.make(group, judged, built, lock).await,
+                Err(error) => end_all(group, error),
+            }
+        }
+    }
+
+    /// Builds the commit of a group.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    async fn build(&self, batches: &[&Batch]) -> Result<(Vec<Judged>, Built), StoreError> {
+        let store = &self.store;
+        store.lineage.check()?;
+        for _ in 0..BATCH_ATTEMPTS_MAX {
+            let view = View::open(&*store.kv, &store.in_flight).await?;
+            let mut draft = Draft::new(&view, store.digest_key, &store.hints);
+            let judged = store.fill_group(&mut draft, self.index, batches).await?;
+            let undigested = draft.undigested();
+            if undigested.is_empty() {
+                let is_any_made = judged.iter().any(Result::is_ok);
+                let built = if is_any_made { draft.build() } else { Built::default() };
+                return Ok((judged, built));
+            }
+            drop(draft);
+            drop(view);
+            store.add_digests_of(&undigested).await?;
+        }
+        Err(StoreError::Contended { attempts: BATCH_ATTEMPTS_MAX })
+    }
+
+    /// Hands the commit of a group over, and sees to it that each of it is answered.
+    async fn make(
+        &self,
+        group: Vec<GroupEntry>,
+        judged: Vec<Judged>,
+        built: Built,
+        lock: OwnedMutexGuard<()>,
+    ) {
+        let Built { commit, zones, .. } = built;
+        if commit.puts.is_empty() && commit.deletes.is_empty() {
+            return match self.store.revision().await {
+                Ok(revision) => answer(group, judged, revision, &BTreeMap::new()),
+                Err(error) => end_all(group, error),
+            };
+        }
+        let flight = self.store.in_flight.register(&commit);
+        let (store, index) = (Arc::clone(&self.store), self.index);
+        // In a task of its own: the next group is built on this one while it is in flight.
+        tokio::spawn(async move {
+            let made = async {
+                let pending = store.kv.submit(commit).await?;
+                drop(lock);
+                pending.wait().await
+            };
+            let made = made.await;
+            drop(flight);
+            match made {
+                Ok(revision) => {
+                    answer(group, judged, revision, &zones.into_iter().collect());
+                }
+                Err(KvError::Conflict { .. }) => store.make_again(index, group).await,
+                Err(error) => end_all(group, error.into()),
+            }
+        });
+    }
+}
+
+impl DnsStore {
+    /// Puts a group that others got ahead of in front of the queue again.
+    async fn make_again(self: &Arc<Self>, index: usize, group: Vec<GroupEntry>) {
+        back_off(attempts_of(&group) + 1).await;
+        if self.groups.put_back(index, group) {
+            spawn_worker(Arc::clone(self), index);
+        }
+    }
+}
+
+impl Drop for GroupWorker {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.store.groups.forget(self.index);
+        }
+    }
+}
+
+/// Starts a task that works through a queue.
+fn spawn_worker(store: Arc<DnsStore>, index: usize) {
+    tokio::spawn(GroupWorker { store, index, is_over: false }.run());
+}
