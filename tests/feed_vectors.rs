@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use aspen_dns::feed::HistoryId;
 use aspen_dns::feed::digest::{Digest, DigestKey};
+use aspen_dns::feed::frame::fleet::{EdgeFacts, FleetEdge, FleetReport};
 use aspen_dns::feed::frame::{
     ClientFrame, EdgeReport, FrameReader, Hello, Refused, RefusedReason, ServerFrame, Welcome,
 };
@@ -253,7 +254,32 @@ fn client_frames() -> Vec<(&'static str, ClientFrame)> {
         ("hello", ClientFrame::Hello(hello)),
         ("report", ClientFrame::Report(report)),
         ("here", ClientFrame::Here(peer())),
+        ("fleet", ClientFrame::Fleet(FleetReport { left_out: 0, edges: vec![edge()] })),
     ]
+}
+
+fn edge() -> FleetEdge {
+    let facts = EdgeFacts {
+        name: Some("ams-1".to_owned()),
+        version: Some("0.1.0".to_owned()),
+        queries_per_s: Some(250),
+        zones: 3,
+        held: 0,
+        refused: 0,
+        reason: None,
+    };
+    FleetEdge {
+        id: [0xee; 32],
+        hops: 0,
+        age_ms: 0,
+        history: HISTORY,
+        served: position(8),
+        state: 3,
+        differing: 0,
+        beat_age_ms: Some(20),
+        facts,
+        address: Some("192.0.2.1:53".to_owned()),
+    }
 }
 
 fn server_frames() -> Vec<(&'static str, ServerFrame)> {
@@ -270,6 +296,7 @@ fn server_frames() -> Vec<(&'static str, ServerFrame)> {
         ("refused", ServerFrame::Refused(refused)),
         ("segment", ServerFrame::Segment(Bytes::from_static(b"\x01\x02\x03"))),
         ("ping", ServerFrame::Ping),
+        ("takes", ServerFrame::Takes(1)),
     ]
 }
 

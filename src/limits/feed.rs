@@ -132,6 +132,65 @@ pub const KNOWN_PEERS_MAX: usize = 16;
 /// Milliseconds that a follower may take nothing while frames wait for it. Then it is dropped.
 pub const FOLLOWER_STALL_MS_MAX: u64 = 10_000;
 
+// ---- the fleet ----
+
+/// Octets of the name that an operator gives an edge. More: refused at its start.
+pub const EDGE_NAME_OCTETS_MAX: usize = 64;
+/// Octets of a version of the program that an edge tells. More: cut by the writer, refused by the reader.
+pub const EDGE_VERSION_OCTETS_MAX: usize = 32;
+/// Octets of the reason that an edge gives for a zone. More: cut by the writer, refused by the reader.
+pub const EDGE_REASON_OCTETS_MAX: usize = 255;
+/// Octets of the address at which an edge is seen; the URL of a relay fits. More: as of a reason.
+pub const EDGE_ADDRESS_OCTETS_MAX: usize = 255;
+/// Octets of all that is said of one edge, with room for what later versions add. More: refused.
+pub const EDGE_ITEM_OCTETS_MAX: usize = 1_024;
+/// Edges of one report. More: told in the next ones; refused by the reader.
+pub const FLEET_REPORT_EDGES_MAX: usize = 200;
+/// Edges that an edge hands on in one report, itself beside: these fit into what may lie unread on a
+/// stream, so that whoever follows changes does not wait. The others are told in the next ones.
+pub const FLEET_HANDED_ON_MAX: usize = 48;
+/// Edges through which a report may have come. One that came further is not handed on.
+pub const FLEET_HOPS_MAX: u8 = 8;
+/// Edges that a node remembers, of all its feeds. At the limit the one that is silent for longest goes; where
+/// none is silent, one more that is told by another edge is left out, and counted.
+pub const FLEET_EDGES_MAX: usize = 4_096;
+/// Edges that a node remembers because one of its followers tells of them. Further ones are left out, and counted.
+pub const FLEET_EDGES_VIA_MAX: usize = 1_024;
+/// Edges left out that are told apart, to count each once. Past it the number stays.
+pub const FLEET_LEFT_OUT_MAX: usize = 4_096;
+/// Edges that were forgotten by command and may still be handed on by others. Past it the oldest may come back.
+pub const FLEET_FORGOTTEN_MAX: usize = 256;
+/// Milliseconds without a report after which an edge is silent: some reports, each some edges on its way.
+pub const EDGE_SILENT_MS: u64 = 5_000;
+/// Milliseconds for which an edge that is silent is remembered: a day, in which somebody looks.
+pub const EDGE_FORGET_MS: u64 = 86_400_000;
+/// Milliseconds between two looks at edges that are waited for, however much they report.
+pub const EDGES_LOOK_MS: u64 = 10;
+/// Milliseconds after the start of a node in which its edges come back: whoever waits for all of them waits for that.
+pub const EDGES_RETURN_MS: u64 = 3_000;
+/// Edges that a wait may name. More: refused.
+pub const EDGES_NAMED_MAX: usize = 64;
+
+const _: () = assert!(
+    EDGE_ITEM_OCTETS_MAX
+        > 128
+            + EDGE_NAME_OCTETS_MAX
+            + EDGE_VERSION_OCTETS_MAX
+            + EDGE_REASON_OCTETS_MAX
+            + EDGE_ADDRESS_OCTETS_MAX,
+    "an edge that says all fits"
+);
+const _: () = assert!(
+    FLEET_REPORT_EDGES_MAX * (EDGE_ITEM_OCTETS_MAX + 2) + 16 < CLIENT_FRAME_OCTETS_MAX,
+    "a full report fits a frame"
+);
+const _: () = assert!(
+    (FLEET_HANDED_ON_MAX + 1) * (EDGE_ITEM_OCTETS_MAX + 2) < MESH_STREAM_WINDOW as usize,
+    "a report is written without waiting for its reader"
+);
+const _: () = assert!(FLEET_HANDED_ON_MAX < FLEET_REPORT_EDGES_MAX, "and is one that is read");
+const _: () = assert!(EDGE_SILENT_MS > 4 * REPORT_MS, "some reports may be late");
+
 // ---- strangers at the mesh's port ----
 
 /// Connections that are served at a time: an edge has four at most. Further ones are closed.
@@ -197,8 +256,13 @@ pub const SAY_HERE_MS_MAX: u64 = 300_000;
 pub const DEAF_MS_MIN: u64 = 2_000;
 /// See [`DEAF_MS_MIN`].
 pub const DEAF_MS_MAX: u64 = 300_000;
-/// Milliseconds between two reports of an edge to whom it follows.
+/// Milliseconds between two reports of an edge to whom it follows, while what it serves stays as it is.
 pub const REPORT_MS: u64 = 1_000;
+/// Milliseconds between two reports of an edge whose answers go on: what changes meanwhile is told together.
+pub const REPORT_QUICK_MS: u64 = 20;
+/// Octets of reports for each millisecond of rest after them, so that an edge with many others behind it
+/// takes no line for itself.
+pub const REPORT_OCTETS_PER_MS: usize = 256;
 /// Milliseconds that whoever is followed may leave a report lie. It has had room for many: it is followed no
 /// more, since the edge stands still meanwhile.
 pub const REPORT_WRITE_MS_MAX: u64 = 1_000;

@@ -8,16 +8,20 @@
 //! | follower | 1 hello | version u8, namespace \[32\], history (epoch u64, id u128), position, peer, proofs |
 //! | follower | 2 report | position served, state u8, zones that differ u32, clock u64 (ms since 1970) |
 //! | follower | 3 here | peer: a node that has moved says where it is now, and no more |
+//! | follower | 16 fleet | what it and those behind it say of themselves, see [`fleet`]; to who takes it |
 //! | server | 1 welcome | role u8 (0 author, 1 edge), history, position where the log begins that follows, clock u64, peers |
 //! | server | 2 refused | reason u8, peers |
 //! | server | 3 segment | see `feed::segment` |
 //! | server | 4 ping | |
+//! | server | 16 takes | version u8 of the fleet reports that it takes, and what later versions may add |
 //!
-//! Kinds from 16 on are for what may travel on this stream one day; a follower passes over those
-//! that it does not know, a server closes.
+//! Kinds from 16 on are what came later, or may come; a follower passes over those that it does not know, a
+//! server closes. So a server says first what it takes.
 //!
 //! **Invariant:** no frame is held that is longer than its limit.
 //! **Not here:** sockets and time (`mesh`), whether segments are to be believed (`replica`).
+
+pub mod fleet;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 
@@ -28,9 +32,12 @@ use crate::limits::{
 };
 use crate::octets::{DecodeError, OctetReader, put_counted, put_varint};
 use crate::ticket::{TicketPeer, put_peer, read_peer};
+use fleet::FleetReport;
 
 /// The version of this exchange.
 pub(crate) const VERSION: u8 = 1;
+/// The version of the reports on a fleet.
+pub(crate) const FLEET_VERSION: u8 = 1;
 
 /// What the one that follows says.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -41,6 +48,8 @@ pub enum ClientFrame {
     Report(EdgeReport),
     /// Where it is.
     Here(TicketPeer),
+    /// What it and those behind it say of themselves.
+    Fleet(FleetReport),
 }
 
 /// The first frame of the one that follows.
@@ -67,7 +76,7 @@ pub struct EdgeReport {
     pub state: u8,
     /// Zones whose digest differs.
     pub differing: u32,
-    /// Its clock, in milliseconds since 1970.
+    /// Its clock, in milliseconds since 1970; 0 where it has not said so.
     pub time_ms: u64,
 }
 
@@ -82,6 +91,8 @@ pub enum ServerFrame {
     Segment(Bytes),
     /// It lives.
     Ping,
+    /// It takes reports on a fleet, of this version and those before it.
+    Takes(u8),
     /// Something that this version does not know.
     Unknown(u8),
 }
@@ -151,6 +162,7 @@ impl ClientFrame {
                 out.extend_from_slice(&report.time_ms.to_be_bytes());
             }),
             Self::Here(peer) => put_frame(out, HERE, |out| put_peer(out, peer)),
+            Self::Fleet(report) => put_frame(out, FLEET, |out| report.put(out)),
         }
     }
 
@@ -169,6 +181,7 @@ impl ClientFrame {
                 time_ms: reader.u64("time")?,
             }),
             HERE => Self::Here(read_peer(&mut reader)?),
+            FLEET => Self::Fleet(FleetReport::read(&mut reader)?),
             _ => return Err(DecodeError::BadValue { what: "kind of a frame", at: 0 }),
         };
         reader.end()?;
@@ -239,6 +252,7 @@ impl ServerFrame {
             }),
             Self::Segment(segment) => out.extend_from_slice(&segment_frame(segment)),
             Self::Ping => put_frame(out, PING, |_| ()),
+            Self::Takes(version) => put_frame(out, TAKES, |out| out.push(*version)),
             Self::Unknown(kind) => put_frame(out, *kind, |_| ()),
         }
     }
@@ -270,6 +284,8 @@ impl ServerFrame {
             }
             SEGMENT => return Ok(Self::Segment(octets.clone())),
             PING => Self::Ping,
+            // Behind the version stands what this one does not know.
+            TAKES => return Ok(Self::Takes(reader.u8("version of fleet reports")?)),
             other => return Ok(Self::Unknown(other)),
         };
         reader.end()?;
@@ -379,6 +395,8 @@ const HELLO: u8 = 1;
 const REPORT: u8 = 2;
 /// Where a node is.
 const HERE: u8 = 3;
+/// What edges say of themselves.
+const FLEET: u8 = 16;
 /// A server's welcome.
 const WELCOME: u8 = 1;
 /// A server's refusal.
@@ -387,6 +405,8 @@ const REFUSED: u8 = 2;
 const SEGMENT: u8 = 3;
 /// Nothing to say.
 const PING: u8 = 4;
+/// What a server takes.
+const TAKES: u8 = 16;
 
 #[cfg(test)]
 mod tests;

@@ -376,13 +376,15 @@ fn read_zone(
 }
 
 /// Appends a position.
-pub(super) fn put_position(out: &mut Vec<u8>, position: Position) {
+pub(in crate::feed) fn put_position(out: &mut Vec<u8>, position: Position) {
     out.extend_from_slice(&position.revision.to_be_bytes());
     out.extend_from_slice(&position.tag.to_be_bytes());
 }
 
 /// Reads a position.
-pub(super) fn read_position(reader: &mut OctetReader<'_>) -> Result<Position, DecodeError> {
+pub(in crate::feed) fn read_position(
+    reader: &mut OctetReader<'_>,
+) -> Result<Position, DecodeError> {
     Ok(Position { revision: reader.u64("revision")?, tag: reader.u64("tag")? })
 }
 
