@@ -17,6 +17,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::endpoint;
 use super::stream::LOG_ALPN;
+use crate::feed::frame::fleet::FleetReport;
 use crate::feed::frame::{
     ClientFrame, EdgeReport, FrameReader, Hello, Refused, ServerFrame, Welcome,
 };
@@ -41,6 +42,8 @@ pub(crate) struct LogStream {
     heard_at: Instant,
     /// When the first frame was sent, and how long the reply to it took.
     greeted: (Instant, Duration),
+    /// Whether the peer has said that it takes fleet reports.
+    takes_fleet: bool,
 }
 
 /// Why a log is not followed, or not any more.
@@ -133,7 +136,8 @@ impl LogStream {
         first.put(&mut octets);
         send.write_all(&octets).await.map_err(|error| DialError::Ended(error.to_string()))?;
         let (reader, heard_at) = (FrameReader::of_server(), Instant::now());
-        Ok(Self { connection, send, recv, reader, heard_at, greeted: (heard_at, Duration::ZERO) })
+        let greeted = (heard_at, Duration::ZERO);
+        Ok(Self { connection, send, recv, reader, heard_at, greeted, takes_fleet: false })
     }
 
     /// Returns the next frame that says something; pings are passed over.
@@ -150,9 +154,19 @@ impl LogStream {
     /// [`DialError::Malformed`].
     pub(crate) fn poll(&mut self) -> Result<Option<ServerFrame>, DialError> {
         match self.reader.poll()? {
-            Some((kind, body)) => Ok(Some(ServerFrame::from_octets(kind, &body)?)),
+            Some((kind, body)) => {
+                let frame = ServerFrame::from_octets(kind, &body)?;
+                self.takes_fleet |= matches!(frame, ServerFrame::Takes(version) if version > 0);
+                Ok(Some(frame))
+            }
             None => Ok(None),
         }
+    }
+
+    /// Whether the peer has said that it takes fleet reports; one of an older version never does, and would
+    /// close the stream at one.
+    pub(crate) fn takes_fleet(&self) -> bool {
+        self.takes_fleet
     }
 
     /// How long a round trip takes on the slowest path by which anything came: what is on its way may
@@ -197,13 +211,28 @@ impl LogStream {
     /// # Errors
     /// [`DialError::Full`] and [`DialError::Ended`]; nothing can be said afterwards.
     pub(crate) async fn report(&mut self, report: EdgeReport) -> Result<(), DialError> {
+        self.say(&ClientFrame::Report(report)).await.map(drop)
+    }
+
+    /// Says how far this node is, and those behind it, to a peer that takes it; returns how many octets that took.
+    ///
+    /// # Errors
+    /// As [`LogStream::report`].
+    pub(crate) async fn report_fleet(&mut self, report: FleetReport) -> Result<usize, DialError> {
+        debug_assert!(self.takes_fleet, "an older peer closes the stream at it");
+        self.say(&ClientFrame::Fleet(report)).await
+    }
+
+    /// Says something, within [`REPORT_WRITE_MS_MAX`].
+    async fn say(&mut self, frame: &ClientFrame) -> Result<usize, DialError> {
         let mut octets = Vec::new();
-        ClientFrame::Report(report).put(&mut octets);
+        frame.put(&mut octets);
         let limit = Duration::from_millis(REPORT_WRITE_MS_MAX);
         match tokio::time::timeout(limit, self.send.write_all(&octets)).await {
-            Ok(written) => written.map_err(|error| DialError::Ended(error.to_string())),
-            Err(_) => Err(DialError::Full),
+            Ok(written) => written.map_err(|error| DialError::Ended(error.to_string()))?,
+            Err(_) => return Err(DialError::Full),
         }
+        Ok(octets.len())
     }
 }
 
@@ -276,6 +305,7 @@ mod tests {
         });
         let opening = LogStream::open(&edge, addr, Hello::default(), Arc::default());
         let (mut stream, ..) = opening.await.unwrap();
+        assert!(!stream.takes_fleet(), "a peer of an older version has not said so");
         let reporting = async {
             loop {
                 if let Err(error) = stream.report(EdgeReport::default()).await {

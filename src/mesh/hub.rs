@@ -1,7 +1,7 @@
-//! The logs that this node offers, and who follows them.
+//! The logs that this node offers, who follows them, and what these say of themselves.
 //!
 //! **Invariant:** a peer follows a feed once: a new connection takes the place of an older one.
-//! **Not here:** the exchange with a follower (`mesh::stream`).
+//! **Not here:** the exchange with a follower (`mesh::stream`), what is believed of a report (`mesh::fleet`).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,12 +9,15 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use iroh::EndpointId;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::fleet::{Fleet, FleetKey, FleetList, FleetMember, FleetNews, Forgotten};
 use super::log::Log;
 use super::peers::Peers;
+use crate::feed::HistoryId;
 use crate::feed::frame::EdgeReport;
+use crate::feed::frame::fleet::{FleetEdge, FleetReport};
 use crate::limits::FOLLOWERS_MAX;
 
 /// What a follower shows who claims to be where the log never was.
@@ -32,8 +35,21 @@ pub(crate) struct Offer {
 }
 
 /// All logs that are offered.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Hub(Arc<Mutex<OfferedFeeds>>);
+#[derive(Clone, Debug)]
+pub(crate) struct Hub(Arc<HubState>);
+
+/// What clones of a hub share.
+#[derive(Debug)]
+struct HubState {
+    /// Offers and followers.
+    feeds: Mutex<OfferedFeeds>,
+    /// What is known of those who follow, directly or behind others.
+    fleet: Mutex<Fleet>,
+    /// Counts changes of what they serve.
+    fleet_changed: watch::Sender<u64>,
+    /// When the hub began: the fleet counts from there.
+    began: Instant,
+}
 
 /// Offers and followers.
 #[derive(Debug, Default)]
@@ -70,6 +86,22 @@ pub struct FollowerInfo {
     pub report: Option<(EdgeReport, u64)>,
 }
 
+/// The fleet of a feed, compared with its log at this node.
+#[derive(Clone, Debug)]
+pub struct FleetState {
+    /// The history of the log.
+    pub history: HistoryId,
+    /// The revision that the log leads to.
+    pub revision: u64,
+    /// The edges, each with the milliseconds for which it has lacked something, at least; `None` where it is not
+    /// known what it serves.
+    pub members: Vec<(FleetMember, Option<u64>)>,
+    /// Edges that are there and not among them.
+    pub left_out: u64,
+    /// Edges, of any feed, that made room for others since the start.
+    pub evicted: u64,
+}
+
 /// A follower's place among the others; given up when this is dropped.
 #[derive(Debug)]
 pub(super) struct Seat {
@@ -81,6 +113,14 @@ pub(super) struct Seat {
     number: u64,
     /// Says when another connection has taken the place.
     pub(super) stop: CancellationToken,
+}
+
+impl Default for Hub {
+    fn default() -> Self {
+        let (feeds, fleet) = (Mutex::default(), Mutex::default());
+        let fleet_changed = watch::Sender::new(0);
+        Self(Arc::new(HubState { feeds, fleet, fleet_changed, began: Instant::now() }))
+    }
 }
 
 impl Hub {
@@ -147,19 +187,127 @@ impl Hub {
             .collect()
     }
 
+    /// What of the fleet of a feed came since a count, to be handed on to `to` by `own`; and the next count.
+    pub(crate) fn fleet_news(
+        &self,
+        since: ([u8; 32], u64),
+        news: FleetNews,
+        ends: ([u8; 32], [u8; 32]),
+    ) -> (Vec<FleetEdge>, u64) {
+        self.fleet().news(since, news, ends, self.now_ms())
+    }
+
+    /// How many edges of a feed are known of, and not here.
+    pub(crate) fn fleet_left_out(&self, namespace: [u8; 32]) -> u64 {
+        self.fleet().left_out_of(namespace, self.now_ms())
+    }
+
+    /// Hears of every change of what an edge serves.
+    pub(crate) fn watch_fleet(&self) -> watch::Receiver<u64> {
+        self.0.fleet_changed.subscribe()
+    }
+
+    /// The fleet of a feed that is offered.
+    pub(super) fn fleet_state(&self, namespace: &[u8; 32]) -> Option<FleetState> {
+        let log = self.find(namespace)?.log;
+        let now_ms = self.now_ms();
+        let (FleetList { members, left_out }, evicted) = {
+            let mut fleet = self.fleet();
+            (fleet.list(*namespace, now_ms), fleet.evicted())
+        };
+        let with_lag = members.into_iter().map(|member| {
+            let (history, served) = (member.edge.history, member.edge.served.revision);
+            let lag_ms = (history != HistoryId::default()).then(|| log.lag_ms(history, served));
+            (member, lag_ms)
+        });
+        Some(FleetState {
+            history: log.history().unwrap_or_default(),
+            revision: log.head().revision,
+            members: with_lag.collect(),
+            left_out,
+            evicted,
+        })
+    }
+
+    /// Forgets an edge that is silent.
+    pub(super) fn forget(&self, namespace: [u8; 32], id: [u8; 32]) -> Forgotten {
+        self.fleet().forget((namespace, id), self.now_ms())
+    }
+
     /// Offers and followers.
     fn feeds(&self) -> MutexGuard<'_, OfferedFeeds> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.feeds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The fleet.
+    fn fleet(&self) -> MutexGuard<'_, Fleet> {
+        self.0.fleet.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Milliseconds since the hub began.
+    fn now_ms(&self) -> i64 {
+        i64::try_from(self.0.began.elapsed().as_millis()).unwrap_or(i64::MAX)
     }
 }
 
 impl Seat {
-    /// Notes a report.
-    pub(super) fn report(&self, report: EdgeReport) {
-        if let Some(follower) = self.hub.feeds().followers.get_mut(&self.key)
-            && follower.number == self.number
-        {
-            follower.report = Some((report, Instant::now()));
+    /// Notes a report of an older version. The follower is seen at `address`; of which history its position is,
+    /// the log that it follows shows.
+    pub(super) fn report(&self, report: EdgeReport, log: &Log, address: Option<String>) {
+        if !self.note(report) {
+            return;
+        }
+        let history = log.history_at(report.served);
+        let (hub, key) = (&self.hub, self.fleet_key());
+        let now_ms = hub.now_ms();
+        let taken = hub.fleet().take_short(key, self.number, (report, history), address, now_ms);
+        self.tell(taken);
+    }
+
+    /// Notes what the follower says of itself and of those behind it; `own` is this node's key.
+    pub(super) fn report_fleet(&self, report: FleetReport, own: [u8; 32], address: Option<String>) {
+        let (hub, key) = (&self.hub, self.fleet_key());
+        let is_current = match report.edges.iter().find(|edge| edge.id == key.1) {
+            Some(edge) => self.note(EdgeReport {
+                served: edge.served,
+                state: edge.state,
+                differing: edge.differing,
+                time_ms: 0,
+            }),
+            None => self.is_current(),
+        };
+        if is_current {
+            let now_ms = hub.now_ms();
+            let taken = hub.fleet().take(key, self.number, report, (own, address), now_ms);
+            self.tell(taken);
+        }
+    }
+
+    /// Notes the short form of a report, unless another connection has taken the place.
+    fn note(&self, report: EdgeReport) -> bool {
+        let mut feeds = self.hub.feeds();
+        let follower = feeds.followers.get_mut(&self.key);
+        let Some(follower) = follower.filter(|follower| follower.number == self.number) else {
+            return false;
+        };
+        follower.report = Some((report, Instant::now()));
+        true
+    }
+
+    /// Whether no other connection has taken the place.
+    fn is_current(&self) -> bool {
+        self.hub.feeds().followers.get(&self.key).is_some_and(|found| found.number == self.number)
+    }
+
+    /// The follower in the fleet.
+    fn fleet_key(&self) -> FleetKey {
+        (self.key.0, *self.key.1.as_bytes())
+    }
+
+    /// Wakes those who wait for what edges serve, if that has changed.
+    fn tell(&self, has_changed: bool) {
+        if has_changed {
+            self.hub.0.fleet_changed.send_modify(|count| *count = count.wrapping_add(1));
         }
     }
 }
@@ -170,5 +318,8 @@ impl Drop for Seat {
         if feeds.followers.get(&self.key).is_some_and(|found| found.number == self.number) {
             feeds.followers.remove(&self.key);
         }
+        drop(feeds);
+        // It stays in the fleet, silent before long.
+        self.hub.fleet().leave(self.fleet_key(), self.number);
     }
 }

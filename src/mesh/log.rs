@@ -39,6 +39,8 @@ struct LogState {
     generation: u64,
     /// Where the oldest segment begins.
     base: Position,
+    /// Since when there has been more than that, or the history; for who is behind it, at least since then.
+    base_since: Option<Instant>,
     /// The segments.
     segments: VecDeque<KeptSegment>,
     /// Octets of them.
@@ -73,6 +75,8 @@ struct KeptSegment {
     last: Position,
     /// Its frame.
     frame: Bytes,
+    /// When it came.
+    came: Instant,
 }
 
 /// Where somebody stands who wants to follow.
@@ -125,7 +129,9 @@ impl Log {
     pub(crate) fn begin(&self, history: HistoryId, base: Position) {
         let mut state = self.state();
         let generation = state.generation + 1;
-        *state = LogState { history: Some(history), generation, base, ..LogState::default() };
+        let base_since = Some(Instant::now());
+        let history = Some(history);
+        *state = LogState { history, generation, base, base_since, ..LogState::default() };
         self.tell(state);
     }
 
@@ -154,7 +160,7 @@ impl Log {
         let frame = segment_frame(octets);
         state.octets += frame.len();
         state.pushed += frame.len() as u64;
-        state.segments.push_back(KeptSegment { last: *last, frame });
+        state.segments.push_back(KeptSegment { last: *last, frame, came: Instant::now() });
         state.commits.extend(commits.iter().filter(|commit| commit.revision > head.revision));
         while state.octets > LOG_OCTETS_MAX && state.segments.len() > 1 {
             state.drop_oldest();
@@ -187,6 +193,25 @@ impl Log {
     /// The history, once there is one.
     pub(crate) fn history(&self) -> Option<HistoryId> {
         self.state().history
+    }
+
+    /// The history, if a position is one of its commits that the log knows: another line of commits has other tags.
+    pub(crate) fn history_at(&self, at: Position) -> Option<HistoryId> {
+        let state = self.state();
+        state.history.filter(|_| at.tag != 0 && state.tag_at(at.revision) == Some(at.tag))
+    }
+
+    /// For how many milliseconds, at least, somebody has lacked something who serves so much of a history; 0
+    /// if it lacks nothing.
+    pub(crate) fn lag_ms(&self, history: HistoryId, revision: u64) -> u64 {
+        let state = self.state();
+        let since = if state.history != Some(history) || revision < state.base.revision {
+            state.base_since
+        } else {
+            let next = state.segments.partition_point(|kept| kept.last.revision <= revision);
+            state.segments.get(next).map(|kept| kept.came)
+        };
+        since.map_or(0, |since| since.elapsed().as_millis() as u64)
     }
 
     /// The position that the log leads to.
@@ -292,6 +317,7 @@ impl LogState {
         let Some(kept) = self.segments.pop_front() else { return };
         self.octets -= kept.frame.len();
         self.base = kept.last;
+        self.base_since = Some(kept.came);
         while self.commits.front().is_some_and(|commit| commit.revision <= kept.last.revision) {
             self.commits.pop_front();
         }
@@ -355,6 +381,34 @@ mod tests {
         let supply = log.supply(supply.place, 1_000).unwrap();
         assert_eq!(texts(&supply), ["version", "beat"]);
         assert!(log.supply(supply.place, 1_000).unwrap().frames.is_empty());
+    }
+
+    #[test]
+    fn a_history_is_known_by_the_tags_of_its_commits() {
+        let log = log();
+        for revision in 10..=20 {
+            assert_eq!(log.history_at(at(revision)), Some(HISTORY), "{revision}");
+        }
+        for other in [at(9), at(21), Position { revision: 15, tag: 1 }] {
+            assert_eq!(log.history_at(other), None, "{other:?}");
+        }
+        assert_eq!(log.history_at(Position { revision: 15, tag: 0 }), None, "it says nothing");
+        assert_eq!(Log::new([1; 32]).history_at(at(0)), None);
+    }
+
+    #[test]
+    fn a_lag_counts_from_the_first_commit_that_is_lacking() {
+        let log = log();
+        let came = |minus_ms| Instant::now().checked_sub(Duration::from_millis(minus_ms)).unwrap();
+        for (kept, age_ms) in log.state().segments.iter_mut().zip([5_000, 4_000, 3_000, 2_000]) {
+            kept.came = came(age_ms);
+        }
+        log.state().base_since = Some(came(9_000));
+        for (revision, lag_s) in [(20, 0), (21, 0), (14, 3), (13, 4), (12, 4), (10, 5), (9, 9)] {
+            assert_eq!(log.lag_ms(HISTORY, revision) / 1_000, lag_s, "{revision}");
+        }
+        let other = HistoryId { epoch: 2, id: 7 };
+        assert_eq!(log.lag_ms(other, 20) / 1_000, 9, "another history");
     }
 
     #[test]

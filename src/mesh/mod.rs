@@ -16,6 +16,7 @@ pub(crate) mod blobs;
 mod config;
 pub(crate) mod dial;
 pub(crate) mod endpoint;
+pub(crate) mod fleet;
 mod gate;
 pub(crate) mod hub;
 mod keep;
@@ -28,7 +29,8 @@ mod stream;
 
 pub use blobs::Blobs;
 pub use config::{Documents, MeshConfig, RelayChoice};
-pub use hub::FollowerInfo;
+pub use fleet::{FleetMember, Forgotten};
+pub use hub::{FleetState, FollowerInfo};
 pub(crate) use keep::Keep;
 
 use std::net::SocketAddr;
@@ -315,6 +317,23 @@ impl Mesh {
     /// Who follows a feed at this node now.
     pub fn followers(&self, namespace: &[u8; 32]) -> Vec<FollowerInfo> {
         self.hub.followers(namespace)
+    }
+
+    /// The fleet of a feed that this node writes or follows: the edges that follow it here, and those behind them;
+    /// none of another feed.
+    pub fn fleet(&self, namespace: &[u8; 32]) -> Option<FleetState> {
+        self.hub.fleet_state(namespace)
+    }
+
+    /// Hears of every change of what an edge serves, of whatever feed.
+    #[cfg(feature = "node")] // who waits for edges
+    pub(crate) fn watch_fleet(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.hub.watch_fleet()
+    }
+
+    /// Forgets an edge of a feed that is silent.
+    pub fn forget_edge(&self, namespace: &[u8; 32], id: &[u8; 32]) -> Forgotten {
+        self.hub.forget(*namespace, *id)
     }
 
     /// Whether the mesh still accepts what peers ask for; with a router of the program's, as far as it is

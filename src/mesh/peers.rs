@@ -56,6 +56,11 @@ impl Peers {
         peers
     }
 
+    /// This node's own key.
+    pub(crate) fn own(&self) -> [u8; 32] {
+        self.own
+    }
+
     /// Notes where a peer says that it is itself.
     pub(crate) fn note(&self, peer: TicketPeer) {
         self.take(vec![peer], Known::note);

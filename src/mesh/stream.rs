@@ -2,25 +2,26 @@
 //!
 //! One bidirectional stream a follower: hello, welcome, then frames as they come, many at once when
 //! they have gathered; a ping where there was nothing to send. Who does not take what waits for it is
-//! dropped, since nothing is kept for it beyond the log that all share.
+//! dropped, since nothing is kept for it beyond the log that all share. Behind the welcome it is told which
+//! reports are taken here.
 //!
 //! **Invariant:** a peer gets nothing before a hello that names a feed; no fault of one ends another.
 //! **Not here:** the log (`mesh::log`), dialing (`mesh::dial`), limits before that (`mesh::gate`).
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use iroh::EndpointId;
 use iroh::endpoint::{Connection, RecvStream, SendStream, VarInt};
 use iroh::protocol::{AcceptError, ProtocolHandler};
+use iroh::{EndpointId, TransportAddr};
 
 use super::hub::{Hub, Offer, Seat};
 use super::log::{Place, Standing};
 use crate::clock::now_ms;
 use crate::feed::frame::{
-    ClientFrame, FrameReader, Hello, Refused, RefusedReason, ServerFrame, Welcome,
+    ClientFrame, FLEET_VERSION, FrameReader, Hello, Refused, RefusedReason, ServerFrame, Welcome,
 };
-use crate::limits::{FOLLOWER_STALL_MS_MAX, HELLO_MS_MAX, PING_MS, STREAM_WRITE_OCTETS};
+use crate::limits::{FOLLOWER_STALL_MS_MAX, HELLO_MS_MAX, PING_MS, REPORT_MS, STREAM_WRITE_OCTETS};
 use crate::octets::DecodeError;
 use crate::ticket::TicketPeer;
 
@@ -87,7 +88,7 @@ impl LogServer {
                 self.note_moved(id, &peer);
                 return StreamEnded::Told;
             }
-            ClientFrame::Report(_) => {
+            ClientFrame::Report(_) | ClientFrame::Fleet(_) => {
                 return DecodeError::BadValue { what: "first frame", at: 0 }.into();
             }
         };
@@ -95,10 +96,11 @@ impl LogServer {
             Ok((offer, seat, place, welcome)) => {
                 let mut octets = Vec::new();
                 ServerFrame::Welcome(welcome).put(&mut octets);
+                ServerFrame::Takes(FLEET_VERSION).put(&mut octets);
                 if let Err(ended) = write(&mut send, vec![octets.into()]).await {
                     return ended;
                 }
-                let reports = read_reports(recv, reader, &seat);
+                let reports = read_reports(recv, reader, (connection, &offer, &seat));
                 tokio::select! {
                     ended = supply(&mut send, &offer, place) => ended,
                     ended = reports => ended,
@@ -230,13 +232,41 @@ async fn write(send: &mut SendStream, mut frames: Vec<Bytes>) -> Result<(), Stre
 }
 
 /// Takes a follower's reports until it is gone.
-async fn read_reports(mut recv: RecvStream, mut reader: FrameReader, seat: &Seat) -> StreamEnded {
+async fn read_reports(
+    mut recv: RecvStream,
+    mut reader: FrameReader,
+    (connection, offer, seat): (&Connection, &Offer, &Seat),
+) -> StreamEnded {
+    let (mut address, mut looked_at) = (address_of(connection), Instant::now());
     loop {
-        match next_frame(&mut recv, &mut reader).await {
-            Ok(ClientFrame::Report(report)) => seat.report(report),
-            Ok(_) => return DecodeError::BadValue { what: "kind of a frame", at: 0 }.into(),
+        let frame = match next_frame(&mut recv, &mut reader).await {
+            Ok(frame) => frame,
             Err(ended) => return ended,
+        };
+        // A node that moves goes on with its connection.
+        if looked_at.elapsed() >= Duration::from_millis(REPORT_MS) {
+            (address, looked_at) = (address_of(connection), Instant::now());
         }
+        match frame {
+            ClientFrame::Report(report) => seat.report(report, &offer.log, address.clone()),
+            ClientFrame::Fleet(report) => {
+                seat.report_fleet(report, offer.peers.own(), address.clone());
+            }
+            ClientFrame::Hello(_) | ClientFrame::Here(_) => {
+                return DecodeError::BadValue { what: "kind of a frame", at: 0 }.into();
+            }
+        }
+    }
+}
+
+/// Where a peer is seen: the path that is in use, or else any.
+fn address_of(connection: &Connection) -> Option<String> {
+    let paths = connection.paths();
+    let path = paths.iter().find(|path| path.is_selected()).or_else(|| paths.iter().next())?;
+    match path.remote_addr() {
+        TransportAddr::Ip(address) => Some(address.to_string()),
+        TransportAddr::Relay(url) => Some(url.to_string()),
+        _ => None,
     }
 }
 
@@ -263,3 +293,100 @@ fn broken(error: impl std::fmt::Display) -> StreamEnded {
 
 /// Octets that are read at once.
 const READ_OCTETS: usize = 16 << 10;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use iroh::Endpoint;
+    use iroh::endpoint::presets;
+    use iroh::protocol::Router;
+
+    use super::*;
+    use crate::feed::HistoryId;
+    use crate::feed::frame::EdgeReport;
+    use crate::feed::frame::fleet::{EdgeFacts, FleetEdge, FleetReport};
+    use crate::feed::segment::Position;
+    use crate::mesh::dial::LogStream;
+    use crate::mesh::hub::FleetState;
+    use crate::mesh::log::Log;
+    use crate::mesh::peers::Peers;
+
+    /// How long a test waits for what should come soon.
+    const PATIENCE: Duration = Duration::from_secs(20);
+    /// The feed.
+    const FEED: [u8; 32] = [7; 32];
+    /// The history.
+    const HISTORY: HistoryId = HistoryId { epoch: 1, id: 2 };
+
+    async fn bind() -> Endpoint {
+        let builder = Endpoint::builder(presets::Minimal).clear_ip_transports();
+        builder.bind_addr("127.0.0.1:0").unwrap().bind().await.unwrap()
+    }
+
+    /// Waits until the fleet is as it should be.
+    async fn fleet(hub: &Hub, is_so: impl Fn(&FleetState) -> bool) -> FleetState {
+        let looking = async {
+            loop {
+                let state = hub.fleet_state(&FEED).expect("it is offered");
+                if is_so(&state) {
+                    break state;
+                }
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, looking).await.expect("in time")
+    }
+
+    #[tokio::test]
+    async fn a_follower_says_less_until_it_is_told_what_is_taken_and_stays_known_when_it_goes() {
+        let (server, edge) = (bind().await, bind().await);
+        let (hub, addr, own) = (Hub::default(), server.addr(), *server.id().as_bytes());
+        let log = Arc::new(Log::new(FEED));
+        let at = Position { revision: 10, tag: 1_000 };
+        log.begin(HISTORY, at);
+        let peers = Arc::new(Peers::load(own, &[], None));
+        hub.offer(Offer { log, peers, evidence: None });
+        let router = Router::builder(server).accept(LOG_ALPN, LogServer::new(hub.clone())).spawn();
+        let hello = Hello { namespace: FEED, history: HISTORY, position: at, ..Hello::default() };
+        let opening = LogStream::open(&edge, addr, hello, Arc::default());
+        let (mut stream, _, _turn) = opening.await.unwrap();
+
+        // As one of an older version does all the time.
+        let short = EdgeReport { served: at, state: 3, ..EdgeReport::default() };
+        stream.report(short).await.unwrap();
+        let state = fleet(&hub, |state| state.members.len() == 1).await;
+        let (member, lag_ms) = &state.members[0];
+        assert_eq!((member.edge.id, member.via), (*edge.id().as_bytes(), None));
+        assert_eq!((member.edge.served, member.edge.history), (at, HISTORY), "by its tag");
+        assert_eq!((&member.edge.facts, *lag_ms), (&EdgeFacts::default(), Some(0)));
+        assert!(member.edge.address.as_ref().unwrap().starts_with("127.0.0.1:"), "as it is seen");
+
+        let next = tokio::time::timeout(PATIENCE, stream.next()).await.expect("in time");
+        assert_eq!(next.unwrap(), ServerFrame::Takes(FLEET_VERSION));
+        assert!(stream.takes_fleet());
+        let facts = EdgeFacts { zones: 3, ..EdgeFacts::default() };
+        let (id, address) = (member.edge.id, Some("203.0.113.1:53".to_owned()));
+        let itself = FleetEdge { id, address, facts, served: at, ..FleetEdge::default() };
+        let behind = FleetEdge { id: [9; 32], hops: 1, ..FleetEdge::default() };
+        let edges = vec![itself, behind];
+        stream.report_fleet(FleetReport { left_out: 0, edges }).await.unwrap();
+        let state = fleet(&hub, |state| state.members.len() == 2).await;
+        let known = |id| state.members.iter().find(|(known, _)| known.edge.id == id).unwrap();
+        assert_eq!((known(id).0.edge.facts.zones, known([9; 32]).0.via), (3, Some(id)));
+        assert!(
+            known(id).0.edge.address.as_ref().unwrap().starts_with("127.0.0.1:"),
+            "not as it says"
+        );
+
+        drop(stream);
+        let looking = async {
+            while !hub.followers(&FEED).is_empty() {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, looking).await.expect("in time");
+        assert_eq!(fleet(&hub, |_| true).await.members.len(), 2);
+        router.shutdown().await.unwrap();
+    }
+}

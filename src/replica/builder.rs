@@ -3,14 +3,14 @@
 //! **Invariant:** a client that was built serves its static zones at once.
 //! **Not here:** reading zones from files (`record::master`, the node).
 
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use tokio::sync::{Notify, broadcast, watch};
 
 use super::progress::SyncProgress;
-use super::{AspenDnsClient, ClientCounters};
+use super::{AspenDnsClient, ClientCounters, QUERIES_UNKNOWN};
 use crate::catalog::CatalogChange;
 use crate::limits::{CLIENT_EVENTS_MAX, STALE_AFTER_MS};
 use crate::name::Name;
@@ -56,6 +56,8 @@ pub struct AspenDnsClientBuilder {
     seed: Option<HashSeed>,
     /// Milliseconds of silence after which the client is stale.
     stale_after_ms: Option<u64>,
+    /// What the edge is called.
+    name: Option<String>,
 }
 
 impl AspenDnsClientBuilder {
@@ -84,6 +86,16 @@ impl AspenDnsClientBuilder {
     #[must_use]
     pub fn stale_after_ms(mut self, stale_after_ms: u64) -> Self {
         self.stale_after_ms = Some(stale_after_ms);
+        self
+    }
+
+    /// Names the edge for those who look at the fleet of its authority; a text that is no name of an edge
+    /// ([`is_edge_name`]) is not told.
+    ///
+    /// [`is_edge_name`]: crate::feed::frame::fleet::is_edge_name
+    #[must_use]
+    pub fn name(mut self, name: Option<String>) -> Self {
+        self.name = name;
         self
     }
 
@@ -123,6 +135,8 @@ impl AspenDnsClientBuilder {
             began: Instant::now(),
             events: broadcast::channel(CLIENT_EVENTS_MAX).0,
             progress: watch::channel(SyncProgress::default()).0,
+            name: self.name,
+            queries_per_s: AtomicU32::new(QUERIES_UNKNOWN),
             counters: ClientCounters::default(),
         }))
     }

@@ -12,15 +12,16 @@ use std::time::Instant;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::AspenDnsClient;
 use super::apply::{Applied, Served};
 use super::archive::Archive;
 use super::follow::Follow;
 use super::opening::{ListenerError, open, peer_addrs};
+use super::{AspenDnsClient, QUERIES_UNKNOWN};
 use crate::catalog::{CatalogChange, HoldReason};
 use crate::feed::HistoryId;
 use crate::feed::digest::{Digest, DigestKey};
 use crate::feed::frame::Welcome;
+use crate::feed::frame::fleet::EdgeFacts;
 use crate::mesh::{Documents, Mesh};
 use crate::name::Name;
 use crate::publish::stage::Rank;
@@ -262,6 +263,33 @@ impl AspenDnsClient {
     /// Notes since when what arrives cannot be kept.
     pub(super) fn note_unkept(&self, since: Option<Instant>) {
         *self.unkept_since.lock().unwrap_or_else(PoisonError::into_inner) = since;
+    }
+
+    /// Notes how many queries were answered in the last second, for those who look at the fleet.
+    pub fn note_queries(&self, per_s: u32) {
+        self.queries_per_s.store(per_s, Ordering::Relaxed);
+    }
+
+    /// What is said of this edge beside how far it is. Looks at all zones if some are held.
+    pub(super) fn facts(&self) -> EdgeFacts {
+        let catalog = self.stage.catalog();
+        let count = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
+        let hold = (catalog.held_count() > 0).then(|| catalog.held().next()).flatten();
+        let refused = self.with_mirror(|mirror| mirror.stats().refused).unwrap_or_default()
+            + self.counters.records_refused.load(Ordering::Relaxed);
+        let queries_per_s = self.queries_per_s.load(Ordering::Relaxed);
+        EdgeFacts {
+            name: self.name.clone(),
+            version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+            queries_per_s: (queries_per_s != QUERIES_UNKNOWN).then_some(queries_per_s),
+            zones: count(catalog.zone_count()),
+            held: count(catalog.held_count()),
+            refused: count(refused),
+            reason: hold.map(|hold| match hold.reason {
+                HoldReason::Loading => format!("{}: is not here yet", hold.apex.to_fqdn()),
+                HoldReason::Broken => format!("{}: cannot be read", hold.apex.to_fqdn()),
+            }),
+        }
     }
 
     /// Notes whom the edge follows.

@@ -29,7 +29,7 @@ mod upstream;
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -98,6 +98,10 @@ pub struct AspenDnsClient {
     events: broadcast::Sender<DnsEvent>,
     /// How far the edge is.
     progress: watch::Sender<SyncProgress>,
+    /// What the operator calls this edge.
+    name: Option<String>,
+    /// Queries that were answered in the last second; [`QUERIES_UNKNOWN`] if nobody says.
+    queries_per_s: AtomicU32,
     /// What is counted.
     counters: ClientCounters,
 }
@@ -152,6 +156,11 @@ impl AspenDnsClient {
     /// Begins a client.
     pub fn builder() -> AspenDnsClientBuilder {
         AspenDnsClientBuilder::default()
+    }
+
+    /// The feed that it was built for.
+    pub fn ticket(&self) -> Option<&DnsClientTicket> {
+        self.ticket.as_ref()
     }
 
     /// What servers read.
@@ -304,3 +313,6 @@ impl AspenDnsClient {
         let _ = self.events.send(event);
     }
 }
+
+/// Stands for a number of queries that is not known.
+const QUERIES_UNKNOWN: u32 = u32::MAX;

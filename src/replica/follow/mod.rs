@@ -17,6 +17,7 @@ mod keeping;
 mod load;
 mod look;
 mod publish;
+mod report;
 mod segments;
 
 use std::collections::HashSet;
@@ -26,6 +27,7 @@ use std::time::{Duration, Instant};
 use iroh_docs::api::Doc;
 use keeping::{Keeping, kept};
 use look::{Found, looked};
+use report::{Told, fleet_changed, rested};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -40,10 +42,10 @@ use super::opening::ListenerError;
 use super::upstream::{ContentPeers, Dialer, Upstream};
 use crate::clock::now_ms;
 use crate::feed::Hash;
-use crate::feed::frame::{EdgeReport, Hello, ServerFrame};
+use crate::feed::frame::{Hello, ServerFrame};
 use crate::limits::{
     ADOPT_MS_MAX, BEAT_FRESH_MS_MAX, DEAF_MS_MAX, DEAF_MS_MIN, FETCHES_MAX, FIRST_LOAD_MS_MAX,
-    LISTENER_TICK_MS, REPORT_MS, UPSTREAM_HELD_MS, UPSTREAM_LOSSES_MAX, UPSTREAM_WAIT_MS,
+    LISTENER_TICK_MS, UPSTREAM_HELD_MS, UPSTREAM_LOSSES_MAX, UPSTREAM_WAIT_MS,
 };
 use crate::mesh::author::AuthorKey;
 use crate::mesh::hub::Offer;
@@ -133,8 +135,8 @@ pub(super) struct Follow {
     deaf_ms: u64,
     /// How often in a row whoever was followed was lost soon after.
     quick_losses: u32,
-    /// When we last said how far we are.
-    reported_at: Instant,
+    /// What was told to whom is followed.
+    told: Told,
 }
 
 impl Follow {
@@ -209,7 +211,7 @@ impl Follow {
             followed_since: now,
             quick_losses: 0,
             deaf_ms: DEAF_MS_MIN,
-            reported_at: now,
+            told: Told::nothing(mesh.hub().watch_fleet()),
         };
         follow.load(kept.unwrap_or_default(), stop).await;
         // What was followed before is served still: what the feed has no more of it goes.
@@ -230,6 +232,7 @@ impl Follow {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         loop {
             let rest_us = self.pace.rest_us(self.client.now_us());
+            let report_rest = self.report_rest();
             self.dial();
             tokio::select! {
                 () = stop.cancelled() => break,
@@ -245,9 +248,12 @@ impl Follow {
                 Some(hash) = self.root_entries.recv() => self.ask_announcement(hash),
                 () = no_log.notified() => drop(self.follow_entries(&stop).await),
                 () = tokio::time::sleep(Duration::from_micros(rest_us)), if rest_us > 0 => {}
-                _ = tick.tick() => self.tick().await,
+                () = rested(report_rest) => {}
+                () = fleet_changed(&mut self.told) => self.told.has_fleet_news = true,
+                _ = tick.tick() => self.tick(),
             }
             self.work().await;
+            self.report().await;
         }
         self.end().await;
     }
@@ -311,6 +317,7 @@ impl Follow {
         let now = self.client.now_ms();
         self.client.with_mirror(|mirror| mirror.handle_streams(1, now));
         self.upstream = Some(upstream);
+        self.forget_told();
         self.alone_since = None;
         self.followed_since = Instant::now();
     }
@@ -381,7 +388,7 @@ impl Follow {
     }
 
     /// Does what time brings.
-    async fn tick(&mut self) {
+    fn tick(&mut self) {
         let now = self.client.now_ms();
         self.client.with_mirror(|mirror| mirror.handle_time(now));
         let is_old = self.adopted_at.elapsed() >= Duration::from_millis(ADOPT_MS_MAX);
@@ -413,21 +420,6 @@ impl Follow {
                 "the edge that is followed hears nothing of the author: others are tried"
             );
             self.lose_upstream();
-        }
-        if self.reported_at.elapsed() >= Duration::from_millis(REPORT_MS) {
-            self.reported_at = Instant::now();
-            let report = EdgeReport {
-                served: status.served,
-                state: status.status as u8,
-                differing: status.differing.len() as u32,
-                time_ms: now_ms(),
-            };
-            if let Some(upstream) = &mut self.upstream
-                && let Err(error) = upstream.stream.report(report).await
-            {
-                tracing::info!(%error, "the one who was followed takes no report");
-                self.lose_upstream();
-            }
         }
         self.look();
     }

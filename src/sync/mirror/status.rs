@@ -149,6 +149,12 @@ impl Mirror {
         }
     }
 
+    /// The history that is followed, and the position up to which everything is served.
+    #[cfg(feature = "edge")] // who reports it
+    pub(crate) fn served_place(&self) -> (HistoryId, Position) {
+        (self.history, self.served())
+    }
+
     /// What is counted.
     pub fn stats(&self) -> MirrorStats {
         self.stats
