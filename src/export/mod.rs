@@ -310,6 +310,11 @@ impl DocsExporter {
         &self.config.name
     }
 
+    /// The feed's namespace.
+    pub fn namespace(&self) -> [u8; 32] {
+        self.namespace
+    }
+
     /// Whether the task that writes has ended.
     pub fn has_ended(&self) -> bool {
         self.task.is_finished()

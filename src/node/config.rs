@@ -30,6 +30,8 @@ pub struct Config {
     pub mesh_listen: SocketAddr,
     /// The relay that helps nodes behind address translation to meet.
     pub relay: RelayChoice,
+    /// What an edge is called in its authority's list of edges.
+    pub edge_name: Option<String>,
     /// Zones from files.
     pub files: FilesConfig,
     /// Milliseconds that answers may be behind the store, or the feed, on a node that is ready.

@@ -203,6 +203,13 @@ impl Feeds {
         self.sharing.as_ref().map(|sharing| sharing.turn().borrow().clone())
     }
 
+    /// The names of all feeds, with their namespaces.
+    pub async fn namespaces(&self) -> Vec<(String, [u8; 32])> {
+        let partial = self.partial.lock().await;
+        let feeds = std::iter::once(&self.main).chain(partial.values());
+        feeds.map(|feed| (feed.config.name.clone(), feed.namespace())).collect()
+    }
+
     /// What the exporters show, for the watchdog; those of partial feeds not while one is being made.
     pub fn answers(&self) -> Vec<ExporterAnswer> {
         let mut answers: Vec<ExporterAnswer> = self.main.answer().into_iter().collect();

@@ -13,6 +13,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
+use super::fleet::{EdgeStatus, FleetStatus};
 use super::state::NodeState;
 use super::status::sync::{EntriesReport, FeedReport, LogReport, SyncReport};
 use super::status::{FeedStatus, Status, StoreStatus};
@@ -26,7 +27,8 @@ pub(crate) async fn text(node: &NodeState) -> String {
         "Time from the end of a commit until this node answers with it",
         node.commit_times.histogram(),
     );
-    registry.register_collector(Box::new(Scrape(Status::of(node).await)));
+    let fleet = FleetStatus::of(node).await;
+    registry.register_collector(Box::new(Scrape(Status::of(node).await, fleet)));
     let mut out = String::new();
     // Writing to a string does not fail.
     let _ = encode(&mut out, &registry);
@@ -51,11 +53,11 @@ pub(crate) fn statistics(status: &Status) -> Vec<(String, u64)> {
 
 /// The numbers of one scrape.
 #[derive(Debug)]
-struct Scrape(Status);
+struct Scrape(Status, Option<FleetStatus>);
 
 impl Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
-        let Self(status) = self;
+        let Self(status, fleet) = self;
         let gauges = [
             ("zones", "Zones that are answered", status.zones),
             ("zones_held", "Zones that are ours and answered with SERVFAIL", status.held_count),
@@ -85,6 +87,9 @@ impl Collector for Scrape {
         }
         if let Some(sync) = &status.sync {
             encode_sync(&mut encoder, sync)?;
+        }
+        if let Some(fleet) = fleet {
+            encode_fleet(&mut encoder, fleet)?;
         }
         encode_front_ends(&mut encoder, &status.front_ends.front_ends)
     }
@@ -164,6 +169,44 @@ fn encode_sync(encoder: &mut DescriptorEncoder<'_>, report: &SyncReport) -> Resu
         FeedReport::Log(log) => encode_log(encoder, log),
         FeedReport::Entries(entries) => encode_entries(encoder, entries),
     }
+}
+
+/// Writes how the edges are that follow this node: all of them in sum, and the first [`EDGES_MAX`] one by one.
+fn encode_fleet(
+    encoder: &mut DescriptorEncoder<'_>,
+    fleet: &FleetStatus,
+) -> Result<(), fmt::Error> {
+    gauge(encoder, "edges_heard", "Edges behind this node that are heard", fleet.heard)?;
+    gauge(encoder, "edges_silent", "Edges behind this node that are not heard", fleet.silent)?;
+    let help = "Edges behind this node that are there and not listed, since there is a limit";
+    gauge(encoder, "edges_left_out", help, fleet.left_out)?;
+    let help = "Silent edges that made room for others";
+    counter(encoder, "edges_evicted", help, fleet.evicted)?;
+    type Row = (&'static str, &'static str, fn(&EdgeStatus) -> Option<u64>);
+    let rows: [Row; 3] = [
+        ("edge_up", "1 if the edge is heard, 0 if it is silent", |edge| {
+            Some(u64::from(edge.is_heard))
+        }),
+        ("edge_served_revision", "Newest revision that the edge answers as a whole", |edge| {
+            Some(edge.served_revision)
+        }),
+        (
+            "edge_lag_milliseconds",
+            "Since when the edge has lacked something, by what is written here",
+            |edge| edge.lag_ms,
+        ),
+    ];
+    for (name, help, value) in rows {
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for edge in fleet.edges.iter().take(EDGES_MAX) {
+            // What is not known of an edge is no zero.
+            let Some(value) = value(edge) else { continue };
+            let name = edge.name.clone().unwrap_or_default();
+            let labels = [("edge", edge.id.clone()), ("name", name), ("feed", edge.feed.clone())];
+            ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
+        }
+    }
+    Ok(())
 }
 
 /// Writes what only a feed with a log has.
@@ -356,3 +399,6 @@ fn labeled<const N: usize>(
 ) -> Result<(), fmt::Error> {
     ConstCounter::new(count).encode(family.encode_family(labels)?)
 }
+
+/// Edges that have metrics of their own; a fleet that is larger is watched by its sums and `aspen-dns fleet`.
+const EDGES_MAX: usize = 256;

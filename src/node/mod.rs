@@ -7,6 +7,7 @@ pub mod config;
 pub mod error;
 pub(crate) mod feeds;
 pub mod flags;
+pub(crate) mod fleet;
 pub(crate) mod follow;
 pub(crate) mod health;
 pub(crate) mod metrics;

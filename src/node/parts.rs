@@ -69,7 +69,7 @@ impl Parts {
         if let Plan::Edge(ticket) = &config.plan {
             let seed = self.stage.catalog().seed();
             let builder = AspenDnsClient::builder().seed(seed).ticket(ticket.as_ref().clone());
-            let client = builder.build()?;
+            let client = builder.name(config.edge_name.clone()).build()?;
             self.stage = Arc::clone(client.stage());
             self.stage.publish(Rank::File, loaded.changes());
             return self.start_edge(config, client, ticket).await;

@@ -144,10 +144,14 @@ impl Node {
             store: parts.store,
             feeds: parts.feeds,
             client: parts.client,
+            mesh: parts.mesh.clone(),
             commit_times: CommitTimes::since(parts.progress.now().heard),
             progress: parts.progress,
             health: Health::default(),
         });
+        if state.client.is_some() {
+            services.push(services::count_queries(Arc::clone(&state)));
+        }
         if state.store.is_some() {
             services.push(services::time_commits(Arc::clone(&state)));
         }

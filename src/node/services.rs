@@ -9,6 +9,7 @@
 //! | [`feeds`] | authorities | writes what the store commits for edges |
 //! | [`time_commits`] | authorities | measures how soon a commit is answered |
 //! | [`edge`] | edges | follows a feed |
+//! | [`count_queries`] | edges | counts the queries of each second |
 //! | [`mesh`] | authorities, edges | is there for other nodes |
 //! | [`front_ends`] | all | answers DNS, on threads of its own |
 //! | [`api`] | nodes with an API | answers it |
@@ -20,7 +21,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -34,7 +35,7 @@ use super::reload::Reload;
 use super::service::Service;
 use super::sharing::Sharing;
 use super::state::NodeState;
-use crate::limits::{FREE_RETIRED_MS, SHARING_REFRESH_MS};
+use crate::limits::{FREE_RETIRED_MS, REPORT_MS, SHARING_REFRESH_MS};
 use crate::mesh::{Mesh, MeshConfig, MeshError};
 use crate::publish::stage::Stage;
 use crate::replica::{AspenDnsClient, ListenerError};
@@ -211,6 +212,26 @@ pub(super) async fn edge(
             following.stop().await;
         }
     }))
+}
+
+/// Counts the queries of each second, for who looks at the fleet.
+pub(super) fn count_queries(state: Arc<NodeState>) -> Service {
+    Service::spawn("counts queries", |stop| async move {
+        let Some(client) = state.client.as_ref() else { return };
+        let mut tick = tokio::time::interval(Duration::from_millis(REPORT_MS));
+        let mut last = (Instant::now(), state.server.stats().queries());
+        while stop.run_until_cancelled(tick.tick()).await.is_some() {
+            let (now, queries) = (Instant::now(), state.server.stats().queries());
+            let ms = now.duration_since(last.0).as_millis() as u64;
+            // A tick that was late is not followed by one that counts as a second.
+            if ms < REPORT_MS / 2 {
+                continue;
+            }
+            let per_s = queries.saturating_sub(last.1).saturating_mul(1_000) / ms;
+            client.note_queries(u32::try_from(per_s).unwrap_or(u32::MAX - 1));
+            last = (now, queries);
+        }
+    })
 }
 
 /// Answers the API.

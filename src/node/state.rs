@@ -13,6 +13,7 @@ use super::progress::Progress;
 use super::timing::CommitTimes;
 use crate::limits::PUT_BACK_SHOWN_S;
 use crate::masterfiles::FailedFile;
+use crate::mesh::Mesh;
 use crate::publish::Reader;
 use crate::publish::stage::Stage;
 use crate::replica::AspenDnsClient;
@@ -42,6 +43,8 @@ pub struct NodeState {
     pub feeds: Option<Arc<Feeds>>,
     /// The edge, on a node that follows a feed.
     pub client: Option<Arc<AspenDnsClient>>,
+    /// The peer, on a node that replicates.
+    pub mesh: Option<Arc<Mesh>>,
     /// How far the answers are.
     pub progress: Progress,
     /// How soon commits are answered.

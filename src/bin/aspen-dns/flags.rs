@@ -74,6 +74,14 @@ pub(crate) enum Command {
     Store(StoreCommand),
     /// Print what the node does: role, revisions, zones, replication.
     Status,
+    /// Print the edges that follow this node, or others that do: what they serve, how far behind that is, where
+    /// they are; and those that have fallen silent.
+    #[command(after_help = FLEET_HELP)]
+    Fleet {
+        /// Forget an edge that is silent: its name, or 8 digits of its key or more.
+        #[arg(long, value_name = "EDGE")]
+        forget: Option<String>,
+    },
     /// Compare what edges answer with their authority, zone by zone; exit 1 when they differ.
     #[command(after_help = VERIFY_HELP)]
     Verify {
@@ -362,6 +370,16 @@ Examples:
   aspen-dns verify --edge 127.0.0.1:8054 --edge-data-dir edge --recount --json
 
 Exit status: 0 no differences, 1 differences or no answer, 2 wrong usage.";
+/// What is told of edges.
+const FLEET_HELP: &str = "\
+An edge is silent when nothing was heard of it for 5 s; it is listed for a day, or until it is forgotten. LAG is for
+how long it has lacked something that is committed, by this node: clocks of edges do not count.
+VIA is the edge that tells of it, if it does not follow this node itself.
+
+Examples:
+  aspen-dns fleet
+  aspen-dns fleet --json
+  aspen-dns fleet --forget ams-1";
 /// What a batch file may hold.
 const BATCH_HELP: &str = "\
 Lines of the form

@@ -6,6 +6,7 @@ mod batch;
 mod check;
 mod client;
 mod flags;
+mod fleet;
 mod output;
 mod record;
 mod status;
@@ -59,6 +60,7 @@ fn run(flags: Flags) -> anyhow::Result<ExitCode> {
         Command::Store(_) => {}
         Command::Verify { verify } => return verify::run(&client, &verify, is_json),
         Command::Status => status::run(&client, is_json)?,
+        Command::Fleet { forget } => fleet::run(&client, forget.as_deref(), is_json)?,
         Command::Wait { revision, timeout } => {
             status::wait(&client, revision, timeout, is_json)?;
         }

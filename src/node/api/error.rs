@@ -205,6 +205,21 @@ pub(crate) enum ApiError {
     /// This node has nothing to compare with others.
     #[error("this node neither writes a feed nor follows one with a log")]
     NoDigests,
+    /// This node has no edges.
+    #[error("no edge can follow this node: it neither writes a feed nor follows one")]
+    NoFleet,
+    /// An unknown edge.
+    #[error("no edge is called {edge:?}, nor has a key that begins so")]
+    NoSuchEdge {
+        /// What was asked for.
+        edge: String,
+    },
+    /// An edge that is heard cannot be forgotten.
+    #[error("the edge {edge:?} is heard and would be there again at once; end it first")]
+    EdgeIsHeard {
+        /// What was asked for.
+        edge: String,
+    },
     /// The store cannot be read.
     #[error(transparent)]
     Source(#[from] SourceError),
@@ -228,9 +243,11 @@ impl ApiError {
             | Self::NoSuchRrset { .. }
             | Self::NoSuchServer { .. }
             | Self::NoFeed
+            | Self::NoFleet
+            | Self::NoSuchEdge { .. }
             | Self::NoDigests => StatusCode::NOT_FOUND,
             Self::NoSuchMethod => StatusCode::METHOD_NOT_ALLOWED,
-            Self::ZoneExists { .. } => StatusCode::CONFLICT,
+            Self::ZoneExists { .. } | Self::EdgeIsHeard { .. } => StatusCode::CONFLICT,
             Self::ReadOnly => StatusCode::FORBIDDEN,
             Self::Json(error) if error.is_data() => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Json(_)

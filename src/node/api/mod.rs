@@ -6,6 +6,7 @@
 //! | `aspen/zones[/{zone}]`, `aspen/records[/{name}/{type}]` | zones with settings; single RRsets |
 //! | `aspen/batch`, `aspen/import` | many changes as one commit; a master file |
 //! | `aspen/tickets`, `aspen/status`, `aspen/wait`, `aspen/digests` | replication |
+//! | `aspen/edges[/{edge}]` | the edges that follow this node, or others that do; forgetting one |
 //!
 //! Writes say which revision they made, in the header `Aspen-Revision` and in our own bodies; the
 //! reply comes when the node answers with it (`served`). What a file of the node covers is not
@@ -20,6 +21,7 @@
 pub(crate) mod auth;
 mod digests;
 mod error;
+mod fleet;
 mod health;
 mod import;
 mod listen;
@@ -47,7 +49,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put};
+use axum::routing::{delete, get, post, put};
 use axum::serve::Listener as _;
 use axum::{Json, Router};
 use serde::de::DeserializeOwned;
@@ -248,6 +250,8 @@ fn aspen_router() -> Router<Arc<Api>> {
         .route("/status", get(status::status))
         .route("/digests", get(digests::digests))
         .route("/wait", get(status::wait))
+        .route("/edges", get(fleet::edges))
+        .route("/edges/{edge}", delete(fleet::forget))
 }
 
 /// Lets a request pass that carries the key.

@@ -19,7 +19,10 @@ use iroh::RelayUrl;
 
 use self::etcd::{EtcdFlags, StoreChoice};
 use super::config::{ApiConfig, Config, DnsConfig, FilesConfig, Plan, StoreConfig, StoreEngine};
-use crate::limits::{CPUS_MAX, ETCD_PREFIX_OCTETS_MAX, READY_LAG_MS, UDP_WORKERS_MAX};
+use crate::feed::frame::fleet::{ALL_EDGES, is_edge_name};
+use crate::limits::{
+    CPUS_MAX, EDGE_NAME_OCTETS_MAX, ETCD_PREFIX_OCTETS_MAX, READY_LAG_MS, UDP_WORKERS_MAX,
+};
 use crate::mesh::RelayChoice;
 use crate::responder::ResponderConfig;
 use crate::responder::transfer::TransferPolicy;
@@ -66,6 +69,11 @@ pub struct Flags {
     /// Ticket of the feed that an edge follows (`aspen-dns ticket create` prints one).
     #[arg(long, env = "ASPEN_TICKET", value_name = "TICKET", hide_env_values = true)]
     pub ticket: Option<DnsClientTicket>,
+
+    /// What an edge is called where its authority lists edges (`aspen-dns fleet`) and waits for them: 1 to 64
+    /// letters, digits, dots, hyphens and underscores, a letter first.
+    #[arg(long, env = "ASPEN_EDGE_NAME", value_name = "NAME", value_parser = parse_edge_name)]
+    pub edge_name: Option<String>,
 
     /// Directory whose NAME.zone master files are served as static zones. SIGHUP reads those that
     /// have changed.
@@ -224,6 +232,12 @@ pub enum FlagError {
     /// `--udp-cpus`.
     #[error("not a CPU's number, from 0 to {}", CPUS_MAX - 1)]
     Cpu,
+    /// `--edge-name`.
+    #[error(
+        "not 1 to {EDGE_NAME_OCTETS_MAX} letters, digits, dots, hyphens and underscores, a letter first, nor \
+         \"{ALL_EDGES}\""
+    )]
+    EdgeName,
     /// `--nsid`, `--version-txt`.
     #[error("not 1 to {SHORT_TEXT_OCTETS_MAX} octets")]
     ShortText,
@@ -238,6 +252,9 @@ pub enum PlanError {
     /// Only an edge follows a ticket.
     #[error("--ticket is for --role edge only")]
     TicketWithoutEdge,
+    /// Only an edge is listed by an authority.
+    #[error("--edge-name is for a node with a --ticket")]
+    EdgeNameWithoutEdge,
     /// An edge has no store.
     #[error("--store is for the roles all and authority only")]
     EdgeWithStore,
@@ -308,6 +325,7 @@ impl Flags {
             relay: self.relay.0,
             files: FilesConfig { dir: self.zone_dir, named: self.zone_file },
             ready_lag_ms: self.ready_lag_ms,
+            edge_name: self.edge_name,
         })
     }
 
@@ -335,6 +353,9 @@ impl Flags {
         };
         match plan? {
             Plan::Edge(_) | Plan::Static if self.new_store => Err(PlanError::NewStoreWithoutStore),
+            Plan::All(_) | Plan::Authority(_) | Plan::Static if self.edge_name.is_some() => {
+                Err(PlanError::EdgeNameWithoutEdge)
+            }
             plan => Ok(plan),
         }
     }
@@ -426,6 +447,11 @@ fn parse_udp_workers(text: &str) -> Result<u16, FlagError> {
 /// Reads the number of a CPU.
 fn parse_cpu(text: &str) -> Result<usize, FlagError> {
     text.parse().ok().filter(|cpu| *cpu < CPUS_MAX).ok_or(FlagError::Cpu)
+}
+
+/// Reads the name of an edge.
+fn parse_edge_name(text: &str) -> Result<String, FlagError> {
+    is_edge_name(text).then(|| text.to_owned()).ok_or(FlagError::EdgeName)
 }
 
 /// Reads a text that goes into one character string or EDNS option.

@@ -80,6 +80,26 @@ fn lease_of(ms: u64) -> LeaseTimes {
 }
 
 #[test]
+fn an_edge_and_no_other_node_has_a_name() {
+    let names = |arguments: &str| config(arguments).map(|config| config.edge_name);
+    assert_eq!(names("--edge-name ams-1"), Err(PlanError::EdgeNameWithoutEdge));
+    assert_eq!(names("--edge-name ams-1 --zone-dir d"), Err(PlanError::EdgeNameWithoutEdge));
+    let ticket = DnsClientTicket {
+        cluster_id: String::new(),
+        namespace: [1; 32],
+        author: [2; 32],
+        peers: Vec::new(),
+        zone_filter: None,
+    };
+    assert_eq!(names(&format!("--ticket {ticket} --edge-name a.b")), Ok(Some("a.b".to_owned())));
+    assert_eq!(names(&format!("--ticket {ticket}")), Ok(None));
+    for bad in ["all", "1", "a,b", "ü"] {
+        let error = flags(&format!("--edge-name {bad}")).unwrap_err();
+        assert!(one_line(&error).unwrap().contains("a letter first"), "{error}");
+    }
+}
+
+#[test]
 fn a_cluster_is_told_who_asks_it() {
     let etcd = "--store etcd=https://a:1,https://b:1 --etcd-prefix p/ --etcd-user u \
         --etcd-password-file pw --etcd-ca ca.pem --etcd-cert c.pem --etcd-key c.key";

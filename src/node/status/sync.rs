@@ -148,6 +148,18 @@ pub(crate) fn status_word(status: SyncStatus) -> &'static str {
     }
 }
 
+/// Returns the status that a number stands for in the reports of edges.
+pub(crate) fn status_of(number: u8) -> Option<SyncStatus> {
+    let all = [
+        SyncStatus::Disconnected,
+        SyncStatus::Connecting,
+        SyncStatus::Syncing,
+        SyncStatus::Synced,
+        SyncStatus::Stale,
+    ];
+    all.into_iter().find(|status| *status as u8 == number)
+}
+
 /// Makes the report on a feed with a log.
 fn log_report(client: &AspenDnsClient, status: &MirrorStatus, stats: &MirrorStats) -> LogReport {
     let upstream = client.upstream();
