@@ -5,6 +5,7 @@
 pub(crate) mod api;
 pub mod config;
 pub mod error;
+pub(crate) mod everywhere;
 pub(crate) mod feeds;
 pub mod flags;
 pub(crate) mod fleet;

@@ -12,6 +12,7 @@ mod cli;
 #[cfg(feature = "etcd")]
 #[path = "../etcd/mod.rs"]
 mod cluster;
+mod fleet;
 mod health;
 mod https;
 mod private;

@@ -8,6 +8,7 @@ mod asker;
 mod clocks;
 mod disks;
 mod edges;
+mod fleet;
 mod histories;
 mod kills;
 mod migration;

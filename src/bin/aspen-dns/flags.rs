@@ -89,15 +89,16 @@ pub(crate) enum Command {
         #[command(flatten)]
         verify: VerifyFlags,
     },
-    /// Wait until the node serves a revision; exit 1 at the timeout.
-    #[command(after_help = "\
-Examples:
-  aspen-dns wait --revision 42 --timeout 5
-  aspen-dns --api http://198.51.100.7:8053 --api-key KEY wait")]
+    /// Wait until the node serves a revision, and edges behind it do; exit 1 at the timeout.
+    #[command(after_help = WAIT_HELP)]
     Wait {
         /// The revision. Without it: the newest that the node has heard of.
         #[arg(long, value_name = "R")]
         revision: Option<u64>,
+        /// Edges that are to serve it too: all that are heard now, so many, or these (names, or 8 digits of their
+        /// keys or more).
+        #[arg(long, value_name = "all|N|EDGE,…")]
+        edges: Option<String>,
         /// Seconds to wait at most.
         #[arg(long, value_name = "S", default_value_t = 30.0, value_parser = parse_seconds)]
         timeout: f64,
@@ -370,6 +371,15 @@ Examples:
   aspen-dns verify --edge 127.0.0.1:8054 --edge-data-dir edge --recount --json
 
 Exit status: 0 no differences, 1 differences or no answer, 2 wrong usage.";
+/// What is waited for.
+const WAIT_HELP: &str = "\
+Examples:
+  aspen-dns wait --revision 42 --timeout 5
+  aspen-dns --api http://198.51.100.7:8053 --api-key KEY wait
+  aspen-dns record set _acme-challenge.example.com TXT 60 \"$VALUE\" && aspen-dns wait --edges all
+  aspen-dns wait --edges ams-1,fra-1 --timeout 60
+
+Edges that are silent are not among all; how many there are is said.";
 /// What is told of edges.
 const FLEET_HELP: &str = "\
 An edge is silent when nothing was heard of it for 5 s; it is listed for a day, or until it is forgotten. LAG is for

@@ -61,8 +61,8 @@ fn run(flags: Flags) -> anyhow::Result<ExitCode> {
         Command::Verify { verify } => return verify::run(&client, &verify, is_json),
         Command::Status => status::run(&client, is_json)?,
         Command::Fleet { forget } => fleet::run(&client, forget.as_deref(), is_json)?,
-        Command::Wait { revision, timeout } => {
-            status::wait(&client, revision, timeout, is_json)?;
+        Command::Wait { revision, edges, timeout } => {
+            status::wait(&client, (revision, edges.as_deref()), timeout, is_json)?;
         }
     }
     Ok(ExitCode::SUCCESS)

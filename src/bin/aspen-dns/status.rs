@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::client::Client;
+use crate::client::{Client, query_value};
 use crate::output;
 
 /// Prints the node's state.
@@ -18,21 +18,35 @@ pub(crate) fn run(client: &Client, is_json: bool) -> anyhow::Result<()> {
     output::print(format!("{}{}", output::table(&rows), sync_lines(&status["sync"])))
 }
 
-/// Waits until the node serves `revision`.
+/// Waits until the node serves a revision, and edges do.
 pub(crate) fn wait(
     client: &Client,
-    revision: Option<u64>,
+    (revision, edges): (Option<u64>, Option<&str>),
     timeout_s: f64,
     is_json: bool,
 ) -> anyhow::Result<()> {
     let revision = revision.map(|revision| format!("&revision={revision}")).unwrap_or_default();
-    let path = format!("/api/v1/aspen/wait?timeout={timeout_s}{revision}");
+    let edges = edges.map(|edges| format!("&edges={}", query_value(edges))).unwrap_or_default();
+    let path = format!("/api/v1/aspen/wait?timeout={timeout_s}{revision}{edges}");
     let patience = Duration::from_secs_f64(timeout_s + ANSWER_MARGIN_S);
     let answer = client.get_within(&path, patience)?;
     if is_json {
         return output::print_json(&answer);
     }
-    output::print(format!("revision {} is served\n", answer["served_revision"]))
+    output::print(served_line(&answer))
+}
+
+/// Says what is served, and by how many edges.
+fn served_line(answer: &Value) -> String {
+    let edges = &answer["edges"];
+    let Some(answered) = edges["answered"].as_u64() else {
+        return format!("revision {} is served\n", answer["served_revision"]);
+    };
+    let silent = match edges["silent"].as_u64() {
+        Some(0) | None => String::new(),
+        Some(silent) => format!(", {silent} are silent"),
+    };
+    format!("revision {} is served by {answered} edges{silent}\n", answer["revision"])
 }
 
 /// Says in sentences how an edge follows a feed with a log; nothing of any other node.
@@ -92,6 +106,16 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn how_many_edges_serve_a_revision_is_told_and_how_many_are_silent() {
+        let mut answer = json!({"revision": 7, "served_revision": 8});
+        assert_eq!(served_line(&answer), "revision 8 is served\n");
+        answer["edges"] = json!({"answered": 2, "silent": 0});
+        assert_eq!(served_line(&answer), "revision 7 is served by 2 edges\n");
+        answer["edges"]["silent"] = json!(1);
+        assert_eq!(served_line(&answer), "revision 7 is served by 2 edges, 1 are silent\n");
+    }
 
     #[test]
     fn an_edge_says_in_sentences_whether_it_agrees_with_the_author() {

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use crate::name::{Name, NameError};
+use crate::node::everywhere::EdgesAnswer;
 use crate::record::rdata::RdataError;
 use crate::record::rtype::ParseRecordTypeError;
 use crate::record::{RecordType, RrsetError};
@@ -193,6 +194,9 @@ pub(crate) enum ApiError {
         /// The revision served.
         served: u64,
     },
+    /// A revision is not answered by edges in time.
+    #[error("{0}")]
+    EdgesLag(Box<EdgesAnswer>),
     /// This node gives no tickets.
     #[error("this node has no feed of its own to give a ticket for")]
     NoFeed,
@@ -270,7 +274,7 @@ impl ApiError {
             | Self::OtherZone { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Self::BodyTooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Busy | Self::StoreSilent => StatusCode::SERVICE_UNAVAILABLE,
-            Self::NotServedYet { .. } => StatusCode::GATEWAY_TIMEOUT,
+            Self::NotServedYet { .. } | Self::EdgesLag(_) => StatusCode::GATEWAY_TIMEOUT,
             Self::Feed(_) | Self::Source(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Store(error) => store_status(error),
         }
@@ -309,6 +313,7 @@ impl IntoResponse for ApiError {
             Self::Busy
                 | Self::StoreSilent
                 | Self::NotServedYet { .. }
+                | Self::EdgesLag(_)
                 | Self::Store(
                     StoreError::Contended { .. }
                         | StoreError::Kv(KvError::Unavailable { .. } | KvError::OtherStore)
@@ -317,7 +322,11 @@ impl IntoResponse for ApiError {
         if status.is_server_error() && !is_said {
             tracing::error!(error = %text, "a request failed");
         }
-        let mut response = (status, Json(json!({ "error": text, "errors": [] }))).into_response();
+        let mut body = json!({ "error": text, "errors": [] });
+        if let Self::EdgesLag(answer) = &self {
+            body["edges"] = json!(answer);
+        }
+        let mut response = (status, Json(body)).into_response();
         if status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_S);
         }

@@ -3,11 +3,13 @@
 //! Whoever writes a record and asks this node for it next finds it there. The write is committed
 //! all the same when that takes longer: then the reply goes out as it is, and says by the header
 //! `Aspen-Served-Revision` how far the answers are. `Prefer: wait=S` (RFC 7240 section 4.3) sets
-//! how many seconds a reply may be held back, `wait=0` has it sent at once.
+//! how many seconds a reply may be held back, `wait=0` has it sent at once; `Prefer: wait=S; edges=all` (or a number,
+//! or names in quotes with commas between) holds it back until edges answer with it too, which the header
+//! `Aspen-Edges` tells. `Preference-Applied` repeats the seconds that were taken.
 //!
 //! **Invariant:** no reply is held back for longer than [`API_SERVED_MS_MAX`], or than the client
 //! asked for, [`API_WAIT_S_MAX`] at most, and none while the node stops.
-//! **Not here:** how a commit gets into the answers (`node::follow`, `replica`).
+//! **Not here:** how a commit gets into the answers (`node::follow`, `replica`), what edges say (`node::everywhere`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,9 +18,11 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
+use tokio::time::Instant;
 
 use super::{Api, REVISION_HEADER};
 use crate::limits::{API_SERVED_MS_MAX, API_WAIT_S_MAX};
+use crate::node::everywhere::{self, EdgesAnswer, WantedEdges};
 
 /// Passes a request on; a reply that says which revision it made waits until that is answered.
 pub(crate) async fn hold_back(
@@ -26,7 +30,7 @@ pub(crate) async fn hold_back(
     request: Request,
     next: Next,
 ) -> Response {
-    let wait = wait_of(request.headers());
+    let preferred = Preferred::of(request.headers());
     let mut response = next.run(request).await;
     let revision = response.headers().get(REVISION_HEADER);
     let Some(revision) = revision.and_then(|value| value.to_str().ok()?.parse().ok()) else {
@@ -34,11 +38,27 @@ pub(crate) async fn hold_back(
     };
     let node = api.node();
     node.commit_times.observe(&node.progress, revision);
-    if !wait.is_zero() {
-        // A node that stops publishes no more, and what was committed must be acknowledged.
-        tokio::select! {
-            _ = node.progress.wait(revision, wait) => {}
-            () = api.stop.cancelled() => {}
+    let until = Instant::now() + preferred.wait;
+    let waiting = async {
+        if !preferred.wait.is_zero() {
+            node.progress.wait(revision, preferred.wait).await;
+        }
+        match &preferred.edges {
+            Some(edges) => everywhere::wait(node, edges, revision, until).await,
+            None => None,
+        }
+    };
+    // A node that stops publishes no more, and what was committed must be acknowledged.
+    let answer = tokio::select! {
+        answer = waiting => answer,
+        () = api.stop.cancelled() => None,
+    };
+    let headers = response.headers_mut();
+    let applied = preferred.seconds.map(|seconds| format!("wait={seconds}"));
+    let texts = [(APPLIED_HEADER, applied), (EDGES_HEADER, answer.as_ref().map(edges_text))];
+    for (name, text) in texts {
+        if let Some(Ok(value)) = text.as_deref().map(HeaderValue::from_str) {
+            headers.insert(name, value);
         }
     }
     let served = node.progress.now().served;
@@ -46,28 +66,99 @@ pub(crate) async fn hold_back(
     response
 }
 
-/// Returns for how long a reply may be held back. A preference that does not read is none (RFC
-/// 7240 section 2).
-fn wait_of(headers: &HeaderMap) -> Duration {
-    let preferences = headers.get_all("Prefer").iter().filter_map(|value| value.to_str().ok());
-    let seconds = preferences.flat_map(|value| value.split(',')).find_map(|preference| {
-        // Parameters follow a semicolon.
-        let (name, value) = preference.split(';').next()?.split_once('=')?;
-        let is_wait = name.trim().eq_ignore_ascii_case("wait");
-        is_wait.then(|| value.trim().trim_matches('"').parse::<u32>().ok())?
-    });
-    match seconds {
-        Some(seconds) => Duration::from_secs(u64::from(seconds.min(API_WAIT_S_MAX))),
-        None => Duration::from_millis(API_SERVED_MS_MAX),
+/// What a client prefers to its reply.
+#[derive(Debug)]
+struct Preferred {
+    /// For how long the reply may be held back.
+    wait: Duration,
+    /// The seconds of that, if the client has said so.
+    seconds: Option<u32>,
+    /// The edges that are to answer with it too.
+    edges: Option<WantedEdges>,
+}
+
+impl Preferred {
+    /// Reads the preferences. One that does not read is none (RFC 7240 section 2).
+    fn of(headers: &HeaderMap) -> Self {
+        let lines = headers.get_all("Prefer").iter().filter_map(|value| value.to_str().ok());
+        let found = lines.flat_map(|line| split(line, ',')).find_map(|preference| {
+            let mut parts = split(preference, ';').into_iter();
+            let seconds = value_of(parts.next()?, "wait")?.parse::<u32>().ok()?;
+            let edges = parts.find_map(|part| value_of(part, "edges"));
+            Some((seconds.min(API_WAIT_S_MAX), edges.and_then(|edges| edges.parse().ok())))
+        });
+        match found {
+            Some((seconds, edges)) => {
+                let wait = Duration::from_secs(u64::from(seconds));
+                Self { wait, seconds: Some(seconds), edges }
+            }
+            None => {
+                let wait = Duration::from_millis(API_SERVED_MS_MAX);
+                Self { wait, seconds: None, edges: None }
+            }
+        }
     }
+}
+
+/// Splits a text where a character stands outside of quotes.
+fn split(text: &str, at: char) -> Vec<&str> {
+    let mut is_quoted = false;
+    text.split(|c| {
+        is_quoted ^= c == '"';
+        c == at && !is_quoted
+    })
+    .collect()
+}
+
+/// Returns the value of a preference or parameter of that name, without its quotes.
+fn value_of<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    let (found, value) = text.split_once('=')?;
+    found.trim().eq_ignore_ascii_case(name).then(|| value.trim().trim_matches('"'))
+}
+
+/// Says how many edges answer with a write, and which do not.
+fn edges_text(answer: &EdgesAnswer) -> String {
+    let EdgesAnswer { answered, wanted, silent, lagging, .. } = answer;
+    let mut text = format!("answered={answered}, wanted={wanted}, silent={silent}");
+    if !answer.is_reached() {
+        let names = lagging.iter().take(LAGGING_TOLD_MAX).map(|edge| edge.edge.as_str());
+        text.push_str(&format!(", lagging=\"{}\"", names.collect::<Vec<_>>().join(" ")));
+    }
+    text
 }
 
 /// The header that says which revision the node answers with.
 const SERVED_REVISION_HEADER: HeaderName = HeaderName::from_static("aspen-served-revision");
+/// The header that says which preference was taken (RFC 7240 section 3).
+const APPLIED_HEADER: HeaderName = HeaderName::from_static("preference-applied");
+/// The header that says how many edges answer with a write.
+const EDGES_HEADER: HeaderName = HeaderName::from_static("aspen-edges");
+/// Edges that a header names.
+const LAGGING_TOLD_MAX: usize = 20;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn edges_are_a_parameter_of_the_wait() {
+        let edges = |line: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.append("prefer", HeaderValue::from_static(line));
+            let preferred = Preferred::of(&headers);
+            (preferred.seconds, preferred.edges)
+        };
+        let named = |names: &[&str]| {
+            Some(WantedEdges::Named(names.iter().map(|name| (*name).to_owned()).collect()))
+        };
+        assert_eq!(edges("wait=10; edges=all"), (Some(10), Some(WantedEdges::All)));
+        assert_eq!(edges("a, wait=10 ; Edges = \"2\""), (Some(10), Some(WantedEdges::Count(2))));
+        let two = "wait=10; why=\"x;edges=all\"; edges=\"a,b\", wait=3";
+        assert_eq!(edges(two), (Some(10), named(&["a", "b"])));
+        assert_eq!(edges("wait=10; edges=a,b"), (Some(10), named(&["a"])), "b is a preference");
+        assert_eq!(edges("wait=10; edges=0"), (Some(10), None), "one that does not read is none");
+        assert_eq!(edges("edges=all"), (None, None), "it is no preference of its own");
+    }
 
     #[test]
     fn a_preference_sets_the_wait_and_anything_else_leaves_it() {
@@ -76,7 +167,7 @@ mod tests {
             for line in lines {
                 headers.append("prefer", HeaderValue::from_static(line));
             }
-            wait_of(&headers).as_millis()
+            Preferred::of(&headers).wait.as_millis()
         };
         let most = u128::from(API_WAIT_S_MAX) * 1_000;
         for (lines, expected) in [

@@ -21,6 +21,7 @@ use super::powerdns::parse_name;
 use super::{Api, read_json};
 use crate::limits::{API_WAIT_S_MAX, STATUS_STORE_MS};
 use crate::name::Name;
+use crate::node::everywhere::{self, WantedEdges};
 use crate::node::metrics;
 use crate::node::status::Status;
 
@@ -36,13 +37,14 @@ pub(crate) async fn status(State(api): State<Arc<Api>>) -> Json<Status> {
     Json(Status::of(api.node()).await)
 }
 
-/// `GET …/wait[?revision=R][&timeout=S]`: until the node serves the revision, by default the
-/// newest that it has heard of.
+/// `GET …/wait[?revision=R][&timeout=S][&edges=all|N|NAME,…]`: until the node serves the revision, by default the
+/// newest that it has heard of, and then until edges behind it do.
 pub(crate) async fn wait(
     State(api): State<Arc<Api>>,
     Query(query): Query<HashMap<String, String>>,
 ) -> Result<Response, ApiError> {
     let node = api.node();
+    let edges = query.get("edges").map(|text| wanted_edges(text)).transpose()?;
     let revision = query.get("revision").map(|text| number("revision", text)).transpose()?;
     let timeout_s: f64 = match query.get("timeout") {
         Some(text) => text
@@ -78,7 +80,28 @@ pub(crate) async fn wait(
     if !is_served {
         return Err(ApiError::NotServedYet { wanted, served });
     }
-    Ok(Json(json!({ "revision": wanted, "served_revision": served })).into_response())
+    let mut body = json!({ "revision": wanted, "served_revision": served });
+    if let Some(edges) = edges {
+        let answer = everywhere::wait(node, &edges, wanted, until);
+        let answer = tokio::select! {
+            answer = answer => answer,
+            // Who stops says how far it is.
+            () = api.stop.cancelled() => everywhere::wait(node, &edges, wanted, Instant::now()).await,
+        };
+        let answer = answer.ok_or(ApiError::NoFleet)?;
+        if !answer.is_reached() {
+            return Err(ApiError::EdgesLag(Box::new(answer)));
+        }
+        body["edges"] = json!(answer);
+    }
+    Ok(Json(body).into_response())
+}
+
+/// Reads which edges are waited for.
+fn wanted_edges(text: &str) -> Result<WantedEdges, ApiError> {
+    let value = text.chars().take(20).collect();
+    let wanted = "all, a number from 1 on, or names of edges with commas between";
+    text.parse().map_err(|()| ApiError::BadValue { field: "edges", value, wanted })
 }
 
 /// `POST …/tickets`: a ticket of the feed, or of one that carries these zones and no others.
