@@ -107,6 +107,8 @@ fn an_edge_keeps_the_stream_of_the_edge_that_it_follows() {
     let first = Start::edge(&first_dir, &ticket).run();
     wait_synced(&authority, &first);
     authority.kill();
+    // An edge that has heard of the author a moment ago would look for it anew when the next beat is due.
+    std::thread::sleep(Duration::from_secs(1));
     // Nobody else is there: it looks for the author all the while.
     let mut ticket: DnsClientTicket = ticket.parse().unwrap();
     ticket.peers = vec![peer_of(&first_dir)];
