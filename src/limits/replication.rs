@@ -52,7 +52,10 @@ const _: () = assert!(REDB_LOG_DROP_MAX as usize >= REDB_GROUP_COMMITS_MAX, "the
 const _: () = assert!(REDB_HEAL_STEP_MS <= REDB_HEAL_MS_MIN, "a look fits into the shortest wait");
 const _: () = assert!(REDB_LOG_OCTETS_MAX >= 2 * KV_COMMIT_OCTETS_MAX, "the log holds any commit");
 /// Operations of one batch. More: refused; an import takes any number.
-pub const BATCH_OPERATIONS_MAX: usize = 4_096;
+pub const BATCH_OPERATIONS_MAX: usize = 10_000;
+/// RRsets of a zone that a batch may change of which one commit cannot hold all: the zone is written anew. One with
+/// more refuses such a batch; an import takes any number.
+pub(crate) const LARGE_BATCH_RRSETS_MAX: u64 = 200_000;
 /// Attempts of a batch that other writers of its zones get ahead of. Then it is refused.
 pub const BATCH_ATTEMPTS_MAX: u32 = 64;
 /// Locks that the zones share, so that writers of one process queue up rather than collide.

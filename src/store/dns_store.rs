@@ -269,13 +269,19 @@ impl DnsStore {
                 self.add_digests_of(&undigested).await?;
                 continue;
             }
+            let staged = self.stage_large(&view, &mut draft).await?;
             let built = draft.build();
             if built.commit.puts.is_empty() && built.commit.deletes.is_empty() {
                 let (revision, zones) = (self.revision().await?, Vec::new());
                 return Ok(Committed { revision, changed: 0, zones });
             }
-            if let Some(committed) = self.make(built, changed, locks).await? {
-                return Ok(committed);
+            match self.make(built, changed, locks).await {
+                Ok(Some(committed)) => return Ok(committed),
+                Ok(None) => self.give_up_all(&staged).await,
+                Err(error) => {
+                    self.give_up_all(&staged).await;
+                    return Err(error);
+                }
             }
             self.check_import(work).await?;
             back_off(attempt).await;

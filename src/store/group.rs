@@ -215,7 +215,12 @@ pub(super) fn end_all(group: Vec<GroupEntry>, error: StoreError) {
                 KvError::Unavailable { .. } | KvError::OutcomeUnknown | KvError::Closed
             )
     );
-    let is_one = group.len() == 1;
+    // Made alone, it is staged (`store::large`).
+    let is_too_large = matches!(
+        error,
+        StoreError::Kv(KvError::TooManyOperations { .. } | KvError::TooManyOctets { .. })
+    );
+    let is_one = group.len() == 1 && !is_too_large;
     for entry in group {
         if is_of_all || is_one {
             end(entry, GroupAnswer::Ended(Err(error.clone())));

@@ -98,7 +98,7 @@ impl DnsStore {
     }
 
     /// Writes the rows under the new generation.
-    async fn stage(
+    pub(super) async fn stage(
         &self,
         rows: Vec<(Vec<u8>, Vec<u8>)>,
         staged: &mut Staged,
@@ -150,7 +150,7 @@ impl DnsStore {
     }
 
     /// Marks the rows of an import that failed for the sweep.
-    async fn give_up(&self, staged: &Staged) {
+    pub(super) async fn give_up(&self, staged: &Staged) {
         let key = keys::generation_key(staged.generation);
         let value = staged.marker.clone();
         let commit = KvCommit {

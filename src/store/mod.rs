@@ -29,6 +29,7 @@ mod histories;
 mod import;
 mod journal;
 mod keys;
+mod large;
 mod lineage;
 mod notes;
 mod operation;

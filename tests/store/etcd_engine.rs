@@ -11,7 +11,7 @@ use aspen_dns::node::origin::{OriginError, open_store};
 use aspen_dns::store::etcd::{EtcdConfig, EtcdStore, EtcdTls, Password};
 use aspen_dns::store::kv::{KeyValueStore, KvError};
 use aspen_dns::store::zone_settings::ZoneSettings;
-use aspen_dns::store::{DnsStore, StoreError};
+use aspen_dns::store::{DnsStore, Operation, StoreError};
 
 use crate::cluster::{Cluster, tls};
 use crate::contract::{CASES, puts, run};
@@ -366,3 +366,22 @@ async fn two_authorities_share_a_cluster() {
 
 /// How long something may take that comes to an end.
 const LIMIT: Duration = Duration::from_secs(30);
+
+/// Far more than etcd takes in one transaction.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_of_ten_thousand_is_one_commit() {
+    use crate::fixture::{contents, name, rrset};
+    let Some(cluster) = Cluster::start(1) else { return };
+    let engine = EtcdStore::connect(cluster.config("p/")).await.unwrap();
+    let store = DnsStore::open(Arc::new(engine)).await.unwrap();
+    store.create_zone(ZoneSettings::new(name("example.com"))).await.unwrap();
+    store.set_record(rrset("www.example.com A 192.0.2.1")).await.unwrap();
+    let mut commits = store.commits(store.revision().await.unwrap()).await.unwrap();
+    let put = |at| Operation::PutRrset(rrset(&format!("n{at}.example.com A 192.0.2.1")));
+    let made = store.apply((0..10_000).map(put).collect::<Vec<_>>().into()).await.unwrap();
+    assert_eq!(made.changed, 10_000);
+    let commit = tokio::time::timeout(Duration::from_secs(10), commits.next()).await.unwrap();
+    assert_eq!(commit.unwrap().revision, made.revision);
+    assert_eq!(contents(&store, "example.com").await.len(), 10_003);
+    assert!(!store.recount(&name("example.com")).await.unwrap(), "it is counted right");
+}

@@ -210,7 +210,7 @@ fn build_rows(
 }
 
 /// Returns what one row comes to.
-fn row_digest(key: &DigestKey, owner: &Name, rtype: RecordType, row: &Row) -> Digest {
+pub(super) fn row_digest(key: &DigestKey, owner: &Name, rtype: RecordType, row: &Row) -> Digest {
     let (owner, rdata) = (owner.as_wire(), row.rdata.as_octets());
     key.rrset(&RrsetRef { owner, rtype, ttl_s: row.ttl_s, rdata })
 }

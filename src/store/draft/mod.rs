@@ -8,6 +8,7 @@
 mod ahead;
 mod build;
 mod records;
+mod restage;
 mod settle;
 mod zone;
 

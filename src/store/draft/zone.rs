@@ -101,6 +101,15 @@ impl ZoneDraft {
 
     /// Switches to the rows of an import.
     pub(super) fn replace(&mut self, staged: &Staged, now_ms: u64) {
+        self.take_rows(staged);
+        let object = &mut self.object;
+        let soa = staged.soa.as_ref().and_then(|rrset| StoredSoa::new(rrset, now_ms));
+        self.written_serial = soa.as_ref().map(|(_, serial)| *serial);
+        object.soa = soa.map(|(soa, _)| soa);
+    }
+
+    /// Switches to rows that were written under another generation; the SOA stays.
+    pub(super) fn take_rows(&mut self, staged: &Staged) {
         self.owners.clear();
         self.looked_at.clear();
         self.dnames.clear();
@@ -110,9 +119,6 @@ impl ZoneDraft {
         object.rrset_count = staged.rrset_count;
         object.record_count = staged.record_count;
         object.digest = Some(staged.digest);
-        let soa = staged.soa.as_ref().and_then(|rrset| StoredSoa::new(rrset, now_ms));
-        self.written_serial = soa.as_ref().map(|(_, serial)| *serial);
-        object.soa = soa.map(|(soa, _)| soa);
         self.replaced_by = Some(staged.clone());
     }
 

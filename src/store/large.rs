@@ -1,0 +1,84 @@
+//! Batches that one commit of the engine cannot hold: each of their zones gets all of its rows anew, with the
+//! changes, under a generation of its own, and one commit switches to those, as that of an import does.
+//!
+//! **Invariant:** readers and followers see the zones as they were or with all of the batch.
+//! **Not here:** how rows are written chunk by chunk (`store::import`), the switch (`store::draft`).
+
+use std::collections::BTreeMap;
+
+use super::dns_store::DnsStore;
+use super::draft::{Draft, Staged};
+use super::keys;
+use super::kv::KvError;
+use super::operation::StoreError;
+use super::view::{Seen, View};
+use crate::limits::LARGE_BATCH_RRSETS_MAX;
+use crate::name::Name;
+
+impl DnsStore {
+    /// Stages the zones of a draft that is too large for one commit; returns what was staged.
+    ///
+    /// # Errors
+    /// [`KvError::TooManyOperations`] if a zone has more than [`LARGE_BATCH_RRSETS_MAX`] RRsets; as an
+    /// import.
+    pub(super) async fn stage_large(
+        &self,
+        view: &View,
+        draft: &mut Draft<'_>,
+    ) -> Result<Vec<Staged>, StoreError> {
+        let limits = self.kv.limits();
+        let (operations, octets) = draft.size();
+        let is_large = operations > u64::from(limits.operations_max) || octets > limits.octets_max;
+        let mut all = Vec::new();
+        if !is_large {
+            return Ok(all);
+        }
+        for (apex, generation, rrsets) in draft.changed_zones() {
+            if rrsets > LARGE_BATCH_RRSETS_MAX {
+                let operations_max = limits.operations_max;
+                self.give_up_all(&all).await;
+                return Err(KvError::TooManyOperations { operations, operations_max }.into());
+            }
+            let staged = match generation {
+                Some(generation) => {
+                    let range = keys::rows_of_generation(generation);
+                    let (_, found) = view.look(&[], &[range]).await?;
+                    self.stage_zone(draft, &apex, found.into_iter().next().unwrap_or_default())
+                        .await
+                }
+                None => self.stage_zone(draft, &apex, BTreeMap::new()).await,
+            };
+            match staged {
+                Ok(staged) => all.push(staged),
+                Err(error) => {
+                    self.give_up_all(&all).await;
+                    return Err(error);
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// Stages one zone, which has these rows.
+    async fn stage_zone(
+        &self,
+        draft: &mut Draft<'_>,
+        apex: &Name,
+        rows: BTreeMap<Vec<u8>, Seen>,
+    ) -> Result<Staged, StoreError> {
+        let (rows, mut staged) = draft.restage(apex, rows, rand::random())?;
+        if let Err(error) = self.stage(rows, &mut staged, &|_| {}).await {
+            self.give_up(&staged).await;
+            return Err(error);
+        }
+        draft.take_restaged(apex, &staged);
+        Ok(staged)
+    }
+
+    /// Marks what was staged for a commit that was not made for the sweep.
+    pub(super) async fn give_up_all(&self, staged: &[Staged]) {
+        for staged in staged {
+            self.give_up(staged).await;
+        }
+    }
+}
