@@ -227,15 +227,22 @@ impl DnsStore {
         self.lineage.check()?;
         let mut zones = self.guess_zones(work);
         let (mut attempt, mut waits, mut held) = (0, 0, None);
+        // What another process has just written is rarely in question, and noticed by the commit.
+        let mut is_fresh = !self.kv.is_shared();
         while attempt < BATCH_ATTEMPTS_MAX && waits < UNSETTLED_WAITS_MAX {
             let ended = self.in_flight.ended();
             let locks = match held.take() {
                 Some(locks) => locks,
                 None => self.lock(&zones).await,
             };
-            let view = View::open(&*self.kv, &self.in_flight).await?;
+            let view = View::open(&*self.kv, &self.in_flight, is_fresh).await?;
             let mut draft = Draft::new(&view, self.digest_key, &self.hints);
             let changed = match fill(&mut draft, work).await {
+                Ok(Settled { changed: 0, .. }) | Err(_) if !is_fresh => {
+                    is_fresh = true;
+                    held = Some(locks);
+                    continue;
+                }
                 Ok(Settled { changed, .. }) => changed,
                 Err(DraftError::Refused(error)) => return Err(error),
                 Err(DraftError::Unsettled) => {
@@ -256,6 +263,7 @@ impl DnsStore {
                 }
             };
             attempt += 1;
+            is_fresh |= attempt > 1;
             let touched = draft.touched();
             if !touched.iter().all(|apex| zones.contains(apex)) {
                 draft.remember(&touched);

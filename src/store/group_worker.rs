@@ -134,7 +134,7 @@ impl GroupWorker {
                 return;
             }
             let batches: Vec<&Batch> = group.iter().map(|entry| &entry.batch).collect();
-            match self.build(&batches).await {
+            match self.build(&batches, attempts_of(&group)).await {
                 Ok((judged, built)) => self.make(group, judged, built, lock).await,
                 Err(error) => end_all(group, error),
             }
@@ -145,13 +145,25 @@ impl GroupWorker {
     ///
     /// # Errors
     /// Those of the engine.
-    async fn build(&self, batches: &[&Batch]) -> Result<(Vec<Judged>, Built), StoreError> {
+    async fn build(
+        &self,
+        batches: &[&Batch],
+        attempts: u32,
+    ) -> Result<(Vec<Judged>, Built), StoreError> {
         let store = &self.store;
         store.lineage.check()?;
+        let mut is_fresh = !store.kv.is_shared() || attempts > 0;
         for _ in 0..BATCH_ATTEMPTS_MAX {
-            let view = View::open(&*store.kv, &store.in_flight).await?;
+            let view = View::open(&*store.kv, &store.in_flight, is_fresh).await?;
             let mut draft = Draft::new(&view, store.digest_key, &store.hints);
-            let judged = store.fill_group(&mut draft, self.index, batches).await?;
+            let judged = match store.fill_group(&mut draft, self.index, batches).await {
+                Ok(judged) if is_fresh || judged.iter().all(changes) => judged,
+                Err(error) if is_fresh => return Err(error.into()),
+                Ok(_) | Err(_) => {
+                    is_fresh = true;
+                    continue;
+                }
+            };
             let undigested = draft.undigested();
             if undigested.is_empty() {
                 let is_any_made = judged.iter().any(Result::is_ok);
@@ -218,6 +230,11 @@ impl Drop for GroupWorker {
             self.store.groups.forget(self.index);
         }
     }
+}
+
+/// Whether a batch changes something.
+fn changes(judged: &Judged) -> bool {
+    judged.as_ref().is_ok_and(|settled| settled.changed > 0)
 }
 
 /// Starts a task that works through a queue.

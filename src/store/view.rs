@@ -203,17 +203,18 @@ impl Seen {
 }
 
 impl View {
-    /// Opens a view of now.
+    /// Opens a view of now, or, if it need not be fresh, of a moment ago.
     ///
     /// # Errors
     /// Those of the engine.
     pub(super) async fn open(
         store: &dyn KeyValueStore,
         in_flight: &Arc<InFlight>,
+        is_fresh: bool,
     ) -> Result<Self, KvError> {
         // In this order: what has ended before is in the snapshot.
         let flying = in_flight.open_view();
-        let snapshot = store.snapshot().await?;
+        let snapshot = if is_fresh { store.snapshot().await? } else { store.glimpse().await? };
         Ok(Self { snapshot, flying })
     }
 
@@ -366,11 +367,11 @@ mod tests {
         // In flight when the view is opened, durable when it has read half of what it wants.
         let new = commit(b"new");
         let flight = in_flight.register(&new);
-        let view = View::open(&store, &in_flight).await.unwrap();
+        let view = View::open(&store, &in_flight, true).await.unwrap();
         assert_eq!(read(&view, OBJECT).await.as_deref(), Some(&b"new"[..]));
         store.submit(new).await.unwrap().wait().await.unwrap();
         drop(flight);
-        let later = View::open(&store, &in_flight).await.unwrap();
+        let later = View::open(&store, &in_flight, true).await.unwrap();
         assert_eq!(read(&view, ROW).await.as_deref(), Some(&b"new"[..]));
         let range = KeyRange { start: OBJECT.to_vec(), end: b"s".to_vec() };
         let entries = view.read_range(&range).await.unwrap();
@@ -389,9 +390,9 @@ mod tests {
         let in_flight = Arc::<InFlight>::default();
         drop(make(&store, &in_flight, b"old").await);
         let flight = in_flight.register(&commit(b"failed"));
-        let view = View::open(&store, &in_flight).await.unwrap();
+        let view = View::open(&store, &in_flight, true).await.unwrap();
         drop(flight);
-        let later = View::open(&store, &in_flight).await.unwrap();
+        let later = View::open(&store, &in_flight, true).await.unwrap();
         assert_eq!(read(&view, OBJECT).await.as_deref(), Some(&b"failed"[..]));
         assert_eq!(read(&later, OBJECT).await.as_deref(), Some(&b"old"[..]));
         drop(view);

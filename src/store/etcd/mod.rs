@@ -194,7 +194,13 @@ impl KeyValueStore for EtcdStore {
     }
 
     async fn snapshot(&self) -> Result<Box<dyn KvSnapshot>, KvError> {
-        Ok(Box::new(EtcdSnapshot { shared: self.shared.clone(), pinned: OnceCell::new() }))
+        let (shared, pinned) = (self.shared.clone(), OnceCell::new());
+        Ok(Box::new(EtcdSnapshot { shared, pinned, is_fresh: true }))
+    }
+
+    async fn glimpse(&self) -> Result<Box<dyn KvSnapshot>, KvError> {
+        let (shared, pinned) = (self.shared.clone(), OnceCell::new());
+        Ok(Box::new(EtcdSnapshot { shared, pinned, is_fresh: false }))
     }
 
     async fn submit(&self, commit: KvCommit) -> Result<PendingCommit, KvError> {
@@ -228,15 +234,19 @@ struct EtcdSnapshot {
     shared: Arc<Shared>,
     /// The revision that the first read found.
     pinned: OnceCell<i64>,
+    /// Whether the member that is asked first hears from the others whether it knows the newest (a linearizable
+    /// read), and does not just say what it knows (a serializable one).
+    is_fresh: bool,
 }
 
 impl EtcdSnapshot {
     /// Returns the options that pin a read to the revision of the first one, if there was one.
     fn options(&self) -> GetOptions {
-        match self.pinned.get() {
+        let options = match self.pinned.get() {
             Some(revision) => GetOptions::new().with_revision(*revision),
             None => GetOptions::new(),
-        }
+        };
+        if self.is_fresh { options } else { options.with_serializable() }
     }
 
     /// Pins the view to the revision of a reply, and says whether the reply is of the view: it is
@@ -253,6 +263,8 @@ impl EtcdSnapshot {
                 let pinned = self.pinned.get().copied();
                 let get = |(key, options): &(Vec<u8>, GetOptions)| {
                     let options = options.clone().with_revision(pinned.unwrap_or(0));
+                    let is_fresh = self.is_fresh;
+                    let options = if is_fresh { options } else { options.with_serializable() };
                     TxnOp::get(key.clone(), Some(options))
                 };
                 let operations: Vec<TxnOp> = chunk.iter().map(get).collect();
@@ -273,7 +285,7 @@ impl EtcdSnapshot {
     /// Makes a first read that pins the revision, so that concurrent reads agree.
     async fn pin(&self) -> Result<i64, KvError> {
         let read = || async {
-            let options = GetOptions::new().with_count_only();
+            let options = self.options().with_count_only();
             let key = self.shared.key(b"");
             let response = self.shared.connection.get(key, options).await?;
             header_revision(response.header())

@@ -303,6 +303,12 @@ pub trait KeyValueStore: Send + Sync + 'static {
     /// Returns a view of all commits that were acknowledged before the call.
     async fn snapshot(&self) -> Result<Box<dyn KvSnapshot>, KvError>;
 
+    /// Returns a view that may lack the newest commits, for less. What is refused by it may be allowed; what is
+    /// allowed by it stands in a commit that expects all of it to be as it was read.
+    async fn glimpse(&self) -> Result<Box<dyn KvSnapshot>, KvError> {
+        self.snapshot().await
+    }
+
     /// Hands over a commit; it is judged after all that were handed over before it returned.
     ///
     /// Waits while the engine's queue is full. An engine may finish the commit before it returns.
