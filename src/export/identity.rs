@@ -17,7 +17,7 @@ use crate::durable;
 use crate::feed::root::Root;
 
 /// The two keys of a feed.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Identity {
     /// Who may write to the namespace at all.
     pub(super) namespace: NamespaceSecret,
@@ -52,14 +52,21 @@ impl Identity {
         if let Some(identity) = Self::load(dir, name)? {
             return Ok(identity);
         }
-        let path = path_in(dir, name);
-        let rest = ["root", "term"].map(|suffix| path.with_extension(suffix));
-        if let Some(rest) = rest.into_iter().find(|rest| rest.exists()) {
-            return Err(ExportError::IdentityGone { path, rest });
-        }
-        let identity = Self::generate();
+        let identity = Self::begin(dir, name)?;
         identity.keep(dir, name)?;
         Ok(identity)
+    }
+
+    /// Makes the keys of the feed called `name`, which has none here and has never been written.
+    ///
+    /// # Errors
+    /// [`ExportError::IdentityGone`].
+    pub(super) fn begin(dir: &Path, name: &str) -> Result<Self, ExportError> {
+        let path = path_in(dir, name);
+        match rest_of(&path).into_iter().find(|rest| rest.exists()) {
+            Some(rest) => Err(ExportError::IdentityGone { path, rest }),
+            None => Ok(Self::generate()),
+        }
     }
 
     /// Returns the keys of the feed called `name`; none if it has none here.
@@ -82,6 +89,15 @@ impl Identity {
     pub(super) fn keep(&self, dir: &Path, name: &str) -> Result<(), ExportError> {
         let path = path_in(dir, name);
         let file = |source| ExportError::File { path: path.clone(), source };
+        // What lies there is of another feed.
+        for rest in rest_of(&path) {
+            match std::fs::remove_file(&rest) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(ExportError::File { path: rest, source: error });
+                }
+                Ok(()) | Err(_) => {}
+            }
+        }
         durable::create_dir(&dir.join("feeds")).map_err(file)?;
         durable::write(&path, self.to_text().as_bytes()).map_err(file)
     }
@@ -117,6 +133,18 @@ impl Identity {
             "}\n".to_owned(),
         ]
         .join("\n")
+    }
+}
+
+/// The files beside the keys of a feed, which tell what was written.
+fn rest_of(path: &Path) -> [PathBuf; 2] {
+    ["root", "term"].map(|suffix| path.with_extension(suffix))
+}
+
+/// Does not show the keys.
+impl std::fmt::Debug for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Identity").field("namespace", &self.namespace.id()).finish_non_exhaustive()
     }
 }
 

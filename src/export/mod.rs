@@ -72,6 +72,8 @@ pub struct FeedConfig {
 pub struct Tenure {
     /// Its terms are above this one, and those of later turns above all of them.
     pub term_above: u64,
+    /// So are the numbers of its versions above this one.
+    pub number_above: u64,
     /// Who else may write the feed.
     pub authorities: Vec<TicketPeer>,
     /// Who followed it before.
@@ -315,6 +317,11 @@ impl DocsExporter {
         self.namespace
     }
 
+    /// Whether the task that writes was told to end.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.stop.is_cancelled()
+    }
+
     /// Whether the task that writes has ended.
     pub fn has_ended(&self) -> bool {
         self.task.is_finished()
@@ -325,9 +332,9 @@ impl DocsExporter {
         self.mesh.followers(&self.namespace)
     }
 
-    /// Who follows the feed, here or elsewhere, and where, as far as it is known.
-    pub(crate) fn peers(&self) -> Vec<TicketPeer> {
-        self.peers.all()
+    /// Where those are who follow the feed, the newest first, as far as it is known.
+    pub(crate) fn followers_known(&self) -> Vec<TicketPeer> {
+        self.peers.split().1
     }
 
     /// Ends the task that writes, and waits for that: nothing is written any more.

@@ -93,8 +93,10 @@ async fn open_from(
     let term_file = parts.root_file.as_deref().map(term::file_of);
     // Where several exporters take turns, others may have made as many versions meanwhile.
     let (known, number) = match (&parts.config.tenure, &last) {
-        (Some(tenure), Some(root)) => (root.term.max(tenure.term_above), root.number.max(newest)),
-        (Some(tenure), None) => (tenure.term_above, newest),
+        (Some(tenure), last) => {
+            let (known, number) = last.as_ref().map_or((0, 0), |root| (root.term, root.number));
+            (known.max(tenure.term_above), number.max(newest).max(tenure.number_above))
+        }
         (None, Some(root)) => (root.term, root.number),
         (None, None) => (newest, newest),
     };

@@ -7,6 +7,7 @@
 //! **Invariant:** the key is never shown.
 //! **Not here:** what is sealed (`export::shared`).
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use data_encoding::HEXLOWER_PERMISSIVE;
@@ -43,8 +44,11 @@ impl SealKey {
     /// # Errors
     /// Every [`SealKeyError`].
     pub fn read(path: &Path) -> Result<Self, SealKeyError> {
-        let text = std::fs::read(path)
-            .map_err(|source| SealKeyError::File { path: path.to_owned(), source })?;
+        let file = |source| SealKeyError::File { path: path.to_owned(), source };
+        let text = std::fs::read(path).map_err(file)?;
+        if std::fs::metadata(path).map_err(file)?.mode() & 0o077 != 0 {
+            tracing::warn!(path = %path.display(), "others than its owner may read the key of the feeds: chmod 600");
+        }
         let octets = HEXLOWER_PERMISSIVE.decode(text.trim_ascii()).ok();
         let octets = octets.and_then(|octets| octets.try_into().ok());
         octets.map(Self).ok_or_else(|| SealKeyError::NoKey { path: path.to_owned() })

@@ -94,7 +94,10 @@ pub(crate) async fn settle(
     let sealed = match store.note(&note).await? {
         Some(sealed) => sealed,
         None => {
-            let identity = local.clone().unwrap_or_else(Identity::generate);
+            let identity = match &local {
+                Some(local) => local.clone(),
+                None => Identity::begin(dir, name)?,
+            };
             let sealed = key.seal(&note, &write(&identity, Identity::terms_below(dir, name)));
             match store.put_note(&note, None, sealed.clone()).await? {
                 true => sealed,
@@ -107,7 +110,10 @@ pub(crate) async fn settle(
     let (identity, term_base) =
         opened.ok_or_else(|| ShareError::Sealed { feed: name.to_owned() })?;
     match local {
-        Some(local) if local.namespace.id() != identity.namespace.id() => {
+        Some(local)
+            if local.namespace.id() != identity.namespace.id()
+                || local.author.id() != identity.author.id() =>
+        {
             return Err(ShareError::OtherKeys { path: path_in(dir, name) });
         }
         Some(_) => {}
@@ -129,6 +135,11 @@ pub(crate) async fn settle_alone(
         return Err(ShareError::SealKeyMissing { feed: name.to_owned() });
     }
     Ok(public_keys(&Identity::load_or_create(Some(dir), name)?, 0))
+}
+
+/// Returns a number that no term of the feed was above at this node, as far as its files tell.
+pub(crate) fn terms_below(dir: &Path, name: &str) -> u64 {
+    Identity::terms_below(dir, name)
 }
 
 /// Returns the public keys of a feed.

@@ -36,10 +36,9 @@ impl ExportTask {
         let mut retry_ms = EXPORT_RETRY_MS_MIN;
         loop {
             let began = Instant::now();
-            let Some(ended) = stop.run_until_cancelled(self.round()).await else {
+            let Err(error) = self.round(&stop).await else {
                 return self.parts.log.close();
             };
-            let Err(error) = ended;
             tracing::warn!(%error, feed = %self.parts.config.name, "the export begins anew");
             self.status.restarts += 1;
             self.status.is_working = false;
@@ -55,16 +54,24 @@ impl ExportTask {
         }
     }
 
-    /// Compares, then follows the commits; ends with an error only.
-    async fn round(&mut self) -> Result<std::convert::Infallible, ExportError> {
-        let (mut round, commits) = self.begin().await?;
-        let ended = self.follow(&mut round, commits).await;
-        if let Err(ExportError::Source(SourceError::Replaced { .. })) = &ended {
+    /// Compares, then follows the commits, until an error or `stop`.
+    async fn round(&mut self, stop: &CancellationToken) -> Result<(), ExportError> {
+        let Some(begun) = stop.run_until_cancelled(self.begin()).await else { return Ok(()) };
+        let (mut round, commits) = begun?;
+        let ended = stop.run_until_cancelled(self.follow(&mut round, commits)).await;
+        if ended.is_none() {
+            // Whoever follows goes on to others while what is written beside the loop ends.
+            self.parts.log.close();
+        }
+        if let Some(Err(ExportError::Source(SourceError::Replaced { .. }))) = &ended {
             // What it has told since is lost: those who have it must leave this history.
             self.seen = Some(round.chronicle.signer.history);
         }
         round.end().await;
-        ended
+        match ended {
+            Some(Err(error)) => Err(error),
+            None => Ok(()),
+        }
     }
 
     /// Follows the commits; ends with an error only.

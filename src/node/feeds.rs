@@ -12,18 +12,18 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 
-use serde_json::json;
 use sha1::Digest as _;
 use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::feed_list::{FeedListError, LIST, read_list, write_list};
 use super::sharing::Sharing;
-use crate::durable;
+use crate::clock::now_ms;
 use crate::export::shared::{FeedKeys, ShareError, settle_alone};
 use crate::export::{DocsExporter, ExportError, ExportStatus, FeedConfig};
 use crate::limits::FEEDS_MAX;
 use crate::mesh::{FollowerInfo, Mesh};
-use crate::name::{Name, NameError};
+use crate::name::Name;
 use crate::store::DnsStore;
 use crate::store::history::ZoneSource;
 use crate::store::lease::{LeaseHeld, LeaseState};
@@ -44,8 +44,8 @@ pub struct Feeds {
     main: Feed,
     /// Feeds with some zones, by their zones.
     partial: Mutex<BTreeMap<Vec<Name>, Feed>>,
-    /// Our turn to write them; none if they are written for ever.
-    turn: std::sync::Mutex<Option<LeaseHeld>>,
+    /// Our turn to write them.
+    turn: std::sync::Mutex<Turn>,
     /// Ends all exporters.
     stop: CancellationToken,
 }
@@ -63,6 +63,17 @@ pub struct Feed {
     exporter: std::sync::Mutex<Option<Arc<DocsExporter>>>,
     /// What is shown while nobody does.
     idle: watch::Sender<ExportStatus>,
+}
+
+/// A turn to write feeds that are shared; one that never ends, where they are not.
+#[derive(Clone, Debug)]
+struct Turn {
+    /// The holding of the lease; none if it is not ours, or there is none.
+    held: Option<LeaseHeld>,
+    /// When it began, in milliseconds since 1970.
+    began_ms: u64,
+    /// Ends what is written in it.
+    stop: CancellationToken,
 }
 
 /// What an exporter shows.
@@ -95,30 +106,9 @@ pub enum FeedsError {
     /// The keys of a feed are not shared as they must be.
     #[error(transparent)]
     Share(#[from] ShareError),
-    /// The list of feeds cannot be read or written.
-    #[error("{}: {source}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// The list of feeds is no list of lists of names.
-    #[error("{}: not a list of feeds: {source}", path.display())]
-    List {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        source: serde_json::Error,
-    },
-    /// A name in the list of feeds does not read.
-    #[error("{}: {source}", path.display())]
-    Name {
-        /// The file.
-        path: PathBuf,
-        /// The rule.
-        source: NameError,
-    },
+    /// The list of feeds is of no use.
+    #[error(transparent)]
+    List(#[from] FeedListError),
     /// So many feeds would keep the node from its work.
     #[error("there are {FEEDS_MAX} feeds with sets of zones of their own already")]
     TooMany,
@@ -151,8 +141,9 @@ impl Feeds {
             let feed = Feed::prepare(place, sharing.as_ref(), config_of(&zones)).await?;
             partial.insert(zones, feed);
         }
-        let (partial, turn) = (Mutex::new(partial), std::sync::Mutex::default());
-        let stop = CancellationToken::new();
+        let (partial, stop) = (Mutex::new(partial), CancellationToken::new());
+        let turn = Turn { held: None, began_ms: now_ms(), stop: stop.child_token() };
+        let turn = std::sync::Mutex::new(turn);
         let feeds = Self { mesh, store, dir, sharing, main, partial, turn, stop };
         if feeds.sharing.is_none() {
             feeds.begin_all().await?;
@@ -213,6 +204,10 @@ impl Feeds {
     /// What the exporters show, for the watchdog; those of partial feeds not while one is being made.
     pub fn answers(&self) -> Vec<ExporterAnswer> {
         let mut answers: Vec<ExporterAnswer> = self.main.answer().into_iter().collect();
+        let turn = self.turn().clone();
+        if answers.is_empty() && turn.held.is_some() {
+            answers.push(self.main.awaited(turn.began_ms));
+        }
         if let Ok(partial) = self.partial.try_lock() {
             answers.extend(partial.values().filter_map(Feed::answer));
         }
@@ -221,10 +216,16 @@ impl Feeds {
 
     /// Ends the exporters of a turn that is over, or not ours.
     pub(super) async fn keep_turn(&self, held: Option<LeaseHeld>) {
-        let was = std::mem::replace(&mut *self.turn(), held);
-        if was != held {
-            self.end_all().await;
+        {
+            let mut turn = self.turn();
+            if turn.held == held {
+                return;
+            }
+            // First of all, and without waiting for anybody: all that is written in it ends.
+            turn.stop.cancel();
+            *turn = Turn { held, began_ms: now_ms(), stop: self.stop.child_token() };
         }
+        self.end_all().await;
     }
 
     /// Starts what is to be written in our turn and is not yet, feeds that others have made among it, and tells
@@ -234,18 +235,32 @@ impl Feeds {
     /// Every [`FeedsError`]; what has begun goes on.
     pub(super) async fn refresh(&self) -> Result<(), FeedsError> {
         let Some(sharing) = &self.sharing else { return Ok(()) };
-        sharing.announce().await?;
-        for zones in sharing.share_list(&[]).await? {
-            let mut partial = self.partial.lock().await;
-            if !partial.contains_key(&zones) {
-                let feed = self.prepare(&zones).await?;
-                partial.insert(zones, feed);
+        // One thing that fails keeps no other from being done, the feed with all zones least of all.
+        let mut results = vec![self.begin(&self.main).await];
+        results.push(sharing.announce().await.map_err(FeedsError::from));
+        match sharing.share_list(&[]).await {
+            Ok(lists) => {
+                for zones in lists {
+                    results.push(self.take_partial(zones).await);
+                }
             }
+            Err(error) => results.push(Err(error.into())),
         }
-        self.begin_all().await?;
-        let exporters: Vec<Arc<DocsExporter>> = self.exporters().await;
-        for exporter in exporters {
-            sharing.tell_followers(exporter.ticket().namespace, &exporter.peers()).await?;
+        results.push(self.begin_all().await);
+        for exporter in self.exporters().await {
+            let followers = exporter.followers_known();
+            let told = sharing.tell_followers(exporter.ticket().namespace, &followers).await;
+            results.push(told.map_err(FeedsError::from));
+        }
+        results.into_iter().collect()
+    }
+
+    /// Prepares the feed of a set of zones that another authority has made.
+    async fn take_partial(&self, zones: Vec<Name>) -> Result<(), FeedsError> {
+        let mut partial = self.partial.lock().await;
+        if !partial.contains_key(&zones) && partial.len() < FEEDS_MAX as usize {
+            let feed = self.prepare(&zones).await?;
+            partial.insert(zones, feed);
         }
         Ok(())
     }
@@ -265,16 +280,18 @@ impl Feeds {
 
     /// Starts the exporters of all feeds that have none.
     async fn begin_all(&self) -> Result<(), FeedsError> {
-        self.begin(&self.main).await?;
+        let mut first = self.begin(&self.main).await;
         for feed in self.partial.lock().await.values() {
-            self.begin(feed).await?;
+            let begun = self.begin(feed).await;
+            first = first.and(begun);
         }
-        Ok(())
+        first
     }
 
     /// Starts the exporter of a feed that has none, if it is to be written here.
     async fn begin(&self, feed: &Feed) -> Result<(), FeedsError> {
-        let tenure = match (&self.sharing, *self.turn()) {
+        let turn = self.turn().clone();
+        let tenure = match (&self.sharing, turn.held) {
             (Some(_), None) => return Ok(()),
             (Some(sharing), Some(held)) => Some((sharing, held)),
             (None, _) => None,
@@ -283,14 +300,20 @@ impl Feeds {
             return Ok(());
         }
         let tenure = match tenure {
-            Some((sharing, held)) => Some(sharing.tenure(feed.keys, held).await?),
+            Some((sharing, held)) => {
+                Some(sharing.tenure(&feed.config.name, feed.keys, held).await?)
+            }
             None => None,
         };
         let config = FeedConfig { tenure, ..feed.config.clone() };
         let source: Arc<dyn ZoneSource> = self.store.clone();
-        let (mesh, stop) = (Arc::clone(&self.mesh), self.stop.child_token());
-        let exporter = DocsExporter::spawn(mesh, source, config, stop).await?;
-        *feed.slot() = Some(Arc::new(exporter));
+        let (mesh, stop) = (Arc::clone(&self.mesh), turn.stop.child_token());
+        let exporter = Arc::new(DocsExporter::spawn(mesh, source, config, stop).await?);
+        if turn.stop.is_cancelled() {
+            exporter.end().await;
+            return Ok(());
+        }
+        *feed.slot() = Some(exporter);
         Ok(())
     }
 
@@ -309,7 +332,7 @@ impl Feeds {
     }
 
     /// Our turn.
-    fn turn(&self) -> std::sync::MutexGuard<'_, Option<LeaseHeld>> {
+    fn turn(&self) -> std::sync::MutexGuard<'_, Turn> {
         self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -369,7 +392,7 @@ impl Feed {
 
     /// Reads what its exporter shows.
     fn answer(&self) -> Option<ExporterAnswer> {
-        let exporter = self.exporter()?;
+        let exporter = self.exporter().filter(|exporter| !exporter.is_ending())?;
         let status = *exporter.status().borrow();
         Some(ExporterAnswer {
             feed: exporter.name().to_owned(),
@@ -381,6 +404,20 @@ impl Feed {
             partings: status.partings_lately,
             wrong_zones: status.wrong_zones,
         })
+    }
+
+    /// What is shown of a feed that is to be written since `began_ms`, and is not.
+    fn awaited(&self, began_ms: u64) -> ExporterAnswer {
+        ExporterAnswer {
+            feed: self.config.name.clone(),
+            has_ended: false,
+            is_working: true,
+            alive_ms: began_ms,
+            restarts: 0,
+            document_failing_ms: 0,
+            partings: 0,
+            wrong_zones: 0,
+        }
     }
 
     /// Where who writes it stands.
@@ -399,51 +436,4 @@ fn config_of(zones: &[Name]) -> FeedConfig {
     let digest = sha1::Sha1::digest(text.as_bytes());
     let name = format!("zones-{}", data_encoding::HEXLOWER.encode(&digest));
     FeedConfig { name, zones: Some(zones.to_vec()), ..FeedConfig::default() }
-}
-
-/// Reads the list of feeds; there is none at first.
-fn read_list(path: &Path) -> Result<Vec<Vec<Name>>, FeedsError> {
-    let file = |source| FeedsError::File { path: path.into(), source };
-    let text = match std::fs::read(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(file(error)),
-    };
-    let lists: Vec<Vec<String>> = serde_json::from_slice(&text)
-        .map_err(|source| FeedsError::List { path: path.into(), source })?;
-    let name = |source| FeedsError::Name { path: path.into(), source };
-    lists
-        .iter()
-        .map(|names| names.iter().map(|text| text.parse().map_err(name)).collect())
-        .collect()
-}
-
-/// Writes the list of feeds.
-fn write_list<'a>(
-    path: &Path,
-    feeds: impl Iterator<Item = &'a Vec<Name>>,
-) -> Result<(), FeedsError> {
-    let file = |source| FeedsError::File { path: path.into(), source };
-    let lists: Vec<Vec<String>> =
-        feeds.map(|zones| zones.iter().map(Name::to_fqdn).collect()).collect();
-    durable::write(path, json!(lists).to_string().as_bytes()).map_err(file)
-}
-
-/// The file of the list of feeds.
-const LIST: &str = "feeds.json";
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_list_of_feeds_reads_back() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("feeds.json");
-        assert_eq!(read_list(&path).unwrap(), Vec::<Vec<Name>>::new());
-        let zones: Vec<Name> = vec!["a.example".parse().unwrap(), "b\\.c.example".parse().unwrap()];
-        write_list(&path, [&zones].into_iter()).unwrap();
-        assert_eq!(read_list(&path).unwrap(), std::slice::from_ref(&zones));
-        assert_ne!(config_of(&zones).name, config_of(&zones[..1]).name);
-    }
 }

@@ -6,6 +6,7 @@ pub(crate) mod api;
 pub mod config;
 pub mod error;
 pub(crate) mod everywhere;
+mod feed_list;
 pub(crate) mod feeds;
 pub mod flags;
 pub(crate) mod fleet;

@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::api::BoundApi;
 use super::api::auth::ApiKey;
@@ -123,7 +124,8 @@ pub(super) async fn feeds(
 async fn take_turns(feeds: &Feeds, lease: LeaseTask, stop: &CancellationToken) {
     let Some(mut turn) = feeds.sharing.as_ref().map(Sharing::turn) else { return };
     let resign = CancellationToken::new();
-    let trying = tokio::spawn(lease.run(resign.clone()));
+    let _resigning = resign.clone().drop_guard();
+    let trying = AbortOnDropHandle::new(tokio::spawn(lease.run(resign.clone())));
     while !stop.is_cancelled() {
         let held = turn.borrow_and_update().held;
         feeds.keep_turn(held).await;

@@ -6,6 +6,7 @@
 //! | `feeds` | the sets of zones that have a feed of their own, JSON |
 //! | `authority/ID` | where an authority is, by the key of its endpoint |
 //! | `followers/ID` | where those are who follow a feed, by its namespace |
+//! | `turn/NAME` | the terms and numbers of versions that turns at a feed have taken, JSON |
 //!
 //! **Invariant:** what stands in the store decides; what this node knows is added to it.
 //! **Not here:** whose turn it is (`store::lease`), the exporters (`feeds`).
@@ -15,6 +16,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use data_encoding::HEXLOWER;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::export::Tenure;
@@ -23,9 +25,9 @@ use crate::export::shared::{self, FeedKeys, ShareError};
 use crate::limits::{BATCH_ATTEMPTS_MAX, TICKET_PEERS_MAX};
 use crate::mesh::{Mesh, peers};
 use crate::name::Name;
-use crate::store::DnsStore;
 use crate::store::kv::KvError;
 use crate::store::lease::{LeaseHeld, LeaseState, LeaseTask, LeaseTimes};
+use crate::store::{DnsStore, StoreError};
 use crate::ticket::TicketPeer;
 
 /// This node as one of several authorities.
@@ -126,16 +128,55 @@ impl Sharing {
         self.put(&followers_note(namespace), peers::write(followers)).await
     }
 
-    /// What a turn at a feed begins with.
+    /// Begins a turn at a feed: it takes terms and numbers above those of all turns before, also of those that
+    /// only this node knows of, as where the store was put back.
     pub(super) async fn tenure(
         &self,
+        name: &str,
         feed: FeedKeys,
         held: LeaseHeld,
     ) -> Result<Tenure, ShareError> {
-        let followers = self.store.note(&followers_note(feed.namespace)).await?;
-        let followers = followers.and_then(|octets| peers::read(&octets)).unwrap_or_default();
-        let term_above = feed.term_base.saturating_add(held.term.saturating_mul(TURN_TERMS));
-        Ok(Tenure { term_above, authorities: self.authorities().await?, followers })
+        let note = format!("turn/{name}");
+        let local = shared::terms_below(&self.dir, name);
+        let by_lease = feed.term_base.saturating_add(held.term.saturating_mul(TURN_TERMS));
+        let newest = self.store.revision().await.map_err(|error| match error {
+            StoreError::Kv(error) => error,
+            error => KvError::engine(error),
+        })?;
+        for _ in 0..BATCH_ATTEMPTS_MAX {
+            let was = self.store.note(&note).await?;
+            let taken: Taken = match &was {
+                Some(octets) => serde_json::from_slice(octets)
+                    .map_err(|_| KvError::Unreadable { what: "the turns at a feed" })?,
+                None => Taken::default(),
+            };
+            let term_above = taken.terms.max(local).max(by_lease);
+            let number_above = taken.versions.max(newest);
+            let is = Taken {
+                terms: term_above.saturating_add(TURN_TERMS),
+                versions: number_above.saturating_add(TURN_VERSIONS),
+            };
+            let octets = serde_json::to_vec(&is).map_err(KvError::engine)?;
+            if self.store.put_note(&note, was, octets).await? {
+                let authorities = self.authorities().await?;
+                let followers = self.followers(feed.namespace).await?;
+                return Ok(Tenure { term_above, number_above, authorities, followers });
+            }
+        }
+        Err(KvError::Unavailable { reason: "turns at a feed begin all the time".into() }.into())
+    }
+
+    /// Who followed a feed, as its last writer has told.
+    async fn followers(&self, namespace: [u8; 32]) -> Result<Vec<TicketPeer>, ShareError> {
+        let note = self.store.note(&followers_note(namespace)).await?;
+        Ok(note.map_or_else(Vec::new, |octets| {
+            peers::read(&octets).unwrap_or_else(|| {
+                tracing::warn!(
+                    "the note of those who follow a feed does not read: they look for the writer"
+                );
+                Vec::new()
+            })
+        }))
     }
 
     /// Writes a note, if something else stands there.
@@ -147,6 +188,15 @@ impl Sharing {
         }
         Ok(())
     }
+}
+
+/// What turns at a feed have taken.
+#[derive(Default, Serialize, Deserialize)]
+struct Taken {
+    /// No term is above it.
+    terms: u64,
+    /// No number of a version is, unless a turn has made more without a commit than are left for it.
+    versions: u64,
 }
 
 /// The key of this node's endpoint, as text.
@@ -171,5 +221,7 @@ fn read_lists(octets: &[u8]) -> Result<BTreeSet<Vec<Name>>, KvError> {
 const LIST: &str = "feeds";
 /// What the notes of authorities begin with.
 const AUTHORITY: &str = "authority/";
+/// Numbers of versions that a turn may take beyond those that commits bring.
+const TURN_VERSIONS: u64 = 1 << 10;
 /// Terms of one turn: an exporter that begins anew takes the next of them.
 const TURN_TERMS: u64 = 1 << 24;

@@ -171,6 +171,7 @@ impl Contender {
     }
 
     /// The row that the engine is expected to have.
+    #[cfg(test)]
     pub(super) fn seen(&self) -> Option<&LeaseRow> {
         self.seen.as_ref()
     }
@@ -201,8 +202,8 @@ impl Contender {
         Some(wanted)
     }
 
-    /// Takes what stands there, as it was told at `now`.
-    pub(super) fn take(&mut self, row: Option<LeaseRow>, now: Instant) {
+    /// Takes what stands there, as it was told at `now`; false if the lease was won and has run out already.
+    pub(super) fn take(&mut self, row: Option<LeaseRow>, now: Instant) -> bool {
         if self.since.is_none() || row != self.seen {
             (self.since, self.looks) = (Some(now), 0);
         }
@@ -218,10 +219,11 @@ impl Contender {
         self.seen = row;
         let wait = match self.held_until {
             Some(_) => self.times.beat(),
-            None if is_free || is_own => Duration::ZERO,
+            None if is_free => Duration::ZERO,
             None => self.times.look(),
         };
         self.due = Some(now + wait);
+        !is_own || self.held_until.is_some()
     }
 
     /// The engine did not say what stands there.

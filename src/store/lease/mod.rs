@@ -60,6 +60,8 @@ pub struct LeaseTask {
     key: Vec<u8>,
     /// Decides.
     contender: Contender,
+    /// The row as it stood there last: another version may write more of it than this one reads.
+    octets: Option<Vec<u8>>,
     /// Tells others.
     state: watch::Sender<LeaseState>,
 }
@@ -75,7 +77,7 @@ impl LeaseTask {
     ) -> (Self, watch::Receiver<LeaseState>) {
         let (state, told) = watch::channel(LeaseState::default());
         let contender = Contender::new(rand::random(), holder, times);
-        (Self { kv, key: keys::lease_key(name), contender, state }, told)
+        (Self { kv, key: keys::lease_key(name), contender, octets: None, state }, told)
     }
 
     /// Tries for the lease and keeps it, until `stop`; then gives it back.
@@ -85,13 +87,27 @@ impl LeaseTask {
             return stop.cancelled().await;
         }
         while stop.run_until_cancelled(self.turn()).await.is_some() {}
-        let Some(row) = self.contender.resign() else { return };
-        self.tell();
         // Bounded: a store that does not answer keeps nobody from ending, and the lease runs out by itself.
-        let resigning = self.kv.commit(self.write(&row));
-        if !matches!(tokio::time::timeout(RESIGN_WITHIN, resigning).await, Ok(Ok(_))) {
+        if !matches!(tokio::time::timeout(RESIGN_WITHIN, self.resign()).await, Ok(Ok(()))) {
             tracing::warn!("the lease of the feeds was not given back: it runs out by itself");
         }
+    }
+
+    /// Gives the lease back, if it is held.
+    async fn resign(&mut self) -> Result<(), KvError> {
+        for _ in 0..2 {
+            let Some(row) = self.contender.resign() else { break };
+            match self.kv.commit(self.write(&row)).await {
+                // A beat was on its way when we were told to stop.
+                Err(KvError::Conflict { .. }) => {
+                    let row = self.look().await?;
+                    self.contender.take(row, Instant::now());
+                }
+                made => return made.map(|_| ()),
+            }
+        }
+        self.tell();
+        Ok(())
     }
 
     /// Waits, looks at the row or raises its beat, and tells what is known then.
@@ -103,14 +119,22 @@ impl LeaseTask {
         if run_while_held(until, tokio::time::sleep(wait)).await.is_none() {
             return self.run_out();
         }
-        let outcome = match self.contender.ask(Instant::now()) {
+        let asked = self.contender.ask(Instant::now());
+        let has_asked = asked.is_some();
+        let outcome = match asked {
             Some(row) => {
                 let writing = self.kv.commit(self.write(&row));
                 match run_while_held(until, writing).await {
                     None => return self.run_out(),
-                    Some(Ok(_)) => Ok(Some(row)),
+                    Some(Ok(_)) => {
+                        self.octets = Some(row.encode());
+                        Ok(Some(row))
+                    }
                     Some(Err(KvError::Conflict { .. } | KvError::OutcomeUnknown)) => {
-                        self.look().await
+                        match run_while_held(until, self.look()).await {
+                            None => return self.run_out(),
+                            Some(looked) => looked,
+                        }
                     }
                     Some(Err(error)) => Err(error),
                 }
@@ -118,7 +142,13 @@ impl LeaseTask {
             None => self.look().await,
         };
         match outcome {
-            Ok(row) => self.contender.take(row, Instant::now()),
+            Ok(row) => {
+                if !self.contender.take(row, Instant::now()) && has_asked {
+                    tracing::warn!(
+                        "the store takes longer than the lease of the feeds lasts (--lease-ms)"
+                    );
+                }
+            }
             Err(error) => {
                 tracing::debug!(%error, "the lease of the feeds cannot be looked at");
                 self.contender.fail(Instant::now());
@@ -128,16 +158,16 @@ impl LeaseTask {
     }
 
     /// Reads the row.
-    async fn look(&self) -> Result<Option<LeaseRow>, KvError> {
-        let found = self.kv.get(&self.key).await?;
-        found.map(|found| LeaseRow::decode(&found.value)).transpose()
+    async fn look(&mut self) -> Result<Option<LeaseRow>, KvError> {
+        self.octets = self.kv.get(&self.key).await?.map(|found| found.value);
+        self.octets.as_deref().map(LeaseRow::decode).transpose()
     }
 
     /// Returns the commit that writes a row in the place of the one that was seen.
     fn write(&self, row: &LeaseRow) -> KvCommit {
         let key = self.key.clone();
-        let expected = match self.contender.seen() {
-            Some(seen) => Precondition::HasValue { key: key.clone(), value: seen.encode() },
+        let expected = match self.octets.clone() {
+            Some(value) => Precondition::HasValue { key: key.clone(), value },
             None => Precondition::Absent { key: key.clone() },
         };
         KvCommit {
