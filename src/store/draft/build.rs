@@ -30,8 +30,7 @@ pub(in crate::store) struct Built {
 impl Draft<'_> {
     /// Returns the zones that the draft touches or expects to be as they were.
     pub(in crate::store) fn touched(&self) -> Vec<Name> {
-        let is_involved = |slot: &ZoneSlot| slot.is_touched || slot.is_guarded || slot.is_expected;
-        let touched = self.slots.iter().filter(|(_, slot)| is_involved(slot));
+        let touched = self.slots.iter().filter(|(_, slot)| slot.is_in_commit());
         touched.map(|(apex, _)| apex.clone()).collect()
     }
 
@@ -61,7 +60,7 @@ impl Draft<'_> {
         let mut journal_zones = Vec::new();
         let slots = std::mem::take(&mut self.slots);
         for (apex, slot) in slots {
-            if !slot.is_touched && !slot.is_guarded && !slot.is_expected {
+            if !slot.is_in_commit() {
                 continue;
             }
             build_precondition(&mut built.commit, &apex, &slot);

@@ -66,6 +66,13 @@ struct ZoneSlot {
     was_enabled: bool,
 }
 
+impl ZoneSlot {
+    /// Whether the commit has anything of the zone; else it was only read.
+    fn is_in_commit(&self) -> bool {
+        self.is_touched || self.is_guarded || self.is_expected
+    }
+}
+
 /// A draft as it was.
 pub(super) struct DraftMark(BTreeMap<Name, ZoneSlot>);
 

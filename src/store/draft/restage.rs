@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::build::row_digest;
-use super::{Draft, Staged};
+use super::{Draft, Staged, ZoneSlot};
 use crate::feed::digest::Digest;
 use crate::name::Name;
 use crate::record::RecordType;
@@ -20,9 +20,9 @@ impl Draft<'_> {
     pub(in crate::store) fn size(&self) -> (u64, u64) {
         let (mut operations, mut octets) = (1, 0);
         for slot in self.slots.values() {
-            operations += 2 + slot.swept.len() as u64;
+            operations += slot_operations(slot);
             let Some(zone) = &slot.zone else { continue };
-            octets += ZONE_OCTETS;
+            octets += if slot.is_in_commit() { ZONE_OCTETS } else { 0 };
             for (owner, draft) in &zone.owners {
                 operations += draft.touched.len() as u64;
                 let after = draft.touched.iter().filter_map(|rtype| draft.after.get(rtype));
@@ -102,6 +102,20 @@ impl Draft<'_> {
         }
         zone.take_rows(staged);
     }
+}
+
+/// Returns how many operations a zone adds to the commit besides those of its rows. One that was only read adds
+/// none, and every step reads the names above its owner, whether there is a zone or not.
+fn slot_operations(slot: &ZoneSlot) -> u64 {
+    if !slot.is_in_commit() {
+        return 0;
+    }
+    if !slot.is_touched && !slot.is_guarded {
+        return 1;
+    }
+    let is_replaced = slot.zone.as_ref().is_some_and(|zone| zone.replaced_by.is_some());
+    let is_written = slot.zone.is_some() || slot.base.is_some();
+    1 + u64::from(is_written) + slot.swept.len() as u64 + if is_replaced { 2 } else { 0 }
 }
 
 /// Octets of a zone object that is written and expected, and of the zone in the journal, more or less.
