@@ -19,8 +19,8 @@ impl DnsStore {
     /// Stages the zones of a draft that is too large for one commit; returns what was staged.
     ///
     /// # Errors
-    /// [`KvError::TooManyOperations`] if a zone has more than [`LARGE_BATCH_RRSETS_MAX`] RRsets; as an
-    /// import.
+    /// [`KvError::TooManyOperations`] if a zone has more than [`LARGE_BATCH_RRSETS_MAX`] RRsets, or if one
+    /// commit cannot switch so many zones, and nothing was written; as an import.
     pub(super) async fn stage_large(
         &self,
         view: &View,
@@ -33,12 +33,12 @@ impl DnsStore {
         if !is_large {
             return Ok(all);
         }
-        for (apex, generation, rrsets) in draft.changed_zones() {
-            if rrsets > LARGE_BATCH_RRSETS_MAX {
-                let operations_max = limits.operations_max;
-                self.give_up_all(&all).await;
-                return Err(KvError::TooManyOperations { operations, operations_max }.into());
-            }
+        let (zones, operations_max) = (draft.changed_zones(), limits.operations_max);
+        let is_zone_too_large = zones.iter().any(|(_, _, rrsets)| *rrsets > LARGE_BATCH_RRSETS_MAX);
+        if is_zone_too_large || draft.switch_operations() > u64::from(operations_max) {
+            return Err(KvError::TooManyOperations { operations, operations_max }.into());
+        }
+        for (apex, generation, _) in zones {
             let staged = match generation {
                 Some(generation) => {
                     let range = keys::rows_of_generation(generation);

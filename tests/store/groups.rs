@@ -262,6 +262,34 @@ async fn a_batch_that_no_commit_holds_is_made_as_a_whole_or_not_at_all() {
 }
 
 #[tokio::test]
+async fn a_batch_that_one_commit_holds_is_one_commit_though_each_name_was_looked_up() {
+    let fixture = Fixture::new().await;
+    fixture.gate.add_permits(1_000);
+    let puts: Vec<String> = (0..30).map(|i| format!("+ n{i}.one.example A 192.0.2.1")).collect();
+    let expected = Expectation::ZoneAbsent { apex: name("three.example") };
+    let made = ended(fixture.apply_if(&puts.join(";"), vec![expected])).await.unwrap();
+    assert_eq!((made.changed, fixture.asked.load(Ordering::Relaxed)), (30, 1));
+}
+
+#[tokio::test]
+async fn a_batch_over_more_zones_than_one_commit_switches_is_refused_before_anything_is_written() {
+    let fixture = Fixture::new().await;
+    fixture.gate.add_permits(1_000);
+    for zone in 0..8 {
+        ended(fixture.apply(&format!("+zone z{zone}.example"))).await.unwrap();
+        ended(fixture.apply(&format!("+ a.z{zone}.example A 192.0.2.1"))).await.unwrap();
+    }
+    let asked = fixture.asked.load(Ordering::Relaxed);
+    let put = |i: u32| format!("+ n{i}.z{}.example A 192.0.2.1", i % 8);
+    let puts: Vec<String> = (0..48).map(put).collect();
+    let refused = ended(fixture.apply(&puts.join(";"))).await;
+    let is_refused =
+        matches!(refused, Err(StoreError::Kv(KvError::TooManyOperations { .. })));
+    assert!(is_refused, "{refused:?}");
+    assert_eq!(fixture.asked.load(Ordering::Relaxed), asked);
+}
+
+#[tokio::test]
 async fn one_that_waits_and_goes_away_is_not_made_and_keeps_nobody() {
     let fixture = Fixture::new().await;
     let first = fixture.occupy().await;

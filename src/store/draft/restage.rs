@@ -35,12 +35,26 @@ impl Draft<'_> {
         (operations, octets)
     }
 
+    /// Returns how many operations the commit has once all zones of which RRsets change are staged.
+    pub(in crate::store) fn switch_operations(&self) -> u64 {
+        let of_slot = |slot: &ZoneSlot| {
+            let changed = slot.zone.as_ref().filter(|zone| zone.has_changed_rows());
+            // The generation that was filled is expected and ends, and the one before is swept.
+            let more = changed.map_or(0, |zone| match (&zone.replaced_by, zone.is_new) {
+                (Some(_), _) => 0,
+                (None, true) => 2,
+                (None, false) => 3,
+            });
+            slot_operations(slot) + more
+        };
+        1 + self.slots.values().map(of_slot).sum::<u64>()
+    }
+
     /// The zones of which RRsets change, each with the generation that it has in the store, if it has one, and
     /// how many RRsets it has.
     pub(in crate::store) fn changed_zones(&self) -> Vec<(Name, Option<u64>, u64)> {
         let zones = self.slots.iter().filter_map(|(apex, slot)| Some((apex, slot.zone.as_ref()?)));
-        let changed =
-            zones.filter(|(_, zone)| zone.owners.values().any(|owner| !owner.touched.is_empty()));
+        let changed = zones.filter(|(_, zone)| zone.has_changed_rows());
         let of_zone = |(apex, zone): (&Name, &super::ZoneDraft)| {
             let generation = (!zone.has_no_rows()).then_some(zone.object.generation);
             (apex.clone(), generation, zone.object.rrset_count)

@@ -122,6 +122,11 @@ impl ZoneDraft {
         self.replaced_by = Some(staged.clone());
     }
 
+    /// Whether steps have put or deleted RRsets.
+    pub(super) fn has_changed_rows(&self) -> bool {
+        self.owners.values().any(|owner| !owner.touched.is_empty())
+    }
+
     /// Returns an owner at or below the apex, read from the view the first time.
     pub(super) async fn owner(
         &mut self,
