@@ -58,6 +58,8 @@ pub const BATCH_OPERATIONS_MAX: usize = 10_000;
 pub(crate) const LARGE_BATCH_RRSETS_MAX: u64 = 200_000;
 /// Attempts of a batch that other writers of its zones get ahead of. Then it is refused.
 pub const BATCH_ATTEMPTS_MAX: u32 = 64;
+/// As above, of a batch for which zones are written anew each time.
+pub(crate) const LARGE_BATCH_ATTEMPTS_MAX: u32 = 4;
 /// Locks that the zones share, so that writers of one process queue up rather than collide.
 pub const ZONE_LOCKS: usize = 256;
 /// Batches that are made in one commit, so that none waits long for the others to be judged. More go with the
@@ -90,6 +92,8 @@ pub const IMPORT_IDLE_MS_MAX: u64 = 600_000;
 pub const SWEEP_CHUNK_ROWS: u32 = 2_048;
 /// Milliseconds between two looks at imports that go on, whether they have broken off.
 pub const SWEEP_LOOK_MS: u64 = 60_000;
+/// Milliseconds between two looks where nothing was left: other processes may have died since.
+pub const SWEEP_IDLE_MS: u64 = 600_000;
 /// Milliseconds before a sweep that failed is tried again; twice as long each time, up to the second.
 pub const SWEEP_RETRY_MS_MIN: u64 = 1_000;
 /// See above.

@@ -30,7 +30,9 @@ use super::sweep_call::SweepCall;
 use super::view::{InFlight, View};
 use super::zone_settings::ZoneSettings;
 use crate::feed::digest::DigestKey;
-use crate::limits::{BATCH_ATTEMPTS_MAX, BATCH_OPERATIONS_MAX, ZONE_LOCKS};
+use crate::limits::{
+    BATCH_ATTEMPTS_MAX, BATCH_OPERATIONS_MAX, LARGE_BATCH_ATTEMPTS_MAX, ZONE_LOCKS,
+};
 use crate::name::Name;
 use crate::record::{RecordType, Rrset};
 
@@ -229,7 +231,8 @@ impl DnsStore {
         let (mut attempt, mut waits, mut held) = (0, 0, None);
         // What another process has just written is rarely in question, and noticed by the commit.
         let mut is_fresh = !self.kv.is_shared();
-        while attempt < BATCH_ATTEMPTS_MAX && waits < UNSETTLED_WAITS_MAX {
+        let mut attempts_max = BATCH_ATTEMPTS_MAX;
+        while attempt < attempts_max && waits < UNSETTLED_WAITS_MAX {
             let ended = self.in_flight.ended();
             let locks = match held.take() {
                 Some(locks) => locks,
@@ -283,18 +286,19 @@ impl DnsStore {
                 let (revision, zones) = (self.revision().await?, Vec::new());
                 return Ok(Committed { revision, changed: 0, zones });
             }
-            match self.make(built, changed, locks).await {
-                Ok(Some(committed)) => return Ok(committed),
-                Ok(None) => self.give_up_all(&staged).await,
-                Err(error) => {
-                    self.give_up_all(&staged).await;
-                    return Err(error);
-                }
+            let made = self.make(built, changed, locks).await;
+            if let Ok(Some(committed)) = made {
+                return Ok(committed);
+            }
+            self.give_up_all(&staged).await;
+            made?;
+            if !staged.is_empty() {
+                attempts_max = attempts_max.min(attempt + LARGE_BATCH_ATTEMPTS_MAX - 1);
             }
             self.check_import(work).await?;
             back_off(attempt).await;
         }
-        Err(StoreError::Contended { attempts: BATCH_ATTEMPTS_MAX })
+        Err(StoreError::Contended { attempts: attempts_max })
     }
 
     /// Makes a commit; `None` if others got ahead.

@@ -92,7 +92,6 @@ impl DnsStore {
         };
         if outcome.is_err() {
             self.give_up(&staged).await;
-            self.sweeps.wake();
         }
         Ok(outcome?.revision)
     }
@@ -119,6 +118,8 @@ impl DnsStore {
             }
             error => error,
         })?;
+        // Whoever waits for this may go away at any time: from now on the sweep has an eye on it.
+        self.sweeps.wake();
         let mut rows = rows.into_iter().peekable();
         let mut in_flight: VecDeque<(PendingCommit, u64)> = VecDeque::new();
         let mut written = 0;
@@ -161,6 +162,7 @@ impl DnsStore {
         if let Err(error) = self.kv.commit(commit).await {
             tracing::warn!(%error, "an import's rows stay until they are swept as left over");
         }
+        self.sweeps.wake();
     }
 }
 

@@ -18,7 +18,8 @@ use super::keys;
 use super::kv::{KvCommit, KvError, Precondition};
 use super::unchanged::Unchanged;
 use crate::limits::{
-    IMPORT_IDLE_MS_MAX, SWEEP_CHUNK_ROWS, SWEEP_LOOK_MS, SWEEP_RETRY_MS_MAX, SWEEP_RETRY_MS_MIN,
+    IMPORT_IDLE_MS_MAX, SWEEP_CHUNK_ROWS, SWEEP_IDLE_MS, SWEEP_LOOK_MS, SWEEP_RETRY_MS_MAX,
+    SWEEP_RETRY_MS_MIN,
 };
 
 /// What is left to be swept.
@@ -108,7 +109,7 @@ impl DnsStore {
     }
 }
 
-/// Sweeps whenever it is woken, and by itself as long as something is left, until the store is gone.
+/// Sweeps whenever it is woken, and by itself, more often as long as something is left, until the store is gone.
 ///
 /// It holds no store while it waits: one that is dropped meanwhile must close its file.
 async fn sweep(store: Weak<DnsStore>, wakes: Arc<Notify>) {
@@ -130,10 +131,8 @@ async fn sweep(store: Weak<DnsStore>, wakes: Arc<Notify>) {
                 continue;
             }
             Ok(Rest::Imports) => SWEEP_LOOK_MS,
-            Ok(Rest::Nothing) => {
-                wakes.notified().await;
-                continue;
-            }
+            // Nobody wakes us for what a process that has died leaves behind.
+            Ok(Rest::Nothing) => SWEEP_IDLE_MS,
         };
         let _ = tokio::time::timeout(Duration::from_millis(wait_ms), wakes.notified()).await;
     }
