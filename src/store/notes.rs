@@ -33,13 +33,15 @@ impl DnsStore {
     /// Writes a note in the place of what was there; says whether it was that.
     ///
     /// # Errors
-    /// Those of the engine.
+    /// [`KvError::OtherStore`]; those of the engine.
     pub(crate) async fn put_note(
         &self,
         name: &str,
         was: Option<Vec<u8>>,
         is: Vec<u8>,
     ) -> Result<bool, KvError> {
+        // What is put back later would not have it, and whoever is owner of another store did not ask for it.
+        self.lineage.check()?;
         let key = keys::note_key(name);
         let expected = match was {
             Some(value) => Precondition::HasValue { key: key.clone(), value },
@@ -55,5 +57,30 @@ impl DnsStore {
             Err(KvError::Conflict { .. }) => Ok(false),
             Err(error) => Err(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::store::kv::KeyValueStore as _;
+    use crate::store::redb::RedbStore;
+
+    #[tokio::test]
+    async fn no_note_is_written_to_another_store_than_the_one_that_was_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = Arc::new(RedbStore::open(&dir.path().join("store.redb")).unwrap());
+        let store = DnsStore::open(engine.clone()).await.unwrap();
+        assert!(store.put_note("n", None, b"1".to_vec()).await.unwrap());
+        engine
+            .commit(KvCommit { deletes: vec![keys::HISTORY.to_vec()], ..KvCommit::default() })
+            .await
+            .unwrap();
+        store.history().await.unwrap_err();
+        let written = store.put_note("n", Some(b"1".to_vec()), b"2".to_vec()).await;
+        assert!(matches!(written, Err(KvError::OtherStore)), "{written:?}");
+        assert_eq!(store.note("n").await.unwrap(), Some(b"1".to_vec()));
     }
 }

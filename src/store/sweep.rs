@@ -39,7 +39,11 @@ impl DnsStore {
     }
 
     /// Deletes some rows that nobody reads any more; returns what is left.
+    ///
+    /// # Errors
+    /// [`KvError::OtherStore`]: its rows are not ours to delete; those of the engine.
     async fn sweep_chunk(&self, unchanged: &mut Unchanged) -> Result<Rest, KvError> {
+        self.lineage.check()?;
         let (mut swept, mut filling, mut cursor) = (None, Vec::new(), None);
         loop {
             let range = keys::generation_range();
