@@ -206,27 +206,24 @@ pub(super) fn answer(
     }
 }
 
-/// Answers all of a group that was not made. If it may be the fault of one, each is made alone.
+/// Answers all of a group that was not made. If it is the fault of one, each is made alone: of what the engine
+/// refuses whatever is asked, that would only be many errors in the place of one.
 pub(super) fn end_all(group: Vec<GroupEntry>, error: StoreError) {
-    let is_of_all = matches!(
-        error,
-        StoreError::Contended { .. }
-            | StoreError::Kv(
-                KvError::Unavailable { .. } | KvError::OutcomeUnknown | KvError::Closed
-            )
-    );
     // Made alone, it is staged (`store::large`).
     let is_too_large = matches!(
         error,
         StoreError::Kv(KvError::TooManyOperations { .. } | KvError::TooManyOctets { .. })
     );
-    let is_one = group.len() == 1 && !is_too_large;
+    // The others of the group may be about other rows.
+    let is_of_rows =
+        matches!(error, StoreError::Kv(KvError::Damaged { .. } | KvError::Unreadable { .. }));
+    let is_of_one = is_too_large || (is_of_rows && group.len() > 1);
     for entry in group {
-        if is_of_all || is_one {
-            end(entry, GroupAnswer::Ended(Err(error.clone())));
-        } else {
+        if is_of_one {
             let GroupEntry { batch, reply, .. } = entry;
             let _ = reply.send(GroupAnswer::Alone(batch));
+        } else {
+            end(entry, GroupAnswer::Ended(Err(error.clone())));
         }
     }
 }
@@ -248,3 +245,45 @@ const OPERATIONS_SPARE: usize = 16;
 const OCTETS_PARTS: u64 = 4;
 /// Octets of a row besides owner and RDATA.
 const ROW_OCTETS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: KvLimits = KvLimits { operations_max: 100, octets_max: 1 << 20 };
+
+    /// Takes two batches from a queue, and returns them with what their askers wait for.
+    fn two() -> (Vec<GroupEntry>, Vec<oneshot::Receiver<GroupAnswer>>) {
+        let queues = GroupQueues::new(1);
+        let asked = (0..2).map(|_| queues.push(0, Batch::default()).unwrap().0).collect();
+        (queues.take(0, LIMITS), asked)
+    }
+
+    #[test]
+    fn only_what_may_be_the_fault_of_one_is_made_one_by_one() {
+        let (key, operations_max, octets_max) = (Vec::new(), 1, 1);
+        let of_one = [
+            KvError::TooManyOperations { operations: 2, operations_max },
+            KvError::TooManyOctets { octets: 2, octets_max },
+            KvError::Damaged { what: "a row", key },
+            KvError::Unreadable { what: "a row" },
+        ];
+        let of_all = [
+            KvError::OtherStore,
+            KvError::WentBack { acknowledged: 2, found: 1 },
+            KvError::OutcomeUnknown,
+            KvError::Closed,
+            KvError::Unavailable { reason: "gone".into() },
+            KvError::engine(std::io::Error::other("full")),
+        ];
+        let all = of_one.map(|error| (error, true)).into_iter();
+        for (error, is_of_one) in all.chain(of_all.map(|error| (error, false))) {
+            let (group, asked) = two();
+            end_all(group, error.clone().into());
+            for mut answer in asked {
+                let is_alone = matches!(answer.try_recv().unwrap(), GroupAnswer::Alone(_));
+                assert_eq!(is_alone, is_of_one, "{error}");
+            }
+        }
+    }
+}
