@@ -105,10 +105,13 @@ impl GroupQueues {
         !std::mem::replace(&mut queue.is_worked, true)
     }
 
-    /// Forgets a queue that nobody works through any more: those who wait are told so.
+    /// Forgets a queue that nobody works through any more: those who wait are told so, and that nothing of
+    /// theirs was made.
     pub(super) fn forget(&self, index: usize) {
         let mut queue = self.queue(index);
-        queue.waiting.clear();
+        for entry in std::mem::take(&mut queue.waiting) {
+            end(entry, GroupAnswer::Ended(Err(KvError::Closed.into())));
+        }
         queue.is_worked = false;
     }
 
@@ -228,6 +231,13 @@ pub(super) fn end_all(group: Vec<GroupEntry>, error: StoreError) {
     }
 }
 
+/// What became of a batch, as its asker is told.
+///
+/// Where nobody answered, the task that had taken the batch has died: it may have handed the commit over.
+pub(super) fn told(answer: Result<GroupAnswer, oneshot::error::RecvError>) -> GroupAnswer {
+    answer.unwrap_or_else(|_| GroupAnswer::Ended(Err(KvError::OutcomeUnknown.into())))
+}
+
 /// How often others got ahead of a group.
 pub(super) fn attempts_of(group: &[GroupEntry]) -> u32 {
     group.iter().map(|entry| entry.attempts).max().unwrap_or(0)
@@ -257,6 +267,22 @@ mod tests {
         let queues = GroupQueues::new(1);
         let asked = (0..2).map(|_| queues.push(0, Batch::default()).unwrap().0).collect();
         (queues.take(0, LIMITS), asked)
+    }
+
+    #[tokio::test]
+    async fn what_was_taken_and_never_answered_may_be_made_and_what_waited_is_not() {
+        let queues = GroupQueues::new(1);
+        let (taken, _) = queues.push(0, Batch::default()).unwrap();
+        let group = queues.take(0, LIMITS);
+        let (waiting, _) = queues.push(0, Batch::default()).unwrap();
+        drop(group);
+        queues.forget(0);
+        let error = |answer| match told(answer) {
+            GroupAnswer::Ended(Err(StoreError::Kv(error))) => error,
+            answer => panic!("{answer:?}"),
+        };
+        assert!(matches!(error(taken.await), KvError::OutcomeUnknown));
+        assert!(matches!(error(waiting.await), KvError::Closed));
     }
 
     #[test]

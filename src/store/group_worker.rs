@@ -11,7 +11,7 @@ use tokio::sync::OwnedMutexGuard;
 use super::dns_store::{DnsStore, back_off};
 use super::draft::{Built, Draft, DraftError};
 use super::group::{
-    GroupAnswer, GroupEntry, Judged, Unmade, answer, attempts_of, end_all, is_plain, refused,
+    GroupAnswer, GroupEntry, Judged, Unmade, answer, attempts_of, end_all, is_plain, refused, told,
 };
 use super::kv::KvError;
 use super::operation::{Batch, StoreError};
@@ -42,7 +42,7 @@ impl DnsStore {
         if is_first {
             spawn_worker(store, index);
         }
-        answer.await.unwrap_or_else(|_| GroupAnswer::Ended(Err(KvError::Closed.into())))
+        told(answer.await)
     }
 
     /// Returns the queue of a batch, if it may join others: all its zones are known and have one lock.
