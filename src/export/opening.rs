@@ -58,28 +58,32 @@ pub(super) async fn open(
     seen: Option<HistoryId>,
     term: u64,
 ) -> Result<Opened, ExportError> {
-    match open_from(parts, seen, term, true).await {
+    let mut tried = None;
+    match open_from(parts, seen, term, true, &mut tried).await {
         Err(ExportError::Source(
             error @ (SourceError::Damaged { .. } | SourceError::Compacted { .. }),
         )) => {
             // Asked again, they would be no better known: all zones are compared without them.
             tracing::warn!(%error, "the commits since the last version cannot be read");
-            open_from(parts, seen, term, false).await
+            open_from(parts, seen, term, false, &mut tried).await
         }
         Err(ExportError::Source(SourceError::Replaced { .. })) => {
-            let own = id_of(&parts.source.history().await?);
-            open_from(parts, seen.max(Some(own)), term, true).await
+            // The one that was found to be replaced, not the one of now: another feed of the source may have
+            // begun that for the same reason, and one is enough for all.
+            open_from(parts, seen.max(tried), term, true, &mut None).await
         }
         opened => opened,
     }
 }
 
-/// Begins an export, with the commits since the last version if `has_commits`.
+/// Begins an export, with the commits since the last version if `has_commits`; notes in `tried` of which
+/// history, whatever becomes of it.
 async fn open_from(
     parts: &Parts,
     seen: Option<HistoryId>,
     term: u64,
     has_commits: bool,
+    tried: &mut Option<HistoryId>,
 ) -> Result<Opened, ExportError> {
     let last = parts.root_file.as_deref().and_then(read_root);
     let last = last.filter(|root| root.namespace == parts.namespace);
@@ -87,6 +91,7 @@ async fn open_from(
     let newest = newest_at.revision;
     let (history, is_same) = settle_history(parts, last.as_ref(), newest_at, seen).await?;
     let id = id_of(&history);
+    *tried = Some(id);
     // Edges believe no term and take no version that they have seen already. Where the last root is lost,
     // terms go on in a file of their own, and versions at the newest commit: a commit makes one at most.
     // Where both are not enough, edges show it (`evidence`).
