@@ -155,7 +155,13 @@ pub const FLEET_HOPS_MAX: u8 = 8;
 /// none is silent, one more that is told by another edge is left out, and counted.
 pub const FLEET_EDGES_MAX: usize = 4_096;
 /// Edges that a node remembers because one of its followers tells of them. Further ones are left out, and counted.
-pub const FLEET_EDGES_VIA_MAX: usize = 1_024;
+pub const FLEET_EDGES_VIA_MAX: usize = 512;
+/// Edges of one feed that a node remembers because others tell of them, so that those who hold a ticket of one
+/// feed leave room for the others. Further ones are left out, and counted.
+pub const FLEET_EDGES_TOLD_MAX: usize = 1_024;
+/// Milliseconds of rest that a follower may have saved, to send reports at once that waited on their way. As
+/// many short ones as fit into what may lie unread on a stream; a report that comes faster is not looked at.
+pub const FLEET_PACE_MS_MAX: u64 = 15_000;
 /// Edges left out that are told apart, to count each once. Past it the number stays.
 pub const FLEET_LEFT_OUT_MAX: usize = 4_096;
 /// Edges that were forgotten by command and may still be handed on by others. Past it the oldest may come back.
@@ -189,6 +195,9 @@ const _: () = assert!(
     "a report is written without waiting for its reader"
 );
 const _: () = assert!(FLEET_HANDED_ON_MAX < FLEET_REPORT_EDGES_MAX, "and is one that is read");
+const _: () = assert!(FLEET_EDGES_VIA_MAX <= FLEET_EDGES_TOLD_MAX, "one tells no more than all");
+const _: () =
+    assert!(2 * FLEET_EDGES_TOLD_MAX < FLEET_EDGES_MAX, "one feed leaves room for others");
 const _: () = assert!(EDGE_SILENT_MS > 4 * REPORT_MS, "some reports may be late");
 
 // ---- strangers at the mesh's port ----

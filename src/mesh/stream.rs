@@ -19,9 +19,13 @@ use super::hub::{Hub, Offer, Seat};
 use super::log::{Place, Standing};
 use crate::clock::now_ms;
 use crate::feed::frame::{
-    ClientFrame, FLEET_VERSION, FrameReader, Hello, Refused, RefusedReason, ServerFrame, Welcome,
+    ClientFrame, FLEET, FLEET_VERSION, FrameReader, Hello, Refused, RefusedReason, ServerFrame,
+    Welcome,
 };
-use crate::limits::{FOLLOWER_STALL_MS_MAX, HELLO_MS_MAX, PING_MS, REPORT_MS, STREAM_WRITE_OCTETS};
+use crate::limits::{
+    FLEET_PACE_MS_MAX, FOLLOWER_STALL_MS_MAX, HELLO_MS_MAX, PING_MS, REPORT_MS,
+    REPORT_OCTETS_PER_MS, REPORT_QUICK_MS, STREAM_WRITE_OCTETS,
+};
 use crate::octets::DecodeError;
 use crate::ticket::TicketPeer;
 
@@ -238,10 +242,19 @@ async fn read_reports(
     (connection, offer, seat): (&Connection, &Offer, &Seat),
 ) -> StreamEnded {
     let (mut address, mut looked_at) = (address_of(connection), Instant::now());
+    let mut pace = Pace::new(looked_at);
     loop {
-        let frame = match next_frame(&mut recv, &mut reader).await {
-            Ok(frame) => frame,
+        let (kind, body) = match next_octets(&mut recv, &mut reader).await {
+            Ok(octets) => octets,
             Err(ended) => return ended,
+        };
+        if kind == FLEET && !pace.admit(body.len(), Instant::now()) {
+            tracing::debug!(peer = %connection.remote_id().fmt_short(), "reports too fast");
+            continue;
+        }
+        let frame = match ClientFrame::from_octets(kind, &body) {
+            Ok(frame) => frame,
+            Err(error) => return error.into(),
         };
         // A node that moves goes on with its connection.
         if looked_at.elapsed() >= Duration::from_millis(REPORT_MS) {
@@ -256,6 +269,35 @@ async fn read_reports(
                 return DecodeError::BadValue { what: "kind of a frame", at: 0 }.into();
             }
         }
+    }
+}
+
+/// How fast a follower may report: it rests after each report as long as that is, and what waited on its way
+/// may come at once.
+#[derive(Debug)]
+struct Pace {
+    /// The rest that it has saved.
+    saved: Duration,
+    /// When that was counted.
+    at: Instant,
+}
+
+impl Pace {
+    /// The pace of one who has just come.
+    fn new(now: Instant) -> Self {
+        Self { saved: Duration::from_millis(FLEET_PACE_MS_MAX), at: now }
+    }
+
+    /// Whether a report of so many octets is slow enough to be looked at.
+    fn admit(&mut self, octets: usize, now: Instant) -> bool {
+        // Twice, since a report that is due comes between two others.
+        let rested = 2 * now.saturating_duration_since(self.at);
+        self.saved = (self.saved + rested).min(Duration::from_millis(FLEET_PACE_MS_MAX));
+        self.at = now;
+        let rest_ms = ((octets / REPORT_OCTETS_PER_MS) as u64).max(REPORT_QUICK_MS);
+        let left = self.saved.checked_sub(Duration::from_millis(rest_ms));
+        self.saved = left.unwrap_or(self.saved);
+        left.is_some()
     }
 }
 
@@ -275,9 +317,18 @@ async fn next_frame(
     recv: &mut RecvStream,
     reader: &mut FrameReader,
 ) -> Result<ClientFrame, StreamEnded> {
+    let (kind, body) = next_octets(recv, reader).await?;
+    Ok(ClientFrame::from_octets(kind, &body)?)
+}
+
+/// Takes the octets of the next frame, with its kind.
+async fn next_octets(
+    recv: &mut RecvStream,
+    reader: &mut FrameReader,
+) -> Result<(u8, Bytes), StreamEnded> {
     loop {
-        if let Some((kind, body)) = reader.poll()? {
-            return Ok(ClientFrame::from_octets(kind, &body)?);
+        if let Some(octets) = reader.poll()? {
+            return Ok(octets);
         }
         match recv.read_chunk(READ_OCTETS).await.map_err(broken)? {
             Some(chunk) => reader.push(&chunk),
@@ -336,6 +387,23 @@ mod tests {
             }
         };
         tokio::time::timeout(PATIENCE, looking).await.expect("in time")
+    }
+
+    #[test]
+    fn reports_at_the_pace_of_an_edge_are_looked_at_and_faster_ones_are_not() {
+        let began = Instant::now();
+        let quick = Duration::from_millis(REPORT_QUICK_MS);
+        let mut pace = Pace::new(began);
+        let burst = (FLEET_PACE_MS_MAX / REPORT_QUICK_MS) as u32;
+        assert!((0..burst).all(|_| pace.admit(100, began)), "those that waited on their way");
+        assert!(!pace.admit(100, began));
+        assert!((1..=1_000).all(|count| pace.admit(100, began + count * quick)));
+        let mut pace = Pace::new(began);
+        let octets = 100 * REPORT_OCTETS_PER_MS;
+        let admitted =
+            (0..20_000).filter(|ms| pace.admit(octets, began + Duration::from_millis(*ms)));
+        let most = (FLEET_PACE_MS_MAX + 2 * 20_000) / 100;
+        assert!(admitted.count() as u64 <= most);
     }
 
     #[tokio::test]

@@ -396,7 +396,7 @@ const REPORT: u8 = 2;
 /// Where a node is.
 const HERE: u8 = 3;
 /// What edges say of themselves.
-const FLEET: u8 = 16;
+pub(crate) const FLEET: u8 = 16;
 /// A server's welcome.
 const WELCOME: u8 = 1;
 /// A server's refusal.

@@ -9,8 +9,9 @@
 //! An edge that says nothing any more stays, silent, until it has been so for a day, is forgotten by
 //! command, or makes room for another one.
 //!
-//! **Invariant:** [`FLEET_EDGES_MAX`] edges, [`FLEET_EDGES_VIA_MAX`] of them told by one; an edge that can be left
-//! out is counted; time is the caller's, in spans, and no clock of an edge counts.
+//! **Invariant:** [`FLEET_EDGES_MAX`] edges, [`FLEET_EDGES_VIA_MAX`] of them told by one follower, and
+//! [`FLEET_EDGES_TOLD_MAX`] told of one feed; an edge that can be left out is counted; time is the caller's, in
+//! spans, and no clock of an edge counts.
 //! **Not here:** connections (`mesh::hub`), what is served and how far that is behind (`mesh::log`).
 
 use std::collections::HashMap;
@@ -19,8 +20,8 @@ use crate::feed::HistoryId;
 use crate::feed::frame::EdgeReport;
 use crate::feed::frame::fleet::{FleetEdge, FleetReport};
 use crate::limits::{
-    EDGE_FORGET_MS, EDGE_SILENT_MS, FLEET_EDGES_MAX, FLEET_EDGES_VIA_MAX, FLEET_FORGOTTEN_MAX,
-    FLEET_HANDED_ON_MAX, FLEET_HOPS_MAX, FLEET_LEFT_OUT_MAX,
+    EDGE_FORGET_MS, EDGE_SILENT_MS, FLEET_EDGES_MAX, FLEET_EDGES_TOLD_MAX, FLEET_EDGES_VIA_MAX,
+    FLEET_FORGOTTEN_MAX, FLEET_HANDED_ON_MAX, FLEET_HOPS_MAX, FLEET_LEFT_OUT_MAX,
 };
 
 /// Which edge of which feed: the namespace, and the edge's public key.
@@ -283,7 +284,13 @@ impl Fleet {
             }
         } else {
             let told = self.edges.values().filter(|known| known.via == Some(via)).count();
-            if told >= FLEET_EDGES_VIA_MAX || !self.make_room(false, now_ms) {
+            let of_feed = |((feed, _), known): &(&FleetKey, &KnownEdge)| {
+                *feed == key.0 && known.via.is_some()
+            };
+            // Nothing proves that they are there: whoever has a ticket of one feed could fill the table.
+            let is_full = told >= FLEET_EDGES_VIA_MAX
+                || self.edges.iter().filter(of_feed).count() >= FLEET_EDGES_TOLD_MAX;
+            if is_full || !self.make_room(false, now_ms) {
                 self.leave_out(key, heard_ms, now_ms);
                 return false;
             }

@@ -37,9 +37,20 @@ fn report(
     others: Vec<FleetEdge>,
     now_ms: i64,
 ) -> bool {
+    report_of(FEED, fleet, (from, revision), others, now_ms)
+}
+
+/// An edge of a feed reports itself and others.
+fn report_of(
+    feed: [u8; 32],
+    fleet: &mut Fleet,
+    (from, revision): (u64, u64),
+    others: Vec<FleetEdge>,
+    now_ms: i64,
+) -> bool {
     let edges = std::iter::once(edge(from, revision)).chain(others).collect();
     let seen = (OWN, Some("192.0.2.1:53".to_owned()));
-    fleet.take((FEED, id(from)), from, FleetReport { left_out: 0, edges }, seen, now_ms)
+    fleet.take((feed, id(from)), from, FleetReport { left_out: 0, edges }, seen, now_ms)
 }
 
 /// The edges as `number revision age via`, in the order of their numbers.
@@ -181,11 +192,15 @@ fn nobody_is_told_of_itself_nor_of_what_came_too_far() {
     assert_eq!(edges[0].hops, FLEET_HOPS_MAX);
 }
 
-/// Fills the fleet with edges from a number on, as told by some in turn.
+/// Fills the fleet with edges from a number on, as told by some in turn, each feed up to its limit; the last
+/// ones are of the feed.
 fn fill(fleet: &mut Fleet, first: u64, count: usize, now_ms: i64) {
     let told: Vec<FleetEdge> = (first..).take(count).map(|number| told(number, 1, 0)).collect();
-    for (via, part) in (1_u64..).zip(told.chunks(FLEET_EDGES_VIA_MAX)) {
-        report(fleet, via, 1, part.to_vec(), now_ms);
+    let vias = told.len().div_ceil(FLEET_EDGES_VIA_MAX);
+    for (via, part) in (1..=vias).zip(told.chunks(FLEET_EDGES_VIA_MAX)) {
+        let feed =
+            [FEED[0] + ((vias - via) * FLEET_EDGES_VIA_MAX / FLEET_EDGES_TOLD_MAX) as u8; 32];
+        report_of(feed, fleet, (via as u64, 1), part.to_vec(), now_ms);
     }
 }
 
@@ -195,8 +210,9 @@ fn at_the_limit_the_longest_silent_go_first_and_none_that_is_heard() {
     let (vias, first) = (FLEET_EDGES_MAX.div_ceil(FLEET_EDGES_VIA_MAX), 1_000);
     fill(&mut fleet, first, FLEET_EDGES_MAX - vias, 0);
     assert_eq!(fleet.edges.len(), FLEET_EDGES_MAX);
-    report(&mut fleet, 4, 1, vec![told(90_000, 1, 0), told(90_001, 1, 0)], 100);
-    report(&mut fleet, 4, 1, vec![told(90_000, 1, 0)], 200);
+    let last = vias as u64;
+    report(&mut fleet, last, 1, vec![told(90_000, 1, 0), told(90_001, 1, 0)], 100);
+    report(&mut fleet, last, 1, vec![told(90_000, 1, 0)], 200);
     assert_eq!((fleet.edges.len(), fleet.left_out_of(FEED, 200)), (FLEET_EDGES_MAX, 2));
     assert!(!fleet.edges.contains_key(&(FEED, id(90_000))));
     assert_eq!(fleet.left_out_of(FEED, 5_101), 1, "one of them was not heard again");
@@ -205,10 +221,11 @@ fn at_the_limit_the_longest_silent_go_first_and_none_that_is_heard() {
     assert!(fleet.edges.contains_key(&(FEED, id(500))));
     assert_eq!((fleet.edges.len(), fleet.evicted()), (FLEET_EDGES_MAX, 1));
     // All but some are silent now: those make room, those heard do not.
-    report(&mut fleet, 2, 1, vec![told(first + 2_000, 1, 0)], 6_000);
-    report(&mut fleet, 4, 1, vec![told(90_002, 1, 0)], 6_000);
+    let kept = first + (last - 1) * FLEET_EDGES_VIA_MAX as u64 - 1;
+    report(&mut fleet, last - 1, 1, vec![told(kept, 1, 0)], 6_000);
+    report(&mut fleet, last, 1, vec![told(90_002, 1, 0)], 6_000);
     assert!(fleet.edges.contains_key(&(FEED, id(90_002))));
-    assert!(fleet.edges.contains_key(&(FEED, id(first + 2_000))));
+    assert!(fleet.edges.contains_key(&(FEED, id(kept))));
     assert_eq!((fleet.edges.len(), fleet.evicted()), (FLEET_EDGES_MAX, 2));
 }
 
@@ -225,4 +242,22 @@ fn one_follower_tells_of_so_many_and_no_more() {
     let told = FleetReport { left_out: 10, edges };
     fleet.take((FEED, id(2)), 2, told, (OWN, None), 0);
     assert_eq!(fleet.left_out_of(FEED, 0), 11, "with those that others have no room for");
+}
+
+#[test]
+fn what_is_told_of_one_feed_leaves_room_for_another_one() {
+    let mut fleet = Fleet::default();
+    let parts = FLEET_EDGES_TOLD_MAX / FLEET_EDGES_VIA_MAX;
+    let many = |part: usize| (1_000 * part as u64..).take(FLEET_EDGES_VIA_MAX);
+    for part in 1..=parts {
+        let others = many(part).map(|number| told(number, 1, 0)).collect();
+        report(&mut fleet, part as u64, 1, others, 0);
+    }
+    assert_eq!((fleet.edges.len(), fleet.left_out_of(FEED, 0)), (FLEET_EDGES_TOLD_MAX + parts, 0));
+    report(&mut fleet, 100, 1, vec![told(90_000, 1, 0)], 0);
+    assert!(!fleet.edges.contains_key(&(FEED, id(90_000))));
+    assert!(fleet.edges.contains_key(&(FEED, id(100))), "who follows us itself is known");
+    assert_eq!(fleet.left_out_of(FEED, 0), 1);
+    report_of([9; 32], &mut fleet, (100, 1), vec![told(90_000, 1, 0)], 0);
+    assert!(fleet.edges.contains_key(&([9; 32], id(90_000))));
 }
