@@ -4,15 +4,18 @@
 //! when it says that it serves so much of the history that is written here.
 //!
 //! **Invariant:** a wait ends by its time; which edges it is about is settled when it begins, but for how many of
-//! any: an edge that falls silent meanwhile is one that lags.
+//! any: an edge that falls silent meanwhile, or is not known any more, is one that lags. Nothing is said of edges
+//! that report to another authority.
 //! **Not here:** the node's own answers (`progress`), what is known of edges (`fleet`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use data_encoding::HEXLOWER;
 use serde::Serialize;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::fleet::{EdgeStatus, FeedFleet, ID_DIGITS_MIN, feeds, is_named};
@@ -20,6 +23,7 @@ use super::state::NodeState;
 use crate::feed::frame::fleet::ALL_EDGES;
 use crate::limits::{EDGES_LOOK_MS, EDGES_NAMED_MAX, EDGES_RETURN_MS};
 use crate::mesh::FleetMember;
+use crate::store::lease::LeaseState;
 
 /// Which edges are waited for.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -55,6 +59,29 @@ pub(crate) struct LaggingEdge {
     /// What is known of it; `None` if it was never heard.
     #[serde(flatten)]
     pub(crate) status: Option<EdgeStatus>,
+    /// Whether it was heard when the wait began, and nothing is known of it any more.
+    #[serde(skip)]
+    pub(crate) is_gone: bool,
+}
+
+/// Why it is not known which edges answer.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub(crate) enum EdgesUnknown {
+    /// No edge follows such a node.
+    #[error("no edge can follow this node: it neither writes a feed nor follows one")]
+    NoFleet,
+    /// Another authority on the store writes the feeds.
+    #[error("edges report to the authority that writes the feeds now: ask {holder}")]
+    Elsewhere {
+        /// The key of its endpoint.
+        holder: String,
+    },
+    /// No authority has the turn, as far as is known.
+    #[error("edges report to the authority that writes the feeds, and none is known to: ask again")]
+    Nobody,
+    /// It is our turn, but edges are not back yet.
+    #[error("this authority has just begun to write the feeds, and edges come back now: ask again")]
+    Beginning,
 }
 
 /// Which edge of which feed.
@@ -88,7 +115,10 @@ impl EdgesAnswer {
 
 impl fmt::Display for LaggingEdge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(status) = &self.status else { return write!(f, "{} was never heard", self.edge) };
+        let Some(status) = &self.status else {
+            let what = if self.is_gone { "is not known any more" } else { "was never heard" };
+            return write!(f, "{} {what}", self.edge);
+        };
         write!(f, "{} is at {}", self.edge, status.served_revision)?;
         match (status.behind_revisions, status.lag_ms) {
             (Some(behind), Some(lag_ms)) => write!(f, ", {behind} behind for {lag_ms} ms")?,
@@ -116,40 +146,113 @@ impl fmt::Display for EdgesAnswer {
     }
 }
 
-/// Waits until edges answer a revision, `until` at most; `None` at a node that no edge follows.
+/// Waits until edges answer a revision, `until` at most.
+///
+/// # Errors
+/// Every [`EdgesUnknown`]; where authorities write the feeds in turn also if the turn ends meanwhile.
 pub(crate) async fn wait(
     node: &NodeState,
     wanted: &WantedEdges,
     revision: u64,
     until: Instant,
-) -> Option<EdgesAnswer> {
-    let mut news = node.mesh.as_ref()?.watch_fleet();
+) -> Result<EdgesAnswer, EdgesUnknown> {
+    let mut news = node.mesh.as_ref().ok_or(EdgesUnknown::NoFleet)?.watch_fleet();
+    let mut turn = node.feeds.as_ref().and_then(|feeds| feeds.watch_turn());
     if matches!(wanted, WantedEdges::All) {
-        // Edges are back a moment after a start: without it "all" would be none.
-        let returned = node.started_at + Duration::from_millis(EDGES_RETURN_MS);
-        tokio::time::sleep_until(until.min(returned.into())).await;
+        await_return(node, until).await?;
     }
-    let heard = heard(&feeds(node).await?);
+    let settled = heard(&feeds(node).await.ok_or(EdgesUnknown::NoFleet)?);
+    // A turn that ended just now leaves none to settle on.
+    check_turn(node)?;
     loop {
         news.borrow_and_update();
-        let answer = look(&feeds(node).await?, wanted, &heard, revision);
-        if answer.is_reached() || Instant::now() >= until {
-            return Some(answer);
+        let feeds = feeds(node).await.ok_or(EdgesUnknown::NoFleet)?;
+        let answer = look(&feeds, wanted, &settled, revision);
+        if answer.is_reached() {
+            return Ok(answer);
+        }
+        check_turn(node)?;
+        if Instant::now() >= until {
+            return Ok(answer);
         }
         // Many edges with much news cost a look now and then, not one each.
         let pause = Instant::now() + Duration::from_millis(EDGES_LOOK_MS);
-        if tokio::time::timeout_at(until, news.changed()).await.is_ok() {
-            tokio::time::sleep_until(pause.min(until)).await;
+        tokio::select! {
+            changed = tokio::time::timeout_at(until, news.changed()) => if changed.is_ok() {
+                tokio::time::sleep_until(pause.min(until)).await;
+            },
+            () = turned(&mut turn) => {}
         }
     }
 }
 
-/// The edges that are heard.
-fn heard(feeds: &[FeedFleet]) -> BTreeSet<EdgeKey> {
+/// Waits until edges are back after a start, or after the begin of a turn, `until` at most.
+async fn await_return(node: &NodeState, until: Instant) -> Result<(), EdgesUnknown> {
+    loop {
+        check_turn(node)?;
+        // Edges are back a moment after a start: without it "all" would be none.
+        let began_at = node.feeds.as_ref().and_then(|feeds| feeds.began_at());
+        let began_at = began_at.map_or(node.started_at, |began_at| began_at.max(node.started_at));
+        let returned = Instant::from(began_at + Duration::from_millis(EDGES_RETURN_MS));
+        let now = Instant::now();
+        if now >= returned {
+            return Ok(());
+        }
+        if now >= until {
+            // In a turn that has just begun, edges may still be with the last holder: they are there.
+            let is_shared = node.feeds.as_ref().is_some_and(|feeds| feeds.turn_state().is_some());
+            return if is_shared { Err(EdgesUnknown::Beginning) } else { Ok(()) };
+        }
+        tokio::time::sleep_until(until.min(returned)).await;
+    }
+}
+
+/// Checks that edges report to this node: always, but where authorities write the feeds in turn.
+fn check_turn(node: &NodeState) -> Result<(), EdgesUnknown> {
+    let (Some(feeds), Some(mesh)) = (&node.feeds, &node.mesh) else { return Ok(()) };
+    let Some(turn) = feeds.turn_state() else { return Ok(()) };
+    let own = HEXLOWER.encode(&mesh.own_peer().id);
+    judge_turn(turn, feeds.began_at().is_some(), &own)
+}
+
+/// Judges whose turn it is, by our key; `has_begun` says whether we write.
+fn judge_turn(turn: LeaseState, has_begun: bool, own: &str) -> Result<(), EdgesUnknown> {
+    match (turn.held, turn.holder) {
+        (Some(_), _) if has_begun => Ok(()),
+        (Some(_), _) => Err(EdgesUnknown::Beginning),
+        // Our own turn that has run out is nobody's.
+        (None, Some(holder)) if holder != own => Err(EdgesUnknown::Elsewhere { holder }),
+        (None, _) => Err(EdgesUnknown::Nobody),
+    }
+}
+
+/// Waits until it is another one's turn; for ever where nobody takes turns.
+async fn turned(turn: &mut Option<watch::Receiver<LeaseState>>) {
+    let changed = match turn {
+        Some(turn) => turn.changed().await.is_ok(),
+        None => false,
+    };
+    if !changed {
+        std::future::pending().await
+    }
+}
+
+/// The edges that are heard, with the names that they are told by.
+fn heard(feeds: &[FeedFleet]) -> BTreeMap<EdgeKey, String> {
     members(feeds)
         .filter(|(_, member, _)| member.is_heard())
-        .map(|(feed, member, _)| (feed.namespace, member.edge.id))
+        .map(|(feed, member, _)| (key_of(feed, member), called(member)))
         .collect()
+}
+
+/// Which edge of which feed a member is.
+fn key_of(feed: &FeedFleet, member: &FleetMember) -> EdgeKey {
+    (feed.namespace, member.edge.id)
+}
+
+/// Its name, or else its key.
+fn called(member: &FleetMember) -> String {
+    member.edge.facts.name.clone().unwrap_or_else(|| HEXLOWER.encode(&member.edge.id))
 }
 
 /// Every edge of every feed.
@@ -163,7 +266,7 @@ fn members(feeds: &[FeedFleet]) -> impl Iterator<Item = (&FeedFleet, &FleetMembe
 fn look(
     feeds: &[FeedFleet],
     wanted: &WantedEdges,
-    heard: &BTreeSet<EdgeKey>,
+    settled: &BTreeMap<EdgeKey, String>,
     revision: u64,
 ) -> EdgesAnswer {
     let mut answer = EdgesAnswer { revision, ..EdgesAnswer::default() };
@@ -173,17 +276,24 @@ fn look(
             answer.answered += 1;
         } else {
             let status = feed.edge(member, lag_ms);
-            let edge = status.name.clone().unwrap_or_else(|| status.id.clone());
-            answer.lagging.push(LaggingEdge { edge, status: Some(status) });
+            let edge = called(member);
+            answer.lagging.push(LaggingEdge { edge, status: Some(status), is_gone: false });
         }
     };
     match wanted {
         WantedEdges::All => {
-            let is_wanted = |feed: &FeedFleet, member: &FleetMember| {
-                heard.contains(&(feed.namespace, member.edge.id))
-            };
-            members(feeds).filter(|(feed, member, _)| is_wanted(feed, member)).for_each(judge);
-            answer.wanted = answer.answered + answer.lagging.len() as u64;
+            members(feeds)
+                .filter(|(feed, member, _)| settled.contains_key(&key_of(feed, member)))
+                .for_each(judge);
+            let known: BTreeSet<EdgeKey> =
+                members(feeds).map(|(feed, member, _)| key_of(feed, member)).collect();
+            let gone = settled.iter().filter(|(key, _)| !known.contains(*key));
+            answer.lagging.extend(gone.map(|(_, edge)| LaggingEdge {
+                edge: edge.clone(),
+                status: None,
+                is_gone: true,
+            }));
+            answer.wanted = settled.len() as u64;
         }
         WantedEdges::Count(count) => {
             members(feeds).for_each(judge);
@@ -198,7 +308,8 @@ fn look(
                 let is_meant = |member: &FleetMember| member.is_heard() || !is_any_heard;
                 let mut meant = named().filter(|(_, member, _)| is_meant(member)).peekable();
                 if meant.peek().is_none() {
-                    unknown.push(LaggingEdge { edge: name.clone(), status: None });
+                    let edge = name.clone();
+                    unknown.push(LaggingEdge { edge, status: None, is_gone: false });
                 }
                 meant.for_each(&mut judge);
             }
@@ -220,6 +331,7 @@ mod tests {
     use crate::feed::segment::Position;
     use crate::limits::EDGE_SILENT_MS;
     use crate::mesh::FleetState;
+    use crate::store::lease::LeaseHeld;
 
     /// The history that is written.
     const HISTORY: HistoryId = HistoryId { epoch: 2, id: 1 };
@@ -301,6 +413,36 @@ mod tests {
             "1 of 3 edges answer revision 9: b is at 8, 1 behind for 7 ms, silent for 7 s; c is at 99 of \
              another history"
         );
+    }
+
+    #[test]
+    fn an_edge_that_is_forgotten_or_whose_feed_ends_while_it_is_waited_for_lags() {
+        let mut feeds = [feed()];
+        let before = heard(&feeds);
+        feeds[0].state.members.remove(0);
+        let answer = look(&feeds, &WantedEdges::All, &before, 8);
+        assert_eq!((answer.answered, answer.wanted), (1, 3));
+        assert!(answer.to_string().ends_with("; a is not known any more"), "{answer}");
+        let answer = look(&[], &WantedEdges::All, &before, 8);
+        assert_eq!((answer.answered, answer.wanted, answer.lagging.len()), (0, 3, 3));
+        assert!(!answer.is_reached());
+    }
+
+    #[test]
+    fn edges_are_known_in_our_turn_only_once_it_has_begun() {
+        let judge = |held: Option<LeaseHeld>, holder: Option<&str>, has_begun| {
+            let turn = LeaseState { held, holder: holder.map(str::to_owned), term: 3 };
+            judge_turn(turn, has_begun, "own")
+        };
+        let ours = Some(LeaseHeld { term: 3 });
+        assert_eq!(judge(ours, Some("own"), true), Ok(()));
+        assert_eq!(judge(ours, Some("own"), false), Err(EdgesUnknown::Beginning));
+        let holder = "other".to_owned();
+        let elsewhere = Err(EdgesUnknown::Elsewhere { holder });
+        assert_eq!(judge(None, Some("other"), false), elsewhere);
+        assert_eq!(judge(None, Some("other"), true), elsewhere, "its exporter has not ended yet");
+        assert_eq!(judge(None, Some("own"), true), Err(EdgesUnknown::Nobody));
+        assert_eq!(judge(None, None, false), Err(EdgesUnknown::Nobody));
     }
 
     #[test]

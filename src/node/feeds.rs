@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
+use std::time::Instant;
 
 use sha1::Digest as _;
 use tokio::sync::{Mutex, watch};
@@ -46,6 +47,8 @@ pub struct Feeds {
     partial: Mutex<BTreeMap<Vec<Name>, Feed>>,
     /// Our turn to write them.
     turn: std::sync::Mutex<Turn>,
+    /// When an exporter began last.
+    began: std::sync::Mutex<Option<Instant>>,
     /// Ends all exporters.
     stop: CancellationToken,
 }
@@ -144,7 +147,8 @@ impl Feeds {
         let (partial, stop) = (Mutex::new(partial), CancellationToken::new());
         let turn = Turn { held: None, began_ms: now_ms(), stop: stop.child_token() };
         let turn = std::sync::Mutex::new(turn);
-        let feeds = Self { mesh, store, dir, sharing, main, partial, turn, stop };
+        let began = std::sync::Mutex::default();
+        let feeds = Self { mesh, store, dir, sharing, main, partial, turn, began, stop };
         if feeds.sharing.is_none() {
             feeds.begin_all().await?;
         }
@@ -192,6 +196,17 @@ impl Feeds {
     /// Whose turn it is, if the feeds are shared.
     pub(super) fn turn_state(&self) -> Option<LeaseState> {
         self.sharing.as_ref().map(|sharing| sharing.turn().borrow().clone())
+    }
+
+    /// Hears of every change of whose turn it is, if the feeds are shared.
+    pub(super) fn watch_turn(&self) -> Option<watch::Receiver<LeaseState>> {
+        self.sharing.as_ref().map(Sharing::turn)
+    }
+
+    /// When an exporter began last; none while nobody writes the feed with all zones here.
+    pub(super) fn began_at(&self) -> Option<Instant> {
+        self.main.exporter()?;
+        *self.began.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The names of all feeds, with their namespaces.
@@ -313,6 +328,7 @@ impl Feeds {
             exporter.end().await;
             return Ok(());
         }
+        *self.began.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         *feed.slot() = Some(exporter);
         Ok(())
     }

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use crate::name::{Name, NameError};
-use crate::node::everywhere::EdgesAnswer;
+use crate::node::everywhere::{EdgesAnswer, EdgesUnknown};
 use crate::record::rdata::RdataError;
 use crate::record::rtype::ParseRecordTypeError;
 use crate::record::{RecordType, RrsetError};
@@ -197,6 +197,9 @@ pub(crate) enum ApiError {
     /// A revision is not answered by edges in time.
     #[error("{0}")]
     EdgesLag(Box<EdgesAnswer>),
+    /// It is not known here what edges answer.
+    #[error(transparent)]
+    Edges(#[from] EdgesUnknown),
     /// This node gives no tickets.
     #[error("this node has no feed of its own to give a ticket for")]
     NoFeed,
@@ -248,6 +251,7 @@ impl ApiError {
             | Self::NoSuchServer { .. }
             | Self::NoFeed
             | Self::NoFleet
+            | Self::Edges(EdgesUnknown::NoFleet)
             | Self::NoSuchEdge { .. }
             | Self::NoDigests => StatusCode::NOT_FOUND,
             Self::NoSuchMethod => StatusCode::METHOD_NOT_ALLOWED,
@@ -273,7 +277,7 @@ impl ApiError {
             | Self::NoZonesNamed
             | Self::OtherZone { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Self::BodyTooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Busy | Self::StoreSilent => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Busy | Self::StoreSilent | Self::Edges(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::NotServedYet { .. } | Self::EdgesLag(_) => StatusCode::GATEWAY_TIMEOUT,
             Self::Feed(_) | Self::Source(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Store(error) => store_status(error),
@@ -314,6 +318,7 @@ impl IntoResponse for ApiError {
                 | Self::StoreSilent
                 | Self::NotServedYet { .. }
                 | Self::EdgesLag(_)
+                | Self::Edges(_)
                 | Self::Store(
                     StoreError::Contended { .. }
                         | StoreError::Kv(KvError::Unavailable { .. } | KvError::OtherStore)

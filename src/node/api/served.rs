@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 use super::{Api, REVISION_HEADER};
 use crate::limits::{API_SERVED_MS_MAX, API_WAIT_S_MAX};
-use crate::node::everywhere::{self, EdgesAnswer, WantedEdges};
+use crate::node::everywhere::{self, EdgesAnswer, EdgesUnknown, WantedEdges};
 
 /// Passes a request on; a reply that says which revision it made waits until that is answered.
 pub(crate) async fn hold_back(
@@ -44,7 +44,7 @@ pub(crate) async fn hold_back(
             node.progress.wait(revision, preferred.wait).await;
         }
         match &preferred.edges {
-            Some(edges) => everywhere::wait(node, edges, revision, until).await,
+            Some(edges) => Some(everywhere::wait(node, edges, revision, until).await),
             None => None,
         }
     };
@@ -55,7 +55,7 @@ pub(crate) async fn hold_back(
     };
     let headers = response.headers_mut();
     let applied = preferred.seconds.map(|seconds| format!("wait={seconds}"));
-    let texts = [(APPLIED_HEADER, applied), (EDGES_HEADER, answer.as_ref().map(edges_text))];
+    let texts = [(APPLIED_HEADER, applied), (EDGES_HEADER, answer.and_then(edges_text))];
     for (name, text) in texts {
         if let Some(Ok(value)) = text.as_deref().map(HeaderValue::from_str) {
             headers.insert(name, value);
@@ -116,15 +116,24 @@ fn value_of<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     found.trim().eq_ignore_ascii_case(name).then(|| value.trim().trim_matches('"'))
 }
 
-/// Says how many edges answer with a write, and which do not.
-fn edges_text(answer: &EdgesAnswer) -> String {
-    let EdgesAnswer { answered, wanted, silent, lagging, .. } = answer;
+/// Says how many edges answer with a write, and which do not; nothing at a node that no edge follows.
+fn edges_text(answer: Result<EdgesAnswer, EdgesUnknown>) -> Option<String> {
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(EdgesUnknown::NoFleet) => return None,
+        // What was committed must be acknowledged: who sends it again might find it refused.
+        Err(EdgesUnknown::Elsewhere { holder }) => {
+            return Some(format!("unknown, holder=\"{holder}\""));
+        }
+        Err(EdgesUnknown::Nobody | EdgesUnknown::Beginning) => return Some("unknown".to_owned()),
+    };
+    let EdgesAnswer { answered, wanted, silent, lagging, .. } = &answer;
     let mut text = format!("answered={answered}, wanted={wanted}, silent={silent}");
     if !answer.is_reached() {
         let names = lagging.iter().take(LAGGING_TOLD_MAX).map(|edge| edge.edge.as_str());
         text.push_str(&format!(", lagging=\"{}\"", names.collect::<Vec<_>>().join(" ")));
     }
-    text
+    Some(text)
 }
 
 /// The header that says which revision the node answers with.
@@ -139,6 +148,15 @@ const LAGGING_TOLD_MAX: usize = 20;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_write_at_an_authority_that_stands_by_says_whom_to_ask() {
+        let holder = "0a1b".to_owned();
+        let text = edges_text(Err(EdgesUnknown::Elsewhere { holder }));
+        assert_eq!(text.as_deref(), Some("unknown, holder=\"0a1b\""));
+        assert_eq!(edges_text(Err(EdgesUnknown::Beginning)).as_deref(), Some("unknown"));
+        assert_eq!(edges_text(Err(EdgesUnknown::NoFleet)), None);
+    }
 
     #[test]
     fn edges_are_a_parameter_of_the_wait() {

@@ -88,7 +88,7 @@ pub(crate) async fn wait(
             // Who stops says how far it is.
             () = api.stop.cancelled() => everywhere::wait(node, &edges, wanted, Instant::now()).await,
         };
-        let answer = answer.ok_or(ApiError::NoFleet)?;
+        let answer = answer?;
         if !answer.is_reached() {
             return Err(ApiError::EdgesLag(Box::new(answer)));
         }
