@@ -332,6 +332,13 @@ impl DocsExporter {
         self.mesh.followers(&self.namespace)
     }
 
+    /// Takes who else may write the feed; if that is news, those who follow are told.
+    pub(crate) fn know_authorities(&self, authorities: &[TicketPeer]) {
+        if self.peers.set_fixed(authorities) {
+            self.mesh.hub().welcome_anew(&self.namespace);
+        }
+    }
+
     /// Where those are who follow the feed, the newest first, as far as it is known.
     pub(crate) fn followers_known(&self) -> Vec<TicketPeer> {
         self.peers.split().1
@@ -361,22 +368,24 @@ impl Drop for DocsExporter {
 /// Tells those who followed before where this node is now, each once: it may have moved. Who is not
 /// there is told later.
 async fn say_where_we_are(mesh: Arc<Mesh>, peers: Arc<Peers>, stop: CancellationToken) {
-    let mut untold = peers.all();
+    let (authorities, mut untold) = peers.split();
+    untold.extend(authorities);
     let mut wait_ms = SAY_HERE_MS_MIN;
     while !untold.is_empty() {
-        let mut absent = Vec::new();
+        // All at once: one that is gone keeps no other waiting.
+        let mut saying = tokio::task::JoinSet::new();
         for peer in untold {
-            let Some(addr) = crate::mesh::endpoint_addr(&peer) else { continue };
-            let here = mesh.own_peer();
-            let saying = crate::mesh::dial::LogStream::say_here(mesh.endpoint(), addr, here);
-            match stop.run_until_cancelled(saying).await {
-                None => return,
-                Some(Ok(())) => {}
-                Some(Err(error)) => {
-                    tracing::debug!(%error, "a former follower was not told where we are");
-                    absent.push(peer);
-                }
-            }
+            let (mesh, here) = (Arc::clone(&mesh), mesh.own_peer());
+            saying.spawn(async move {
+                let addr = crate::mesh::endpoint_addr(&peer)?;
+                let said = crate::mesh::dial::LogStream::say_here(mesh.endpoint(), addr, here);
+                said.await.is_err().then_some(peer)
+            });
+        }
+        let Some(said) = stop.run_until_cancelled(saying.join_all()).await else { return };
+        let absent: Vec<TicketPeer> = said.into_iter().flatten().collect();
+        if !absent.is_empty() {
+            tracing::debug!(count = absent.len(), "former followers were not told where we are");
         }
         let wait = tokio::time::sleep(Duration::from_millis(wait_ms));
         if stop.run_until_cancelled(wait).await.is_none() {

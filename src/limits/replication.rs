@@ -128,7 +128,9 @@ pub const LEASE_MS_DEFAULT: u64 = 1_500;
 /// Milliseconds between two looks at what other authorities have told of the feeds that are shared.
 pub(crate) const SHARING_REFRESH_MS: u64 = 2_000;
 /// Notes of authorities that are read together. More are not looked at.
-pub(crate) const NOTES_READ_MAX: u32 = 64;
+pub(crate) const NOTES_READ_MAX: u32 = 256;
+/// Milliseconds after which an authority says anew where it is, so that those that are gone are told from it.
+pub(crate) const ANNOUNCE_MS: u64 = 600_000;
 /// Milliseconds for which a process has seen that nobody wrote a slot. Then it is one of a process that is
 /// gone, or that can make another.
 pub const ETCD_SLOT_AGE_MS_MAX: u64 = 3_600_000;

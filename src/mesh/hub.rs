@@ -19,6 +19,7 @@ use crate::feed::HistoryId;
 use crate::feed::frame::EdgeReport;
 use crate::feed::frame::fleet::{FleetEdge, FleetReport};
 use crate::limits::FOLLOWERS_MAX;
+use crate::ticket::TicketPeer;
 
 /// What a follower shows who claims to be where the log never was.
 pub(crate) type Evidence = Vec<Bytes>;
@@ -56,6 +57,8 @@ struct HubState {
 struct OfferedFeeds {
     /// The offers, by namespace.
     offers: HashMap<[u8; 32], Offer>,
+    /// Feeds that this node may offer later, and who may have them now.
+    later: HashMap<[u8; 32], Vec<TicketPeer>>,
     /// Who follows which.
     followers: HashMap<([u8; 32], EndpointId), HubFollower>,
     /// Numbers connections.
@@ -141,6 +144,23 @@ impl Hub {
         }
         drop(feeds);
         log.close();
+    }
+
+    /// Notes who may have a feed that this node may offer later.
+    pub(crate) fn stand_by(&self, namespace: [u8; 32], peers: Vec<TicketPeer>) {
+        self.feeds().later.insert(namespace, peers);
+    }
+
+    /// Who may have a feed that this node may offer later; none if it never will.
+    pub(super) fn later(&self, namespace: &[u8; 32]) -> Option<Vec<TicketPeer>> {
+        self.feeds().later.get(namespace).cloned()
+    }
+
+    /// Has all who follow a feed come anew, and hear who else may be followed.
+    pub(crate) fn welcome_anew(&self, namespace: &[u8; 32]) {
+        let feeds = self.feeds();
+        let of_feed = feeds.followers.iter().filter(|((feed, _), _)| feed == namespace);
+        of_feed.for_each(|(_, follower)| follower.stop.cancel());
     }
 
     /// Returns the offer of a feed.

@@ -61,6 +61,17 @@ impl Peers {
         self.own
     }
 
+    /// Takes others in the place of those of the ticket; says whether that is news.
+    pub(crate) fn set_fixed(&self, fixed: &[TicketPeer]) -> bool {
+        let fixed: Vec<TicketPeer> =
+            fixed.iter().filter(|peer| peer.id != self.own).cloned().collect();
+        let mut state = self.state();
+        let is_news = state.fixed != fixed;
+        state.others.retain(|other| fixed.iter().all(|peer| peer.id != other.id));
+        state.fixed = fixed;
+        is_news
+    }
+
     /// Notes where a peer says that it is itself.
     pub(crate) fn note(&self, peer: TicketPeer) {
         self.take(vec![peer], Known::note);

@@ -131,10 +131,12 @@ impl LogServer {
         hello: Hello,
     ) -> Result<(Offer, Seat, Place, Welcome), Refused> {
         let refused = |reason, peers| Refused { reason, peers };
-        let offer = self
-            .hub
-            .find(&hello.namespace)
-            .ok_or_else(|| refused(RefusedReason::UnknownFeed, Vec::new()))?;
+        let Some(offer) = self.hub.find(&hello.namespace) else {
+            return Err(match self.hub.later(&hello.namespace) {
+                Some(peers) => refused(RefusedReason::NotReady, peers),
+                None => refused(RefusedReason::UnknownFeed, Vec::new()),
+            });
+        };
         let peers = offer.peers.others(id.as_bytes());
         if hello.peer.id == *id.as_bytes() {
             offer.peers.note(hello.peer);

@@ -178,10 +178,10 @@ impl Feeds {
         }
         let feed = self.prepare(&zones).await?;
         // Only a feed that will be there after a restart is worth a ticket.
-        match &self.sharing {
-            Some(sharing) => drop(sharing.share_list(std::slice::from_ref(&zones)).await?),
-            None => write_list(&self.dir.join(LIST), partial.keys().chain([&zones]))?,
+        if let Some(sharing) = &self.sharing {
+            sharing.share_list(std::slice::from_ref(&zones)).await?;
         }
+        write_list(&self.dir.join(LIST), partial.keys().chain([&zones]))?;
         self.begin(&feed).await?;
         let ticket = feed.ticket(others);
         partial.insert(zones, feed);
@@ -262,7 +262,18 @@ impl Feeds {
             Err(error) => results.push(Err(error.into())),
         }
         results.push(self.begin_all().await);
+        let authorities = match sharing.authorities().await {
+            Ok(authorities) => authorities,
+            Err(error) => {
+                results.push(Err(error.into()));
+                return results.into_iter().collect();
+            }
+        };
+        for namespace in self.namespaces().await.into_iter().map(|(_, namespace)| namespace) {
+            self.mesh.hub().stand_by(namespace, authorities.clone());
+        }
         for exporter in self.exporters().await {
+            exporter.know_authorities(&authorities);
             let followers = exporter.followers_known();
             let told = sharing.tell_followers(exporter.ticket().namespace, &followers).await;
             results.push(told.map_err(FeedsError::from));
@@ -275,6 +286,8 @@ impl Feeds {
         let mut partial = self.partial.lock().await;
         if !partial.contains_key(&zones) && partial.len() < FEEDS_MAX as usize {
             let feed = self.prepare(&zones).await?;
+            // The store may be put back to where it knows nothing of it.
+            write_list(&self.dir.join(LIST), partial.keys().chain([&zones]))?;
             partial.insert(zones, feed);
         }
         Ok(())

@@ -14,6 +14,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
@@ -22,7 +23,7 @@ use tokio::sync::watch;
 use crate::export::Tenure;
 use crate::export::seal::SealKey;
 use crate::export::shared::{self, FeedKeys, ShareError};
-use crate::limits::{BATCH_ATTEMPTS_MAX, TICKET_PEERS_MAX};
+use crate::limits::{ANNOUNCE_MS, BATCH_ATTEMPTS_MAX, TICKET_PEERS_MAX};
 use crate::mesh::{Mesh, peers};
 use crate::name::Name;
 use crate::store::kv::KvError;
@@ -45,6 +46,8 @@ pub(crate) struct Sharing {
     lease: std::sync::Mutex<Option<LeaseTask>>,
     /// Whose turn it is.
     turn: watch::Receiver<LeaseState>,
+    /// Where this node has said that it is, and when.
+    told: std::sync::Mutex<Option<(Instant, TicketPeer)>>,
 }
 
 impl Sharing {
@@ -57,7 +60,15 @@ impl Sharing {
         dir: PathBuf,
     ) -> Self {
         let (lease, turn) = store.lease("feeds", &own_id(&mesh), times);
-        Self { store, mesh, key, dir, lease: std::sync::Mutex::new(Some(lease)), turn }
+        Self {
+            store,
+            mesh,
+            key,
+            dir,
+            lease: std::sync::Mutex::new(Some(lease)),
+            turn,
+            told: std::sync::Mutex::default(),
+        }
     }
 
     /// Takes what tries for the turn; none if it was taken before.
@@ -99,20 +110,39 @@ impl Sharing {
             .into())
     }
 
-    /// Tells others where this node is.
+    /// Tells others where this node is: when it has started, when it has moved, and now and then.
     pub(super) async fn announce(&self) -> Result<(), ShareError> {
+        let here = self.mesh.own_peer();
+        let is_told = self.told().as_ref().is_some_and(|(at, told)| {
+            *told == here && at.elapsed() < Duration::from_millis(ANNOUNCE_MS)
+        });
+        if is_told {
+            return Ok(());
+        }
         let name = format!("{AUTHORITY}{}", own_id(&self.mesh));
-        self.put(&name, peers::write(&[self.mesh.own_peer()])).await
+        let was = self.store.note(&name).await?;
+        // Never the same octets twice: it is when it was written that tells it from one that is gone.
+        let mark: [u8; MARK_LEN] = rand::random();
+        let octets = [&mark[..], &peers::write(std::slice::from_ref(&here))].concat();
+        if self.store.put_note(&name, was, octets).await? {
+            *self.told() = Some((Instant::now(), here));
+        }
+        Ok(())
     }
 
-    /// Where the other authorities are.
+    /// What was told, and when.
+    fn told(&self) -> std::sync::MutexGuard<'_, Option<(Instant, TicketPeer)>> {
+        self.told.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Where the other authorities are, those first that have said so last.
     pub(super) async fn authorities(&self) -> Result<Vec<TicketPeer>, ShareError> {
         let own = own_id(&self.mesh);
         let notes = self.store.notes(AUTHORITY).await?;
         let others = notes.into_iter().filter(|(id, _)| *id != own);
-        let mut found: Vec<TicketPeer> =
-            others.filter_map(|(_, octets)| peers::read(&octets)).flatten().collect();
-        found.truncate(TICKET_PEERS_MAX - 1);
+        let read = |(_, octets): (String, Vec<u8>)| peers::read(octets.get(MARK_LEN..)?);
+        let mut found: Vec<TicketPeer> = others.filter_map(read).flatten().collect();
+        found.truncate(AUTHORITIES_MAX);
         Ok(found)
     }
 
@@ -217,6 +247,10 @@ fn read_lists(octets: &[u8]) -> Result<BTreeSet<Vec<Name>>, KvError> {
     lists.iter().map(read).collect::<Option<_>>().ok_or_else(unreadable)
 }
 
+/// Octets in front of where an authority is.
+const MARK_LEN: usize = 8;
+/// Other authorities that tickets and welcomes name, those that have been heard of last.
+const AUTHORITIES_MAX: usize = TICKET_PEERS_MAX / 2;
 /// The note of the sets of zones.
 const LIST: &str = "feeds";
 /// What the notes of authorities begin with.

@@ -165,6 +165,7 @@ impl DnsStore {
     /// # Errors
     /// [`StoreError::Contended`] if the zone changes all the while, and those of the engine.
     pub async fn recount(&self, apex: &Name) -> Result<bool, StoreError> {
+        self.lineage.check()?;
         let key = keys::zone_key(apex);
         for attempt in 0..BATCH_ATTEMPTS_MAX {
             // Where its writers get ahead, they wait for once.

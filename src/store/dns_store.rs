@@ -128,7 +128,9 @@ impl DnsStore {
         holder: &str,
         times: LeaseTimes,
     ) -> (LeaseTask, watch::Receiver<LeaseState>) {
-        LeaseTask::new(Arc::clone(&self.kv), name, holder, times)
+        let this = self.this.clone();
+        let is_ours = move || this.upgrade().is_some_and(|store| store.lineage.check().is_ok());
+        LeaseTask::new(Arc::clone(&self.kv), Box::new(is_ours), (name, holder), times)
     }
 
     /// Says whether the engine takes commits at present.

@@ -17,8 +17,8 @@ impl DnsStore {
         Ok(self.kv.get(&keys::note_key(name)).await?.map(|found| found.value))
     }
 
-    /// Returns the notes whose names begin with `prefix`, each with the rest of its name; the first
-    /// [`NOTES_READ_MAX`].
+    /// Returns the notes whose names begin with `prefix`, each with the rest of its name, those first that were
+    /// written last; of more than [`NOTES_READ_MAX`] some.
     ///
     /// # Errors
     /// Those of the engine.
@@ -27,7 +27,9 @@ impl DnsStore {
         let page =
             self.kv.range(&super::kv::KeyRange::prefix(&start), None, NOTES_READ_MAX).await?;
         let name = |key: &[u8]| String::from_utf8_lossy(&key[start.len()..]).into_owned();
-        Ok(page.entries.into_iter().map(|(key, found)| (name(&key), found.value)).collect())
+        let mut entries = page.entries;
+        entries.sort_by_key(|(_, found)| std::cmp::Reverse(found.revision));
+        Ok(entries.into_iter().map(|(key, found)| (name(&key), found.value)).collect())
     }
 
     /// Writes a note in the place of what was there; says whether it was that.

@@ -116,6 +116,25 @@ fn another_authority_goes_on_with_the_feed_when_its_writer_dies_or_ends() {
 }
 
 #[test]
+fn edges_that_were_there_before_an_authority_follow_it_all_the_same() {
+    let Some(site) = Site::new() else { return };
+    let data = [dir(), dir(), dir()];
+    let first = site.authority(data[0].path());
+    wait_until("nobody writes the feed", || turn(&first).0);
+    first.cli_ok(&["zone", "create", "one.example"]);
+    let ticket = first.cli_ok(&["ticket", "create"]);
+    let edge = Node::start(data[2].path(), &["--ticket", ticket.trim()]);
+    put_and_see(&first, &edge, "a.one.example", 1);
+    let second = site.authority(data[1].path());
+    // Whoever writes looks every other second who else is there, and tells those who follow.
+    std::thread::sleep(Duration::from_secs(5));
+    put_and_see(&first, &edge, "a.one.example", 2);
+    first.signal("-KILL");
+    wait_until("nobody takes over", || turn(&second).0);
+    put_and_see(&second, &edge, "a.one.example", 3);
+}
+
+#[test]
 fn a_ticket_of_some_zones_is_of_use_whoever_writes() {
     let Some(site) = Site::new() else { return };
     let data = [dir(), dir(), dir()];

@@ -56,6 +56,8 @@ pub struct LeaseState {
 pub struct LeaseTask {
     /// The store.
     kv: Arc<dyn KeyValueStore>,
+    /// Whether the engine still holds the store that was opened.
+    is_ours: Box<dyn Fn() -> bool + Send + Sync>,
     /// The key of the row.
     key: Vec<u8>,
     /// Decides.
@@ -71,13 +73,13 @@ impl LeaseTask {
     /// becomes of that.
     pub(super) fn new(
         kv: Arc<dyn KeyValueStore>,
-        name: &str,
-        holder: &str,
+        is_ours: Box<dyn Fn() -> bool + Send + Sync>,
+        (name, holder): (&str, &str),
         times: LeaseTimes,
     ) -> (Self, watch::Receiver<LeaseState>) {
         let (state, told) = watch::channel(LeaseState::default());
         let contender = Contender::new(rand::random(), holder, times);
-        (Self { kv, key: keys::lease_key(name), contender, octets: None, state }, told)
+        (Self { kv, is_ours, key: keys::lease_key(name), contender, octets: None, state }, told)
     }
 
     /// Tries for the lease and keeps it, until `stop`; then gives it back.
@@ -118,6 +120,11 @@ impl LeaseTask {
         let wait = due.saturating_duration_since(now);
         if run_while_held(until, tokio::time::sleep(wait)).await.is_none() {
             return self.run_out();
+        }
+        if !(self.is_ours)() {
+            // Another store has leases of its own.
+            self.contender.fail(Instant::now());
+            return self.tell();
         }
         let asked = self.contender.ask(Instant::now());
         let has_asked = asked.is_some();
