@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use super::fleet::{EdgeStatus, FeedFleet, ID_DIGITS_MIN, feeds, is_named};
 use super::state::NodeState;
-use crate::feed::frame::fleet::ALL_EDGES;
+use crate::feed::frame::fleet::{ALL_EDGES, is_edge_name};
 use crate::limits::{EDGES_LOOK_MS, EDGES_NAMED_MAX, EDGES_RETURN_MS};
 use crate::mesh::FleetMember;
 use crate::store::lease::LeaseState;
@@ -97,11 +97,20 @@ impl FromStr for WantedEdges {
             return Ok(Self::All);
         }
         // More digits are the beginning of a key.
-        if let Some(count) = text.parse().ok().filter(|_| text.len() < ID_DIGITS_MIN) {
+        let is_number =
+            text.len() < ID_DIGITS_MIN && text.bytes().all(|octet| octet.is_ascii_digit());
+        if let Some(count) = text.parse().ok().filter(|_| is_number) {
             return if count > 0 { Ok(Self::Count(count)) } else { Err(()) };
         }
-        let names: Vec<String> = text.split(',').map(|name| name.trim().to_owned()).collect();
-        let is_bad = names.len() > EDGES_NAMED_MAX || names.iter().any(String::is_empty);
+        let mut names: Vec<String> = text.split(',').map(|name| name.trim().to_owned()).collect();
+        let mut seen = BTreeSet::new();
+        names.retain(|name| seen.insert(name.clone()));
+        let is_key = |text: &String| {
+            (ID_DIGITS_MIN..=64).contains(&text.len())
+                && text.bytes().all(|octet| octet.is_ascii_hexdigit())
+        };
+        let is_bad = names.len() > EDGES_NAMED_MAX
+            || names.iter().any(|name| !is_edge_name(name) && !is_key(name));
         if is_bad { Err(()) } else { Ok(Self::Named(names)) }
     }
 }
@@ -453,9 +462,13 @@ mod tests {
         assert_eq!(read("00112233"), Ok(WantedEdges::Named(vec!["00112233".to_owned()])));
         let names = vec!["ams-1".to_owned(), "00112233".to_owned()];
         assert_eq!(read("ams-1, 00112233"), Ok(WantedEdges::Named(names)));
-        let most = vec!["a"; EDGES_NAMED_MAX].join(",");
+        assert_eq!(read("a,b,a"), Ok(WantedEdges::Named(vec!["a".to_owned(), "b".to_owned()])));
+        let most: Vec<String> = (0..EDGES_NAMED_MAX).map(|at| format!("a{at}")).collect();
+        let most = most.join(",");
         assert!(read(&most).is_ok());
-        for bad in ["", "0", ",", "a,,b", "a,", &format!("{most},a")] {
+        let long = "a".repeat(9_000);
+        let bad = ["", "0", ",", "a,,b", "a,", "-1", "+1", "1.5", "a\0b", "a b", &long];
+        for bad in bad.into_iter().chain([format!("{most},a").as_str()]) {
             assert_eq!(read(bad), Err(()), "{bad}");
         }
     }

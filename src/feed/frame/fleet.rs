@@ -75,7 +75,7 @@ pub fn is_edge_name(text: &str) -> bool {
     text.len() <= EDGE_NAME_OCTETS_MAX
         && text.as_bytes().first().is_some_and(u8::is_ascii_alphabetic)
         && text.bytes().all(is_allowed)
-        && text != ALL_EDGES
+        && !text.eq_ignore_ascii_case(ALL_EDGES)
 }
 
 impl FleetReport {

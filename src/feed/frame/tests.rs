@@ -208,7 +208,7 @@ fn a_name_stands_in_a_list_and_is_no_number() {
         assert!(is_edge_name(name), "{name}");
     }
     let too_long = format!("{long}a");
-    for name in ["", "1", "1a", "-a", "a,b", "a b", "a;b", "é", "a/b", "all", &too_long] {
+    for name in ["", "1", "1a", "-a", "a,b", "a b", "a;b", "é", "a/b", "all", "All", &too_long] {
         assert!(!is_edge_name(name), "{name}");
         let facts = EdgeFacts { name: Some(name.to_owned()), ..EdgeFacts::default() };
         let read = edge_again(FleetEdge { facts, ..FleetEdge::default() }).facts.name;
