@@ -242,7 +242,7 @@ async fn turned(turn: &mut Option<watch::Receiver<LeaseState>>) {
         None => false,
     };
     if !changed {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

@@ -211,7 +211,7 @@ pub(super) fn answer(
 
 /// Answers all of a group that was not made. If it is the fault of one, each is made alone: of what the engine
 /// refuses whatever is asked, that would only be many errors in the place of one.
-pub(super) fn end_all(group: Vec<GroupEntry>, error: StoreError) {
+pub(super) fn end_all(group: Vec<GroupEntry>, error: &StoreError) {
     // Made alone, it is staged (`store::large`).
     let is_too_large = matches!(
         error,
@@ -305,7 +305,7 @@ mod tests {
         let all = of_one.map(|error| (error, true)).into_iter();
         for (error, is_of_one) in all.chain(of_all.map(|error| (error, false))) {
             let (group, asked) = two();
-            end_all(group, error.clone().into());
+            end_all(group, &error.clone().into());
             for mut answer in asked {
                 let is_alone = matches!(answer.try_recv().unwrap(), GroupAnswer::Alone(_));
                 assert_eq!(is_alone, is_of_one, "{error}");

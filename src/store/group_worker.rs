@@ -136,7 +136,7 @@ impl GroupWorker {
             let batches: Vec<&Batch> = group.iter().map(|entry| &entry.batch).collect();
             match self.build(&batches, attempts_of(&group)).await {
                 Ok((judged, built)) => self.make(group, judged, built, lock).await,
-                Err(error) => end_all(group, error),
+                Err(error) => end_all(group, &error),
             }
         }
     }
@@ -189,7 +189,7 @@ impl GroupWorker {
         if commit.puts.is_empty() && commit.deletes.is_empty() {
             return match self.store.revision().await {
                 Ok(revision) => answer(group, judged, revision, &BTreeMap::new()),
-                Err(error) => end_all(group, error),
+                Err(error) => end_all(group, &error),
             };
         }
         let flight = self.store.in_flight.register(&commit);
@@ -208,7 +208,7 @@ impl GroupWorker {
                     answer(group, judged, revision, &zones.into_iter().collect());
                 }
                 Err(KvError::Conflict { .. }) => store.make_again(index, group).await,
-                Err(error) => end_all(group, error.into()),
+                Err(error) => end_all(group, &error.into()),
             }
         });
     }

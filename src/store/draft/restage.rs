@@ -15,6 +15,9 @@ use crate::store::kv::KvError;
 use crate::store::row::Row;
 use crate::store::view::Seen;
 
+/// Keys and values of rows, by rising key.
+pub(in crate::store) type StagedRows = Vec<(Vec<u8>, Vec<u8>)>;
+
 impl Draft<'_> {
     /// Returns how many operations and octets the commit has, or somewhat more.
     pub(in crate::store) fn size(&self) -> (u64, u64) {
@@ -72,7 +75,7 @@ impl Draft<'_> {
         apex: &Name,
         before: BTreeMap<Vec<u8>, Seen>,
         generation: u64,
-    ) -> Result<(Vec<(Vec<u8>, Vec<u8>)>, Staged), KvError> {
+    ) -> Result<(StagedRows, Staged), KvError> {
         let owners =
             self.slots.get(apex).and_then(|slot| slot.zone.as_ref()).map(|zone| &zone.owners);
         let mut all: Vec<(Name, RecordType, Row)> = Vec::with_capacity(before.len());

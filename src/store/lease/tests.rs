@@ -66,8 +66,8 @@ impl World {
     }
 
     /// Makes a commit if what it expects stands there.
-    fn commit(&mut self, expected: Option<LeaseRow>, row: LeaseRow) {
-        if self.row == expected {
+    fn commit(&mut self, expected: Option<&LeaseRow>, row: LeaseRow) {
+        if self.row.as_ref() == expected {
             self.row = Some(row);
         }
     }
@@ -78,7 +78,7 @@ impl World {
             Event::Wait => self.now += LENGTH / 6,
             Event::Late => {
                 if let Some((expected, row)) = self.late.pop() {
-                    self.commit(expected, row);
+                    self.commit(expected.as_ref(), row);
                 }
             }
             Event::Lose(at) => {
@@ -106,7 +106,7 @@ impl World {
                     }
                     Asked::Sent(commit) => {
                         if let Some((expected, row)) = commit {
-                            self.commit(expected, row);
+                            self.commit(expected.as_ref(), row);
                         }
                         Asked::Done(self.row.clone())
                     }
