@@ -34,6 +34,14 @@ impl Site {
             .into()
     }
 
+    /// Starts the authority that writes, with a zone.
+    fn writer(&self, data: &Path) -> Node {
+        let node = self.authority(data);
+        wait_until("nobody writes the feed", || turn(&node).0);
+        node.cli_ok(&["zone", "create", "one.example"]);
+        node
+    }
+
     fn authority(&self, data: &Path) -> Node {
         let arguments = self.arguments();
         Node::start(data, &arguments.iter().map(String::as_str).collect::<Vec<_>>())
@@ -73,10 +81,8 @@ fn serial(node: &Node) -> u32 {
 fn another_authority_goes_on_with_the_feed_when_its_writer_dies_or_ends() {
     let Some(site) = Site::new() else { return };
     let data = [dir(), dir(), dir()];
-    let first = site.authority(data[0].path());
-    wait_until("nobody writes the feed", || turn(&first).0);
+    let first = site.writer(data[0].path());
     let second = site.authority(data[1].path());
-    first.cli_ok(&["zone", "create", "one.example"]);
     // From the one that stands by: its tickets lead to both.
     let ticket = second.cli_ok(&["ticket", "create"]);
     let edge = Node::start(data[2].path(), &["--ticket", ticket.trim()]);
@@ -119,9 +125,7 @@ fn another_authority_goes_on_with_the_feed_when_its_writer_dies_or_ends() {
 fn edges_that_were_there_before_an_authority_follow_it_all_the_same() {
     let Some(site) = Site::new() else { return };
     let data = [dir(), dir(), dir()];
-    let first = site.authority(data[0].path());
-    wait_until("nobody writes the feed", || turn(&first).0);
-    first.cli_ok(&["zone", "create", "one.example"]);
+    let first = site.writer(data[0].path());
     let ticket = first.cli_ok(&["ticket", "create"]);
     let edge = Node::start(data[2].path(), &["--ticket", ticket.trim()]);
     put_and_see(&first, &edge, "a.one.example", 1);
@@ -138,10 +142,8 @@ fn edges_that_were_there_before_an_authority_follow_it_all_the_same() {
 fn a_ticket_of_some_zones_is_of_use_whoever_writes() {
     let Some(site) = Site::new() else { return };
     let data = [dir(), dir(), dir()];
-    let first = site.authority(data[0].path());
-    wait_until("nobody writes the feed", || turn(&first).0);
+    let first = site.writer(data[0].path());
     let second = site.authority(data[1].path());
-    first.cli_ok(&["zone", "create", "one.example"]);
     first.cli_ok(&["zone", "create", "two.example"]);
     let ticket = second.cli_ok(&["ticket", "create", "--zones", "one.example"]);
     let edge = Node::start(data[2].path(), &["--ticket", ticket.trim()]);
