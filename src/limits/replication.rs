@@ -79,6 +79,16 @@ pub const ZONE_DESCRIPTION_OCTETS_MAX: usize = 1_024;
 pub const LISTING_ITEMS_MAX: u32 = 10_000;
 /// RRsets of one page of a zone that is read as a whole.
 pub const ZONE_PAGE_RRSETS: u32 = 8_192;
+/// RRsets of a zone from which on an import puts them into packs: so few need no more commits without.
+pub(crate) const PACKED_RRSETS_MIN: usize = 256;
+/// Octets of one pack of RRsets, but for a single RRset that has more: a change of one of them reads them all.
+pub(crate) const PACK_OCTETS: usize = 32 << 10;
+/// Octets of one part of a directory of packs.
+pub(crate) const PACK_DIRECTORY_OCTETS: usize = 512 << 10;
+/// Packs that are read in one trip for who reads many RRsets.
+pub(crate) const PACKS_READ_MAX: usize = 16;
+/// Octets of packs that a store remembers, and of directories. Past it: forgotten.
+pub(crate) const PACKS_KEPT_OCTETS_MAX: usize = 16 << 20;
 /// RRsets that an import writes in one commit: more would hold up the commits of others.
 pub const IMPORT_CHUNK_RRSETS: usize = 4_096;
 /// Octets of RRsets that an import writes in one commit.

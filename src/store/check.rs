@@ -3,11 +3,13 @@
 //! **Invariant:** what the check finds right, a node can read.
 //! **Not here:** reading the file (`redb::check`), whether zones are right DNS (`dnssec`, `rules`).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
+use super::generation::Generation;
 use super::history::History;
 use super::kv::{KeyChange, KvError};
+use super::packs::{self, PackReader};
 use super::redb::check::{Visit, scan};
 use super::row::Row;
 use super::zone_object::ZoneObject;
@@ -65,8 +67,10 @@ struct Checker {
     report: StoreReport,
     /// The key of digests; it comes before zones and rows.
     key: Option<DigestKey>,
-    /// The zones by the generation of their rows; zones come before rows.
+    /// The zones by the number of the generation of their rows; zones come before rows.
     zones: HashMap<u64, CheckedZone>,
+    /// Keys of rows over packs, which come before packs.
+    over: HashSet<Vec<u8>>,
 }
 
 /// A zone whose rows are counted.
@@ -92,26 +96,47 @@ impl Checker {
                 return Err(KvError::Unreadable { what: "a zone object of another zone" });
             }
             let zone = CheckedZone { digest: Digest::default(), rrsets: 0, object };
-            self.zones.insert(zone.object.generation, zone);
+            self.zones.insert(zone.object.generation.number, zone);
             self.report.zones += 1;
         } else if keys::generation_range().contains(key) {
             keys::parse_generation_key(key)?;
             self.report.generations += 1;
-        } else {
-            let generation =
-                key.get(1..keys::ROW_NAME_AT).and_then(|octets| octets.try_into().ok());
-            let generation = generation.map(u64::from_be_bytes);
-            let root = Name::root();
-            // Rows that no zone shows: an import fills them, or they are being removed.
-            let mut zone = generation.and_then(|found| self.zones.get_mut(&found));
-            let apex = zone.as_ref().map_or(&root, |zone| &zone.object.settings.apex);
-            let (owner, rtype) = keys::parse_row_key(key, apex)?;
-            let rrset = Row::decode(value)?.into_rrset(owner, rtype);
-            self.report.rrsets += 1;
-            if let (Some(zone), Some(key)) = (&mut zone, &self.key) {
-                zone.digest = zone.digest.plus(key.rrset(&rrset.as_ref()));
-                zone.rrsets += 1;
+        } else if keys::is_of_directory(key) {
+            packs::check_part(value)?;
+        } else if let Some(number) = keys::number_of_pack(key) {
+            let mut reader = PackReader::new(value)?;
+            let prefix = keys::rows_of_generation(Generation { number, is_packed: true }).start;
+            while let Some((row, value)) = reader.next()? {
+                let key = [&prefix[..], row].concat();
+                if !self.over.contains(&key) {
+                    self.read_row(&key, value)?;
+                }
             }
+        } else if keys::packed_number(key).is_some() {
+            self.over.insert(key.to_vec());
+            if !value.is_empty() {
+                self.read_row(key, value)?;
+            }
+        } else {
+            self.read_row(key, value)?;
+        }
+        Ok(())
+    }
+
+    /// Reads a row, which stands alone or in a pack.
+    fn read_row(&mut self, key: &[u8], value: &[u8]) -> Result<(), KvError> {
+        let generation = key.get(1..keys::ROW_NAME_AT).and_then(|octets| octets.try_into().ok());
+        let generation = generation.map(u64::from_be_bytes);
+        let root = Name::root();
+        // Rows that no zone shows: an import fills them, or they are being removed.
+        let mut zone = generation.and_then(|found| self.zones.get_mut(&found));
+        let apex = zone.as_ref().map_or(&root, |zone| &zone.object.settings.apex);
+        let (owner, rtype) = keys::parse_row_key(key, apex)?;
+        let rrset = Row::decode(value)?.into_rrset(owner, rtype);
+        self.report.rrsets += 1;
+        if let (Some(zone), Some(key)) = (&mut zone, &self.key) {
+            zone.digest = zone.digest.plus(key.rrset(&rrset.as_ref()));
+            zone.rrsets += 1;
         }
         Ok(())
     }

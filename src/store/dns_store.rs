@@ -24,6 +24,7 @@ use super::kv::{KeyValueStore, KvError};
 use super::lease::{LeaseState, LeaseTask, LeaseTimes};
 use super::lineage::Lineage;
 use super::operation::{Batch, Committed, Expectation, Operation, StoreError};
+use super::packs::PackedStore;
 use super::recounts::Recounts;
 use super::report::EngineReport;
 use super::sweep_call::SweepCall;
@@ -38,8 +39,10 @@ use crate::record::{RecordType, Rrset};
 
 /// Zones and records. Cheap to share behind an [`Arc`]; every method may run concurrently.
 pub struct DnsStore {
-    /// The engine.
+    /// The engine, its packed rows as if each stood alone.
     pub(super) kv: Arc<dyn KeyValueStore>,
+    /// The engine as it is.
+    pub(super) engine: Arc<dyn KeyValueStore>,
     /// The key of the digests; every history of a store has the same.
     pub(super) digest_key: DigestKey,
     /// Commits that are not yet durable.
@@ -91,7 +94,8 @@ impl DnsStore {
         let History { digest_key, .. } = History::read_or_begin(&*kv).await?;
         let store = Arc::new_cyclic(|this| Self {
             this: this.clone(),
-            kv,
+            kv: Arc::new(PackedStore::new(Arc::clone(&kv))),
+            engine: kv,
             digest_key,
             in_flight: Arc::default(),
             groups: GroupQueues::new(ZONE_LOCKS),
@@ -338,7 +342,7 @@ impl DnsStore {
     /// Returns an error if the rows of an import were swept away.
     async fn check_import(&self, work: &Work<'_>) -> Result<(), StoreError> {
         let Work::Replace { staged, .. } = work else { return Ok(()) };
-        match self.kv.get(&keys::generation_key(staged.generation)).await? {
+        match self.kv.get(&keys::generation_key(staged.generation.number)).await? {
             Some(found) if found.value == staged.marker => Ok(()),
             _ => Err(StoreError::ImportLost),
         }

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::generation::Generation;
 use super::operation::Operation;
 use crate::limits::ZONE_HINTS_MAX;
 use crate::name::Name;
@@ -14,11 +15,11 @@ use crate::record::Rrset;
 
 /// Zones that batches were about, and the generations that they had.
 #[derive(Debug, Default)]
-pub(super) struct ZoneHints(Mutex<HashMap<Name, u64>>);
+pub(super) struct ZoneHints(Mutex<HashMap<Name, Generation>>);
 
 impl ZoneHints {
     /// Remembers zones and their generations.
-    pub(super) fn remember(&self, zones: impl ExactSizeIterator<Item = (Name, u64)>) {
+    pub(super) fn remember(&self, zones: impl ExactSizeIterator<Item = (Name, Generation)>) {
         let mut hints = self.lock();
         if hints.len() + zones.len() > ZONE_HINTS_MAX {
             hints.clear();
@@ -27,7 +28,7 @@ impl ZoneHints {
     }
 
     /// Returns the generation of a zone's rows.
-    pub(super) fn generation(&self, apex: &Name) -> Option<u64> {
+    pub(super) fn generation(&self, apex: &Name) -> Option<Generation> {
         self.lock().get(apex).copied()
     }
 
@@ -46,13 +47,13 @@ impl ZoneHints {
     }
 
     /// Locks what is remembered; it is whole even if a holder panicked.
-    fn lock(&self) -> MutexGuard<'_, HashMap<Name, u64>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Name, Generation>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Guesses the zone of an operation, of those that `hints` names where it does not.
-fn guess(operation: &Operation, hints: &HashMap<Name, u64>) -> Option<Name> {
+fn guess(operation: &Operation, hints: &HashMap<Name, Generation>) -> Option<Name> {
     match operation {
         Operation::PutZone(settings) => Some(settings.apex.clone()),
         Operation::PutRrsetIn { apex, .. }
@@ -67,6 +68,6 @@ fn guess(operation: &Operation, hints: &HashMap<Name, u64>) -> Option<Name> {
 }
 
 /// Returns the deepest zone that holds a name.
-fn deepest(name: &Name, hints: &HashMap<Name, u64>) -> Option<Name> {
+fn deepest(name: &Name, hints: &HashMap<Name, Generation>) -> Option<Name> {
     std::iter::successors(Some(name.clone()), Name::parent).find(|apex| hints.contains_key(apex))
 }

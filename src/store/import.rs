@@ -14,9 +14,11 @@ use std::collections::VecDeque;
 
 use super::dns_store::DnsStore;
 use super::draft::Staged;
+use super::generation::Generation;
 use super::keys;
 use super::kv::{KvCommit, KvError, KvLimits, PendingCommit, Precondition};
 use super::operation::{Expectation, StoreError};
+use super::packs::pack_rows;
 use super::row;
 use super::rules::{RuleError, check_alias, check_owner_octets, check_rrset};
 use super::zone_settings::ZoneSettings;
@@ -24,14 +26,14 @@ use crate::clock::now_ms;
 use crate::feed::digest::{Digest, DigestKey};
 use crate::limits::{
     IMPORT_CHUNK_OCTETS, IMPORT_CHUNK_RRSETS, IMPORT_CHUNKS_IN_FLIGHT, OWNER_OCTETS_MAX,
-    RRSET_RECORDS_MAX,
+    PACKED_RRSETS_MIN, RRSET_RECORDS_MAX,
 };
 use crate::name::Name;
 use crate::record::{RecordType, Rrset};
 
 /// The RRsets of an import, checked and ready to be written.
 struct PreparedImport {
-    /// Keys and values, by rising key.
+    /// Keys and values of rows, or of the packs that they stand in.
     rows: Vec<(Vec<u8>, Vec<u8>)>,
     /// What the switch needs to know; its marker is filled in later.
     staged: Staged,
@@ -82,7 +84,8 @@ impl DnsStore {
                 return Err(RuleError::OutOfZone { owner, apex }.into());
             }
         }
-        let (generation, zone, key) = (rand::random(), apex.clone(), self.digest_key);
+        let generation = Generation::new(rrsets.len() >= PACKED_RRSETS_MIN);
+        let (zone, key) = (apex.clone(), self.digest_key);
         let prepare = move || prepare(&zone, rrsets, generation, records_max, now_ms(), key);
         let PreparedImport { rows, mut staged } =
             tokio::task::spawn_blocking(prepare).await.map_err(KvError::engine)??;
@@ -103,7 +106,7 @@ impl DnsStore {
         staged: &mut Staged,
         progress: &(dyn Fn(u64) + Send + Sync),
     ) -> Result<(), StoreError> {
-        let key = keys::generation_key(staged.generation);
+        let key = keys::generation_key(staged.generation.number);
         staged.marker = keys::filling_marker(now_ms());
         let begin = KvCommit {
             preconditions: vec![Precondition::Absent { key: key.clone() }],
@@ -120,6 +123,7 @@ impl DnsStore {
         })?;
         // Whoever waits for this may go away at any time: from now on the sweep has an eye on it.
         self.sweeps.wake();
+        let (puts, rrsets) = (rows.len().max(1) as u64, staged.rrset_count);
         let mut rows = rows.into_iter().peekable();
         let mut in_flight: VecDeque<(PendingCommit, u64)> = VecDeque::new();
         let mut written = 0;
@@ -140,19 +144,19 @@ impl DnsStore {
                 && let Some((oldest, count)) = in_flight.pop_front()
             {
                 wait_chunk(oldest).await?;
-                progress(count);
+                progress(count * rrsets / puts);
             }
         }
         for (chunk, count) in in_flight {
             wait_chunk(chunk).await?;
-            progress(count);
+            progress(count * rrsets / puts);
         }
         Ok(())
     }
 
     /// Marks the rows of an import that failed for the sweep.
     pub(super) async fn give_up(&self, staged: &Staged) {
-        let key = keys::generation_key(staged.generation);
+        let key = keys::generation_key(staged.generation.number);
         let value = staged.marker.clone();
         let commit = KvCommit {
             preconditions: vec![Precondition::HasValue { key: key.clone(), value }],
@@ -198,7 +202,7 @@ async fn wait_chunk(chunk: PendingCommit) -> Result<(), StoreError> {
 fn prepare(
     apex: &Name,
     mut rrsets: Vec<Rrset>,
-    generation: u64,
+    generation: Generation,
     records_max: u32,
     now_ms: u64,
     digest_key: DigestKey,
@@ -231,7 +235,7 @@ fn prepare(
     }
     rows.sort_unstable_by(|a, b| a.0.cmp(&b.0));
     check_rows(apex, &rows)?;
-    Ok(PreparedImport { rows, staged })
+    Ok(PreparedImport { rows: pack_rows(generation, rows), staged })
 }
 
 /// Checks the types of each owner; the sorted rows of one stand together.

@@ -9,12 +9,16 @@
 //! | `n` name | a note (`store::notes`) | no |
 //! | `g` generation | a generation that is being filled or swept (`store::import`) | no |
 //! | `r` generation name 0x00 type | one RRset (`store::row`) | no |
+//! | `p` generation number | a pack of many RRsets (`store::packs`) | no |
+//! | `d` generation number | a part of the directory of packs | no |
+//! | `o` generation name 0x00 type | one RRset over those in packs; an empty value: there is none | no |
 //!
 //! A name is written label by label from the right, so that the octet order of keys is the
 //! canonical order of names (RFC 4034 section 6.1) and a subtree is one range. Each label ends in
 //! 0x00; within it 0x00 becomes 0x01 0x01 and 0x01 becomes 0x01 0x02. The name of a row is
 //! relative to the apex. A generation is the 64-bit number under which one version of a zone's
-//! rows stands: an import fills a new one and the zone object then switches to it.
+//! rows stands: an import fills a new one and the zone object then switches to it. Rows stand under `r`, each
+//! alone, or in packs, and what has changed since over them under `o`.
 //!
 //! **Invariant:** every key that is written reads back as what it was made of.
 //! **Not here:** the public keys `dns:{owner}:{TYPE}` (`feed::key`).
@@ -22,6 +26,7 @@
 use crate::limits::NAME_OCTETS_MAX;
 use crate::name::Name;
 use crate::record::RecordType;
+use crate::store::generation::Generation;
 use crate::store::kv::{KeyRange, KvError, LEAD_KEY};
 
 /// The key of the history.
@@ -40,8 +45,14 @@ const GENERATION: u8 = b'g';
 const FILLING: u8 = b'f';
 /// The value of the key of a generation that is to be swept.
 const SWEPT: u8 = b's';
-/// What the keys of rows begin with.
+/// What the keys of rows begin with that stand each alone.
 const ROW: u8 = b'r';
+/// What the keys of rows begin with that stand over those in packs.
+pub(super) const ROW_OVER: u8 = b'o';
+/// What the keys of packs begin with.
+const PACK: u8 = b'p';
+/// What the keys of directories begin with.
+const DIRECTORY: u8 = b'd';
 /// Ends a label, and stands between a row's name and its type.
 const END: u8 = 0;
 /// Begins an escape.
@@ -111,26 +122,31 @@ pub(super) fn parse_generation_key(key: &[u8]) -> Result<u64, KvError> {
 }
 
 /// Returns the range of all rows of a generation, in canonical order of their owners.
-pub(super) fn rows_of_generation(generation: u64) -> KeyRange {
+pub(super) fn rows_of_generation(generation: Generation) -> KeyRange {
     KeyRange::prefix(&row_prefix(generation))
 }
 
 /// Returns the key of the row of (`owner`, `rtype`); `owner` is at or below `apex`.
-pub(super) fn row_key(generation: u64, apex: &Name, owner: &Name, rtype: RecordType) -> Vec<u8> {
+pub(super) fn row_key(
+    generation: Generation,
+    apex: &Name,
+    owner: &Name,
+    rtype: RecordType,
+) -> Vec<u8> {
     let mut key = rows_at(generation, apex, owner);
     key.extend_from_slice(&rtype.0.to_be_bytes());
     key
 }
 
 /// Returns what the keys of all rows of `owner` begin with.
-pub(super) fn rows_at(generation: u64, apex: &Name, owner: &Name) -> Vec<u8> {
+pub(super) fn rows_at(generation: Generation, apex: &Name, owner: &Name) -> Vec<u8> {
     let mut key = rows_at_or_below(generation, apex, owner);
     key.push(END);
     key
 }
 
 /// Returns what the keys of all rows of `owner` and of the names below it begin with.
-pub(super) fn rows_at_or_below(generation: u64, apex: &Name, owner: &Name) -> Vec<u8> {
+pub(super) fn rows_at_or_below(generation: Generation, apex: &Name, owner: &Name) -> Vec<u8> {
     debug_assert!(owner.is_at_or_below(apex));
     let mut key = row_prefix(generation);
     let relative_len = owner.as_wire().len() - apex.as_wire().len();
@@ -139,7 +155,7 @@ pub(super) fn rows_at_or_below(generation: u64, apex: &Name, owner: &Name) -> Ve
 }
 
 /// Returns the range of the rows of names below `owner`, `owner`'s own left out.
-pub(super) fn rows_below(generation: u64, apex: &Name, owner: &Name) -> KeyRange {
+pub(super) fn rows_below(generation: Generation, apex: &Name, owner: &Name) -> KeyRange {
     let range = KeyRange::prefix(&rows_at_or_below(generation, apex, owner));
     let mut start = range.start;
     start.push(END + 1);
@@ -161,11 +177,55 @@ pub(super) fn parse_row_key(key: &[u8], apex: &Name) -> Result<(Name, RecordType
     parse().ok_or(unreadable)
 }
 
+/// Returns all that stands under a generation's number, besides its own key.
+pub(super) fn all_of_generation(number: u64) -> [KeyRange; 4] {
+    [ROW, DIRECTORY, ROW_OVER, PACK].map(|first| KeyRange::prefix(&numbered(first, number)))
+}
+
+/// Returns the key of a pack.
+pub(super) fn pack_key(number: u64, index: u32) -> Vec<u8> {
+    [&numbered(PACK, number)[..], &index.to_be_bytes()].concat()
+}
+
+/// Returns the key of a part of the directory of packs.
+pub(super) fn directory_key(number: u64, index: u32) -> Vec<u8> {
+    [&numbered(DIRECTORY, number)[..], &index.to_be_bytes()].concat()
+}
+
+/// Returns the range of the directory of a generation.
+pub(super) fn directory_range(number: u64) -> KeyRange {
+    KeyRange::prefix(&numbered(DIRECTORY, number))
+}
+
+/// Returns the number of the generation of a row that stands over packs, if the key is one of those.
+pub(super) fn packed_number(key: &[u8]) -> Option<u64> {
+    let (first, rest) = key.split_first()?;
+    let number = rest.first_chunk::<8>().filter(|_| *first == ROW_OVER)?;
+    Some(u64::from_be_bytes(*number))
+}
+
+/// Returns the number of the generation of a pack, if the key is that of one.
+pub(super) fn number_of_pack(key: &[u8]) -> Option<u64> {
+    let (first, rest) = key.split_first()?;
+    let number = rest.first_chunk::<8>().filter(|_| *first == PACK)?;
+    Some(u64::from_be_bytes(*number))
+}
+
+/// Whether a key is that of a part of a directory of packs.
+pub(super) fn is_of_directory(key: &[u8]) -> bool {
+    key.first() == Some(&DIRECTORY)
+}
+
+/// Returns an octet and the number of a generation.
+fn numbered(first: u8, number: u64) -> Vec<u8> {
+    [&[first][..], &number.to_be_bytes()].concat()
+}
+
 /// Returns what the keys of a generation's rows begin with.
-fn row_prefix(generation: u64) -> Vec<u8> {
+fn row_prefix(generation: Generation) -> Vec<u8> {
     let mut key = Vec::with_capacity(48);
-    key.push(ROW);
-    key.extend_from_slice(&generation.to_be_bytes());
+    key.push(if generation.is_packed { ROW_OVER } else { ROW });
+    key.extend_from_slice(&generation.number.to_be_bytes());
     key
 }
 
@@ -240,7 +300,7 @@ mod tests {
             (&long, "."),
         ] {
             let (owner, apex) = (name(owner), name(apex));
-            let key = row_key(u64::MAX, &apex, &owner, RecordType::AAAA);
+            let key = row_key(Generation::loose(u64::MAX), &apex, &owner, RecordType::AAAA);
             assert_eq!(parse_row_key(&key, &apex).ok(), Some((owner, RecordType::AAAA)));
         }
     }
@@ -263,9 +323,9 @@ mod tests {
         let mut sorted: Vec<Name> = names.iter().map(|text| name(text)).collect();
         sorted.sort();
         let apex = name("example");
-        let key = |owner: &Name| row_key(7, &apex, owner, RecordType::A);
+        let key = |owner: &Name| row_key(Generation::loose(7), &apex, owner, RecordType::A);
         assert!(sorted.is_sorted_by(|a, b| key(a) < key(b)));
-        let below = rows_below(7, &apex, &name("z.example"));
+        let below = rows_below(Generation::loose(7), &apex, &name("z.example"));
         for owner in &sorted {
             let is_below = owner.is_at_or_below(&name("z.example")) && *owner != name("z.example");
             let key = key(owner);
@@ -276,7 +336,7 @@ mod tests {
     #[test]
     fn rubbish_is_no_row_key() {
         let apex = name("example");
-        let good = row_key(7, &apex, &name("www.example"), RecordType::A);
+        let good = row_key(Generation::loose(7), &apex, &name("www.example"), RecordType::A);
         for len in 0..good.len() {
             assert!(parse_row_key(&good[..len], &apex).is_err(), "{len}");
         }

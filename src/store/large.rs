@@ -66,7 +66,7 @@ impl DnsStore {
         apex: &Name,
         rows: BTreeMap<Vec<u8>, Seen>,
     ) -> Result<Staged, StoreError> {
-        let (rows, mut staged) = draft.restage(apex, rows, rand::random())?;
+        let (rows, mut staged) = draft.restage(apex, rows)?;
         if let Err(error) = self.stage(rows, &mut staged, &|_| {}).await {
             self.give_up(&staged).await;
             return Err(error);

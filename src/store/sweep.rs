@@ -47,7 +47,7 @@ impl DnsStore {
         let (mut swept, mut filling, mut cursor) = (None, Vec::new(), None);
         loop {
             let range = keys::generation_range();
-            let page = self.kv.range(&range, cursor.as_ref(), GENERATIONS_PAGE).await?;
+            let page = self.engine.range(&range, cursor.as_ref(), GENERATIONS_PAGE).await?;
             for (key, found) in page.entries {
                 match found.value == keys::swept_marker() {
                     true => swept = swept.or(Some(key)),
@@ -74,16 +74,21 @@ impl DnsStore {
 
     /// Deletes some rows of a generation, and its key with the last.
     async fn sweep_generation(&self, key: Vec<u8>) -> Result<(), KvError> {
-        let range = keys::rows_of_generation(keys::parse_generation_key(&key)?);
-        let limit = SWEEP_CHUNK_ROWS.min(self.kv.limits().operations_max.saturating_sub(2));
+        let ranges = keys::all_of_generation(keys::parse_generation_key(&key)?);
+        let limit = SWEEP_CHUNK_ROWS.min(self.engine.limits().operations_max.saturating_sub(2));
         let mut commit = KvCommit::default();
-        match self.kv.range(&range, None, limit).await {
+        let is_of_it = |key: &[u8]| ranges.iter().any(|range| range.contains(key));
+        match self.engine.snapshot().await?.ranges(&ranges, limit).await {
             // Nobody reads it any more: what it said is of no interest.
-            Err(KvError::Damaged { key, .. }) if range.contains(&key) => commit.deletes.push(key),
-            rows => {
-                let rows = rows?;
-                commit.deletes.extend(rows.entries.into_iter().map(|(key, _)| key));
-                if rows.next.is_none() {
+            Err(KvError::Damaged { key, .. }) if is_of_it(&key) => commit.deletes.push(key),
+            pages => {
+                let pages = pages?;
+                let mut is_whole = pages.iter().all(|page| page.next.is_none());
+                let found = pages.into_iter().flat_map(|page| page.entries);
+                commit.deletes.extend(found.map(|(key, _)| key));
+                is_whole &= commit.deletes.len() <= limit as usize;
+                commit.deletes.truncate(limit as usize);
+                if is_whole {
                     commit.deletes.push(key.clone());
                 }
             }
@@ -91,7 +96,7 @@ impl DnsStore {
         // An import that was only just taken for broken off may have gone on.
         let value = keys::swept_marker();
         commit.preconditions.push(Precondition::HasValue { key, value });
-        match self.kv.commit(commit).await {
+        match self.engine.commit(commit).await {
             Ok(_) | Err(KvError::Conflict { .. }) => Ok(()),
             Err(error) => Err(error),
         }
@@ -105,7 +110,7 @@ impl DnsStore {
             puts: vec![(key, keys::swept_marker())],
             deletes: Vec::new(),
         };
-        match self.kv.commit(commit).await {
+        match self.engine.commit(commit).await {
             // It goes on after all, or somebody else marked it.
             Ok(_) | Err(KvError::Conflict { .. }) => Ok(()),
             Err(error) => Err(error),

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+use super::keys::packed_number;
 use super::kv::{Cursor, KeyRange, KeyValueStore, KvCommit, KvError, KvSnapshot, Page, Versioned};
 
 /// The commits that were handed over and are not known to be durable.
@@ -111,7 +112,11 @@ impl InFlight {
         state.newest += 1;
         let number = state.newest;
         let mut keys = Vec::with_capacity(commit.puts.len() + commit.deletes.len());
-        let puts = commit.puts.iter().map(|(key, value)| (key, Some(value)));
+        // An empty value over packs says that there is none.
+        let value = |key: &[u8], value| {
+            Some(value).filter(|value: &&Vec<u8>| !value.is_empty() || packed_number(key).is_none())
+        };
+        let puts = commit.puts.iter().map(|(key, put)| (key, value(key, put)));
         for (key, value) in puts.chain(commit.deletes.iter().map(|key| (key, None))) {
             if key.as_slice() != super::keys::JOURNAL {
                 let write = Write { commit: number, value: value.cloned(), seen_from: None };

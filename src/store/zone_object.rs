@@ -9,6 +9,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::generation::Generation;
 use super::kv::KvError;
 use super::zone_settings::ZoneSettings;
 use crate::feed::digest::{Digest, DigestKey};
@@ -23,7 +24,7 @@ pub(super) struct ZoneObject {
     /// The serial of the newest commit.
     pub(super) serial: u32,
     /// Under which number the rows stand.
-    pub(super) generation: u64,
+    pub(super) generation: Generation,
     /// Rises with every commit; with `generation` it is never the same twice.
     pub(super) version: u64,
     /// The SOA that was written, its serial always [`ZoneObject::serial`].
@@ -56,7 +57,7 @@ pub(super) struct StoredSoa {
 
 impl ZoneObject {
     /// Makes the object of a zone without rows.
-    pub(super) fn new(settings: ZoneSettings, generation: u64, now_ms: u64) -> Self {
+    pub(super) fn new(settings: ZoneSettings, generation: Generation, now_ms: u64) -> Self {
         Self {
             settings,
             serial: 0,
@@ -176,7 +177,7 @@ mod tests {
     #[test]
     fn a_zone_object_reads_back_and_rubbish_is_an_error() {
         let settings = ZoneSettings::new(Name::from_text("example.com").unwrap());
-        let mut object = ZoneObject::new(settings.clone(), u64::MAX, 5);
+        let mut object = ZoneObject::new(settings.clone(), Generation::new(true), 5);
         object.serial = 77;
         object.digest = Some(Digest { sum: u128::MAX - 1, records: 3 });
         let mut written = settings.synthesized_soa(99);

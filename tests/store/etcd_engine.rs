@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use aspen_dns::node::config::{EtcdCluster, StoreConfig, StoreEngine};
 use aspen_dns::node::origin::{OriginError, open_store};
+use aspen_dns::record::RecordType;
 use aspen_dns::store::etcd::{EtcdConfig, EtcdStore, EtcdTls, Password};
 use aspen_dns::store::kv::{KeyValueStore, KvError};
 use aspen_dns::store::zone_settings::ZoneSettings;
@@ -362,6 +363,21 @@ async fn two_authorities_share_a_cluster() {
     let commit = commits.next().await.unwrap();
     assert_eq!((commit.revision, commit.zones[0].prev_revision), (revision, previous));
     assert_eq!(contents(&stores[0], "example.com").await.len(), 1_002);
+    // Each of them remembers where the rows stood before the other imported.
+    for round in 0..6 {
+        let (importer, writer) = (&stores[round % 2], &stores[(round + 1) % 2]);
+        writer.set_record(rrset("n7.example.com A 192.0.2.7")).await.unwrap();
+        let rrsets = (0..1_000).map(|n| rrset(&format!("n{n}.example.com A 192.0.2.1"))).collect();
+        importer.import_zone(&name("example.com"), rrsets, None, &|_| {}).await.unwrap();
+        writer.delete_record(&name("n8.example.com"), RecordType::A).await.unwrap();
+        writer.set_record(rrset("n9.example.com A 192.0.2.9")).await.unwrap();
+        for store in &stores {
+            let read = contents(store, "example.com").await;
+            assert_eq!(read.len(), 1_001);
+            assert!(read.contains(&"n9.example.com A 192.0.2.9".to_owned()));
+            assert!(!read.iter().any(|shown| shown.starts_with("n8.")));
+        }
+    }
 }
 
 /// How long something may take that comes to an end.

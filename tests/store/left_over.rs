@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use aspen_dns::store::DnsStore;
+use aspen_dns::store::check::check_file;
 use aspen_dns::store::kv::{
     ChangeStream, KeyRange, KeyValueStore, KvCommit, KvError, KvLimits, KvSnapshot, PendingCommit,
 };
 use aspen_dns::store::redb::RedbStore;
 use async_trait::async_trait;
 
-use crate::fixture::apply;
+use crate::fixture::{apply, contents, name, rrset};
 
 /// An engine that has no room to sweep while it is full.
 struct Full {
@@ -97,4 +98,46 @@ async fn an_import_of_one_whose_clock_is_far_behind_is_not_taken_for_broken_off(
     assert_eq!(quiet(&engine).await, "grr");
     apply(&store, "-zone example.com").await.unwrap();
     wait("a sweep of the zone's, not of the import's", async || quiet(&engine).await == "gr").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn packs_go_with_their_zone_and_the_check_reads_what_stands_in_and_over_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = engine(&dir, false);
+    let store = DnsStore::open(engine.clone()).await.unwrap();
+    let apex = name("example.com");
+    for round in 0..2 {
+        let rrsets = (0..2_000).map(|n| rrset(&format!("n{n}.example.com A 192.0.2.{round}")));
+        store.import_zone(&apex, rrsets.collect(), None, &|_| {}).await.unwrap();
+    }
+    apply(
+        &store,
+        "+ n7.example.com A 192.0.2.9\n- n8.example.com A\n+ new.example.com A 192.0.2.1",
+    )
+    .await
+    .unwrap();
+    let (zone, read) =
+        (store.get_zone(&apex).await.unwrap().unwrap(), contents(&store, "example.com").await);
+    assert_eq!((zone.rrset_count, read.len()), (2_002, 2_002));
+    assert!(read.contains(&"n7.example.com A 192.0.2.9".to_owned()));
+    // The directory, three rows and some packs of the newest import.
+    wait("a sweep of the first import's", async || quiet(&engine).await == "dooopp").await;
+    drop((store, engine));
+    let file = dir.path().join("store.redb");
+    let report = async || tokio::task::block_in_place(|| check_file(&file));
+    let report = tokio::time::timeout(Duration::from_secs(20), async {
+        loop {
+            // The sweep may hold the store open for a moment.
+            match report().await {
+                Err(KvError::InUse) => tokio::time::sleep(Duration::from_millis(5)).await,
+                checked => return checked.unwrap(),
+            }
+        }
+    });
+    let report = report.await.unwrap();
+    assert_eq!((report.finding_count, report.rrsets), (0, 2_000), "{:?}", report.findings);
+    let engine = crate::left_over::engine(&dir, false);
+    let store = DnsStore::open(engine.clone()).await.unwrap();
+    apply(&store, "-zone example.com").await.unwrap();
+    wait("a sweep of packs", async || quiet(&engine).await.is_empty()).await;
 }

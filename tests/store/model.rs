@@ -8,7 +8,7 @@ use aspen_dns::store::{Batch, DnsStore, Operation, StoreError};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use crate::fixture::{contents, fixture, name, operation, show};
+use crate::fixture::{contents, fixture, name, operation, rrset, show};
 
 /// Apex to the RRsets of the zone: (owner, type) to text.
 type Zones = BTreeMap<String, BTreeMap<(String, String), String>>;
@@ -92,6 +92,31 @@ fn step() -> impl Strategy<Value = String> {
     ]
 }
 
+/// One batch, or the import of a zone that is there, larger by so much that its rows stand in packs.
+fn batch() -> impl Strategy<Value = Vec<String>> {
+    let import = prop::sample::select(APEXES).prop_map(|apex| vec![format!("import {apex}")]);
+    prop_oneof![12 => prop::collection::vec(step(), 1..5), 1 => import]
+}
+
+/// Imports a zone as it is, with names that it has not got yet; none of a zone that is not there, or of which
+/// they would be hidden.
+async fn import(store: &DnsStore, zones: &mut Zones, apex: &str) {
+    let Some(rrsets) = zones.get_mut(apex) else { return };
+    if rrsets.contains_key(&(apex.to_owned(), "DNAME".to_owned())) {
+        return;
+    }
+    for index in 0..FILLERS {
+        let owner = format!("f{index}.b.{apex}");
+        let text = format!("{owner} TXT \"a filler of {index}\"");
+        rrsets.insert((owner, "TXT".to_owned()), text);
+    }
+    let all = rrsets.values().map(|text| rrset(text)).collect();
+    store.import_zone(&name(apex), all, None, &|_| {}).await.unwrap();
+}
+
+/// RRsets with which a zone is imported: so many stand in packs.
+const FILLERS: usize = 300;
+
 /// Follows the commits of the store and keeps zones from them alone, as an exporter does.
 async fn follow(store: &DnsStore, revision: u64, zones: &mut Zones) {
     let mut commits = store.commits(0).await.unwrap();
@@ -127,7 +152,7 @@ async fn follow(store: &DnsStore, revision: u64, zones: &mut Zones) {
 #[test]
 fn random_batches_do_to_the_store_what_they_do_to_a_model() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let batches = prop::collection::vec(prop::collection::vec(step(), 1..5), 1..25);
+    let batches = prop::collection::vec(batch(), 1..25);
     let config = Config { cases: 40, failure_persistence: None, ..Config::default() };
     // A failing case prints its whole input, shrunk, which is more than a seed.
     TestRunner::new(config)
@@ -136,6 +161,10 @@ fn random_batches_do_to_the_store_what_they_do_to_a_model() {
                 let f = fixture().await;
                 let mut zones = Zones::new();
                 for batch in &batches {
+                    if let Some(apex) = batch[0].strip_prefix("import ") {
+                        import(&f.store, &mut zones, apex).await;
+                        continue;
+                    }
                     let operations: Vec<Operation> = batch.iter().map(|s| operation(s)).collect();
                     let before = f.store.revision().await.unwrap();
                     let made = f.store.apply(Batch::from(operations)).await;

@@ -10,6 +10,7 @@ use super::Draft;
 use super::zone::ZoneDraft;
 use crate::name::Name;
 use crate::record::RecordType;
+use crate::store::generation::Generation;
 use crate::store::keys;
 use crate::store::kv::{KeyRange, KvError};
 use crate::store::operation::{Batch, Expectation, Operation};
@@ -43,7 +44,7 @@ impl Target<'_> {
 /// What is to be read of one zone.
 struct Wanted {
     /// Under which generation.
-    generation: u64,
+    generation: Generation,
     /// Owners, whole.
     owners: HashSet<Name>,
     /// Names above those that are put, of which a DNAME would be in the way.
@@ -94,7 +95,7 @@ impl Draft<'_> {
     fn want<'t>(
         &self,
         targets: &[Target<'t>],
-        mut holder: impl FnMut(&Target<'t>) -> Option<(Name, u64)>,
+        mut holder: impl FnMut(&Target<'t>) -> Option<(Name, Generation)>,
     ) -> WantedZones {
         let mut wanted = WantedZones::new();
         for target in targets {
@@ -128,7 +129,13 @@ impl Draft<'_> {
             let dname = |name: &Name| keys::row_key(generation, apex, name, RecordType::DNAME);
             zone_keys.extend(wanted.above.iter().map(dname));
         }
-        let (values, entries) = self.view.look(&zone_keys, &ranges).await?;
+        let (values, entries) = match self.view.look(&zone_keys, &ranges).await {
+            // Another process has replaced a zone: what stood under the generation that is remembered is gone.
+            Err(KvError::Unreadable { .. }) if !apexes.is_empty() => {
+                return Box::pin(self.look(apexes, WantedZones::new())).await;
+            }
+            looked => looked?,
+        };
         let (mut values, mut entries) = (values.into_iter(), entries.into_iter());
         for (apex, base) in apexes.into_iter().zip(values.by_ref()) {
             self.take_zone(apex, base)?;

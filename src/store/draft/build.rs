@@ -8,6 +8,7 @@ use super::{Draft, ZoneSlot};
 use crate::feed::digest::{Digest, DigestKey};
 use crate::name::Name;
 use crate::record::{Change, RecordType, RrsetRef};
+use crate::store::generation::Generation;
 use crate::store::history::ZoneChange;
 use crate::store::journal::{Entry, JournalZone};
 use crate::store::keys;
@@ -38,7 +39,7 @@ impl Draft<'_> {
     pub(in crate::store) fn remember(&self, touched: &[Name]) {
         let zone = |apex: &Name| self.slots.get(apex).and_then(|slot| slot.zone.as_ref());
         let generation = |apex: &Name| zone(apex).map(|zone| zone.object.generation);
-        let zones: Vec<(Name, u64)> =
+        let zones: Vec<(Name, Generation)> =
             touched.iter().filter_map(|apex| Some((apex.clone(), generation(apex)?))).collect();
         self.hints.remember(zones.into_iter());
     }
@@ -70,7 +71,7 @@ impl Draft<'_> {
             built.has_swept |= !slot.swept.is_empty();
             for generation in &slot.swept {
                 let value = keys::swept_marker();
-                built.commit.puts.push((keys::generation_key(*generation), value));
+                built.commit.puts.push((keys::generation_key(generation.number), value));
             }
             let entry = match slot.zone {
                 Some(zone) => {
@@ -106,7 +107,7 @@ impl Draft<'_> {
         let mut changes = Vec::new();
         build_rows(&mut built.commit, &mut zone, &mut changes, &self.digest_key);
         if let Some(staged) = &zone.replaced_by {
-            let key = keys::generation_key(staged.generation);
+            let key = keys::generation_key(staged.generation.number);
             let value = staged.marker.clone();
             built.commit.preconditions.push(Precondition::HasValue { key: key.clone(), value });
             built.commit.deletes.push(key);
@@ -200,7 +201,11 @@ fn build_rows(
                 // Put and deleted in the same batch: there is nothing to tell.
                 None if before.is_none() => continue,
                 None => {
-                    commit.deletes.push(key);
+                    match generation.is_packed {
+                        // In a pack there may be one.
+                        true => commit.puts.push((key, Vec::new())),
+                        false => commit.deletes.push(key),
+                    }
                     changes.push(Change::Delete { owner: owner.clone(), rtype: *rtype });
                 }
             }

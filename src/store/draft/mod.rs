@@ -14,6 +14,7 @@ mod zone;
 
 use std::collections::BTreeMap;
 
+use super::generation::Generation;
 use super::hints::ZoneHints;
 use super::keys;
 use super::kv::KvError;
@@ -54,7 +55,7 @@ struct ZoneSlot {
     /// The zone as it becomes; `None` if there is none.
     zone: Option<ZoneDraft>,
     /// The generations whose rows are no longer needed.
-    swept: Vec<u64>,
+    swept: Vec<Generation>,
     /// Whether the commit writes or deletes the zone object.
     is_touched: bool,
     /// Whether the commit writes the zone object anew though its records stay: no other commit can
@@ -94,7 +95,7 @@ impl<E: Into<StoreError>> From<E> for DraftError {
 #[derive(Clone, Debug)]
 pub(super) struct Staged {
     /// The generation.
-    pub(super) generation: u64,
+    pub(super) generation: Generation,
     /// The value of its key, which the commit expects.
     pub(super) marker: Vec<u8>,
     /// The SOA, if one was imported.

@@ -8,14 +8,17 @@ use std::collections::BTreeMap;
 use super::build::row_digest;
 use super::{Draft, Staged, ZoneSlot};
 use crate::feed::digest::Digest;
+use crate::limits::PACKED_RRSETS_MIN;
 use crate::name::Name;
 use crate::record::RecordType;
+use crate::store::generation::Generation;
 use crate::store::keys;
 use crate::store::kv::KvError;
+use crate::store::packs::pack_rows;
 use crate::store::row::Row;
 use crate::store::view::Seen;
 
-/// Keys and values of rows, by rising key.
+/// Keys and values of rows, or of the packs that they stand in.
 pub(in crate::store) type StagedRows = Vec<(Vec<u8>, Vec<u8>)>;
 
 impl Draft<'_> {
@@ -55,7 +58,7 @@ impl Draft<'_> {
 
     /// The zones of which RRsets change, each with the generation that it has in the store, if it has one, and
     /// how many RRsets it has.
-    pub(in crate::store) fn changed_zones(&self) -> Vec<(Name, Option<u64>, u64)> {
+    pub(in crate::store) fn changed_zones(&self) -> Vec<(Name, Option<Generation>, u64)> {
         let zones = self.slots.iter().filter_map(|(apex, slot)| Some((apex, slot.zone.as_ref()?)));
         let changed = zones.filter(|(_, zone)| zone.has_changed_rows());
         let of_zone = |(apex, zone): (&Name, &super::ZoneDraft)| {
@@ -74,7 +77,6 @@ impl Draft<'_> {
         &self,
         apex: &Name,
         before: BTreeMap<Vec<u8>, Seen>,
-        generation: u64,
     ) -> Result<(StagedRows, Staged), KvError> {
         let owners =
             self.slots.get(apex).and_then(|slot| slot.zone.as_ref()).map(|zone| &zone.owners);
@@ -90,6 +92,7 @@ impl Draft<'_> {
             let rows = draft.touched.iter().filter_map(|rtype| draft.after.get_key_value(rtype));
             all.extend(rows.map(|(rtype, row)| (owner.clone(), *rtype, row.clone())));
         }
+        let generation = Generation::new(all.len() >= PACKED_RRSETS_MIN);
         let mut staged = Staged {
             generation,
             marker: Vec::new(),
@@ -107,7 +110,7 @@ impl Draft<'_> {
             rows.push((keys::row_key(generation, apex, &owner, rtype), row.encode()));
         }
         rows.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-        Ok((rows, staged))
+        Ok((pack_rows(generation, rows), staged))
     }
 
     /// Takes what was staged of a zone in the place of its changes.

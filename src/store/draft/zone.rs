@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Staged;
 use crate::name::Name;
 use crate::record::{RecordType, Rrset};
+use crate::store::generation::Generation;
 use crate::store::keys;
 use crate::store::kv::{KeyRange, KvError};
 use crate::store::row::Row;
@@ -73,8 +74,7 @@ impl ZoneDraft {
 
     /// Begins with a zone that the batch makes.
     pub(super) fn new(settings: ZoneSettings, now_ms: u64) -> Self {
-        // 64 random bits: two of the at most millions of generations never meet.
-        let object = ZoneObject::new(settings, rand::random(), now_ms);
+        let object = ZoneObject::new(settings, Generation::new(false), now_ms);
         Self { is_new: true, is_settings_changed: true, ..Self::existing(object) }
     }
 
