@@ -62,6 +62,10 @@ pub(crate) const API_SERVED_MS_MAX: u64 = 1_000;
 pub(crate) const API_BODY_OCTETS_MAX: usize = 32 << 20;
 /// Octets of a master file in a request. Longer: status 413.
 pub(crate) const API_IMPORT_OCTETS_MAX: usize = 1 << 30;
+/// Octets of a backup that is sent to be restored; they are kept on disk. More: refused.
+pub(crate) const API_RESTORE_OCTETS_MAX: u64 = 64 << 30;
+/// Zones that the report of a restoring names of each kind. More are counted.
+pub(crate) const RESTORE_ZONES_SHOWN_MAX: usize = 1_000;
 /// Imports and whole-zone reads at once; each holds buffers or a thread. More: status 503.
 pub(crate) const API_LONG_REQUESTS_MAX: u32 = 8;
 /// Octets gathered before a part of a long answer is sent.

@@ -79,6 +79,12 @@ pub const ZONE_DESCRIPTION_OCTETS_MAX: usize = 1_024;
 pub const LISTING_ITEMS_MAX: u32 = 10_000;
 /// RRsets of one page of a zone that is read as a whole.
 pub const ZONE_PAGE_RRSETS: u32 = 8_192;
+/// Octets of the first part of a backup's file. More: it is no backup.
+pub(crate) const BACKUP_HEADER_OCTETS_MAX: usize = 4_096;
+/// Octets of a key in a backup. More: it is damaged.
+pub(crate) const BACKUP_KEY_OCTETS_MAX: usize = 4_096;
+/// Octets of a value in a backup. More: it is damaged.
+pub(crate) const BACKUP_VALUE_OCTETS_MAX: usize = 16 << 20;
 /// RRsets of a zone from which on an import puts them into packs: so few need no more commits without.
 pub(crate) const PACKED_RRSETS_MIN: usize = 256;
 /// Octets of one pack of RRsets, but for a single RRset that has more: a change of one of them reads them all.

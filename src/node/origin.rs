@@ -122,6 +122,26 @@ pub async fn open_store(
     }
 }
 
+/// Opens an engine for a copy of all that it keeps: no node may have its file open. `dir` is the directory of a
+/// node's file.
+///
+/// # Errors
+/// [`OriginError::Open`], [`OriginError::File`], or that the engine is not built in.
+pub async fn open_engine(
+    engine: &StoreEngine,
+    dir: &Path,
+) -> Result<Arc<dyn KeyValueStore>, OriginError> {
+    match engine {
+        StoreEngine::Redb => {
+            let path = dir.join("store.redb");
+            let choice = format!("redb={}", dir.display());
+            let opened = RedbStore::open(&path);
+            Ok(Arc::new(opened.map_err(|source| OriginError::Open { choice, source })?))
+        }
+        StoreEngine::Etcd(cluster) => open_etcd(cluster).await,
+    }
+}
+
 /// Looks whether a cluster holds the store that edges were fed from, or one that was put there on purpose,
 /// and notes which it is. A store is known by the key of its digests, which is drawn once.
 async fn check_cluster(

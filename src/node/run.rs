@@ -136,6 +136,7 @@ impl Node {
         let state = Arc::new(NodeState {
             role: plan.role_name(),
             started_at,
+            data_dir: config.data_dir.clone(),
             reader,
             server,
             static_zones,

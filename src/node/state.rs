@@ -3,6 +3,7 @@
 //! **Not here:** the parts themselves (`store`, `export`, `replica`, `serve`).
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -27,6 +28,8 @@ pub struct NodeState {
     pub role: &'static str,
     /// When the node started.
     pub started_at: Instant,
+    /// The directory of the node.
+    pub data_dir: PathBuf,
     /// What is answered.
     pub reader: Reader,
     /// The front ends.

@@ -15,6 +15,7 @@ use std::sync::{Arc, Weak};
 
 use tokio::sync::{OwnedMutexGuard, watch};
 
+use super::backup::{Backup, BackupError};
 use super::draft::{Built, Draft, DraftError, Settled, Staged};
 use super::group::{GroupAnswer, GroupQueues};
 use super::hints::ZoneHints;
@@ -149,6 +150,15 @@ impl DnsStore {
     /// Says how the engine is, without asking anybody.
     pub fn report(&self) -> EngineReport {
         self.kv.report()
+    }
+
+    /// Begins a backup of all that the store keeps, of one view.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    pub async fn backup(&self) -> Result<Backup, BackupError> {
+        self.lineage.check()?;
+        Backup::begin(&self.engine).await
     }
 
     /// Applies a batch as one commit.

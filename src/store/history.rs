@@ -251,8 +251,13 @@ impl History {
     /// Reads the history of a store, and begins one if it has none. Of several who do so at once
     /// one draws it, and all return the same.
     pub(super) async fn read_or_begin(kv: &dyn KeyValueStore) -> Result<Self, KvError> {
-        if let Some(found) = kv.get(keys::HISTORY).await? {
+        let (history, unfinished) = (keys::HISTORY.to_vec(), keys::unfinished_key());
+        let mut found = kv.snapshot().await?.get_many(&[history, unfinished]).await?.into_iter();
+        if let Some(found) = found.next().flatten() {
             return Self::decode(&found.value);
+        }
+        if found.next().flatten().is_some() {
+            return Err(KvError::Unreadable { what: "a copy that is not whole: copy it again" });
         }
         let history = Self { epoch: 1, id: rand::random(), digest_key: DigestKey(rand::random()) };
         let expected = Precondition::Absent { key: keys::HISTORY.to_vec() };

@@ -73,10 +73,23 @@ impl DnsStore {
         preconditions: &[Expectation],
         progress: &(dyn Fn(u64) + Send + Sync),
     ) -> Result<u64, StoreError> {
-        self.lineage.check().map_err(StoreError::Kv)?;
         // A file that is served as it is may have RRsets of any size; so may it when it is imported.
         let records_max =
             settings.as_ref().map_or(RRSET_RECORDS_MAX, |settings| settings.rrset_records_max);
+        self.import_of(apex, rrsets, settings, preconditions, records_max, progress).await
+    }
+
+    /// As [`DnsStore::import_zone_if`], with RRsets of up to `records_max` records.
+    pub(super) async fn import_of(
+        &self,
+        apex: &Name,
+        rrsets: Vec<Rrset>,
+        settings: Option<ZoneSettings>,
+        preconditions: &[Expectation],
+        records_max: u32,
+        progress: &(dyn Fn(u64) + Send + Sync),
+    ) -> Result<u64, StoreError> {
+        self.lineage.check().map_err(StoreError::Kv)?;
         if let Some(settings) = &settings {
             settings.check()?;
             if settings.apex != *apex {

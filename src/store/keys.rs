@@ -182,6 +182,23 @@ pub(super) fn all_of_generation(number: u64) -> [KeyRange; 4] {
     [ROW, DIRECTORY, ROW_OVER, PACK].map(|first| KeyRange::prefix(&numbered(first, number)))
 }
 
+/// Returns where the rows of a generation stand in the engine.
+pub(super) fn ranges_of_generation(generation: Generation) -> Vec<KeyRange> {
+    let firsts: &[u8] = if generation.is_packed { &[DIRECTORY, PACK, ROW_OVER] } else { &[ROW] };
+    firsts.iter().map(|first| KeyRange::prefix(&numbered(*first, generation.number))).collect()
+}
+
+/// Returns the key of the note that a store was not copied whole.
+pub(super) fn unfinished_key() -> Vec<u8> {
+    note_key("unfinished")
+}
+
+/// Whether a backup may have the key: one of a zone, its rows, or a note.
+pub(super) fn is_of_backup(key: &[u8]) -> bool {
+    let firsts = [ZONE, NOTE, DIRECTORY, PACK, ROW_OVER, ROW];
+    key.first().is_some_and(|first| firsts.contains(first)) && *key != unfinished_key()[..]
+}
+
 /// Returns the key of a pack.
 pub(super) fn pack_key(number: u64, index: u32) -> Vec<u8> {
     [&numbered(PACK, number)[..], &index.to_be_bytes()].concat()

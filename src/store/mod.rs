@@ -6,6 +6,7 @@
 //! **Invariant:** what was acknowledged is durable; a reader sees whole commits; revisions rise.
 //! **Not here:** the feed into a namespace (`export`).
 
+pub mod backup;
 pub mod check;
 #[cfg(feature = "etcd")]
 pub mod etcd;
@@ -37,6 +38,7 @@ mod operation;
 mod packs;
 mod read;
 mod recounts;
+mod restore;
 mod row;
 mod source;
 mod sweep;
@@ -51,3 +53,4 @@ pub(crate) use dns_store::has_commits;
 pub use operation::{Batch, Committed, Expectation, Operation, StoreError};
 pub(crate) use read::ZoneReader;
 pub use read::{Listing, PageCursor, StoredRrset, StoredZone};
+pub use restore::{RestoreOptions, RestoreReport};

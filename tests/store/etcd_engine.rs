@@ -380,6 +380,13 @@ async fn two_authorities_share_a_cluster() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_goes_to_etcd_and_back() {
+    let Some(cluster) = Cluster::start(1) else { return };
+    let engine = EtcdStore::connect(cluster.config("p/")).await.unwrap();
+    crate::backup::a_copy_is_what_was_copied(Arc::new(engine)).await;
+}
+
 /// How long something may take that comes to an end.
 const LIMIT: Duration = Duration::from_secs(30);
 

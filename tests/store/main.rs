@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::missing_docs_in_private_items, missing_docs, unreachable_pub)]
 
+mod backup;
 #[allow(dead_code)] // nothing is stopped here
 #[cfg(feature = "etcd")]
 #[path = "../etcd/mod.rs"]

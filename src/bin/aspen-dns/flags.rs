@@ -69,7 +69,7 @@ pub(crate) enum Command {
     /// Tickets, with which edges follow this authority.
     #[command(subcommand)]
     Ticket(TicketCommand),
-    /// The file of an embedded store: check; needs no node.
+    /// The store of a node: check, backup, restore, copy to another engine.
     #[command(subcommand)]
     Store(StoreCommand),
     /// Print what the node does: role, revisions, zones, replication.
@@ -326,7 +326,75 @@ Exit status: 0 no findings, 1 findings or not readable, 2 wrong usage.")]
         #[arg(value_name = "DATA_DIR|FILE")]
         path: Option<PathBuf>,
     },
+    /// Write all that the node's store keeps to a file, of one moment, while the node runs.
+    #[command(after_help = BACKUP_HELP)]
+    Backup {
+        /// The file; `-` is standard output.
+        file: PathBuf,
+    },
+    /// Make the zones of the node those of a backup, while it runs; edges follow.
+    #[command(after_help = RESTORE_HELP)]
+    Restore {
+        /// The backup.
+        file: PathBuf,
+        /// Leave zones alone that the backup does not have; without it they are deleted.
+        #[arg(long)]
+        keep_others: bool,
+        /// Only tell what would be done.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Copy a store to another engine, or to a file and back, while no node has it open; and compare the copy.
+    #[command(after_help = COPY_HELP)]
+    Copy {
+        /// What is copied: redb=DATA_DIR, etcd=URL[,URL…] or backup=FILE.
+        #[arg(value_name = "FROM")]
+        from: String,
+        /// Where to, of the same forms. There must be no store yet.
+        #[arg(value_name = "TO")]
+        to: String,
+        /// Who we are to etcd.
+        #[cfg(feature = "node")]
+        #[command(flatten)]
+        etcd: Box<aspen_dns::node::flags::etcd::EtcdFlags>,
+    },
 }
+
+/// Follows the help of `store backup`.
+const BACKUP_HELP: &str = "\
+Zones with settings, serials and records, disabled ones too, and the keys of feeds that are kept in the store (not
+those in the data directory: copy DATA_DIR/mesh and DATA_DIR/api-key beside it). The file has a checksum.
+
+Examples:
+  aspen-dns store backup monday.backup
+  aspen-dns store backup - | ssh vault 'cat > aspen.backup'
+
+Exit status: 0 written whole, 1 not, 2 wrong usage.";
+
+/// Follows the help of `store restore`.
+const RESTORE_HELP: &str = "\
+The file is read whole before anything changes. Each zone that differs is imported in one commit, and its serial
+rises; equal ones are left alone. For a node without a store, or with another engine: `store copy`.
+
+Examples:
+  aspen-dns store restore monday.backup --dry-run
+  aspen-dns store restore monday.backup --keep-others
+
+Exit status: 0 restored, 1 not, or not all zones, 2 wrong usage.";
+
+/// Follows the help of `store copy`.
+const COPY_HELP: &str = "\
+All is copied as it is: settings, disabled zones, serials, keys of feeds. The copy begins a new history: start the
+node with it and the same data directory, and tickets stay valid, edges read all zones anew and go on.
+An etcd prefix, user and certificate are given as to aspen-node, and hold for both sides. Stop the node that has
+the embedded store open, and see to it that nobody writes to etcd meanwhile.
+
+Examples:
+  aspen-dns store copy redb=/var/lib/aspen etcd=http://10.0.0.1:2379,http://10.0.0.2:2379
+  aspen-dns store copy etcd=http://10.0.0.1:2379 redb=/var/lib/aspen-new
+  aspen-dns store copy backup=monday.backup redb=/var/lib/aspen-new
+
+Exit status: 0 copied and found equal, 1 not, 2 wrong usage.";
 
 /// Reads a number of seconds for which the node may be asked to wait.
 fn parse_seconds(text: &str) -> Result<f64, String> {

@@ -2,6 +2,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod backup;
 mod batch;
 mod check;
 mod client;
@@ -48,6 +49,9 @@ fn run(flags: Flags) -> anyhow::Result<ExitCode> {
         Command::Store(flags::StoreCommand::Check { path }) => {
             return store::check(path.as_ref().unwrap_or(&flags.data_dir), is_json);
         }
+        Command::Store(copy @ flags::StoreCommand::Copy { .. }) => {
+            return store::copy(copy, is_json);
+        }
         _ => {}
     }
     let client = Client::new(&flags)?;
@@ -56,8 +60,7 @@ fn run(flags: Flags) -> anyhow::Result<ExitCode> {
         Command::Record(command) => record::run(&client, command, is_json)?,
         Command::Batch { file } => batch::run(&client, &file, is_json)?,
         Command::Ticket(command) => ticket::run(&client, command, is_json)?,
-        // Answered above.
-        Command::Store(_) => {}
+        Command::Store(command) => return backup::run(&client, &command, is_json),
         Command::Verify { verify } => return verify::run(&client, &verify, is_json),
         Command::Status => status::run(&client, is_json)?,
         Command::Fleet { forget } => fleet::run(&client, forget.as_deref(), is_json)?,

@@ -14,6 +14,7 @@ use crate::node::everywhere::{EdgesAnswer, EdgesUnknown};
 use crate::record::rdata::RdataError;
 use crate::record::rtype::ParseRecordTypeError;
 use crate::record::{RecordType, RrsetError};
+use crate::store::backup::BackupError;
 use crate::store::history::SourceError;
 use crate::store::kv::KvError;
 use crate::store::{StoreError, rules::RuleError};
@@ -180,6 +181,9 @@ pub(crate) enum ApiError {
         /// The limit.
         octets_max: usize,
     },
+    /// A backup is not made, or of no use.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
     /// The client stopped in the middle of its body.
     #[error("the body broke off")]
     BodyCutShort,
@@ -281,6 +285,9 @@ impl ApiError {
             Self::NotServedYet { .. } | Self::EdgesLag(_) => StatusCode::GATEWAY_TIMEOUT,
             Self::Feed(_) | Self::Source(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Store(error) => store_status(error),
+            Self::Backup(BackupError::Kv(error)) => store_status(&StoreError::Kv(error.clone())),
+            Self::Backup(BackupError::File(_)) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Backup(_) => StatusCode::UNPROCESSABLE_ENTITY,
         }
     }
 }

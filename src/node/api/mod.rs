@@ -19,6 +19,7 @@
 //! **Not here:** the rules of the data (`store`), how nodes are put together (`node::run`).
 
 pub(crate) mod auth;
+mod backup;
 mod digests;
 mod error;
 mod fleet;
@@ -246,6 +247,8 @@ fn aspen_router() -> Router<Arc<Api>> {
         .route("/records/{name}/{rtype}", set_get_delete)
         .route("/batch", post(records::batch))
         .route("/import", post(import::import))
+        .route("/backup", get(backup::backup))
+        .route("/restore", post(backup::restore))
         .route("/tickets", post(status::create_ticket))
         .route("/status", get(status::status))
         .route("/digests", get(digests::digests))

@@ -68,7 +68,7 @@ impl EtcdFlags {
     /// # Errors
     /// [`PlanError::EtcdUserWithoutPassword`], [`PlanError::EtcdCertWithoutKey`] and
     /// [`PlanError::LeaseWithoutSealKey`].
-    pub(super) fn cluster(self, endpoints: Vec<String>) -> Result<EtcdCluster, PlanError> {
+    pub fn cluster(self, endpoints: Vec<String>) -> Result<EtcdCluster, PlanError> {
         let user = match (self.etcd_user, self.etcd_password_file) {
             (Some(user), Some(file)) => Some((user, file)),
             (None, None) => None,

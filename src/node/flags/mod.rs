@@ -5,7 +5,7 @@
 //!
 //! **Not here:** what the values mean to a node (`config`).
 
-mod etcd;
+pub mod etcd;
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
