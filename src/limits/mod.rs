@@ -62,6 +62,16 @@ pub(crate) const API_SERVED_MS_MAX: u64 = 1_000;
 pub(crate) const API_BODY_OCTETS_MAX: usize = 32 << 20;
 /// Octets of a master file in a request. Longer: status 413.
 pub(crate) const API_IMPORT_OCTETS_MAX: usize = 1 << 30;
+/// Milliseconds between two looks whether the store has changed, of an authority that keeps it on its own disk too.
+pub(crate) const KEPT_LOOK_MS: u64 = 5_000;
+/// Times as long as writing it took, it is not written again.
+pub(crate) const KEPT_REST_TIMES: u32 = 20;
+/// Milliseconds that a node which ends takes to keep what has changed since.
+pub(crate) const KEPT_AT_END_MS: u64 = 1_000;
+/// Milliseconds that a start waits for a store elsewhere before it answers with what it has kept of it.
+pub(crate) const STORE_WAIT_MS: u64 = 1_500;
+/// Milliseconds after which a start asks a store again that did not answer.
+pub(crate) const STORE_RETRY_MS: u64 = 500;
 /// Octets of a backup that is sent to be restored; they are kept on disk. More: refused.
 pub(crate) const API_RESTORE_OCTETS_MAX: u64 = 64 << 30;
 /// Zones that the report of a restoring names of each kind. More are counted.

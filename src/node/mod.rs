@@ -4,6 +4,7 @@
 
 pub(crate) mod api;
 pub mod config;
+mod early;
 pub mod error;
 pub(crate) mod everywhere;
 mod feed_list;
@@ -12,6 +13,7 @@ pub mod flags;
 pub(crate) mod fleet;
 pub(crate) mod follow;
 pub(crate) mod health;
+mod kept;
 pub(crate) mod metrics;
 pub mod origin;
 mod parts;

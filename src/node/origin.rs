@@ -10,9 +10,11 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::config::{EtcdCluster, StoreConfig, StoreEngine};
 use crate::durable;
+use crate::limits::STORE_RETRY_MS;
 use crate::name::Name;
 use crate::record::master::{self, MasterError, MasterOptions};
 use crate::store::kv::{KeyValueStore, KvError};
@@ -121,6 +123,41 @@ pub async fn open_store(
         }
     }
 }
+
+/// Opens the store as [`open_store`] does, and tries again for as long as one elsewhere cannot be reached.
+///
+/// # Errors
+/// As [`open_store`].
+pub(crate) async fn open_store_patiently(
+    config: &StoreConfig,
+    data_dir: &Path,
+) -> Result<Arc<DnsStore>, OriginError> {
+    let mut said_at: Option<Instant> = None;
+    loop {
+        let error = match open_store(config, data_dir).await {
+            Err(error) if error.is_passing() => error,
+            opened => return opened,
+        };
+        if said_at.is_none_or(|at| at.elapsed() >= SAY_AGAIN) {
+            tracing::warn!(%error, "the store cannot be opened yet; it is tried again");
+            said_at = Some(Instant::now());
+        }
+        tokio::time::sleep(Duration::from_millis(STORE_RETRY_MS)).await;
+    }
+}
+
+impl OriginError {
+    /// Whether the store is only not there at present.
+    fn is_passing(&self) -> bool {
+        let (Self::Open { source, .. } | Self::Store(StoreError::Kv(source))) = self else {
+            return false;
+        };
+        matches!(source, KvError::Unavailable { .. } | KvError::OutcomeUnknown)
+    }
+}
+
+/// How often it is said that the store cannot be opened.
+const SAY_AGAIN: Duration = Duration::from_secs(10);
 
 /// Opens an engine for a copy of all that it keeps: no node may have its file open. `dir` is the directory of a
 /// node's file.

@@ -11,18 +11,23 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::config::{Config, Plan, StoreConfig, StoreEngine};
+use super::early::Early;
 use super::error::RunError;
 use super::feeds::Feeds;
+use super::kept;
 use super::origin;
 use super::progress::Progress;
 use super::service::Service;
 use super::services;
 use super::sharing::Sharing;
 use crate::export::seal::SealKey;
+use crate::limits::STORE_WAIT_MS;
 use crate::masterfiles::Refreshed;
 use crate::mesh::{Documents, Mesh, MeshConfig};
+use crate::name::Name;
 use crate::publish::stage::{Rank, Stage};
 use crate::replica::{AspenDnsClient, documents_for};
 use crate::store::DnsStore;
@@ -44,12 +49,15 @@ pub(super) struct Parts {
     pub(super) progress: Progress,
     /// What runs, in the order in which it was started: each uses only what is before it.
     pub(super) services: Vec<Service>,
+    /// What answers while the store cannot be reached.
+    pub(super) early: Early,
 }
 
 impl Parts {
     /// Nothing is started yet; what is served is staged in `stage`.
-    pub(super) fn new(stage: Arc<Stage>) -> Self {
+    pub(super) fn new(stage: Arc<Stage>, early: Early) -> Self {
         Self {
+            early,
             stage,
             store: None,
             feeds: None,
@@ -96,6 +104,38 @@ impl Parts {
         Ok(mesh)
     }
 
+    /// Opens the store. While one elsewhere cannot be reached, what was kept of it is answered; also returns the
+    /// zones of that.
+    async fn open_store(
+        &mut self,
+        dir: &Path,
+        choice: &StoreConfig,
+    ) -> Result<(Arc<DnsStore>, Vec<Name>), RunError> {
+        if choice.engine == StoreEngine::Redb {
+            return Ok((origin::open_store(choice, dir).await?, Vec::new()));
+        }
+        let mut opening = Box::pin(origin::open_store_patiently(choice, dir));
+        let wait = Duration::from_millis(STORE_WAIT_MS);
+        if let Ok(opened) = tokio::time::timeout(wait, &mut opening).await {
+            return Ok((opened?, Vec::new()));
+        }
+        let published = kept::publish(dir, &self.stage).await;
+        if !published.is_empty() {
+            let zones = published.len();
+            tracing::warn!(
+                zones,
+                "the store does not answer: what was kept of it is answered meanwhile"
+            );
+            self.early.answer()?;
+        }
+        let refusing = self.early.refuse_requests(!published.is_empty());
+        let opened = tokio::select! {
+            opened = opening => opened,
+            never = refusing => match never {},
+        };
+        Ok((opened?, published))
+    }
+
     /// Opens the store, starts its feeds, and answers from it.
     async fn start_origin(
         &mut self,
@@ -103,7 +143,7 @@ impl Parts {
         choice: &StoreConfig,
     ) -> Result<(), RunError> {
         let dir = &config.data_dir;
-        let store = origin::open_store(choice, dir).await?;
+        let (store, published) = self.open_store(dir, choice).await?;
         origin::check_feed(dir)?;
         let mesh = self.start_mesh(config, Documents::InMemory).await?;
         let sharing = sharing_of(choice, &store, &mesh, dir)?;
@@ -118,7 +158,10 @@ impl Parts {
             tracing::info!("the store was empty: the zone example.test is there to try");
         }
         let stage = Arc::clone(&self.stage);
-        self.services.push(services::follow(&store, stage, &self.progress).await?);
+        self.services.push(services::follow(&store, stage, &self.progress, published).await?);
+        if store.is_shared() {
+            self.services.push(services::keep(&store, dir));
+        }
         self.services.push(services::recount(&store));
         self.store = Some(store);
         Ok(())

@@ -14,6 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::config::{Config, Plan};
+use super::early::Early;
 use super::error::RunError;
 use super::health::{Fault, Health};
 use super::parts::Parts;
@@ -119,7 +120,7 @@ impl Node {
         let (files, mut loaded) = loading.map_err(std::io::Error::other)??;
         let mut failed = std::mem::take(&mut loaded.errors);
         let static_zones = AtomicU64::new(loaded.zone_count);
-        let mut parts = Parts::new(stage);
+        let mut parts = Parts::new(stage, Early::new(server, api));
         let started = tokio::select! {
             started = parts.start(config, loaded) => started.map(|()| true),
             () = told => Ok(false),
@@ -131,7 +132,7 @@ impl Node {
         log_failed(&parts.stage, &mut failed);
         let reader = parts.stage.reader();
         let mut services = parts.services;
-        let (answering, server) = services::front_ends(server.with_reader(reader.clone()))?;
+        let (answering, server) = parts.early.finish(reader.clone())?;
         services.push(answering);
         let state = Arc::new(NodeState {
             role: plan.role_name(),
@@ -157,7 +158,7 @@ impl Node {
             services.push(services::time_commits(Arc::clone(&state)));
         }
         let mut api_address = None;
-        if let (Some(api), Some(key)) = (api, key) {
+        if let (Some(api), Some(key)) = (parts.early.api, key) {
             api_address = Some(api.address()?);
             services.push(services::api(api, key, Arc::clone(&state)));
         }

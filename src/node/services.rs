@@ -5,6 +5,7 @@
 //! | [`files`] | all | reads zone files again when it is asked to |
 //! | [`sweep`] | all but edges | frees snapshots that are no longer read |
 //! | [`follow`] | authorities | answers with what the store commits |
+//! | [`keep`] | authorities on etcd | keeps what the store has, for a start without it |
 //! | [`recount`] | authorities | compares the store's rows with what it says of them |
 //! | [`feeds`] | authorities | writes what the store commits for edges |
 //! | [`time_commits`] | authorities | measures how soon a commit is answered |
@@ -38,6 +39,7 @@ use super::sharing::Sharing;
 use super::state::NodeState;
 use crate::limits::{FREE_RETIRED_MS, REPORT_MS, SHARING_REFRESH_MS};
 use crate::mesh::{Mesh, MeshConfig, MeshError};
+use crate::name::Name;
 use crate::publish::stage::Stage;
 use crate::replica::{AspenDnsClient, ListenerError};
 use crate::serve::{DnsProtocolServer, RunningServer};
@@ -81,7 +83,8 @@ pub(super) fn sweep(stage: Arc<Stage>) -> Service {
     })
 }
 
-/// Publishes what the store has, and then each of its commits.
+/// Publishes what the store has, in the place of what was `published` before it was reached, and then each of its
+/// commits.
 ///
 /// # Errors
 /// Every [`FollowError`].
@@ -89,8 +92,10 @@ pub(super) async fn follow(
     store: &Arc<DnsStore>,
     stage: Arc<Stage>,
     progress: &Progress,
+    published: Vec<Name>,
 ) -> Result<Service, FollowError> {
     let mut follower = Follower::new(Arc::clone(store), stage, progress.clone());
+    follower.take_over(published);
     let loaded = follower.load().await?;
     Ok(Service::spawn("follows the store", |stop| follower.run(loaded, stop)))
 }
@@ -190,6 +195,12 @@ pub(super) fn front_ends(server: DnsProtocolServer) -> io::Result<(Service, Arc<
 pub(super) fn recount(store: &Arc<DnsStore>) -> Service {
     let store = Arc::clone(store);
     Service::spawn("counts zones anew", |stop| super::recount::run(store, stop))
+}
+
+/// Keeps what a store elsewhere has.
+pub(super) fn keep(store: &Arc<DnsStore>, data_dir: &Path) -> Service {
+    let (store, data_dir) = (Arc::clone(store), data_dir.to_owned());
+    Service::spawn("keeps the store on this disk", |stop| super::kept::run(store, data_dir, stop))
 }
 
 /// Measures how soon a commit is answered.

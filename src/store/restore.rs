@@ -7,12 +7,18 @@
 //! **Not here:** the way to an empty store (`store::backup::load`).
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use super::backup::BackupError;
+use super::backup::file::BackupFile;
+use super::backup::load::Loader;
 use super::dns_store::DnsStore;
 use super::keys;
-use super::kv::{Cursor, KvSnapshot};
+use super::kv::{Cursor, KvError, KvSnapshot};
 use super::operation::StoreError;
 use super::read::read_rows;
+use super::redb::RedbStore;
 use super::zone_object::ZoneObject;
 use crate::limits::{RRSET_RECORDS_MAX, ZONE_PAGE_RRSETS};
 use crate::name::Name;
@@ -43,6 +49,31 @@ pub struct RestoreReport {
 }
 
 impl DnsStore {
+    /// Opens the backup in `file` as a store of its own, with its file in `dir`, which is there and empty.
+    ///
+    /// # Errors
+    /// Every [`BackupError`].
+    pub async fn open_backup(file: PathBuf, dir: &Path) -> Result<Arc<Self>, BackupError> {
+        let lost = |error| BackupError::Kv(KvError::engine(error));
+        let opening = tokio::task::spawn_blocking(move || BackupFile::open(&file));
+        let mut file = opening.await.map_err(lost)??;
+        let engine = Arc::new(RedbStore::open(&dir.join("store.redb"))?);
+        let mut loader = Loader::begin(engine.clone()).await?;
+        let history = *file.history();
+        loop {
+            let reading = tokio::task::spawn_blocking(move || (file.read(), file));
+            let (entries, read) = reading.await.map_err(lost)?;
+            file = read;
+            let Some(entries) = entries? else { break };
+            loader.write(entries).await?;
+        }
+        loader.end(&history).await?;
+        Self::open(engine).await.map_err(|error| match error {
+            StoreError::Kv(error) => BackupError::Kv(error),
+            error => BackupError::Kv(KvError::engine(error)),
+        })
+    }
+
     /// Makes the zones of this store those of `backup`. `progress` hears of each zone, and how many there are.
     ///
     /// # Errors

@@ -21,12 +21,17 @@ pub struct Node {
 
 /// Returns a command that starts `aspen-node` on free ports, without what the environment says.
 pub fn node_command(data_dir: &Path, arguments: &[&str]) -> Command {
+    node_command_at(data_dir, ("127.0.0.1:0", "127.0.0.1:0"), arguments)
+}
+
+/// Returns one that starts it where DNS and the API are to be.
+pub fn node_command_at(data_dir: &Path, (dns, api): (&str, &str), arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_aspen-node"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ASPEN_")) {
         command.env_remove(name);
     }
     command
-        .args(["--dns-listen", "127.0.0.1:0", "--api-listen", "127.0.0.1:0"])
+        .args(["--dns-listen", dns, "--api-listen", api])
         .args([
             "--iroh-listen",
             "127.0.0.1:0",

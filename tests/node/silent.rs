@@ -7,7 +7,7 @@ use std::time::Duration;
 use ureq::Agent;
 
 use crate::cluster::Cluster;
-use crate::process::{Node, dir, node_command};
+use crate::process::{Node, dir, node_command, node_command_at};
 
 /// Imports a zone; returns status and body.
 fn import(node: &Node) -> (u16, String) {
@@ -86,6 +86,56 @@ fn a_start_that_waits_for_its_store_ends_when_it_is_told() {
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(ended.expect("it ends").code(), Some(0), "{said}");
     assert!(!said.contains("ERROR") && output.stdout.is_empty(), "{said}");
+}
+
+#[test]
+fn a_node_answers_with_what_it_kept_until_its_store_is_there_again() {
+    let Some(mut cluster) = Cluster::start(1) else { return };
+    let (data, choice) = (dir(), format!("etcd={}", cluster.endpoints()[0]));
+    let arguments = ["--role", "authority", "--store", &choice];
+    let node = Node::start(data.path(), &arguments);
+    node.cli_ok(&["zone", "create", "one.example"]);
+    node.cli_ok(&["record", "set", "www.one.example", "A", "60", "192.0.2.1"]);
+    let (dns, api) = (node.dns, node.api.clone());
+    node.terminate();
+    cluster.kill(0);
+    let at = (&*dns.to_string(), api.strip_prefix("http://").unwrap());
+    let mut command = node_command_at(data.path(), at, &arguments);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let _ending = Ending(child);
+    let get = |path: &str| {
+        let agent = Agent::config_builder().proxy(None).http_status_as_error(false).build();
+        let answer = Agent::from(agent).get(format!("{api}{path}")).call();
+        answer.ok().map(|mut answer| {
+            (answer.status().as_u16(), answer.body_mut().read_to_string().unwrap_or_default())
+        })
+    };
+    let wait = |what: &str, is_so: &dyn Fn() -> bool| {
+        let found = (0..2_000).any(|_| {
+            std::thread::sleep(Duration::from_millis(10));
+            is_so()
+        });
+        assert!(found, "{what}");
+    };
+    let is_ready = || get("/readyz").is_some_and(|(status, _)| status == 200);
+    wait("it answers with what it kept", &is_ready);
+    assert_eq!(crate::process::ask(dns, "www.one.example", 1), (0, vec![vec![192, 0, 2, 1]]));
+    let (status, body) = get("/api/v1/aspen/status").unwrap();
+    assert!(status == 503 && body.contains("the store was not reached yet"), "{status} {body}");
+    cluster.start_member(0);
+    let has_key = || get("/api/v1/aspen/status").is_some_and(|(status, _)| status == 401);
+    wait("the whole API", &has_key);
+    assert_eq!(crate::process::ask(dns, "www.one.example", 1), (0, vec![vec![192, 0, 2, 1]]));
+}
+
+/// A process that ends with the test.
+struct Ending(std::process::Child);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// Where zones are imported.

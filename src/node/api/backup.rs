@@ -20,10 +20,8 @@ use super::error::ApiError;
 use super::stream::{self, Sink, StreamError};
 use crate::limits::{API_RESTORE_OCTETS_MAX, RESTORE_ZONES_SHOWN_MAX};
 use crate::name::Name;
-use crate::store::backup::file::{BackupFile, BackupWriter};
-use crate::store::backup::load::Loader;
+use crate::store::backup::file::BackupWriter;
 use crate::store::backup::{Backup, BackupError};
-use crate::store::redb::RedbStore;
 use crate::store::{DnsStore, RestoreOptions, RestoreReport};
 
 /// `GET …/backup`.
@@ -53,7 +51,7 @@ pub(crate) async fn restore(
     let scratch = Scratch::new(&api.node().data_dir).await?;
     let file = scratch.0.join("backup");
     receive(body, &file).await?;
-    let opened = open(&scratch.0, file).await?;
+    let opened = DnsStore::open_backup(file, &scratch.0).await?;
     let restorer = Arc::clone(&api);
     let writer = |sink| async move {
         let mut sink: Sink = sink;
@@ -112,25 +110,6 @@ async fn receive(body: Body, path: &Path) -> Result<(), ApiError> {
     }
     file.flush().await.map_err(BackupError::File)?;
     Ok(())
-}
-
-/// Opens a backup as a store of its own.
-async fn open(dir: &Path, path: PathBuf) -> Result<Arc<DnsStore>, ApiError> {
-    let opening = tokio::task::spawn_blocking(move || BackupFile::open(&path));
-    let mut file = opening.await.map_err(|_| ApiError::BodyCutShort)??;
-    let engine = RedbStore::open(&dir.join("store.redb")).map_err(BackupError::Kv)?;
-    let engine = Arc::new(engine);
-    let mut loader = Loader::begin(engine.clone()).await?;
-    let history = *file.history();
-    loop {
-        let reading = tokio::task::spawn_blocking(move || (file.read(), file));
-        let (entries, read) = reading.await.map_err(|_| ApiError::BodyCutShort)?;
-        file = read;
-        let Some(entries) = entries? else { break };
-        loader.write(entries).await?;
-    }
-    loader.end(&history).await?;
-    Ok(DnsStore::open(engine).await?)
 }
 
 /// Restores, and writes a line now and then and one for the end.

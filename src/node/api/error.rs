@@ -85,6 +85,9 @@ pub(crate) enum ApiError {
     /// The store was asked what is newest, and has not answered in time.
     #[error("the store does not answer: what is newest is not known")]
     StoreSilent,
+    /// The node has started and not reached its store yet.
+    #[error("the store was not reached yet: requests are taken once it answers")]
+    StoreUnreached,
     /// A condition on what is not there yet.
     #[error(
         "If-Match is about a zone that exists (RFC 9110 section 13.1.1), and this makes one: leave it out, a \
@@ -281,7 +284,9 @@ impl ApiError {
             | Self::NoZonesNamed
             | Self::OtherZone { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Self::BodyTooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Busy | Self::StoreSilent | Self::Edges(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Busy | Self::StoreSilent | Self::StoreUnreached | Self::Edges(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::NotServedYet { .. } | Self::EdgesLag(_) => StatusCode::GATEWAY_TIMEOUT,
             Self::Feed(_) | Self::Source(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Store(error) => store_status(error),
@@ -323,6 +328,7 @@ impl IntoResponse for ApiError {
             self,
             Self::Busy
                 | Self::StoreSilent
+                | Self::StoreUnreached
                 | Self::NotServedYet { .. }
                 | Self::EdgesLag(_)
                 | Self::Edges(_)
@@ -348,3 +354,11 @@ impl IntoResponse for ApiError {
 
 /// Seconds after which a request that found no place, or too many others, may be sent again.
 const RETRY_AFTER_S: HeaderValue = HeaderValue::from_static("1");
+
+/// Answers any request to a node whose store was not reached yet.
+pub(crate) async fn early() -> Response {
+    let mut response = ApiError::StoreUnreached.into_response();
+    // The next request is for the whole API, which has a listener of its own.
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}

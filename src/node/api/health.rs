@@ -7,7 +7,7 @@ use std::fmt::Display;
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 
 use super::Api;
@@ -20,6 +20,15 @@ pub(crate) async fn health(State(api): State<Arc<Api>>) -> Response {
 /// `GET /readyz`: 200 when the node serves what it should.
 pub(crate) async fn ready(State(api): State<Arc<Api>>) -> Response {
     answer(api.node().unready())
+}
+
+/// Answers for a node whose store was not reached yet.
+pub(crate) fn early(is_answering: bool) -> Response {
+    let wrong = (!is_answering).then_some("the store was not reached yet");
+    let mut response = answer(wrong);
+    // The next request is for the whole API, which has a listener of its own.
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 /// Answers "ok", or a line for each thing that is not.

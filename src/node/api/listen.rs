@@ -10,6 +10,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd as _;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
@@ -61,6 +62,14 @@ impl BoundedListener {
         let listener = TcpListener::bind(address).await?;
         let room = Arc::new(Semaphore::new(API_CONNECTIONS_MAX as usize));
         Ok(Self { listener, room, seats: Vec::new(), end: End::default() })
+    }
+
+    /// Returns the socket once more: each connection is accepted by one of the two.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(crate) fn twin(&self) -> io::Result<TcpListener> {
+        TcpListener::from_std(self.listener.as_fd().try_clone_to_owned()?.into())
     }
 
     /// Returns it with what ends its connections.

@@ -145,6 +145,23 @@ impl BoundApi {
         self.listener.local_addr()
     }
 
+    /// Says to everybody that the store cannot be reached, as long as this is waited for; `/readyz` whether DNS is
+    /// answered all the same.
+    pub(crate) async fn refuse_requests(&self, is_answering: bool) {
+        let listener = match self.listener.twin() {
+            Ok(listener) => listener,
+            // Who asks waits then.
+            Err(error) => {
+                return tracing::warn!(%error, "the API does not answer until the store does");
+            }
+        };
+        let ready = move || async move { health::early(is_answering) };
+        let router = Router::new().route("/readyz", get(ready)).fallback(error::early);
+        if let Err(error) = axum::serve(listener, router).await {
+            tracing::warn!(%error, "the API does not answer until the store does");
+        }
+    }
+
     /// Answers until `stop`; then ends the connections after their current requests, those of slow clients after
     /// [`API_STOP_MS`], and waits for what goes on without them.
     ///

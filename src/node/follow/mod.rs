@@ -71,6 +71,16 @@ impl<S: ZoneSource> Follower<S> {
         Self { source, stage, progress, revisions, pace, began }
     }
 
+    /// Takes zones for its own that somebody else has published: those that are not there any more are removed.
+    pub(crate) fn take_over(&mut self, apexes: Vec<Name>) {
+        self.revisions.extend(apexes.into_iter().map(|apex| (apex, 0)));
+    }
+
+    /// The zones that it has read.
+    pub(crate) fn zones(&self) -> Vec<Name> {
+        self.revisions.keys().cloned().collect()
+    }
+
     /// Publishes all zones as they are, at once, and returns how to go on.
     ///
     /// # Errors

@@ -1,0 +1,122 @@
+//! What an authority on a store elsewhere keeps of it on its own disk, to answer with when it starts and the store
+//! cannot be reached.
+//!
+//! It is a backup (`store::backup`), written anew some time after something has changed: never twice within
+//! twenty times the time that it takes.
+//!
+//! **Invariant:** the file has its name when it is whole; one that does not read is as none.
+//! **Not here:** when a node answers with it (`parts`), edges, which keep their feed (`replica`).
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::io::AsyncWriteExt as _;
+use tokio_util::sync::CancellationToken;
+
+use super::follow::Follower;
+use super::progress::Progress;
+use crate::limits::{KEPT_AT_END_MS, KEPT_LOOK_MS, KEPT_REST_TIMES};
+use crate::name::Name;
+use crate::publish::stage::Stage;
+use crate::store::DnsStore;
+use crate::store::backup::BackupError;
+use crate::store::backup::file::BackupWriter;
+
+/// Keeps what the store has, whenever that has changed, until `stop`; then once more, if that is soon done.
+pub(super) async fn run(store: Arc<DnsStore>, data_dir: PathBuf, stop: CancellationToken) {
+    let mut kept = None;
+    let keeping = async {
+        let mut rest = Duration::ZERO;
+        loop {
+            tokio::time::sleep(rest.max(Duration::from_millis(KEPT_LOOK_MS))).await;
+            let began = Instant::now();
+            kept = keep(&store, &data_dir, kept).await;
+            rest = began.elapsed() * KEPT_REST_TIMES;
+        }
+    };
+    let _: Option<()> = stop.run_until_cancelled(keeping).await;
+    let end = Duration::from_millis(KEPT_AT_END_MS);
+    let _ = tokio::time::timeout(end, keep(&store, &data_dir, kept)).await;
+}
+
+/// Keeps what the store has unless its revision is `kept`; returns the one that is kept then.
+async fn keep(store: &DnsStore, data_dir: &Path, kept: Option<u64>) -> Option<u64> {
+    // What an unreachable store holds is not to be had; it is tried with the next look.
+    let Ok(revision) = store.revision().await else { return kept };
+    if kept == Some(revision) {
+        return kept;
+    }
+    match write(store, data_dir).await {
+        Ok(()) => Some(revision),
+        Err(error) => {
+            tracing::warn!(%error, "what the store has cannot be kept on this disk; it is tried again");
+            kept
+        }
+    }
+}
+
+/// Publishes what was kept; returns the zones, none if nothing is kept that reads.
+pub(super) async fn publish(data_dir: &Path, stage: &Arc<Stage>) -> Vec<Name> {
+    let file = file_of(data_dir);
+    if !file.exists() {
+        return Vec::new();
+    }
+    let dir = data_dir.join(OPENED);
+    let published = open_and_publish(file.clone(), &dir, stage).await;
+    remove(&dir);
+    published.unwrap_or_else(|error| {
+        tracing::error!(file = %file.display(), %error, "what was kept of the store does not read");
+        Vec::new()
+    })
+}
+
+/// Opens what was kept as a store, and publishes its zones.
+async fn open_and_publish(
+    file: PathBuf,
+    dir: &Path,
+    stage: &Arc<Stage>,
+) -> Result<Vec<Name>, Box<dyn std::error::Error + Send + Sync>> {
+    remove(dir);
+    tokio::fs::create_dir(dir).await?;
+    let store = DnsStore::open_backup(file, dir).await?;
+    let mut follower = Follower::new(store, Arc::clone(stage), Progress::default());
+    follower.load().await?;
+    Ok(follower.zones())
+}
+
+/// Writes what the store has.
+async fn write(store: &DnsStore, data_dir: &Path) -> Result<(), BackupError> {
+    let file = file_of(data_dir);
+    let unfinished = file.with_extension("unfinished");
+    let mut backup = store.backup().await?;
+    let (mut writer, octets) = BackupWriter::begin(backup.history());
+    let mut out = tokio::io::BufWriter::new(tokio::fs::File::create(&unfinished).await?);
+    out.write_all(&octets).await?;
+    while let Some(entries) = backup.next().await? {
+        out.write_all(&writer.write(&entries)).await?;
+    }
+    out.write_all(&writer.end()).await?;
+    out.flush().await?;
+    out.into_inner().sync_all().await?;
+    tokio::fs::rename(&unfinished, &file).await?;
+    Ok(())
+}
+
+/// Where it is kept.
+fn file_of(data_dir: &Path) -> PathBuf {
+    data_dir.join("store.kept")
+}
+
+/// Removes a directory that is only of use for a moment.
+fn remove(dir: &Path) {
+    match std::fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!(dir = %dir.display(), %error, "a directory stays that nobody needs");
+        }
+        _ => {}
+    }
+}
+
+/// Where it is opened.
+const OPENED: &str = "store.opened";
