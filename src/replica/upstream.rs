@@ -9,6 +9,7 @@
 //! **Not here:** what comes over the stream (`follow`).
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -51,19 +52,23 @@ pub(super) struct Dialer {
     peers: Arc<Peers>,
     /// Woken when somebody of the ticket says that it has no such log.
     pub(super) no_log: Arc<Notify>,
+    /// Whether nothing is heard of the author, whoever is followed.
+    pub(super) is_deaf: Arc<AtomicBool>,
 }
 
 impl Dialer {
     /// A dialer.
     pub(super) fn new(endpoint: Endpoint, peers: Arc<Peers>) -> Self {
-        Self { endpoint, peers, no_log: Arc::default() }
+        Self { endpoint, peers, no_log: Arc::default(), is_deaf: Arc::default() }
     }
 
     /// Dials until somebody welcomes us. Where another edge is followed, until the author of the feed does;
-    /// that edge is not dialed: it would end its stream to us.
+    /// that edge is not dialed: it would end its stream to us. Such dials are rare as long as the author is heard
+    /// through it, so that a fleet leaves the author in peace; two edges that follow each other after their author
+    /// has died find the next one as soon as if they were alone.
     pub(super) async fn dial(&self, hello: Hello, followed: Option<EndpointId>) -> Upstream {
         let author_only = followed.is_some();
-        let began = Instant::now();
+        let mut eager_since = Some(Instant::now()).filter(|_| !author_only);
         let mut dials = JoinSet::new();
         let mut turns: HashMap<EndpointId, Arc<tokio::sync::Mutex<()>>> = HashMap::new();
         for round in 0_usize.. {
@@ -73,9 +78,13 @@ impl Dialer {
                 let dial = async move { LogStream::open(&endpoint, addr, hello, turn).await };
                 dials.spawn(async move { (id, dial.await) });
             }
-            let is_eager = began.elapsed() < Duration::from_millis(UPSTREAM_EAGER_MS);
-            let pause_ms =
-                if is_eager && !author_only { UPSTREAM_DIAL_MS } else { UPSTREAM_DIAL_SLOW_MS };
+            if author_only {
+                let is_deaf = self.is_deaf.load(Ordering::Relaxed);
+                eager_since = is_deaf.then(|| eager_since.unwrap_or_else(Instant::now));
+            }
+            let eager = Duration::from_millis(UPSTREAM_EAGER_MS);
+            let is_eager = eager_since.is_some_and(|since| since.elapsed() < eager);
+            let pause_ms = if is_eager { UPSTREAM_DIAL_MS } else { UPSTREAM_DIAL_SLOW_MS };
             let pause = tokio::time::sleep(Duration::from_millis(pause_ms));
             tokio::pin!(pause);
             loop {
@@ -160,6 +169,14 @@ impl ContentPeers {
     /// Notes who is followed.
     pub(super) fn follow(&self, id: Option<EndpointId>) {
         *self.upstream.lock().unwrap_or_else(PoisonError::into_inner) = id;
+    }
+
+    /// Ends the connection to who is lost, so that what is asked of it is asked of others at once.
+    pub(super) fn lose(&self, id: EndpointId) {
+        self.follow(None);
+        if let Some((_, connection)) = self.connections.remove(&id) {
+            connection.close(0_u32.into(), b"lost");
+        }
     }
 
     /// Returns a connection to a peer.

@@ -22,6 +22,7 @@ mod segments;
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use iroh_docs::api::Doc;
@@ -44,8 +45,8 @@ use crate::clock::now_ms;
 use crate::feed::Hash;
 use crate::feed::frame::{Hello, ServerFrame};
 use crate::limits::{
-    ADOPT_MS_MAX, BEAT_FRESH_MS_MAX, DEAF_MS_MAX, DEAF_MS_MIN, FETCHES_MAX, FIRST_LOAD_MS_MAX,
-    LISTENER_TICK_MS, UPSTREAM_HELD_MS, UPSTREAM_LOSSES_MAX, UPSTREAM_WAIT_MS,
+    ADOPT_MS_MAX, BEAT_FRESH_MS_MAX, DEAF_MS_MAX, DEAF_MS_MIN, FEED_BEAT_MS, FETCHES_MAX,
+    FIRST_LOAD_MS_MAX, LISTENER_TICK_MS, UPSTREAM_HELD_MS, UPSTREAM_LOSSES_MAX, UPSTREAM_WAIT_MS,
 };
 use crate::mesh::author::AuthorKey;
 use crate::mesh::hub::Offer;
@@ -361,7 +362,9 @@ impl Follow {
                  of this data directory?"
             );
         }
-        self.upstream = None;
+        if let Some(lost) = self.upstream.take() {
+            self.sources.lose(lost.id);
+        }
         self.alone_since.get_or_insert_with(Instant::now);
         // One that waits for the author alone is too choosy now.
         if let Some(dialing) = self.dialing.take() {
@@ -408,7 +411,9 @@ impl Follow {
             self.client.note_damage(false);
         }
         self.end_first_load(&status);
-        let is_deaf = status.beat_age_ms.is_some_and(|age_ms| age_ms > 2 * BEAT_FRESH_MS_MAX);
+        let heard_after = |ms: u64| status.beat_age_ms.is_some_and(|age_ms| age_ms > ms);
+        self.dialer.is_deaf.store(heard_after(2 * FEED_BEAT_MS), Ordering::Relaxed);
+        let is_deaf = heard_after(2 * BEAT_FRESH_MS_MAX);
         if !is_deaf {
             self.deaf_ms = DEAF_MS_MIN;
         }
