@@ -88,6 +88,8 @@ pub struct EtcdCluster {
     pub endpoints: Vec<String>,
     /// What all keys of this store begin with; none is `aspen-dns/`.
     pub prefix: Option<String>,
+    /// Octets that a member's database may have; none are etcd's default.
+    pub quota_octets: Option<u64>,
     /// The user, and the file whose first line is the password.
     pub user: Option<(String, PathBuf)>,
     /// A PEM file of the authorities that vouch for the members; none are the system's.

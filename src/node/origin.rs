@@ -291,6 +291,9 @@ async fn open_etcd(cluster: &EtcdCluster) -> Result<Arc<dyn KeyValueStore>, Orig
     if let Some(prefix) = &cluster.prefix {
         config.prefix = prefix.clone().into_bytes();
     }
+    if let Some(quota_octets) = cluster.quota_octets {
+        config.quota_octets = quota_octets;
+    }
     if let Some((user, file)) = &cluster.user {
         let text = String::from_utf8(read(file)?).unwrap_or_default();
         let password = text.lines().next().filter(|line| !line.is_empty());

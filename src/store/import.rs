@@ -119,6 +119,8 @@ impl DnsStore {
         staged: &mut Staged,
         progress: &(dyn Fn(u64) + Send + Sync),
     ) -> Result<(), StoreError> {
+        let octets: usize = rows.iter().map(|(key, value)| key.len() + value.len()).sum();
+        self.kv.check_room(octets as u64)?;
         let key = keys::generation_key(staged.generation.number);
         staged.marker = keys::filling_marker(now_ms());
         let begin = KvCommit {

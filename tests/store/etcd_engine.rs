@@ -381,6 +381,23 @@ async fn two_authorities_share_a_cluster() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_import_that_would_nearly_fill_the_quota_is_refused_and_a_change_is_not() {
+    use crate::fixture::{contents, name, rrset};
+    let Some(cluster) = Cluster::start(1) else { return };
+    let config = EtcdConfig { quota_octets: 100_000, ..cluster.config("p/") };
+    let store = DnsStore::open(Arc::new(EtcdStore::connect(config).await.unwrap())).await.unwrap();
+    let import = async |count| {
+        let rrsets = (0..count).map(|n| rrset(&format!("n{n}.example.com A 192.0.2.1")));
+        store.import_zone(&name("example.com"), rrsets.collect(), None, &|_| {}).await
+    };
+    let error = import(9_000).await.unwrap_err();
+    assert!(matches!(error, StoreError::Kv(KvError::NearlyFull { .. })), "{error}");
+    store.create_zone(ZoneSettings::new(name("example.com"))).await.unwrap();
+    store.set_record(rrset("www.example.com A 192.0.2.1")).await.unwrap();
+    assert_eq!(contents(&store, "example.com").await.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_goes_to_etcd_and_back() {
     let Some(cluster) = Cluster::start(1) else { return };
     let engine = EtcdStore::connect(cluster.config("p/")).await.unwrap();

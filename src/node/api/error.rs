@@ -314,6 +314,7 @@ fn store_status(error: &StoreError) -> StatusCode {
         | StoreError::Kv(KvError::Unavailable { .. } | KvError::OtherStore) => {
             StatusCode::SERVICE_UNAVAILABLE
         }
+        StoreError::Kv(KvError::NearlyFull { .. }) => StatusCode::INSUFFICIENT_STORAGE,
         StoreError::Kv(KvError::OutcomeUnknown) => StatusCode::GATEWAY_TIMEOUT,
         StoreError::ImportLost | StoreError::Kv(_) => StatusCode::INTERNAL_SERVER_ERROR,
     }

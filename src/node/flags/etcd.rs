@@ -30,6 +30,11 @@ pub struct EtcdFlags {
     #[arg(long, env = "ASPEN_ETCD_PREFIX", value_name = "TEXT", value_parser = parse_prefix)]
     pub etcd_prefix: Option<String>,
 
+    /// MiB that a member's database may have, as etcd's `--quota-backend-bytes` says; imports are refused
+    /// when 80 % of it are taken. [default: 2048, which is etcd's]
+    #[arg(long, env = "ASPEN_ETCD_QUOTA_MIB", value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..))]
+    pub etcd_quota_mib: Option<u32>,
+
     /// User of the etcd cluster.
     #[arg(long, env = "ASPEN_ETCD_USER", value_name = "NAME")]
     pub etcd_user: Option<String>,
@@ -87,7 +92,8 @@ impl EtcdFlags {
             (None, None) => None,
         };
         let (prefix, ca) = (self.etcd_prefix, self.etcd_ca);
-        Ok(EtcdCluster { endpoints, prefix, user, ca, identity, sharing })
+        let quota_octets = self.etcd_quota_mib.map(|mib| u64::from(mib) << 20);
+        Ok(EtcdCluster { endpoints, prefix, quota_octets, user, ca, identity, sharing })
     }
 }
 

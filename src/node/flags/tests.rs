@@ -101,11 +101,12 @@ fn an_edge_and_no_other_node_has_a_name() {
 
 #[test]
 fn a_cluster_is_told_who_asks_it() {
-    let etcd = "--store etcd=https://a:1,https://b:1 --etcd-prefix p/ --etcd-user u \
+    let etcd = "--store etcd=https://a:1,https://b:1 --etcd-prefix p/ --etcd-quota-mib 3 --etcd-user u \
         --etcd-password-file pw --etcd-ca ca.pem --etcd-cert c.pem --etcd-key c.key";
     let cluster = EtcdCluster {
         endpoints: vec!["https://a:1".to_owned(), "https://b:1".to_owned()],
         prefix: Some("p/".to_owned()),
+        quota_octets: Some(3 << 20),
         user: Some(("u".to_owned(), "pw".into())),
         ca: Some("ca.pem".into()),
         identity: Some(("c.pem".into(), "c.key".into())),

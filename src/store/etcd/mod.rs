@@ -33,7 +33,8 @@ use super::kv::{
 use super::report::EngineReport;
 use super::unchanged::Unchanged;
 use crate::limits::{
-    ETCD_COMMIT_OCTETS_MAX, ETCD_PAGE_ENTRIES_MAX, ETCD_PREFIX_OCTETS_MAX, ETCD_TXN_OPERATIONS_MAX,
+    ETCD_COMMIT_OCTETS_MAX, ETCD_PAGE_ENTRIES_MAX, ETCD_PREFIX_OCTETS_MAX, ETCD_QUOTA_OCTETS,
+    ETCD_QUOTA_PERCENT_MAX, ETCD_TXN_OPERATIONS_MAX,
 };
 use commit::Slots;
 use connection::{Connection, Login};
@@ -54,6 +55,8 @@ pub struct EtcdConfig {
     pub user: Option<(String, Password)>,
     /// What is needed for members with https URLs.
     pub tls: EtcdTls,
+    /// Octets that a member's database may have (etcd's `--quota-backend-bytes`), 2 GiB by default.
+    pub quota_octets: u64,
 }
 
 /// A user's password, which is never shown.
@@ -89,13 +92,15 @@ struct Shared {
     prefix: Vec<u8>,
     /// The places where commits leave their marks.
     slots: Slots,
+    /// Octets that a member's database may have.
+    quota_octets: u64,
 }
 
 impl EtcdConfig {
     /// Returns the configuration of a cluster that is ours alone.
     pub fn new(endpoints: Vec<String>) -> Self {
         let (prefix, tls) = (b"aspen-dns/".to_vec(), EtcdTls::default());
-        Self { endpoints, prefix, user: None, tls }
+        Self { endpoints, prefix, user: None, tls, quota_octets: ETCD_QUOTA_OCTETS }
     }
 }
 
@@ -138,7 +143,12 @@ impl EtcdStore {
         let login = Login::new(config.user.as_ref(), config.tls);
         let connection = Connection::open(config.endpoints, login).await?;
         let slots = Slots::new();
-        let shared = Arc::new(Shared { connection, prefix: config.prefix, slots });
+        let shared = Arc::new(Shared {
+            connection,
+            prefix: config.prefix,
+            slots,
+            quota_octets: config.quota_octets,
+        });
         let mut unchanged = Unchanged::default();
         commit::sweep_slots(&shared, &mut unchanged).await?;
         let upkeep = tokio::spawn(upkeep::run(Arc::downgrade(&shared), unchanged));
@@ -217,6 +227,15 @@ impl KeyValueStore for EtcdStore {
 
     async fn changes(&self, after: u64) -> Result<ChangeStream, KvError> {
         Ok(Box::new(feed::WatchFeed::open(self.shared.clone(), after).await?))
+    }
+
+    fn check_room(&self, octets: u64) -> Result<(), KvError> {
+        let quota_octets = self.shared.quota_octets;
+        let octets = self.report().database_octets.unwrap_or(0).saturating_add(octets);
+        match octets > quota_octets / 100 * ETCD_QUOTA_PERCENT_MAX {
+            true => Err(KvError::NearlyFull { octets, quota_octets }),
+            false => Ok(()),
+        }
     }
 
     fn report(&self) -> EngineReport {

@@ -190,6 +190,17 @@ pub enum KvError {
     /// Another process has the store's file open.
     #[error("another process has the store open")]
     InUse,
+    /// Whatever fills the engine would soon keep it from taking anything.
+    #[error(
+        "the store has {octets} octets, and imports end at 80 % of its quota of {quota_octets}: let etcd compact \
+         and defragment, or give it a greater quota and say so by --etcd-quota-mib"
+    )]
+    NearlyFull {
+        /// What it has, with what was to come.
+        octets: u64,
+        /// How many it may have.
+        quota_octets: u64,
+    },
     /// The connection broke and it could not be found out whether the commit was made.
     #[error("whether the commit was made is not known: the engine was lost in the middle of it")]
     OutcomeUnknown,
@@ -330,6 +341,15 @@ pub trait KeyValueStore: Send + Sync + 'static {
     /// # Errors
     /// Why they are not: [`KvError::Unavailable`] while the engine mends itself.
     fn health(&self) -> Result<(), KvError> {
+        Ok(())
+    }
+
+    /// Says whether so many octets may be brought in at once, without asking anybody.
+    ///
+    /// # Errors
+    /// [`KvError::NearlyFull`].
+    fn check_room(&self, octets: u64) -> Result<(), KvError> {
+        let _ = octets;
         Ok(())
     }
 

@@ -106,6 +106,10 @@ impl KeyValueStore for PackedStore {
         self.inner.health()
     }
 
+    fn check_room(&self, octets: u64) -> Result<(), KvError> {
+        self.inner.check_room(octets)
+    }
+
     fn report(&self) -> EngineReport {
         self.inner.report()
     }
