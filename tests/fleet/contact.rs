@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** a node is in contact only if a majority of etcd members could make commits, and the node had a
 //! way, both ways open, to each authority that could take them. How long anybody needs to find that way
-//! again counts as contact.
+//! again counts as contact, and so does a node's full disk: what it answers is in memory.
 //! **Not here:** what a node owes who is in contact (`checker`).
 
 use crate::history::{Span, Time};
@@ -39,6 +39,16 @@ impl Shape {
 
     pub fn is_member(&self, place: Place) -> bool {
         place < self.members
+    }
+
+    /// The places of the same sort.
+    pub fn like(&self, place: Place) -> std::ops::Range<Place> {
+        let edges = self.members + self.authorities;
+        match place {
+            _ if self.is_member(place) => 0..self.members,
+            _ if self.is_authority(place) => self.members..edges,
+            _ => edges..self.places(),
+        }
     }
 
     pub fn is_authority(&self, place: Place) -> bool {
@@ -94,7 +104,6 @@ impl Ways {
         for edge in edges.clone() {
             contact[edge] = !taking.is_empty()
                 && self.runs[edge]
-                && self.has_room[edge]
                 && taking.iter().all(|authority| reaches(edge, *authority));
         }
         contact
@@ -179,14 +188,15 @@ mod tests {
     fn all_hear_of_all_while_nothing_is_wrong() {
         assert_eq!(contact(&[]), [3, 4, 5, 6]);
         assert_eq!(contact(&[Turn::Runs(0, false)]), [3, 4, 5, 6]);
-        assert_eq!(contact(&[Turn::HasRoom(3, false)]), [3, 4, 5, 6], "etcd keeps what it is told");
+        let full = [3, 5].map(|place| Turn::HasRoom(place, false));
+        assert_eq!(contact(&full), [3, 4, 5, 6], "what is answered is in memory");
     }
 
     #[test]
     fn nobody_hears_of_a_commit_without_a_majority_that_hears_each_other() {
-        assert_eq!(contact(&[Turn::Runs(0, false), Turn::Runs(1, false)]), []);
-        assert_eq!(contact(&[Turn::Runs(0, false), Turn::Passes(1, 2, false)]), []);
-        assert_eq!(contact(&[Turn::HasRoom(0, false), Turn::HasRoom(1, false)]), []);
+        assert_eq!(contact(&[Turn::Runs(0, false), Turn::Runs(1, false)]), [0; 0]);
+        assert_eq!(contact(&[Turn::Runs(0, false), Turn::Passes(1, 2, false)]), [0; 0]);
+        assert_eq!(contact(&[Turn::HasRoom(0, false), Turn::HasRoom(1, false)]), [0; 0]);
         let turns = [cut(0, 1), cut(0, 2)].concat();
         assert_eq!(contact(&turns), [3, 4, 5, 6], "two are enough");
     }
@@ -203,7 +213,6 @@ mod tests {
         assert_eq!(contact(&cut(5, 3)), [3, 4, 5, 6], "the other edge passes it on");
         let turns = [cut(5, 3), cut(5, 6)].concat();
         assert_eq!(contact(&turns), [3, 4, 6]);
-        assert_eq!(contact(&[Turn::HasRoom(5, false)]), [3, 4, 6]);
     }
 
     #[test]

@@ -7,7 +7,18 @@
 #![allow(missing_docs, unreachable_pub)]
 #![allow(clippy::missing_docs_in_private_items, clippy::unwrap_used)]
 
+#[allow(dead_code)] // not all of it is asked here
+#[path = "../replication/asker.rs"]
+mod asker;
+mod cast;
 mod checker;
 mod contact;
+mod faults;
 mod history;
 mod planted;
+mod record;
+mod run;
+#[path = "../seeded/mod.rs"]
+mod seeded;
+mod traffic;
+mod ways;

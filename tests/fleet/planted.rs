@@ -145,8 +145,7 @@ fn a_node_that_was_cut_off_may_answer_what_it_has() {
 
 #[test]
 fn an_answer_that_nobody_had_asked_to_be_written_by_then_is_invented() {
-    let early = round(0, 4 * S - 4_000, [4; 4]);
-    let invented = of_rounds(&[early.clone()]);
+    let invented = of_rounds(&[round(0, 4 * S - 4_000, [4; 4])]);
     assert!(matches!(invented[0], Breach::Invented { value: 4, .. }), "{invented:?}");
     assert_eq!(of_rounds(&[round(0, 4 * S, [4; 4])]), [], "not acknowledged yet, but asked for");
     assert!(matches!(

@@ -50,7 +50,7 @@ pub fn address(value: u32) -> String {
 
 /// Asks once; none if nothing comes in time.
 pub fn try_ask(server: SocketAddr, qname: &str, qtype: u16, timeout: Duration) -> Option<Reply> {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
     socket.set_read_timeout(Some(timeout)).unwrap();
     socket.connect(server).unwrap();
     let query = question(qname, qtype);
