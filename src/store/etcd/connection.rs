@@ -10,11 +10,11 @@ use etcd_client::{
     Certificate, Client, ConnectOptions, Error, GetOptions, GetResponse, Identity, TlsOptions, Txn,
     TxnResponse,
 };
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 
 use super::pulse::Pulse;
 use super::{EtcdTls, Password};
-use crate::limits::{ETCD_REPLY_OCTETS_MAX, ETCD_RETRY_MS_MAX};
+use crate::limits::{ETCD_REPLY_OCTETS_MAX, ETCD_RETRY_MS_MAX, ETCD_SILENCE_MS_MAX};
 use crate::store::kv::KvError;
 use crate::store::report::EngineReport;
 
@@ -26,6 +26,8 @@ pub(super) struct Connection {
     login: Login,
     /// The member in use.
     current: Mutex<Current>,
+    /// Its epoch, for those who wait for another one.
+    epochs: watch::Sender<u64>,
     /// What is known of the cluster.
     pulse: Pulse,
 }
@@ -88,7 +90,8 @@ impl Connection {
                 Ok((index, client)) => {
                     let pulse = Pulse::new(&endpoints[index]);
                     let current = Mutex::new(Current { epoch: 0, index, client, said_at: None });
-                    return Ok(Self { endpoints, login, current, pulse });
+                    let epochs = watch::Sender::new(0);
+                    return Ok(Self { endpoints, login, current, epochs, pulse });
                 }
                 Err(Failure::Final(error)) => return Err(error),
                 Err(Failure::Unsure(error)) => error,
@@ -121,6 +124,7 @@ impl Connection {
             Ok((index, client)) => {
                 tracing::info!(endpoint = %self.endpoints[index], "now using this etcd member");
                 *current = Current { epoch: epoch + 1, index, client, said_at: None };
+                self.epochs.send_replace(epoch + 1);
                 self.pulse.goes_to(&self.endpoints[index]);
             }
             Err(Failure::Final(error) | Failure::Unsure(error)) => {
@@ -138,12 +142,37 @@ impl Connection {
         self.pulse.report()
     }
 
-    /// Asks the member in use how it is; whether it answers is for others to act on.
-    pub(super) async fn ask_status(&self) {
-        let (_, mut client) = self.client().await;
-        if let Ok(Ok(status)) = tokio::time::timeout(REQUEST_TIMEOUT, client.status()).await {
-            self.pulse.note(&status);
+    /// Waits until another member is in use than in an epoch.
+    pub(super) async fn left(&self, epoch: u64) {
+        // It is never an error: whoever waits borrows the sender.
+        let _ = self.epochs.subscribe().wait_for(|now| *now != epoch).await;
+    }
+
+    /// Asks the member in use how it is, and goes over to the next one if it does not say, or knows no leader;
+    /// returns whether all is well.
+    ///
+    /// Nothing else notices one that is silent while nobody asks it for anything: a watch only listens, and what
+    /// tries its connection takes twice [`KEEP_ALIVE`], which members want to be no shorter.
+    pub(super) async fn ask_status(&self) -> bool {
+        let (epoch, mut client) = self.client().await;
+        let silence = Duration::from_millis(ETCD_SILENCE_MS_MAX);
+        let failure = match tokio::time::timeout(silence, client.status()).await {
+            Ok(Ok(status)) => {
+                self.pulse.note(&status);
+                if status.leader() != 0 {
+                    return true;
+                }
+                // It hears nobody, and so tells nothing new.
+                Failure::silence()
+            }
+            Ok(Err(error)) => classify(&error),
+            Err(_) => Failure::silence(),
+        };
+        let is_silent = matches!(failure, Failure::Unsure(_));
+        if is_silent {
+            self.leave(epoch).await;
         }
+        !is_silent
     }
 
     /// Gets a key or a range, from whichever member answers in time.

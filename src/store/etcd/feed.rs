@@ -151,10 +151,15 @@ impl WatchFeed {
         }
     }
 
-    /// Receives one reply; `None` if the watch broke. Safe to cancel.
+    /// Receives one reply; `None` if the watch broke, or its member is not in use any more: a silent one says
+    /// nothing, and breaks late. Safe to cancel.
     async fn receive(&mut self) -> Option<WatchResponse> {
-        let (_, stream) = self.watch.as_mut()?;
-        match stream.message().await {
+        let (epoch, stream) = self.watch.as_mut()?;
+        let message = tokio::select! {
+            message = stream.message() => message,
+            () = self.shared.connection.left(*epoch) => return None,
+        };
+        match message {
             Ok(Some(response)) => Some(response),
             Ok(None) => None,
             Err(error) => {

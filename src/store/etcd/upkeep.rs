@@ -1,4 +1,5 @@
-//! What goes on beside all requests: a member is asked how it is, and old slots are swept.
+//! What goes on beside all requests: the member in use is asked how it is, and left if it does not say; old slots
+//! are swept.
 //!
 //! **Invariant:** it ends with the engine.
 //! **Not here:** what comes of it (`etcd::pulse`, `etcd::commit`).
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::Shared;
 use super::commit::sweep_slots;
+use super::connection::PAUSE;
 use crate::limits::{ETCD_PULSE_MS, ETCD_SLOT_LOOK_MS};
 use crate::store::unchanged::Unchanged;
 
@@ -15,16 +17,19 @@ use crate::store::unchanged::Unchanged;
 pub(super) async fn run(shared: Weak<Shared>, mut unchanged: Unchanged) {
     let mut swept_at = Instant::now();
     loop {
-        {
+        let is_well = {
             let Some(shared) = shared.upgrade() else { return };
-            shared.connection.ask_status().await;
+            let is_well = shared.connection.ask_status().await;
             if swept_at.elapsed() >= Duration::from_millis(ETCD_SLOT_LOOK_MS) {
                 swept_at = Instant::now();
                 if let Err(error) = sweep_slots(&shared, &mut unchanged).await {
                     tracing::debug!(%error, "old slots stay until the next look");
                 }
             }
-        }
-        tokio::time::sleep(Duration::from_millis(ETCD_PULSE_MS)).await;
+            is_well
+        };
+        // Who was silent may have led: another one is found only after an election.
+        let rest = if is_well { Duration::from_millis(ETCD_PULSE_MS) } else { PAUSE };
+        tokio::time::sleep(rest).await;
     }
 }
