@@ -1,8 +1,8 @@
 //! Who could hear of every commit, and when: what the faults of a run left of the ways between its processes.
 //!
-//! **Invariant:** a node is in contact only if a majority of etcd members could make commits, and the node had a
-//! way, both ways open, to each authority that could take them. How long anybody needs to find that way
-//! again counts as contact, and so does a node's full disk: what it answers is in memory.
+//! **Invariant:** a node is in contact only if etcd could make commits, as a member said that the node, or each
+//! authority that it hears, had an open way to. How long nodes need to find that way again counts as contact, and so does
+//! an edge's full disk: what it answers is in memory. An authority's does not: what is imported is handed on from there.
 //! **Not here:** what a node owes who is in contact (`checker`).
 
 use crate::history::{Span, Time};
@@ -25,6 +25,8 @@ pub enum Turn {
     Runs(Place, bool),
     /// Packets pass from the one to the other, or pass no more.
     Passes(Place, Place, bool),
+    /// The member of etcd says that a commit could be made, or says so no more.
+    IsWell(Place, bool),
     /// The process has room on its disk, or has none.
     HasRoom(Place, bool),
 }
@@ -60,6 +62,7 @@ impl Shape {
 struct Ways {
     shape: Shape,
     runs: Vec<bool>,
+    is_well: Vec<bool>,
     has_room: Vec<bool>,
     passes: Vec<Vec<bool>>,
 }
@@ -69,27 +72,17 @@ impl Ways {
         self.passes[one][other] && self.passes[other][one] && self.runs[one] && self.runs[other]
     }
 
-    /// The members that can make commits together; none without a majority all of whom hear each other.
-    fn majority(&self) -> Vec<Place> {
-        let hears = |member: &Place| {
-            let others = (0..self.shape.members).filter(|other| other != member);
-            others.filter(|other| self.linked(*member, *other)).count() + 1
-        };
-        let can = |member: &Place| self.runs[*member] && self.has_room[*member];
-        let needed = self.shape.members / 2 + 1;
-        let of: Vec<Place> =
-            (0..self.shape.members).filter(can).filter(|member| hears(member) >= needed).collect();
-        if of.len() >= needed { of } else { Vec::new() }
+    /// The members that say that a commit could be made.
+    fn well(&self) -> impl Iterator<Item = Place> {
+        (0..self.shape.members).filter(|member| self.is_well[*member])
     }
 
     /// Whether each place is in contact.
     fn contact(&self) -> Vec<bool> {
         let shape = self.shape;
-        let majority = self.majority();
         let authorities: Vec<Place> =
             (0..shape.places()).filter(|place| shape.is_authority(*place)).collect();
-        let takes =
-            |authority: &&Place| majority.iter().any(|member| self.linked(*member, **authority));
+        let takes = |authority: &&Place| self.well().any(|member| self.linked(member, **authority));
         let taking: Vec<Place> = authorities.iter().filter(takes).copied().collect();
         let edges = shape.members + shape.authorities..shape.places();
         let mut contact = vec![false; shape.places()];
@@ -104,7 +97,9 @@ impl Ways {
         for edge in edges.clone() {
             contact[edge] = !taking.is_empty()
                 && self.runs[edge]
-                && taking.iter().all(|authority| reaches(edge, *authority));
+                && taking
+                    .iter()
+                    .all(|authority| self.has_room[*authority] && reaches(edge, *authority));
         }
         contact
     }
@@ -116,6 +111,7 @@ pub fn spans(shape: Shape, timeline: &Timeline, end: Time) -> (Vec<Vec<Span>>, V
     let mut ways = Ways {
         shape,
         runs: vec![false; places],
+        is_well: vec![false; places],
         has_room: vec![true; places],
         passes: vec![vec![true; places]; places],
     };
@@ -126,6 +122,7 @@ pub fn spans(shape: Shape, timeline: &Timeline, end: Time) -> (Vec<Vec<Span>>, V
         match turn {
             Turn::Runs(place, runs) => ways.runs[place] = runs,
             Turn::Passes(from, to, passes) => ways.passes[from][to] = passes,
+            Turn::IsWell(place, is_well) => ways.is_well[place] = is_well,
             Turn::HasRoom(place, has_room) => ways.has_room[place] = has_room,
         }
         runs.note(at, &ways.runs);
@@ -171,10 +168,16 @@ mod tests {
 
     const SHAPE: Shape = Shape { members: 3, authorities: 2, edges: 2 };
 
-    /// Who is in contact after some turns, all running before.
+    /// Everybody runs, and every member is well.
+    fn all_is_well(at: Time) -> Timeline {
+        let runs = (0..SHAPE.places()).map(|place| (at, Turn::Runs(place, true)));
+        runs.chain((0..SHAPE.members).map(|place| (at, Turn::IsWell(place, true)))).collect()
+    }
+
+    /// Who is in contact after some turns, all being well before.
     fn contact(turns: &[Turn]) -> Vec<Place> {
-        let starts = (0..SHAPE.places()).map(|place| (0, Turn::Runs(place, true)));
-        let timeline: Timeline = starts.chain(turns.iter().map(|turn| (1, *turn))).collect();
+        let mut timeline = all_is_well(0);
+        timeline.extend(turns.iter().map(|turn| (1, *turn)));
         let (_, contact) = spans(SHAPE, &timeline, 2);
         let is_now = |place: &Place| contact[*place].last().is_some_and(|span| span.to == 2);
         (0..SHAPE.places()).filter(is_now).collect()
@@ -187,18 +190,19 @@ mod tests {
     #[test]
     fn all_hear_of_all_while_nothing_is_wrong() {
         assert_eq!(contact(&[]), [3, 4, 5, 6]);
-        assert_eq!(contact(&[Turn::Runs(0, false)]), [3, 4, 5, 6]);
-        let full = [3, 5].map(|place| Turn::HasRoom(place, false));
-        assert_eq!(contact(&full), [3, 4, 5, 6], "what is answered is in memory");
+        assert_eq!(contact(&[Turn::IsWell(0, false)]), [3, 4, 5, 6]);
+        assert_eq!(contact(&[Turn::HasRoom(5, false)]), [3, 4, 5, 6], "its answers are in memory");
+        assert_eq!(contact(&[Turn::HasRoom(3, false)]), [3, 4], "what is imported waits");
     }
 
     #[test]
-    fn nobody_hears_of_a_commit_without_a_majority_that_hears_each_other() {
-        assert_eq!(contact(&[Turn::Runs(0, false), Turn::Runs(1, false)]), [0; 0]);
-        assert_eq!(contact(&[Turn::Runs(0, false), Turn::Passes(1, 2, false)]), [0; 0]);
-        assert_eq!(contact(&[Turn::HasRoom(0, false), Turn::HasRoom(1, false)]), [0; 0]);
-        let turns = [cut(0, 1), cut(0, 2)].concat();
-        assert_eq!(contact(&turns), [3, 4, 5, 6], "two are enough");
+    fn nobody_hears_of_a_commit_while_no_member_that_is_well_can_be_reached() {
+        let unwell: Vec<Turn> = (0..3).map(|member| Turn::IsWell(member, false)).collect();
+        assert_eq!(contact(&unwell), [0; 0]);
+        let dead: Vec<Turn> = (0..3).map(|member| Turn::Runs(member, false)).collect();
+        assert_eq!(contact(&dead), [0; 0]);
+        let one_way = |authority| (0..3).map(move |at| Turn::Passes(at, authority, false));
+        assert_eq!(contact(&one_way(3).chain(one_way(4)).collect::<Vec<_>>()), [0; 0]);
     }
 
     #[test]
@@ -218,8 +222,7 @@ mod tests {
     #[test]
     fn spans_begin_and_end_with_their_turns() {
         let turn = |at, runs| (at, Turn::Runs(5, runs));
-        let mut timeline: Timeline =
-            (0..SHAPE.places()).map(|place| (10, Turn::Runs(place, true))).collect();
+        let mut timeline = all_is_well(10);
         timeline.extend([turn(20, false), turn(30, true)]);
         let expected = [(10, 20), (30, 40)].map(|(from, to)| Span { from, to });
         let (runs, contact) = spans(SHAPE, &timeline, 40);

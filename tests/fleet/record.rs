@@ -48,6 +48,11 @@ impl Record {
         timeline.push((now, turn));
     }
 
+    /// Notes what held from a time on that is past.
+    pub fn note_since(&self, at: Time, turn: Turn) {
+        lock(&self.timeline).push((at, turn));
+    }
+
     pub fn timeline(&self) -> Timeline {
         lock(&self.timeline).clone()
     }

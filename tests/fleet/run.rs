@@ -19,7 +19,7 @@ use crate::faults::Faults;
 use crate::history::{Answerer, Final, History, MEMBERS, SLOTS};
 use crate::record::{Record, lock};
 use crate::seeded::Seeded;
-use crate::traffic::{Api, Writer, apex, keep_asking};
+use crate::traffic::{Api, Writer, apex, keep_asking, keep_probing};
 use crate::ways::{Ways, address, within};
 
 const SHAPE: Shape = Shape { members: 3, authorities: 2, edges: 3 };
@@ -27,7 +27,7 @@ const ZONES: usize = 4;
 /// The edge that knows no authority from its ticket, and the one that it begins from.
 const BEHIND: (Place, Place) = (7, 5);
 /// How long faults are drawn at random for, where nothing else is said.
-const SECONDS: u64 = 12;
+const SECONDS: u64 = 8;
 /// Breaches that are shown.
 const SHOWN: usize = 40;
 const INSIDE: &str = "FLEET_INSIDE";
@@ -97,6 +97,10 @@ fn run(seed: u64, lasts: Duration) {
             assert!(writer.read(), "nothing is wrong yet");
             let is_over = &is_over;
             scope.spawn(move || writer.keep_writing(is_over));
+        }
+        for place in 0..SHAPE.members {
+            let (record, is_over) = (&record, &is_over);
+            scope.spawn(move || keep_probing(record, place, is_over));
         }
         for place in SHAPE.members..SHAPE.places() {
             let (record, is_over) = (&record, &is_over);

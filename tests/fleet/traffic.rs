@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::asker::{AAAA, NOERROR, SOA, address as address_of, try_ask};
-use crate::contact::Place;
+use crate::contact::{Place, Turn};
 use crate::history::{Ask, Commit, MEMBERS, Name, Reading, Round, SLOTS, Seen};
 use crate::record::{Record, lock};
 use crate::seeded::Seeded;
@@ -253,6 +253,23 @@ pub fn keep_asking(record: &Record, place: Place, zones: usize, is_over: &Atomic
         let is_down = round.asks.iter().all(|ask| ask.seen == Seen::Nothing);
         lock(&record.rounds).push(round);
         std::thread::sleep(Duration::from_millis(if is_down { 50 } else { 15 }));
+    }
+}
+
+/// Asks a member of etcd whether a commit could be made until the run is over.
+pub fn keep_probing(record: &Record, place: Place, is_over: &AtomicBool) {
+    let member = Api { address: (address(place), 2379).into(), key: String::new() };
+    let mut was_well = false;
+    while !is_over.load(Ordering::SeqCst) {
+        let asked = record.now();
+        let is_well = matches!(member.send("GET", "/health", ""), Ok((200, _)));
+        if is_well != was_well {
+            // It is well from its answer on, and was not already when it was asked.
+            let since = if is_well { record.now() } else { asked };
+            record.note_since(since, Turn::IsWell(place, is_well));
+            was_well = is_well;
+        }
+        std::thread::sleep(Duration::from_millis(100));
     }
 }
 
