@@ -18,3 +18,4 @@ mod partitions;
 mod relay;
 #[path = "../seeded/mod.rs"]
 mod seeded;
+mod soak;

@@ -175,6 +175,11 @@ impl Node {
         assert_eq!(status.code(), Some(0), "{}", self.log());
     }
 
+    /// The number of its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What the node has logged in all its lives.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.start.log_path()).unwrap_or_default()
