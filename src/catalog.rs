@@ -33,6 +33,8 @@ pub struct Catalog {
     zones: u64,
     /// How many apexes are held without one.
     holds: u64,
+    /// If zones are stale: the hashes of the apexes of those that are not, in order.
+    fresh: Option<Arc<[u64]>>,
 }
 
 /// One apex in its shard; the entries of a shard rise by hash.
@@ -69,6 +71,8 @@ pub enum HoldReason {
     Loading,
     /// What it is made of cannot be read, or makes no zone.
     Broken,
+    /// Nothing was heard of it for longer than it may be answered.
+    Expired,
 }
 
 /// One step from a catalog to the next.
@@ -117,12 +121,33 @@ impl Catalog {
     pub fn new(seed: HashSeed) -> Self {
         let shards = Box::new([Arc::from([])]);
         let (depths, deepest_first) = (BTreeMap::new(), Box::default());
-        Self { seed, shards, depths, deepest_first, zones: 0, holds: 0 }
+        Self { seed, shards, depths, deepest_first, zones: 0, holds: 0, fresh: None }
     }
 
     /// Returns the seed of every zone's hashes.
     pub fn seed(&self) -> HashSeed {
         self.seed
+    }
+
+    /// Returns the catalog with all zones stale but those of some apexes, by their hashes; `None` ends that.
+    pub(crate) fn with_staleness(&self, fresh: Option<Vec<u64>>) -> Self {
+        let sorted = |mut fresh: Vec<u64>| {
+            fresh.sort_unstable();
+            Arc::from(fresh)
+        };
+        Self { fresh: fresh.map(sorted), ..self.clone() }
+    }
+
+    /// Whether zones are stale: what they answer may be old, and nobody is there who would know.
+    #[inline(always)] // once for each query
+    pub fn has_stale(&self) -> bool {
+        self.fresh.is_some()
+    }
+
+    /// Whether the zone whose apex has a hash is stale.
+    #[cold]
+    pub(crate) fn is_stale(&self, apex_hash: u64) -> bool {
+        self.fresh.as_ref().is_some_and(|fresh| fresh.binary_search(&apex_hash).is_err())
     }
 
     /// Returns how many zones there are.

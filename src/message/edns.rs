@@ -6,7 +6,7 @@ use hickory_proto::serialize::binary::BinEncoder;
 
 use super::Malformed;
 use super::record::Record;
-use crate::limits::{UDP_OCTETS_MAX, UDP_PLAIN_OCTETS_MAX};
+use crate::limits::UDP_OCTETS_MAX;
 use crate::record::RecordType;
 
 /// What the sender of an OPT record says (RFC 6891 section 6.1.3).
@@ -128,15 +128,20 @@ fn end_options(out: &mut [u8], start: usize) {
     out[start - 2..start].copy_from_slice(&len.to_be_bytes());
 }
 
-/// Appends an extended DNS error (RFC 8914) to a finished reply without records that ends with `opt`.
+/// Appends an extended DNS error (RFC 8914) to a finished reply that ends with `opt`.
 ///
-/// `text` says more to people; it may be empty. Only where both keep within what any UDP reply may
-/// have: it is a help to read, never needed.
-pub fn explain(out: &mut Vec<u8>, opt: &OptReply<'_>, info_code: u16, text: &str) {
+/// `text` says more to people; it may be empty. Only where both keep within the `limit` of octets: it is a
+/// help to read, never needed.
+pub fn explain(
+    out: &mut Vec<u8>,
+    opt: &OptReply<'_>,
+    (info_code, text): (u16, &str),
+    limit: usize,
+) {
     let option_len = 2 + text.len();
     let option = [OPTION_EDE, option_len as u16, info_code].map(u16::to_be_bytes);
     let options_at = out.len() - opt.octets_len() + OPT_FRONT_LEN;
-    if out.len() + 4 + option_len > UDP_PLAIN_OCTETS_MAX {
+    if out.len() + 4 + option_len > limit {
         return;
     }
     out.extend_from_slice(option.as_flattened());

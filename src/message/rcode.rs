@@ -21,18 +21,22 @@ pub const NOTAUTH: u16 = 9;
 /// The EDNS version is not known.
 pub const BADVERS: u16 = 16;
 
-/// Extended DNS errors (RFC 8914 section 4): why a query was refused.
+/// Extended DNS errors (RFC 8914 section 4): why a query was refused, or what an answer is worth.
 pub mod ede {
     /// None of those that have a number: the text says why.
     pub const OTHER: u16 = 0;
+    /// The answer is that of before: whether it is still so could not be asked.
+    pub const STALE_ANSWER: u16 = 3;
     /// The zone is not loaded yet.
     pub const NOT_READY: u16 = 14;
     /// The asker may not have this.
     pub const PROHIBITED: u16 = 18;
+    /// The name did not exist before: whether that is still so could not be asked.
+    pub const STALE_NXDOMAIN: u16 = 19;
     /// There is no zone of ours that the name is in.
     pub const NOT_AUTHORITATIVE: u16 = 20;
     /// The class, or what is asked for in it, is not served at all.
     pub const NOT_SUPPORTED: u16 = 21;
-    /// There is no data of a zone that is configured.
+    /// There is no data of a zone that is configured, or what there is has expired.
     pub const INVALID_DATA: u16 = 24;
 }

@@ -98,6 +98,14 @@ impl Publisher {
         free(&mut retired);
     }
 
+    /// Publishes the same zones, all of them stale but those of some apexes, by their hashes; `None` ends that.
+    pub(crate) fn publish_staleness(&self, fresh: Option<Vec<u64>>) {
+        let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = Arc::new(self.current.load().with_staleness(fresh));
+        retired.push(self.current.swap(next));
+        free(&mut retired);
+    }
+
     /// Frees replaced catalogs that no reader holds; returns how many are still held.
     pub fn free_retired(&self) -> usize {
         let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);

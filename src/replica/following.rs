@@ -288,6 +288,7 @@ impl AspenDnsClient {
             reason: hold.map(|hold| match hold.reason {
                 HoldReason::Loading => format!("{}: is not here yet", hold.apex.to_fqdn()),
                 HoldReason::Broken => format!("{}: cannot be read", hold.apex.to_fqdn()),
+                HoldReason::Expired => format!("{}: has expired", hold.apex.to_fqdn()),
             }),
         }
     }

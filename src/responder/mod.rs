@@ -247,7 +247,11 @@ impl Responder {
         if let Some(at) = rest.tsig_at {
             return asked.refuse_signed(reply, at);
         }
-        asked.answer(self, catalog, &question, name.path, reply)
+        let verdict = asked.answer(self, catalog, &question, name.path, reply);
+        if catalog.has_stale() {
+            asked.tell_stale(catalog, &verdict, reply);
+        }
+        verdict
     }
 
     /// Returns what identifies this server, as far as the smallest reply has room for it.
@@ -422,6 +426,7 @@ impl<'q> Asked<'q> {
             None => return self.refuse(reply, rcode::REFUSED, ede::NOT_AUTHORITATIVE, ""),
             Some(HoldReason::Loading) => (ede::NOT_READY, "the zone is being loaded"),
             Some(HoldReason::Broken) => (ede::INVALID_DATA, "the zone's data cannot be read"),
+            Some(HoldReason::Expired) => (ede::INVALID_DATA, "the zone has expired"),
         };
         self.refuse(reply, rcode::SERVFAIL, info_code, text)
     }

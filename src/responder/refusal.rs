@@ -1,13 +1,16 @@
-//! Replies without records that say what is wrong with a message, or why its sender gets nothing.
+//! Replies without records that say what is wrong with a message, or why its sender gets nothing; and what
+//! an answer is worth.
 //!
 //! RFC 8914 (extended errors), RFC 6891 section 7, RFC 8945 section 5.3.2.
 //!
 //! **Not here:** what is refused (`responder`, `opcode`, `transfer`).
 
 use super::{Asked, Verdict};
+use crate::catalog::Catalog;
+use crate::limits::UDP_PLAIN_OCTETS_MAX;
 use crate::message::edns::{OptReply, explain};
 use crate::message::query::find_opt;
-use crate::message::rcode;
+use crate::message::rcode::{self, ede};
 use crate::message::record::Record;
 use crate::message::tsig::{self, Tsig};
 
@@ -23,9 +26,24 @@ impl Asked<'_> {
     ) -> Verdict {
         let verdict = self.reply(reply, rcode);
         if let Some(opt) = &self.opt {
-            explain(reply, opt, info_code, text);
+            explain(reply, opt, (info_code, text), UDP_PLAIN_OCTETS_MAX);
         }
         verdict
+    }
+
+    /// Says to who has EDNS that the answer is stale, where the zone that gave it is (RFC 8914 sections 4.4 and
+    /// 4.20): a help to find out why it is old, as far as there is room for it.
+    #[cold]
+    pub(super) fn tell_stale(&self, catalog: &Catalog, verdict: &Verdict, reply: &mut Vec<u8>) {
+        let (Verdict::Reply(facts), Some(opt)) = (verdict, &self.opt) else { return };
+        if !facts.zone.is_some_and(|hash| catalog.is_stale(hash.get())) {
+            return;
+        }
+        let info_code = match facts.rcode {
+            rcode::NXDOMAIN => ede::STALE_NXDOMAIN,
+            _ => ede::STALE_ANSWER,
+        };
+        explain(reply, opt, (info_code, ""), self.limit);
     }
 
     /// Replies to a message of which not all is read, with an OPT record if it has one; with BADVERS if that is of

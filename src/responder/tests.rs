@@ -275,3 +275,47 @@ fn a_batch_is_answered_as_its_queries_are_alone() {
         }
     }
 }
+
+/// Returns the info codes of the extended errors of a reply.
+fn info_codes(reply: &[u8]) -> Vec<u16> {
+    let message = Message::read(reply).expect("a message");
+    let rdata = message.opt().map_or(&[][..], |opt| opt.rdata());
+    crate::message::edns::options(rdata)
+        .map(|option| option.expect("an option"))
+        .filter(|option| option.code == crate::message::edns::OPTION_EDE)
+        .map(|option| u16::from_be_bytes([option.data[0], option.data[1]]))
+        .collect()
+}
+
+#[test]
+fn a_stale_answer_says_so_to_who_has_edns_and_to_nobody_else() {
+    // RFC 8914 section 4.4
+    let (fresh, responder) = (catalog(ZONE), Responder::default());
+    let stale = fresh.with_staleness(Some(Vec::new()));
+    let opt = b"\0\0\x29\x04\xd0\0\0\0\0\0\0";
+    for (qname, codes) in [("ns.example", [3]), ("no.example", [19]), ("x.cut.example", [3])] {
+        let asked = query(qname, "A", Some(opt));
+        assert_eq!(info_codes(&ask(&responder, &stale, &asked, &UDP).1), codes, "{qname}");
+        assert!(info_codes(&ask(&responder, &fresh, &asked, &UDP).1).is_empty());
+        let plain = query(qname, "A", None);
+        let replies = [&stale, &fresh].map(|catalog| ask(&responder, catalog, &plain, &UDP).1);
+        assert_eq!(replies[0], replies[1], "{qname}");
+    }
+    let own = HashSeed(1).name_hash(Name::from_text("example.").expect("a name").as_wire());
+    let other = fresh.with_staleness(Some(vec![own]));
+    let asked = query("ns.example", "A", Some(opt));
+    assert!(info_codes(&ask(&responder, &other, &asked, &UDP).1).is_empty(), "it is not stale");
+}
+
+#[test]
+fn a_zone_that_has_expired_is_no_valid_data() {
+    // RFC 8914 section 4.25
+    let apex = Name::from_text("example.").expect("a name");
+    let held = CatalogChange::Hold(apex, HoldReason::Expired);
+    let catalog = Catalog::new(HashSeed(1)).with_changes(vec![held]);
+    let opt = b"\0\0\x29\x04\xd0\0\0\0\0\0\0";
+    let (verdict, reply) =
+        ask(&Responder::default(), &catalog, &query("a.example", "A", Some(opt)), &UDP);
+    assert_eq!(verdict.facts().map(|facts| facts.rcode), Some(rcode::SERVFAIL));
+    assert_eq!(info_codes(&reply), [24]);
+}

@@ -168,6 +168,15 @@ impl Zone {
         &self.apex
     }
 
+    /// Returns for how many seconds the zone may be answered by who hears nothing new of it: its SOA's EXPIRE
+    /// (RFC 1035 section 3.3.13, RFC 1034 section 4.3.5).
+    pub fn expire_s(&self) -> u32 {
+        let node = self.table.find(self.apex_hash, &[]);
+        let soa = node.as_ref().and_then(|node| node.rrset(RecordType::SOA));
+        debug_assert!(soa.is_some(), "every zone has one");
+        soa.map_or(0, |soa| read_soa(&soa).expire_s)
+    }
+
     /// Returns how many labels the apex has.
     pub(crate) fn apex_depth(&self) -> usize {
         usize::from(self.apex_depth)
