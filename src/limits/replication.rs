@@ -215,6 +215,14 @@ pub const DELTA_OCTETS_MIN: u64 = 64 << 10;
 pub const CLIENT_EVENTS_MAX: usize = 4_096;
 /// Milliseconds without contact after which an edge is stale.
 pub const STALE_AFTER_MS: u64 = 300_000;
+/// Milliseconds between two marks that an edge writes of when its author was heard last: so much older than it
+/// is it may seem after a restart, and so seldom a disk is written for it.
+pub const CONTACT_MARK_MS: u64 = 60_000;
+/// Milliseconds of silence by which no zone expires, whatever its limit: a heartbeat that is late is no loss.
+pub const EXPIRE_MS_MIN: u64 = 5_000;
+/// Milliseconds after which an edge looks again which zones have expired, though none is due: those that came
+/// meanwhile may be.
+pub const EXPIRE_LOOK_MS: u64 = 60_000;
 /// Milliseconds between two looks of an edge at its connection.
 pub const LISTENER_TICK_MS: u64 = 50;
 /// Milliseconds that the document engine may take to join or leave a namespace, or to write it out.

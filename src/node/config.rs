@@ -8,8 +8,10 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::mesh::RelayChoice;
+use crate::replica::Expiry;
 use crate::responder::ResponderConfig;
 use crate::serve::udp::UdpSteering;
 use crate::store::lease::LeaseTimes;
@@ -30,12 +32,25 @@ pub struct Config {
     pub mesh_listen: SocketAddr,
     /// The relay that helps nodes behind address translation to meet.
     pub relay: RelayChoice,
-    /// What an edge is called in its authority's list of edges.
-    pub edge_name: Option<String>,
+    /// What an edge does on its own; nothing to other nodes.
+    pub edge: EdgeConfig,
     /// Zones from files.
     pub files: FilesConfig,
     /// Milliseconds that answers may be behind the store, or the feed, on a node that is ready.
     pub ready_lag_ms: u64,
+}
+
+/// What an edge is called, and what it does when it does not hear its feed's author.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct EdgeConfig {
+    /// Its name in its authority's list of edges.
+    pub name: Option<String>,
+    /// For how long the author may not be heard while the node says that it is ready; none is for ever.
+    pub ready_silence: Option<Duration>,
+    /// Whether answers say that they are stale.
+    pub tells_stale: bool,
+    /// For how long zones are answered.
+    pub expiry: Expiry,
 }
 
 /// What has to start.

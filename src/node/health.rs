@@ -3,7 +3,7 @@
 //! | question | asked by | yes when |
 //! |---|---|---|
 //! | `/healthz` | who restarts the process | every part works |
-//! | `/readyz` | who sends queries | an authority answers what its store has, an edge what its feed had `--ready-lag-ms` ago |
+//! | `/readyz` | who sends queries | an authority answers what its store has, an edge what its feed had `--ready-lag-ms` ago; one that may not be without its author for long (`--ready-silence`) hears it |
 //!
 //! An edge that has reached nobody since its start cannot know what it lacks: it is ready with what it
 //! has on its disk, if it has anything. A node whose zones are all held is not ready; one with some
@@ -14,6 +14,7 @@
 //! **Not here:** asking the parts (`node::watchdog`).
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -184,6 +185,12 @@ pub enum Unready {
         /// For how many milliseconds.
         lag_ms: u64,
     },
+    /// An edge does not hear its author, and may not be without it for so long.
+    #[error("the author of the feed has not been heard for {seconds} s")]
+    Silent {
+        /// For how many seconds.
+        seconds: u64,
+    },
     /// An edge has nothing of its feed.
     #[error("nothing of the feed is here yet")]
     Nothing,
@@ -201,8 +208,8 @@ pub enum Unready {
     Unwatched,
 }
 
-/// What the watchdog found last.
-pub struct Health(Mutex<LastLook>);
+/// What the watchdog found last, and for how many milliseconds answers were behind then.
+pub struct Health(Mutex<LastLook>, AtomicU64);
 
 /// See [`Health`].
 struct LastLook {
@@ -225,7 +232,8 @@ impl Default for Health {
     /// Nobody has looked yet.
     fn default() -> Self {
         let unready = Some(Unready::Starting);
-        Self(Mutex::new(LastLook { at: Instant::now(), faults: Vec::new(), unready }))
+        let look = LastLook { at: Instant::now(), faults: Vec::new(), unready };
+        Self(Mutex::new(look), AtomicU64::new(0))
     }
 }
 
@@ -255,6 +263,16 @@ impl Health {
     pub fn unready(&self) -> Option<Unready> {
         let found = self.found();
         if found.is_old() { Some(Unready::Unwatched) } else { found.unready }
+    }
+
+    /// Takes for how many milliseconds answers have been behind what is known.
+    pub fn note_lag(&self, lag_ms: u64) {
+        self.1.store(lag_ms, Ordering::Relaxed);
+    }
+
+    /// Returns for how many milliseconds answers were behind when the watchdog looked last.
+    pub fn lag_ms(&self) -> u64 {
+        self.1.load(Ordering::Relaxed)
     }
 
     /// What was found.

@@ -15,9 +15,10 @@ use prometheus_client::registry::Registry;
 
 use super::fleet::{EdgeStatus, FleetStatus};
 use super::state::NodeState;
-use super::status::sync::{EntriesReport, FeedReport, LogReport, SyncReport};
+use super::status::sync::{EntriesReport, FeedReport, LogReport, SyncReport, status_word};
 use super::status::{FeedStatus, Status, StoreStatus};
 use crate::serve::stats::FrontEndStats;
+use crate::sync::status::SyncStatus;
 
 /// Returns the metrics as text.
 pub(crate) async fn text(node: &NodeState) -> String {
@@ -61,6 +62,16 @@ impl Collector for Scrape {
         let gauges = [
             ("zones", "Zones that are answered", status.zones),
             ("zones_held", "Zones that are ours and answered with SERVFAIL", status.held_count),
+            (
+                "zones_expired",
+                "Zones of those whose author was silent too long",
+                status.expired_zones,
+            ),
+            (
+                "lag_milliseconds",
+                "Since when something is known to exist that is not answered",
+                status.lag_ms,
+            ),
             ("static_zones", "Zones from files", status.static_zones),
             ("broken_files", "Zone files that do not read", status.broken_file_count),
             (
@@ -145,6 +156,8 @@ fn encode_feed(encoder: &mut DescriptorEncoder<'_>, feed: &FeedStatus) -> Result
 fn encode_sync(encoder: &mut DescriptorEncoder<'_>, report: &SyncReport) -> Result<(), fmt::Error> {
     let help = "1 if everything that the feed is known to hold is answered";
     gauge(encoder, "sync_is_synced", help, u64::from(report.is_synced()))?;
+    let is_stale = u64::from(report.status == status_word(SyncStatus::Stale));
+    gauge(encoder, "sync_is_stale", "1 if nobody is heard who knows what is new", is_stale)?;
     let help = "Records that break a rule";
     counter(encoder, "sync_records_refused", help, report.records_refused)?;
     let (zones, refused, fetch_failures, bound_hits) = match &report.feed {
@@ -214,6 +227,11 @@ fn encode_log(encoder: &mut DescriptorEncoder<'_>, log: &LogReport) -> Result<()
     let gauges = [
         ("sync_beat_age_milliseconds", "Age of the author's newest heartbeat", log.beat_age_ms),
         ("sync_contact_age_milliseconds", "Since anybody was heard", Some(log.contact_age_ms)),
+        (
+            "sync_silence_seconds",
+            "Since the author was heard, over restarts too",
+            Some(log.silence_ms / 1_000),
+        ),
         ("sync_document_revision", "Where the adopted document holds", log.document_revision),
         ("sync_document_version", "Number of the adopted document", log.document_version),
         ("sync_lacking", "Zones of which something is not answered yet", Some(log.lacking)),

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::config::{Config, Plan, StoreConfig, StoreEngine};
+use super::config::{Config, EdgeConfig, Plan, StoreConfig, StoreEngine};
 use super::early::Early;
 use super::error::RunError;
 use super::feeds::Feeds;
@@ -77,7 +77,8 @@ impl Parts {
         if let Plan::Edge(ticket) = &config.plan {
             let seed = self.stage.catalog().seed();
             let builder = AspenDnsClient::builder().seed(seed).ticket(ticket.as_ref().clone());
-            let client = builder.name(config.edge_name.clone()).build()?;
+            let EdgeConfig { name, tells_stale, expiry, .. } = config.edge.clone();
+            let client = builder.name(name).stale_ede(tells_stale).expiry(expiry).build()?;
             self.stage = Arc::clone(client.stage());
             self.stage.publish(Rank::File, loaded.changes());
             return self.start_edge(config, client, ticket).await;

@@ -24,7 +24,7 @@ use super::service::Service;
 use super::services;
 use super::state::{BrokenFiles, NodeState};
 use super::timing::CommitTimes;
-use super::watchdog::Watchdog;
+use super::watchdog::{ReadyLimits, Watchdog};
 use crate::limits::STOP_MS;
 use crate::mesh::Mesh;
 use crate::publish::stage::{Rank, Stage};
@@ -57,7 +57,7 @@ async fn run_until_told(config: &Config) -> Result<(), RunError> {
     };
     let Some(node) = Node::start(config, told).await? else { return Ok(()) };
     node.print_ready();
-    let mut watching = tokio::spawn(node.watchdog(config.ready_lag_ms).run());
+    let mut watching = tokio::spawn(node.watchdog(ReadyLimits::of(config)).run());
     let fault = loop {
         tokio::select! {
             _ = hangup.recv() => node.read_files(),
@@ -170,11 +170,11 @@ impl Node {
     }
 
     /// Prepares what watches over the parts.
-    fn watchdog(&self, ready_lag_ms: u64) -> Watchdog {
+    fn watchdog(&self, ready: ReadyLimits) -> Watchdog {
         let watched = |service: &Service| Some((service.what(), service.watched()?));
         let tasks = self.services.iter().filter_map(watched).collect();
         let mesh = self.mesh.as_deref().cloned();
-        Watchdog::new(Arc::clone(&self.state), mesh, tasks, ready_lag_ms)
+        Watchdog::new(Arc::clone(&self.state), mesh, tasks, ready)
     }
 
     /// Prints the one line that says that the node answers.

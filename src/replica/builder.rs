@@ -10,6 +10,7 @@ use std::time::Instant;
 use tokio::sync::{Notify, broadcast, watch};
 
 use super::progress::SyncProgress;
+use super::silence::{Expiry, Silence};
 use super::{AspenDnsClient, ClientCounters, QUERIES_UNKNOWN};
 use crate::catalog::CatalogChange;
 use crate::limits::{CLIENT_EVENTS_MAX, STALE_AFTER_MS};
@@ -58,6 +59,8 @@ pub struct AspenDnsClientBuilder {
     stale_after_ms: Option<u64>,
     /// What the edge is called.
     name: Option<String>,
+    /// What becomes of answers while the author is not heard.
+    silence: Silence,
 }
 
 impl AspenDnsClientBuilder {
@@ -99,6 +102,21 @@ impl AspenDnsClientBuilder {
         self
     }
 
+    /// Sets for how long zones are answered while the feed's author is not heard; else it is for ever. Zones that
+    /// have expired are SERVFAIL until it is. This is of a feed with a log.
+    #[must_use]
+    pub fn expiry(mut self, expiry: Expiry) -> Self {
+        self.silence.expiry = expiry;
+        self
+    }
+
+    /// Has answers say that they are stale while the client is, to who has EDNS (RFC 8914 section 4.4).
+    #[must_use]
+    pub fn stale_ede(mut self, tells_stale: bool) -> Self {
+        self.silence.tells_stale = tells_stale;
+        self
+    }
+
     /// Builds the client; its static zones are served.
     ///
     /// # Errors
@@ -137,6 +155,7 @@ impl AspenDnsClientBuilder {
             progress: watch::channel(SyncProgress::default()).0,
             name: self.name,
             queries_per_s: AtomicU32::new(QUERIES_UNKNOWN),
+            silence: self.silence,
             counters: ClientCounters::default(),
         }))
     }

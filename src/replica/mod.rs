@@ -24,6 +24,7 @@ mod listener;
 mod mailbox;
 mod opening;
 mod progress;
+mod silence;
 mod supervisor;
 mod upstream;
 
@@ -54,6 +55,8 @@ pub(crate) use following::documents_for;
 pub use following::{Following, UpstreamInfo, spawn_dns_sync_listener};
 pub use opening::ListenerError;
 pub use progress::{SyncProgress, WaitError};
+pub use silence::Expiry;
+use silence::Silence;
 
 /// A cache of zones that is kept up to date, and read without a lock.
 #[derive(Debug)]
@@ -102,6 +105,8 @@ pub struct AspenDnsClient {
     name: Option<String>,
     /// Queries that were answered in the last second; [`QUERIES_UNKNOWN`] if nobody says.
     queries_per_s: AtomicU32,
+    /// What becomes of answers while the author is not heard.
+    silence: Silence,
     /// What is counted.
     counters: ClientCounters,
 }

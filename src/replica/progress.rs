@@ -103,6 +103,7 @@ impl AspenDnsClient {
             std::mem::replace(told, now) != now
         });
         if is_status_changed {
+            self.tell_stale(now.status);
             tracing::info!(status = ?now.status, revision = %now.served, "sync status");
             self.send_event(DnsEvent::SyncStatusChanged { status: now.status });
         }

@@ -15,6 +15,7 @@ mod cluster;
 mod fleet;
 mod health;
 mod https;
+mod lost;
 mod private;
 mod process;
 #[cfg(feature = "etcd")]

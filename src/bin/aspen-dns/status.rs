@@ -56,7 +56,13 @@ fn sync_lines(sync: &Value) -> String {
     let status = sync["status"].as_str().unwrap_or("?");
     let mut lines = format!("\n{status}: revision {served} of {heard}, history {history}\n");
     lines.push_str(&match (sync["beat_age_ms"].as_u64(), &sync["upstream"]["is_author"]) {
-        (None, _) => "nothing was heard of the author yet\n".to_owned(),
+        (None, _) => match sync["silence_ms"].as_u64() {
+            Some(silence_ms) if silence_ms >= SILENCE_TOLD_MS => format!(
+                "nothing was heard of the author since the start, nor for {} s in all\n",
+                silence_ms / 1_000
+            ),
+            _ => "nothing was heard of the author yet\n".to_owned(),
+        },
         (Some(age_ms), Value::Bool(true)) => format!("the author was heard {age_ms} ms ago\n"),
         (Some(age_ms), _) => {
             format!("the author was heard {age_ms} ms ago, through another edge\n")
@@ -98,6 +104,8 @@ fn flatten(prefix: &str, value: &Value, rows: &mut Vec<Vec<String>>) {
     }
 }
 
+/// Milliseconds of silence from which on it is told: an edge that starts has heard nobody yet.
+const SILENCE_TOLD_MS: u64 = 5_000;
 /// Seconds after its timeout that the node may still need to say so.
 const ANSWER_MARGIN_S: f64 = 5.0;
 

@@ -5,7 +5,9 @@
 //!
 //! **Not here:** what the values mean to a node (`config`).
 
+mod edge;
 pub mod etcd;
+mod transfer;
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -14,12 +16,13 @@ use std::str::FromStr;
 
 use clap::builder::FalseyValueParser;
 use clap::{Parser, ValueEnum};
-use ipnet::IpNet;
 use iroh::RelayUrl;
 
+use self::edge::EdgeFlags;
 use self::etcd::{EtcdFlags, StoreChoice};
+pub use self::transfer::TransferNetworks;
 use super::config::{ApiConfig, Config, DnsConfig, FilesConfig, Plan, StoreConfig, StoreEngine};
-use crate::feed::frame::fleet::{ALL_EDGES, is_edge_name};
+use crate::feed::frame::fleet::ALL_EDGES;
 use crate::limits::{
     CPUS_MAX, EDGE_NAME_OCTETS_MAX, ETCD_PREFIX_OCTETS_MAX, READY_LAG_MS, UDP_WORKERS_MAX,
 };
@@ -70,10 +73,9 @@ pub struct Flags {
     #[arg(long, env = "ASPEN_TICKET", value_name = "TICKET", hide_env_values = true)]
     pub ticket: Option<DnsClientTicket>,
 
-    /// What an edge is called where its authority lists edges (`aspen-dns fleet`) and waits for them: 1 to 64
-    /// letters, digits, dots, hyphens and underscores, a letter first.
-    #[arg(long, env = "ASPEN_EDGE_NAME", value_name = "NAME", value_parser = parse_edge_name)]
-    pub edge_name: Option<String>,
+    /// What an edge is called, and what it does on its own.
+    #[command(flatten)]
+    pub edge: EdgeFlags,
 
     /// Directory whose NAME.zone master files are served as static zones. SIGHUP reads those that
     /// have changed.
@@ -195,10 +197,6 @@ pub enum ApiListen {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RelayFlag(pub RelayChoice);
 
-/// Who may transfer zones, as the flag spells it.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct TransferNetworks(pub Vec<IpNet>);
-
 /// Why the text of a flag has no meaning.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum FlagError {
@@ -238,6 +236,12 @@ pub enum FlagError {
          \"{ALL_EDGES}\""
     )]
     EdgeName,
+    /// `--ready-silence` and other spans of time.
+    #[error("not a time like 30s, 10m, 2h or 1d")]
+    Time,
+    /// `--expire`.
+    #[error("neither \"soa\" nor a time like 30s, 10m, 2h or 1d")]
+    Expire,
     /// `--nsid`, `--version-txt`.
     #[error("not 1 to {SHORT_TEXT_OCTETS_MAX} octets")]
     ShortText,
@@ -255,6 +259,9 @@ pub enum PlanError {
     /// Only an edge is listed by an authority.
     #[error("--edge-name is for a node with a --ticket")]
     EdgeNameWithoutEdge,
+    /// Only an edge may lose its author.
+    #[error("--ready-silence, --stale-ede and --expire are for a node with a --ticket")]
+    EdgeFlagsWithoutEdge,
     /// An edge has no store.
     #[error("--store is for the roles all and authority only")]
     EdgeWithStore,
@@ -325,7 +332,7 @@ impl Flags {
             relay: self.relay.0,
             files: FilesConfig { dir: self.zone_dir, named: self.zone_file },
             ready_lag_ms: self.ready_lag_ms,
-            edge_name: self.edge_name,
+            edge: self.edge.config(),
         })
     }
 
@@ -353,8 +360,13 @@ impl Flags {
         };
         match plan? {
             Plan::Edge(_) | Plan::Static if self.new_store => Err(PlanError::NewStoreWithoutStore),
-            Plan::All(_) | Plan::Authority(_) | Plan::Static if self.edge_name.is_some() => {
+            Plan::All(_) | Plan::Authority(_) | Plan::Static if self.edge.edge_name.is_some() => {
                 Err(PlanError::EdgeNameWithoutEdge)
+            }
+            Plan::All(_) | Plan::Authority(_) | Plan::Static
+                if self.edge != EdgeFlags::default() =>
+            {
+                Err(PlanError::EdgeFlagsWithoutEdge)
             }
             plan => Ok(plan),
         }
@@ -422,20 +434,6 @@ impl FromStr for RelayFlag {
     }
 }
 
-impl FromStr for TransferNetworks {
-    type Err = FlagError;
-
-    fn from_str(text: &str) -> Result<Self, FlagError> {
-        if text == "off" {
-            return Ok(Self(Vec::new()));
-        }
-        // An address alone is a network of one.
-        let network = |part: &str| part.parse().or_else(|_| part.parse().map(IpAddr::into));
-        let networks: Result<Vec<IpNet>, _> = text.split(',').map(network).collect();
-        networks.map(Self).map_err(|_| FlagError::Transfer)
-    }
-}
-
 /// Reads the number of UDP threads.
 fn parse_udp_workers(text: &str) -> Result<u16, FlagError> {
     text.parse()
@@ -447,11 +445,6 @@ fn parse_udp_workers(text: &str) -> Result<u16, FlagError> {
 /// Reads the number of a CPU.
 fn parse_cpu(text: &str) -> Result<usize, FlagError> {
     text.parse().ok().filter(|cpu| *cpu < CPUS_MAX).ok_or(FlagError::Cpu)
-}
-
-/// Reads the name of an edge.
-fn parse_edge_name(text: &str) -> Result<String, FlagError> {
-    is_edge_name(text).then(|| text.to_owned()).ok_or(FlagError::EdgeName)
 }
 
 /// Reads a text that goes into one character string or EDNS option.

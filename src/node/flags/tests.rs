@@ -1,5 +1,7 @@
 //! Flags in, configuration or the reason against it out.
 
+use ipnet::IpNet;
+
 use super::*;
 use crate::node::config::{EtcdCluster, SharingConfig};
 use crate::store::lease::LeaseTimes;
@@ -81,7 +83,7 @@ fn lease_of(ms: u64) -> LeaseTimes {
 
 #[test]
 fn an_edge_and_no_other_node_has_a_name() {
-    let names = |arguments: &str| config(arguments).map(|config| config.edge_name);
+    let names = |arguments: &str| config(arguments).map(|config| config.edge.name);
     assert_eq!(names("--edge-name ams-1"), Err(PlanError::EdgeNameWithoutEdge));
     assert_eq!(names("--edge-name ams-1 --zone-dir d"), Err(PlanError::EdgeNameWithoutEdge));
     let ticket = DnsClientTicket {
@@ -176,4 +178,16 @@ fn a_bad_value_is_one_line_that_names_the_flag() {
     let line = one_line(&error).expect("one line");
     assert!(line.starts_with("--ticket \"nonsense\": ") && !line.contains('\n'), "{line}");
     assert_eq!(one_line(&flags("--nonsense").expect_err("an unknown flag")), None);
+}
+
+#[test]
+fn what_is_done_without_an_author_is_for_edges_alone() {
+    for flag in ["--ready-silence 1h", "--stale-ede", "--expire soa"] {
+        assert_eq!(config(flag).err(), Some(PlanError::EdgeFlagsWithoutEdge), "{flag}");
+        assert_eq!(
+            config(&format!("--zone-dir d {flag}")).err(),
+            Some(PlanError::EdgeFlagsWithoutEdge),
+            "{flag}"
+        );
+    }
 }

@@ -14,6 +14,7 @@ use serde::Serialize;
 use super::feeds::Feeds;
 use super::health::Fault;
 use super::state::NodeState;
+use crate::catalog::{Hold, HoldReason};
 use crate::export::ExportStatus;
 use crate::limits::STATUS_STORE_MS;
 use crate::publish::PublishStats;
@@ -37,6 +38,8 @@ pub struct Status {
     pub zones: u64,
     /// Apexes that are ours and answered with SERVFAIL, in order, [`HELD_SHOWN_MAX`] at most.
     pub held_zones: Vec<String>,
+    /// How many of those have expired: their feed's author was not heard for too long.
+    pub expired_zones: u64,
     /// Zones from files.
     pub static_zones: u64,
     /// How many zone files do not read: what they were when they were good last is answered.
@@ -51,6 +54,8 @@ pub struct Status {
     pub heard_revision: u64,
     /// By how many revisions answers are behind.
     pub behind_revisions: u64,
+    /// For how many milliseconds they have been behind what is known to exist.
+    pub lag_ms: u64,
     /// Whether every part works.
     pub is_healthy: bool,
     /// What does not work, a line for each.
@@ -158,7 +163,7 @@ impl Status {
     /// Asks the parts of a node.
     pub async fn of(node: &NodeState) -> Self {
         // The snapshot is given back before anything is waited for.
-        let (zones, held_count, held_zones) = held(node);
+        let (zones, held_count, held_zones, expired_zones) = held(node);
         let revisions = node.progress.now();
         let front_ends = node.server.stats();
         let broken = node.broken_files();
@@ -175,6 +180,7 @@ impl Status {
             dns: node.dns_addresses().iter().map(ToString::to_string).collect(),
             zones,
             held_zones,
+            expired_zones,
             static_zones: node.static_zones.load(Ordering::Relaxed),
             broken_file_count: broken.count,
             broken_files: broken.shown,
@@ -182,6 +188,7 @@ impl Status {
             served_revision: revisions.served,
             heard_revision: revisions.heard,
             behind_revisions: revisions.heard.saturating_sub(revisions.served),
+            lag_ms: node.health.lag_ms(),
             is_healthy: faults.is_empty(),
             faults,
             is_ready: unready.is_none(),
@@ -196,13 +203,15 @@ impl Status {
     }
 }
 
-/// Returns how many zones are answered, how many apexes are held, and the first of these.
-fn held(node: &NodeState) -> (u64, u64, Vec<String>) {
+/// Returns how many zones are answered, how many apexes are held, the first of these, and how many have expired.
+fn held(node: &NodeState) -> (u64, u64, Vec<String>, u64) {
     let catalog = node.reader.load();
     let mut held: Vec<String> = catalog.held().map(|hold| hold.apex.to_fqdn()).collect();
     held.sort();
     held.truncate(HELD_SHOWN_MAX);
-    (catalog.zone_count(), catalog.held_count(), held)
+    let is_expired = |hold: &&Hold| hold.reason == HoldReason::Expired;
+    let expired = catalog.held().filter(is_expired).count() as u64;
+    (catalog.zone_count(), catalog.held_count(), held, expired)
 }
 
 impl StoreStatus {

@@ -50,6 +50,8 @@ pub struct LogReport {
     pub beat_age_ms: Option<u64>,
     /// How long ago anybody was heard, in milliseconds.
     pub contact_age_ms: u64,
+    /// For how long the author was not heard, before the start too, in milliseconds.
+    pub silence_ms: u64,
     /// By how many milliseconds other clocks are ahead of ours.
     pub clock_skew_ms: ClockSkew,
     /// Whom the edge follows, or followed last.
@@ -173,6 +175,7 @@ fn log_report(client: &AspenDnsClient, status: &MirrorStatus, stats: &MirrorStat
         document_version: status.document.map(|(_, number)| number),
         beat_age_ms: status.beat_age_ms,
         contact_age_ms: status.contact_age_ms,
+        silence_ms: status.silence_ms,
         clock_skew_ms: ClockSkew { upstream: upstream.map(|info| info.clock_skew_ms), author },
         upstream: upstream.map(|info| UpstreamReport {
             id: HEXLOWER.encode(&info.id),

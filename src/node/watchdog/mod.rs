@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::AbortHandle;
 
+use super::config::Config;
 use super::feeds::ExporterAnswer;
 use super::health::{Fault, Unready};
 use super::state::NodeState;
@@ -195,6 +196,31 @@ impl Lag {
     }
 }
 
+/// How old answers may be on a node that says that it is ready.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ReadyLimits {
+    /// For how many milliseconds they may be behind.
+    lag_ms: u64,
+    /// For how many milliseconds an edge may not hear its author; none is for ever.
+    silence_ms: Option<u64>,
+}
+
+impl ReadyLimits {
+    /// Those of a node.
+    pub(super) fn of(config: &Config) -> Self {
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        Self { lag_ms: config.ready_lag_ms, silence_ms: config.edge.ready_silence.map(millis) }
+    }
+
+    /// Says why a node whose answers are so old is not ready, if it is not.
+    pub(crate) fn judge(self, lag_ms: u64, silence_ms: u64) -> Option<Unready> {
+        if self.silence_ms.is_some_and(|limit_ms| silence_ms > limit_ms) {
+            return Some(Unready::Silent { seconds: silence_ms / 1_000 });
+        }
+        (lag_ms > self.lag_ms).then_some(Unready::Behind { lag_ms })
+    }
+}
+
 /// Asks the parts, again and again.
 #[derive(Debug)]
 pub(super) struct Watchdog {
@@ -204,8 +230,8 @@ pub(super) struct Watchdog {
     mesh: Option<Mesh>,
     /// The tasks, by what they do.
     tasks: Vec<(&'static str, AbortHandle)>,
-    /// For how long answers may be behind on a node that is ready.
-    ready_lag_ms: u64,
+    /// How old answers may be on a node that is ready.
+    ready: ReadyLimits,
     /// What was not answered.
     missed: Missed,
 }
@@ -246,9 +272,9 @@ impl Watchdog {
         node: Arc<NodeState>,
         mesh: Option<Mesh>,
         tasks: Vec<(&'static str, AbortHandle)>,
-        ready_lag_ms: u64,
+        ready: ReadyLimits,
     ) -> Self {
-        Self { node, mesh, tasks, ready_lag_ms, missed: Missed::default() }
+        Self { node, mesh, tasks, ready, missed: Missed::default() }
     }
 
     /// Asks until a part is broken for good, and returns which.
@@ -304,9 +330,11 @@ impl Watchdog {
 
     /// Says why the node is not ready, if it is not.
     fn unready(&self, now_ms: u64, lag: &mut Lag, was_connected: &mut bool) -> Option<Unready> {
+        let mut silence_ms = 0;
         let lag_ms = match &self.node.client {
             Some(client) => {
                 let status = client.mirror_status();
+                silence_ms = status.as_ref().map_or(0, |status| status.silence_ms);
                 let word = status.as_ref().map_or_else(|| client.status(), |status| status.status);
                 *was_connected |= matches!(word, SyncStatus::Syncing | SyncStatus::Synced);
                 // Where all zones are gone there is none that lacks anything.
@@ -328,7 +356,8 @@ impl Watchdog {
                 lag.note(now_ms, self.node.progress.now().served, wanted)
             }
         };
-        (lag_ms > self.ready_lag_ms).then_some(Unready::Behind { lag_ms })
+        self.node.health.note_lag(lag_ms);
+        self.ready.judge(lag_ms, silence_ms)
     }
 
     /// Asks the document engine for something that it does not have.

@@ -144,3 +144,13 @@ fn lag_is_the_age_of_the_oldest_that_is_not_answered() {
     assert_eq!(lag.note(500, 9, 9), 0);
     assert_eq!(lag.note(600, 10, 9), 0, "a revision read a moment ago");
 }
+
+#[test]
+fn an_edge_that_does_not_hear_its_author_is_ready_for_as_long_as_it_may_be() {
+    let forever = ReadyLimits { lag_ms: 10, silence_ms: None };
+    assert_eq!(forever.judge(10, u64::MAX), None);
+    assert_eq!(forever.judge(11, 0), Some(Unready::Behind { lag_ms: 11 }));
+    let bound = ReadyLimits { silence_ms: Some(5_000), ..forever };
+    assert_eq!(bound.judge(0, 5_000), None);
+    assert_eq!(bound.judge(0, 7_001), Some(Unready::Silent { seconds: 7 }));
+}

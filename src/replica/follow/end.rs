@@ -20,6 +20,7 @@ impl Follow {
         let looking = self.looking.take();
         let building = self.building.take();
         tokio::join!(self.end_entry_listener(), end(keeping), end(looking), end(building));
+        self.contact.end(&self.client).await;
         self.leave().await;
     }
 

@@ -40,6 +40,7 @@ use super::document::announcements;
 use super::fetch::{Fetched, Fetcher};
 use super::listener::spawn_entry_listener;
 use super::opening::ListenerError;
+use super::silence::ContactFile;
 use super::upstream::{ContentPeers, Dialer, Upstream};
 use crate::clock::now_ms;
 use crate::feed::Hash;
@@ -138,6 +139,8 @@ pub(super) struct Follow {
     quick_losses: u32,
     /// What was told to whom is followed.
     told: Told,
+    /// When the author was heard last.
+    contact: ContactFile,
 }
 
 impl Follow {
@@ -169,6 +172,9 @@ impl Follow {
             stale_after_ms: client.stale_after_ms,
         };
         *client.mirror() = Some(Mirror::new(config, client.now_ms()));
+        let contact =
+            ContactFile::new(mesh.dir().map(|dir| Archive::dir_in(dir, &ticket.namespace)));
+        contact.load(&client);
         let dialer = Dialer::new(mesh.endpoint().clone(), Arc::clone(&peers));
         let (root_entries, joining) =
             announcements(doc.clone(), ticket, Arc::clone(&peers), stop).await?;
@@ -213,10 +219,12 @@ impl Follow {
             quick_losses: 0,
             deaf_ms: DEAF_MS_MIN,
             told: Told::nothing(mesh.hub().watch_fleet()),
+            contact,
         };
         follow.load(kept.unwrap_or_default(), stop).await;
         // What was followed before is served still: what the feed has no more of it goes.
         follow.client.adopt_served();
+        follow.note_silence();
         Ok(follow)
     }
 
@@ -405,6 +413,8 @@ impl Follow {
         }
         self.keep_again();
         self.note_keeping();
+        self.note_silence();
+        self.contact.tick(&self.client);
         let status = self.client.with_mirror(|mirror| mirror.status(now));
         let Some(status) = status else { return };
         if status.status.is_synced() {

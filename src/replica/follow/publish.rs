@@ -105,6 +105,13 @@ impl Follow {
         }
     }
 
+    /// Has zones expire if the author was not heard for too long, or has them back if it was.
+    pub(super) fn note_silence(&self) {
+        let now = self.client.now_ms();
+        let silence = self.client.with_mirror(|mirror| mirror.contact(now).0);
+        self.client.note_silence(silence.unwrap_or_default());
+    }
+
     /// Lets others follow from a version that was adopted.
     pub(super) fn take_adopted(&mut self) {
         let Some(adopted) = self.client.with_mirror(Mirror::poll_adopted).flatten() else {

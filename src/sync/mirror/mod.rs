@@ -33,6 +33,7 @@ use zone::ZoneMirror;
 
 #[cfg(feature = "edge")]
 pub(crate) use document::Wish;
+pub(crate) use status::BeatMark;
 pub use status::{MirrorStats, MirrorStatus};
 
 /// What an edge wants.
@@ -101,7 +102,7 @@ pub struct Mirror {
     /// The newest heartbeat, where it holds, and when it came.
     beat: Option<(LogBeat, Position, u64)>,
     /// The epoch, term and count of the newest heartbeat ever.
-    beat_mark: Option<(u64, u64, u64)>,
+    beat_mark: Option<BeatMark>,
     /// Whether the sum of all zones differs from a heartbeat's, and when to look again.
     differs_as_a_whole: Option<Differing>,
     /// Whether a version is to be taken for that now.
@@ -275,7 +276,7 @@ impl Mirror {
     /// Takes a heartbeat, which holds at a position.
     fn take_beat(&mut self, beat: LogBeat, at: Position, now_ms: u64) {
         self.heard = self.heard.max(at.revision);
-        self.contact.heard(now_ms);
+        self.contact.author_heard(now_ms);
         self.beat = Some((beat, at, now_ms));
         self.compare_whole(now_ms);
     }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | Synced | a stream stands, a signed heartbeat is [`BEAT_FRESH_MS_MAX`] old at most, all that was heard is served, and every digest agrees |
 //! | Syncing | a stream stands and a heartbeat is fresh, and something of that is not so |
-//! | Stale | a stream stands and no heartbeat is fresh: whoever writes the feed is not heard; or nobody was heard for long |
+//! | Stale | a stream stands and no heartbeat is fresh: whoever writes the feed is not heard; or nobody was heard for long, a time before the start among it |
 //! | Connecting | nobody was reached since the start |
 //! | Disconnected | the last stream is gone |
 //!
@@ -70,6 +70,8 @@ pub struct MirrorStatus {
     pub beat_time_ms: Option<u64>,
     /// How long ago anybody was heard, in milliseconds.
     pub contact_age_ms: u64,
+    /// For how many milliseconds the author was not heard, before the start too; where it never was, since then.
+    pub silence_ms: u64,
     /// Zones that are served.
     pub zones: u64,
     /// Zones of which something is known that is not served.
@@ -82,6 +84,9 @@ pub struct MirrorStatus {
     pub differs_as_a_whole: bool,
 }
 
+/// The epoch, term and count of a heartbeat, in the order in which its author made them.
+pub(crate) type BeatMark = (u64, u64, u64);
+
 /// Who is connected, and since when.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Contact {
@@ -91,6 +96,10 @@ pub(super) struct Contact {
     was_connected: bool,
     /// When anybody was heard last; before that, when we began.
     heard_ms: u64,
+    /// When the author was heard last; before that, when we began.
+    author_ms: u64,
+    /// For how many milliseconds the author was not heard then.
+    silence_before_ms: u64,
     /// What was the last time told.
     now_ms: u64,
 }
@@ -98,7 +107,21 @@ pub(super) struct Contact {
 impl Contact {
     /// Nobody is connected.
     pub(super) fn new(now_ms: u64) -> Self {
-        Self { streams: 0, was_connected: false, heard_ms: now_ms, now_ms }
+        let (heard_ms, author_ms) = (now_ms, now_ms);
+        let (streams, was_connected, silence_before_ms) = (0, false, 0);
+        Self { streams, was_connected, heard_ms, author_ms, silence_before_ms, now_ms }
+    }
+
+    /// The author was heard.
+    pub(super) fn author_heard(&mut self, now_ms: u64) {
+        self.heard(now_ms);
+        self.author_ms = self.author_ms.max(now_ms);
+        self.silence_before_ms = 0;
+    }
+
+    /// For how many milliseconds the author was not heard.
+    fn silence_ms(&self, now_ms: u64) -> u64 {
+        now_ms.saturating_sub(self.author_ms).saturating_add(self.silence_before_ms)
     }
 
     /// Somebody was heard.
@@ -130,7 +153,7 @@ impl Mirror {
         let mut differing: Vec<Name> = self.differing.keys().take(LISTED_MAX).cloned().collect();
         differing.sort_unstable();
         MirrorStatus {
-            status: self.word(beat_age_ms, contact_age_ms, served),
+            status: self.word(beat_age_ms, now_ms, served),
             history: self.history,
             served,
             heard: self.heard.max(served.revision),
@@ -138,6 +161,7 @@ impl Mirror {
             beat_age_ms,
             beat_time_ms: self.beat.map(|(beat, _, _)| beat.time_ms),
             contact_age_ms,
+            silence_ms: self.contact.silence_ms(now_ms),
             zones: self.count,
             lacking: self.lacking.values().map(|count| u64::from(*count)).sum(),
             fetch_failing_ms: match self.contact.streams {
@@ -147,6 +171,18 @@ impl Mirror {
             differing,
             differs_as_a_whole: self.differs_as_a_whole.is_some(),
         }
+    }
+
+    /// Takes for how long the author was not heard before the start, and the newest heartbeat of then: it is no
+    /// sign of life, whoever hands it on.
+    pub(crate) fn remember_contact(&mut self, silence_ms: u64, beat_mark: Option<BeatMark>) {
+        self.contact.silence_before_ms = silence_ms;
+        self.beat_mark = self.beat_mark.max(beat_mark);
+    }
+
+    /// For how many milliseconds the author was not heard, and its newest heartbeat, to be remembered.
+    pub(crate) fn contact(&self, now_ms: u64) -> (u64, Option<BeatMark>) {
+        (self.contact.silence_ms(now_ms), self.beat_mark)
     }
 
     /// The history that is followed, and the position up to which everything is served.
@@ -196,9 +232,10 @@ impl Mirror {
     }
 
     /// The status in a word.
-    fn word(&self, beat_age_ms: Option<u64>, contact_age_ms: u64, served: Position) -> SyncStatus {
+    fn word(&self, beat_age_ms: Option<u64>, now_ms: u64, served: Position) -> SyncStatus {
         let is_fresh = beat_age_ms.is_some_and(|age_ms| age_ms <= BEAT_FRESH_MS_MAX);
-        let is_silent = contact_age_ms >= self.config.stale_after_ms && self.position.is_some();
+        let silence_ms = self.contact.silence_ms(now_ms);
+        let is_silent = silence_ms >= self.config.stale_after_ms && self.position.is_some();
         if self.contact.streams == 0 {
             return match self.contact.was_connected {
                 _ if is_silent => SyncStatus::Stale,
@@ -215,8 +252,8 @@ impl Mirror {
         match (is_fresh, is_whole) {
             (true, true) => SyncStatus::Synced,
             (true, false) => SyncStatus::Syncing,
-            // Before the first heartbeat nothing is old yet.
-            (false, _) if beat_age_ms.is_none() => SyncStatus::Syncing,
+            // Before the first heartbeat nothing is old yet, unless it was at the start.
+            (false, _) if beat_age_ms.is_none() && !is_silent => SyncStatus::Syncing,
             (false, _) => SyncStatus::Stale,
         }
     }
