@@ -56,7 +56,17 @@ impl Signer {
 
     /// Writes and signs the heartbeat of a number.
     pub(super) fn beat(&self, count: u64, at: Position, book: &Book, version: u64) -> Bytes {
-        let (sum, zones) = book.log_sum();
+        self.beat_of(count, at, book.log_sum(), version)
+    }
+
+    /// Writes and signs the heartbeat of a number, of zones that come to a sum.
+    pub(super) fn beat_of(
+        &self,
+        count: u64,
+        at: Position,
+        (sum, zones): (u128, u64),
+        version: u64,
+    ) -> Bytes {
         let beat = LogBeat { count, time_ms: now_ms(), sum, zones, version };
         self.sign(at, at, SegmentBody::Beat(beat))
     }

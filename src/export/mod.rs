@@ -18,6 +18,7 @@ mod depot;
 mod doc;
 mod evidence;
 mod fold;
+mod frozen;
 mod identity;
 mod opening;
 mod pack;
@@ -201,6 +202,8 @@ pub struct ExportStatus {
     pub restarts: u64,
     /// Whether it works: false between an error and the next try.
     pub is_working: bool,
+    /// Whether the feed is frozen, and that it is outlives this process.
+    pub is_frozen: bool,
     /// When it last went around its loop, in milliseconds since 1970.
     pub alive_ms: u64,
 }

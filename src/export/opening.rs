@@ -128,7 +128,7 @@ async fn open_from(
 }
 
 /// Reads the last root; none if there is none, or if it does not read: then all is written anew.
-fn read_root(file: &Path) -> Option<Root> {
+pub(super) fn read_root(file: &Path) -> Option<Root> {
     let read = match std::fs::read(file) {
         Ok(octets) => Root::from_octets(&octets).map_err(|error| error.to_string()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
@@ -214,7 +214,7 @@ pub(super) async fn never_was_at(source: &dyn ZoneSource, at: Position) -> bool 
 
 /// Takes what the last root says into the book. Zones whose packs are not all there are asked for; that
 /// those which count as there can be read is looked at afterwards.
-async fn adopt(book: &mut Book, depot: &dyn Depot, root: &Root) {
+pub(super) async fn adopt(book: &mut Book, depot: &dyn Depot, root: &Root) {
     let mut rows: HashMap<Name, (IndexRow, usize)> = HashMap::new();
     let mut indexes: Vec<Vec<BundleRef>> = Vec::new();
     for named in &root.indexes {

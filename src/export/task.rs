@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::ExportError;
 use super::audit::{Audit, audited};
 use super::evidence::{self, EvidenceVerdict, Own};
+use super::frozen::frozen;
 use super::opening::{Opened, never_was_at, open};
 use super::parts::ExportTask;
 use super::version::{NEVER_LOOKED, Round, looked, made};
@@ -36,8 +37,11 @@ impl ExportTask {
         let mut retry_ms = EXPORT_RETRY_MS_MIN;
         loop {
             let began = Instant::now();
-            let Err(error) = self.round(&stop).await else {
-                return self.parts.log.close();
+            let error = match self.round(&stop).await {
+                Ok(()) if stop.is_cancelled() => return self.parts.log.close(),
+                // It is not frozen any more.
+                Ok(()) => continue,
+                Err(error) => error,
             };
             tracing::warn!(%error, feed = %self.parts.config.name, "the export begins anew");
             self.status.restarts += 1;
@@ -54,11 +58,25 @@ impl ExportTask {
         }
     }
 
-    /// Compares, then follows the commits, until an error or `stop`.
+    /// Compares, then follows the commits, until an error or `stop`; while the feed is frozen, says that the author
+    /// lives, and returns when it is not any more.
     async fn round(&mut self, stop: &CancellationToken) -> Result<(), ExportError> {
+        let mut freeze = self.parts.source.freeze();
+        let is_frozen = *freeze.borrow_and_update();
+        if let Some(frozen) = is_frozen {
+            let staying = self.stay_frozen(frozen, None);
+            return stop.run_until_cancelled(staying).await.unwrap_or(Ok(()));
+        }
         let Some(begun) = stop.run_until_cancelled(self.begin()).await else { return Ok(()) };
         let (mut round, commits) = begun?;
-        let ended = stop.run_until_cancelled(self.follow(&mut round, commits)).await;
+        let ended = tokio::select! {
+            ended = stop.run_until_cancelled(self.follow(&mut round, commits)) => ended,
+            frozen = frozen(&mut freeze) => {
+                let stopped = self.stop_round(round).await;
+                let staying = self.stay_frozen(frozen, Some(stopped));
+                return stop.run_until_cancelled(staying).await.unwrap_or(Ok(()));
+            }
+        };
         if ended.is_none() {
             // Whoever follows goes on to others while what is written beside the loop ends.
             self.parts.log.close();
@@ -265,6 +283,7 @@ impl ExportTask {
         self.status.zone_count = zones;
         self.status.wrong_zones = round.audit.wrong_zones();
         self.status.is_working = true;
+        self.status.is_frozen = false;
         self.status.alive_ms = now_ms();
         let is_slow = round.making.is_some()
             && round.made_at.elapsed() >= Duration::from_millis(VERSION_SLOW_MS);
@@ -274,7 +293,7 @@ impl ExportTask {
     }
 
     /// Tells others how far we are.
-    fn tell(&self) {
+    pub(super) fn tell(&self) {
         let status = self.status;
         self.status_sender.send_if_modified(|told| std::mem::replace(told, status) != status);
     }

@@ -101,6 +101,13 @@ pub const KEEP_RETRY_MS: u64 = 1_000;
 pub const KEEP_MS_MAX: u64 = 10_000;
 /// Milliseconds for which an edge may keep nothing before that is a fault.
 pub const UNKEPT_MS: u64 = 3_000;
+/// Milliseconds between two looks of an authority whether the feeds are frozen, by another one on its store.
+pub(crate) const FREEZE_LOOK_MS: u64 = 500;
+/// Milliseconds that the note of where a feed was frozen may take, so that heartbeats go on; it is tried again.
+pub(crate) const FREEZE_NOTE_MS_MAX: u64 = 400;
+const _: () = assert!(FREEZE_NOTE_MS_MAX < FEED_BEAT_MS, "heartbeats keep their time");
+/// Milliseconds for which who freezes feeds waits until their writer has heard it.
+pub(crate) const FREEZE_TOLD_MS_MAX: u64 = 3_000;
 /// Milliseconds between two signed heartbeats of a feed.
 pub const FEED_BEAT_MS: u64 = 500;
 /// Milliseconds after which an edge that heard no signed heartbeat does not claim to be synced.

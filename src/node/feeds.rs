@@ -334,6 +334,8 @@ impl Feeds {
             None => None,
         };
         let config = FeedConfig { tenure, ..feed.config.clone() };
+        // As it is now, not as it was when somebody else wrote them.
+        self.store.look_at_freeze().await.map_err(ShareError::from)?;
         let source: Arc<dyn ZoneSource> = self.store.clone();
         let (mesh, stop) = (Arc::clone(&self.mesh), turn.stop.child_token());
         let exporter = Arc::new(DocsExporter::spawn(mesh, source, config, stop).await?);

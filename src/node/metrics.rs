@@ -149,6 +149,8 @@ fn encode_feed(encoder: &mut DescriptorEncoder<'_>, feed: &FeedStatus) -> Result
     counter(encoder, "digest_faults", help, feed.digest_faults)?;
     let help = "Zones of the document that were not what they must be when read last";
     gauge(encoder, "wrong_zones", help, feed.wrong_zones)?;
+    let is_frozen = u64::from(feed.frozen.is_some());
+    gauge(encoder, "feeds_frozen", "1 if nothing goes out to edges for now", is_frozen)?;
     gauge(encoder, "followers", "Who follows the feed at this node", feed.followers)
 }
 

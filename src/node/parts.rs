@@ -16,7 +16,7 @@ use std::time::Duration;
 use super::config::{Config, EdgeConfig, Plan, StoreConfig, StoreEngine};
 use super::early::Early;
 use super::error::RunError;
-use super::feeds::Feeds;
+use super::feeds::{Feeds, FeedsError};
 use super::kept;
 use super::origin;
 use super::progress::Progress;
@@ -24,6 +24,7 @@ use super::service::Service;
 use super::services;
 use super::sharing::Sharing;
 use crate::export::seal::SealKey;
+use crate::export::shared::ShareError;
 use crate::limits::STORE_WAIT_MS;
 use crate::masterfiles::Refreshed;
 use crate::mesh::{Documents, Mesh, MeshConfig};
@@ -148,6 +149,9 @@ impl Parts {
         origin::check_feed(dir)?;
         let mesh = self.start_mesh(config, Documents::InMemory).await?;
         let sharing = sharing_of(choice, &store, &mesh, dir)?;
+        // Before anything is written: a freeze holds over restarts.
+        store.look_at_freeze().await.map_err(ShareError::from).map_err(FeedsError::from)?;
+        self.services.push(services::look_at_freeze(&store));
         let (service, feeds) = services::feeds(&mesh, &store, dir, sharing).await?;
         self.services.push(service);
         if let Err(error) = origin::note_feed(dir, &feeds.main().namespace()) {

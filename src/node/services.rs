@@ -8,6 +8,7 @@
 //! | [`keep`] | authorities on etcd | keeps what the store has, for a start without it |
 //! | [`recount`] | authorities | compares the store's rows with what it says of them |
 //! | [`feeds`] | authorities | writes what the store commits for edges |
+//! | [`look_at_freeze`] | authorities | looks whether the feeds are frozen |
 //! | [`time_commits`] | authorities | measures how soon a commit is answered |
 //! | [`edge`] | edges | follows a feed |
 //! | [`count_queries`] | edges | counts the queries of each second |
@@ -37,7 +38,7 @@ use super::reload::Reload;
 use super::service::Service;
 use super::sharing::Sharing;
 use super::state::NodeState;
-use crate::limits::{FREE_RETIRED_MS, REPORT_MS, SHARING_REFRESH_MS};
+use crate::limits::{FREE_RETIRED_MS, FREEZE_LOOK_MS, REPORT_MS, SHARING_REFRESH_MS};
 use crate::mesh::{Mesh, MeshConfig, MeshError};
 use crate::name::Name;
 use crate::publish::stage::Stage;
@@ -201,6 +202,22 @@ pub(super) fn recount(store: &Arc<DnsStore>) -> Service {
 pub(super) fn keep(store: &Arc<DnsStore>, data_dir: &Path) -> Service {
     let (store, data_dir) = (Arc::clone(store), data_dir.to_owned());
     Service::spawn("keeps the store on this disk", |stop| super::kept::run(store, data_dir, stop))
+}
+
+/// Looks whether the feeds are frozen: another authority may have done so.
+pub(super) fn look_at_freeze(store: &Arc<DnsStore>) -> Service {
+    let store = Arc::clone(store);
+    Service::spawn("looks whether the feeds are frozen", |stop| async move {
+        let mut tick = tokio::time::interval(Duration::from_millis(FREEZE_LOOK_MS));
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        while stop.run_until_cancelled(tick.tick()).await.is_some() {
+            // What was known holds until the store answers.
+            let looked = stop.run_until_cancelled(store.look_at_freeze()).await;
+            if let Some(Err(error)) = looked {
+                tracing::debug!(%error, "it is not known whether the feeds are frozen still");
+            }
+        }
+    })
 }
 
 /// Measures how soon a commit is answered.

@@ -20,6 +20,7 @@ use crate::publish::stage::Stage;
 use crate::replica::AspenDnsClient;
 use crate::serve::RunningServer;
 use crate::store::DnsStore;
+use crate::store::freeze::Freeze;
 
 /// The parts of a node that others ask about.
 #[derive(Debug)]
@@ -75,6 +76,11 @@ impl BrokenFiles {
 }
 
 impl NodeState {
+    /// Whether the feeds are frozen, as far as is known here.
+    pub(crate) fn freeze(&self) -> Option<Freeze> {
+        self.store.as_ref().and_then(|store| *store.freeze().borrow())
+    }
+
     /// Takes what the last reading of all files has found.
     pub fn set_broken_files(&self, found: BrokenFiles) {
         *self.broken_files.lock().unwrap_or_else(PoisonError::into_inner) = found;

@@ -17,6 +17,7 @@ use tokio::sync::{OwnedMutexGuard, watch};
 
 use super::backup::{Backup, BackupError};
 use super::draft::{Built, Draft, DraftError, Settled, Staged};
+use super::freeze::Freezing;
 use super::group::{GroupAnswer, GroupQueues};
 use super::hints::ZoneHints;
 use super::history::History;
@@ -62,6 +63,8 @@ pub struct DnsStore {
     pub(super) lineage: Lineage,
     /// Wakes the sweep.
     pub(super) sweeps: SweepCall,
+    /// Whether the feeds are frozen.
+    pub(super) freezing: Freezing,
     /// The store itself, for the sweep, which must not keep it open.
     pub(super) this: Weak<Self>,
 }
@@ -106,6 +109,7 @@ impl DnsStore {
             recounts: Recounts::default(),
             lineage: Lineage::default(),
             sweeps: SweepCall::default(),
+            freezing: Freezing::default(),
         });
         store.add_digests().await?;
         store.spawn_sweep();

@@ -20,6 +20,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 
+use super::freeze::Freeze;
 use super::keys;
 use super::kv::{self, KeyValueStore, KvError, Precondition};
 use crate::feed::digest::{Digest, DigestKey};
@@ -160,6 +161,32 @@ pub trait ZoneSource: Send + Sync + 'static {
     /// By default none ever is but by whoever asks.
     fn histories(&self) -> watch::Receiver<u64> {
         watch::channel(0).1
+    }
+
+    /// Whether the feeds of the source are frozen, now and in future. By default they never are.
+    fn freeze(&self) -> watch::Receiver<Option<Freeze>> {
+        watch::channel(None).1
+    }
+
+    /// Returns where a feed stood at a freeze, by its number, as it was noted.
+    ///
+    /// # Errors
+    /// [`SourceError::Failed`].
+    async fn frozen_at(&self, _feed: &str, _freeze: u64) -> Result<Option<Vec<u8>>, SourceError> {
+        Ok(None)
+    }
+
+    /// Notes where a feed stands at a freeze, by its number.
+    ///
+    /// # Errors
+    /// [`SourceError::Failed`].
+    async fn note_frozen_at(
+        &self,
+        _feed: &str,
+        _freeze: u64,
+        _mark: &[u8],
+    ) -> Result<(), SourceError> {
+        Ok(())
     }
 
     /// The revision of the newest commit.

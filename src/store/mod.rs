@@ -10,6 +10,7 @@ pub mod backup;
 pub mod check;
 #[cfg(feature = "etcd")]
 pub mod etcd;
+pub mod freeze;
 pub mod history;
 pub mod kv;
 pub mod lease;

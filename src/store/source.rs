@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use super::commits::{failed, lost_or_failed, unread};
 use super::dns_store::DnsStore;
+use super::freeze::Freeze;
 use super::history::{CommitSource, History, SourceError, ZoneContents, ZoneSource, ZoneState};
 use super::journal::Entry;
 use super::keys;
@@ -36,6 +37,23 @@ impl ZoneSource for DnsStore {
 
     fn histories(&self) -> watch::Receiver<u64> {
         self.lineage.begun.subscribe()
+    }
+
+    fn freeze(&self) -> watch::Receiver<Option<Freeze>> {
+        Self::freeze(self)
+    }
+
+    async fn frozen_at(&self, feed: &str, freeze: u64) -> Result<Option<Vec<u8>>, SourceError> {
+        self.read_frozen_at(feed, freeze).await.map_err(failed)
+    }
+
+    async fn note_frozen_at(
+        &self,
+        feed: &str,
+        freeze: u64,
+        mark: &[u8],
+    ) -> Result<(), SourceError> {
+        Self::note_frozen_at(self, feed, freeze, mark).await.map_err(failed)
     }
 
     async fn revision(&self) -> Result<u64, SourceError> {

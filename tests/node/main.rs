@@ -13,6 +13,7 @@ mod cli;
 #[path = "../etcd/mod.rs"]
 mod cluster;
 mod fleet;
+mod freeze;
 mod health;
 mod https;
 mod lost;

@@ -9,6 +9,8 @@ use aspen_dns::record::RecordType;
 use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::feed::FeedCommand;
+
 /// The whole command line.
 #[derive(Debug, Parser)]
 #[command(name = "aspen-dns", version, about = ABOUT, after_help = EXAMPLES)]
@@ -69,6 +71,9 @@ pub(crate) enum Command {
     /// Tickets, with which edges follow this authority.
     #[command(subcommand)]
     Ticket(TicketCommand),
+    /// What goes out to edges: freeze, thaw.
+    #[command(subcommand)]
+    Feed(FeedCommand),
     /// The store of a node: check, backup, restore, copy to another engine.
     #[command(subcommand)]
     Store(StoreCommand),

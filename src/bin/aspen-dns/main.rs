@@ -6,6 +6,7 @@ mod backup;
 mod batch;
 mod check;
 mod client;
+mod feed;
 mod flags;
 mod fleet;
 mod output;
@@ -61,6 +62,7 @@ fn run(flags: Flags) -> anyhow::Result<ExitCode> {
         Command::Batch { file } => batch::run(&client, &file, is_json)?,
         Command::Ticket(command) => ticket::run(&client, command, is_json)?,
         Command::Store(command) => return backup::run(&client, &command, is_json),
+        Command::Feed(command) => feed::run(&client, &command, is_json)?,
         Command::Verify { verify } => return verify::run(&client, &verify, is_json),
         Command::Status => status::run(&client, is_json)?,
         Command::Fleet { forget } => fleet::run(&client, forget.as_deref(), is_json)?,

@@ -262,7 +262,9 @@ impl ApiError {
             | Self::NoSuchEdge { .. }
             | Self::NoDigests => StatusCode::NOT_FOUND,
             Self::NoSuchMethod => StatusCode::METHOD_NOT_ALLOWED,
-            Self::ZoneExists { .. } | Self::EdgeIsHeard { .. } => StatusCode::CONFLICT,
+            Self::ZoneExists { .. }
+            | Self::EdgeIsHeard { .. }
+            | Self::Edges(EdgesUnknown::Frozen { .. }) => StatusCode::CONFLICT,
             Self::ReadOnly => StatusCode::FORBIDDEN,
             Self::Json(error) if error.is_data() => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Json(_)

@@ -6,6 +6,7 @@
 //! | `aspen/zones[/{zone}]`, `aspen/records[/{name}/{type}]` | zones with settings; single RRsets |
 //! | `aspen/batch`, `aspen/import` | many changes as one commit; a master file |
 //! | `aspen/tickets`, `aspen/status`, `aspen/wait`, `aspen/digests` | replication |
+//! | `aspen/freeze` | whether anything goes out to edges; PUT freezes, DELETE thaws |
 //! | `aspen/edges[/{edge}]` | the edges that follow this node, or others that do; forgetting one |
 //!
 //! Writes say which revision they made, in the header `Aspen-Revision` and in our own bodies; the
@@ -23,6 +24,7 @@ mod backup;
 mod digests;
 mod error;
 mod fleet;
+mod freeze;
 mod health;
 mod import;
 mod listen;
@@ -270,6 +272,7 @@ fn aspen_router() -> Router<Arc<Api>> {
         .route("/status", get(status::status))
         .route("/digests", get(digests::digests))
         .route("/wait", get(status::wait))
+        .route("/freeze", get(freeze::show).put(freeze::freeze).delete(freeze::thaw))
         .route("/edges", get(fleet::edges))
         .route("/edges/{edge}", delete(fleet::forget))
 }

@@ -125,6 +125,9 @@ fn edges_text(answer: Result<EdgesAnswer, EdgesUnknown>) -> Option<String> {
         Err(EdgesUnknown::Elsewhere { holder }) => {
             return Some(format!("unknown, holder=\"{holder}\""));
         }
+        Err(EdgesUnknown::Frozen { revision }) => {
+            return Some(format!("frozen, revision={revision}"));
+        }
         Err(EdgesUnknown::Nobody | EdgesUnknown::Beginning) => return Some("unknown".to_owned()),
     };
     let EdgesAnswer { answered, wanted, silent, lagging, .. } = &answer;
@@ -156,6 +159,8 @@ mod tests {
         assert_eq!(text.as_deref(), Some("unknown, holder=\"0a1b\""));
         assert_eq!(edges_text(Err(EdgesUnknown::Beginning)).as_deref(), Some("unknown"));
         assert_eq!(edges_text(Err(EdgesUnknown::NoFleet)), None);
+        let frozen = edges_text(Err(EdgesUnknown::Frozen { revision: 7 }));
+        assert_eq!(frozen.as_deref(), Some("frozen, revision=7"));
     }
 
     #[test]

@@ -20,6 +20,7 @@ use crate::limits::STATUS_STORE_MS;
 use crate::publish::PublishStats;
 use crate::serve::ServeStats;
 use crate::store::DnsStore;
+use crate::store::freeze::Freeze;
 use crate::store::report::EngineReport;
 use sync::SyncReport;
 
@@ -146,6 +147,19 @@ pub struct FeedStatus {
     pub followers: u64,
     /// Whose turn it is to write the feeds, if several authorities share them.
     pub turn: Option<TurnStatus>,
+    /// That the feeds are frozen, if they are.
+    pub frozen: Option<FrozenStatus>,
+}
+
+/// That the feeds are frozen.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct FrozenStatus {
+    /// The newest revision of the store by then.
+    pub revision: u64,
+    /// Since when, in milliseconds since 1970.
+    pub since_ms: u64,
+    /// Whether the feed with all zones is written here, and goes no further.
+    pub is_settled: bool,
 }
 
 /// Whose turn it is to write the feeds that authorities share.
@@ -194,7 +208,7 @@ impl Status {
             is_ready: unready.is_none(),
             unready,
             store,
-            feed: node.feeds.as_ref().map(|feeds| FeedStatus::of(feeds)),
+            feed: node.feeds.as_ref().map(|feeds| FeedStatus::of(feeds, node.freeze())),
             sync: node.client.as_ref().map(|client| SyncReport::of(client)),
             held_count,
             published: node.reader.stats(),
@@ -240,7 +254,7 @@ impl StoreStatus {
 
 impl FeedStatus {
     /// Reads it off the exporter.
-    fn of(feeds: &Feeds) -> Self {
+    fn of(feeds: &Feeds, freeze: Option<Freeze>) -> Self {
         let status: ExportStatus = *feeds.main().status().borrow();
         Self {
             exported_revision: status.revision.revision,
@@ -264,6 +278,11 @@ impl FeedStatus {
                 is_ours: state.held.is_some(),
                 holder: state.holder,
                 term: state.term,
+            }),
+            frozen: freeze.map(|freeze| FrozenStatus {
+                revision: freeze.revision,
+                since_ms: freeze.since_ms,
+                is_settled: status.is_frozen,
             }),
         }
     }
