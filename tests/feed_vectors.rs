@@ -267,6 +267,7 @@ fn edge() -> FleetEdge {
         held: 0,
         refused: 0,
         reason: None,
+        behind_s: None,
     };
     FleetEdge {
         id: [0xee; 32],

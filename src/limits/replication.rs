@@ -215,6 +215,17 @@ pub const DELTA_OCTETS_MIN: u64 = 64 << 10;
 pub const CLIENT_EVENTS_MAX: usize = 4_096;
 /// Milliseconds without contact after which an edge is stale.
 pub const STALE_AFTER_MS: u64 = 300_000;
+/// Octets of segments that an edge holds back which follows behind on purpose, in memory. Past it what comes is
+/// dropped and counted: a version of the document makes up for it, held as long, so that nothing shows early.
+pub const BEHIND_OCTETS_MAX: usize = 64 << 20;
+/// Versions of the document that it holds back, on its disk; they share most of what they have. Past it the newest
+/// takes the place of the one before.
+pub const BEHIND_VERSIONS_MAX: usize = 8;
+/// Milliseconds between two of these at least, unless what is held back needs one; a quarter of the time else.
+pub const BEHIND_VERSION_MS_MIN: u64 = 30_000;
+/// Milliseconds after which the contents of such a version are not asked for again: who made it keeps them for as
+/// long once it has made another.
+pub const BEHIND_FETCH_MS: u64 = 60_000;
 /// Milliseconds between two marks that an edge writes of when its author was heard last: so much older than it
 /// is it may seem after a restart, and so seldom a disk is written for it.
 pub const CONTACT_MARK_MS: u64 = 60_000;

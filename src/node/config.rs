@@ -51,6 +51,8 @@ pub struct EdgeConfig {
     pub tells_stale: bool,
     /// For how long zones are answered.
     pub expiry: Expiry,
+    /// For how long what comes is held back; none is not at all.
+    pub follow_behind: Option<Duration>,
 }
 
 /// What has to start.

@@ -48,6 +48,8 @@ pub(crate) struct EdgesAnswer {
     pub(crate) answered: u64,
     /// How many edges are silent now, waited for or not.
     pub(crate) silent: u64,
+    /// Those that are heard and follow behind on purpose: they are waited for by name alone.
+    pub(crate) behind_on_purpose: Vec<String>,
     /// The edges that do not answer it, though they were waited for; of any so many: all that do not.
     pub(crate) lagging: Vec<LaggingEdge>,
 }
@@ -140,6 +142,13 @@ impl fmt::Display for LaggingEdge {
             (Some(behind), Some(lag_ms)) => write!(f, ", {behind} behind for {lag_ms} ms")?,
             (Some(behind), None) => write!(f, ", {behind} behind")?,
             (None, _) => write!(f, " of another history")?,
+        }
+        match status.behind_on_purpose_s {
+            Some(seconds) if seconds >= 0 => {
+                write!(f, ", follows {seconds} s behind on purpose")?;
+            }
+            Some(_) => write!(f, ", is held on purpose")?,
+            None => {}
         }
         if !status.is_heard {
             write!(f, ", silent for {} s", status.heard_ms / 1_000)?;
@@ -264,12 +273,17 @@ async fn turned(turn: &mut Option<watch::Receiver<LeaseState>>) {
     }
 }
 
-/// The edges that are heard, with the names that they are told by.
+/// The edges that are heard and follow as fast as they can, with the names that they are told by.
 fn heard(feeds: &[FeedFleet]) -> BTreeMap<EdgeKey, String> {
     members(feeds)
-        .filter(|(_, member, _)| member.is_heard())
+        .filter(|(_, member, _)| member.is_heard() && !is_on_purpose(member))
         .map(|(feed, member, _)| (key_of(feed, member), called(member)))
         .collect()
+}
+
+/// Whether an edge is behind because its operator wants it so.
+fn is_on_purpose(member: &FleetMember) -> bool {
+    member.edge.facts.behind_s.is_some()
 }
 
 /// Which edge of which feed a member is.
@@ -298,6 +312,9 @@ fn look(
 ) -> EdgesAnswer {
     let mut answer = EdgesAnswer { revision, ..EdgesAnswer::default() };
     answer.silent = members(feeds).filter(|(_, member, _)| !member.is_heard()).count() as u64;
+    let on_purpose =
+        members(feeds).filter(|(_, member, _)| member.is_heard() && is_on_purpose(member));
+    answer.behind_on_purpose = on_purpose.map(|(_, member, _)| called(member)).collect();
     let mut judge = |(feed, member, lag_ms): (&FeedFleet, &FleetMember, Option<u64>)| {
         if feed.answers(member, revision) {
             answer.answered += 1;

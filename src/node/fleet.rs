@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::state::NodeState;
 use super::status::sync::{status_of, status_word};
 use crate::feed::HistoryId;
+use crate::feed::frame::fleet::BEHIND_HELD_S;
 use crate::mesh::{FleetMember, FleetState, Forgotten};
 
 /// The edges that are known.
@@ -67,6 +68,8 @@ pub(crate) struct EdgeStatus {
     pub(crate) refused: u32,
     /// The first of these zones, and why.
     pub(crate) reason: Option<String>,
+    /// By how many seconds it follows behind on purpose; -1 if it stays where it is.
+    pub(crate) behind_on_purpose_s: Option<i64>,
     /// Where whom it follows sees it: an address, or the URL of a relay.
     pub(crate) address: Option<String>,
     /// The edge that tells of it, by its key; `None` if it follows this node.
@@ -166,6 +169,10 @@ impl FeedFleet {
             differing_zones: edge.differing,
             refused: facts.refused,
             reason: facts.reason.clone(),
+            behind_on_purpose_s: facts.behind_s.map(|behind_s| match behind_s {
+                BEHIND_HELD_S => -1,
+                behind_s => i64::from(behind_s),
+            }),
             address: edge.address.clone(),
             via: member.via.map(|via| HEXLOWER.encode(&via)),
             hops: edge.hops,

@@ -234,6 +234,16 @@ fn encode_log(encoder: &mut DescriptorEncoder<'_>, log: &LogReport) -> Result<()
             "Since the author was heard, over restarts too",
             Some(log.silence_ms / 1_000),
         ),
+        (
+            "sync_behind_commits",
+            "Commits that are held back on purpose",
+            log.behind.map(|behind| behind.commits),
+        ),
+        (
+            "sync_behind_milliseconds",
+            "Since the first of them came",
+            log.behind.map(|behind| behind.age_ms.unwrap_or_default()),
+        ),
         ("sync_document_revision", "Where the adopted document holds", log.document_revision),
         ("sync_document_version", "Number of the adopted document", log.document_version),
         ("sync_lacking", "Zones of which something is not answered yet", Some(log.lacking)),

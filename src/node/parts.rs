@@ -78,7 +78,9 @@ impl Parts {
         if let Plan::Edge(ticket) = &config.plan {
             let seed = self.stage.catalog().seed();
             let builder = AspenDnsClient::builder().seed(seed).ticket(ticket.as_ref().clone());
-            let EdgeConfig { name, tells_stale, expiry, .. } = config.edge.clone();
+            let EdgeConfig { name, tells_stale, expiry, follow_behind, .. } = config.edge.clone();
+            let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+            let builder = builder.follow_behind_ms(follow_behind.map(millis));
             let client = builder.name(name).stale_ede(tells_stale).expiry(expiry).build()?;
             self.stage = Arc::clone(client.stage());
             self.stage.publish(Rank::File, loaded.changes());

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use tokio::sync::{Notify, broadcast, watch};
 
+use super::behind::Behind;
 use super::progress::SyncProgress;
 use super::silence::{Expiry, Silence};
 use super::{AspenDnsClient, ClientCounters, QUERIES_UNKNOWN};
@@ -61,6 +62,8 @@ pub struct AspenDnsClientBuilder {
     name: Option<String>,
     /// What becomes of answers while the author is not heard.
     silence: Silence,
+    /// For how many milliseconds what comes is held back.
+    behind_ms: Option<u64>,
 }
 
 impl AspenDnsClientBuilder {
@@ -110,6 +113,14 @@ impl AspenDnsClientBuilder {
         self
     }
 
+    /// Has the client follow behind on purpose: what comes of the feed is shown when it has been here for so many
+    /// milliseconds. This is of a feed with a log.
+    #[must_use]
+    pub fn follow_behind_ms(mut self, behind_ms: Option<u64>) -> Self {
+        self.behind_ms = behind_ms;
+        self
+    }
+
     /// Has answers say that they are stale while the client is, to who has EDNS (RFC 8914 section 4.4).
     #[must_use]
     pub fn stale_ede(mut self, tells_stale: bool) -> Self {
@@ -156,6 +167,7 @@ impl AspenDnsClientBuilder {
             name: self.name,
             queries_per_s: AtomicU32::new(QUERIES_UNKNOWN),
             silence: self.silence,
+            behind: Behind::new(self.behind_ms),
             counters: ClientCounters::default(),
         }))
     }

@@ -16,12 +16,12 @@ use super::apply::{Applied, Served};
 use super::archive::Archive;
 use super::follow::Follow;
 use super::opening::{ListenerError, open, peer_addrs};
-use super::{AspenDnsClient, QUERIES_UNKNOWN};
+use super::{AspenDnsClient, FollowMode, QUERIES_UNKNOWN};
 use crate::catalog::{CatalogChange, HoldReason};
 use crate::feed::HistoryId;
 use crate::feed::digest::{Digest, DigestKey};
 use crate::feed::frame::Welcome;
-use crate::feed::frame::fleet::EdgeFacts;
+use crate::feed::frame::fleet::{BEHIND_HELD_S, EdgeFacts};
 use crate::mesh::{Documents, Mesh};
 use crate::name::Name;
 use crate::publish::stage::Rank;
@@ -285,6 +285,11 @@ impl AspenDnsClient {
             zones: count(catalog.zone_count()),
             held: count(catalog.held_count()),
             refused: count(refused),
+            behind_s: self.behind().and_then(|behind| match behind.mode {
+                FollowMode::Behind => u32::try_from(behind.delay_ms / 1_000).ok(),
+                FollowMode::Held => Some(BEHIND_HELD_S),
+                FollowMode::Released => None,
+            }),
             reason: hold.map(|hold| match hold.reason {
                 HoldReason::Loading => format!("{}: is not here yet", hold.apex.to_fqdn()),
                 HoldReason::Broken => format!("{}: cannot be read", hold.apex.to_fqdn()),

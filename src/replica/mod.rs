@@ -10,6 +10,7 @@
 
 mod apply;
 mod archive;
+mod behind;
 mod builder;
 mod document;
 mod entries;
@@ -48,6 +49,8 @@ use crate::sync::status::{SyncStats, SyncStatus};
 use crate::ticket::DnsClientTicket;
 use crate::zone::HashSeed;
 
+use behind::Behind;
+pub use behind::{BehindReport, FollowMode, FollowModeError};
 pub use builder::{AspenDnsClientBuilder, ClientError};
 pub use event::DnsEvent;
 #[cfg(feature = "node")]
@@ -107,6 +110,8 @@ pub struct AspenDnsClient {
     queries_per_s: AtomicU32,
     /// What becomes of answers while the author is not heard.
     silence: Silence,
+    /// What is wanted of an edge that follows behind on purpose.
+    behind: Behind,
     /// What is counted.
     counters: ClientCounters,
 }

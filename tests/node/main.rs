@@ -7,6 +7,7 @@ mod api;
 mod api_writes;
 #[cfg(feature = "etcd")]
 mod authorities;
+mod behind;
 mod cli;
 #[allow(dead_code)] // nothing is killed here
 #[cfg(feature = "etcd")]

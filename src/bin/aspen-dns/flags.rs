@@ -10,6 +10,7 @@ use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::feed::FeedCommand;
+use crate::follow::FollowCommand;
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -71,6 +72,9 @@ pub(crate) enum Command {
     /// Tickets, with which edges follow this authority.
     #[command(subcommand)]
     Ticket(TicketCommand),
+    /// An edge that follows behind on purpose: status, hold, release, resume.
+    #[command(subcommand)]
+    Follow(FollowCommand),
     /// What goes out to edges: freeze, thaw.
     #[command(subcommand)]
     Feed(FeedCommand),

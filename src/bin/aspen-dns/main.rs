@@ -9,6 +9,7 @@ mod client;
 mod feed;
 mod flags;
 mod fleet;
+mod follow;
 mod output;
 mod record;
 mod status;
@@ -62,6 +63,7 @@ fn run(flags: Flags) -> anyhow::Result<ExitCode> {
         Command::Batch { file } => batch::run(&client, &file, is_json)?,
         Command::Ticket(command) => ticket::run(&client, command, is_json)?,
         Command::Store(command) => return backup::run(&client, &command, is_json),
+        Command::Follow(command) => follow::run(&client, &command, is_json)?,
         Command::Feed(command) => feed::run(&client, &command, is_json)?,
         Command::Verify { verify } => return verify::run(&client, &verify, is_json),
         Command::Status => status::run(&client, is_json)?,

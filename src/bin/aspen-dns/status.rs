@@ -46,7 +46,12 @@ fn served_line(answer: &Value) -> String {
         Some(0) | None => String::new(),
         Some(silent) => format!(", {silent} are silent"),
     };
-    format!("revision {} is served by {answered} edges{silent}\n", answer["revision"])
+    let behind = edges["behind_on_purpose"].as_array().map_or(0, Vec::len);
+    let behind = match behind {
+        0 => String::new(),
+        behind => format!(", {behind} follow behind on purpose"),
+    };
+    format!("revision {} is served by {answered} edges{silent}{behind}\n", answer["revision"])
 }
 
 /// Says in sentences how an edge follows a feed with a log; nothing of any other node.

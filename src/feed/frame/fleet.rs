@@ -66,6 +66,8 @@ pub struct EdgeFacts {
     pub refused: u32,
     /// The first zone that is held or refused, and why.
     pub reason: Option<String>,
+    /// By how many seconds it follows behind on purpose; [`BEHIND_HELD_S`] if it stays where it is.
+    pub behind_s: Option<u32>,
 }
 
 /// Whether a text may be the name of an edge: 1 to [`EDGE_NAME_OCTETS_MAX`] letters, digits, dots, hyphens and
@@ -126,12 +128,17 @@ impl FleetEdge {
         put_text(out, facts.version.as_deref(), EDGE_VERSION_OCTETS_MAX);
         put_text(out, facts.reason.as_deref(), EDGE_REASON_OCTETS_MAX);
         put_text(out, self.address.as_deref(), EDGE_ADDRESS_OCTETS_MAX);
+        // Older versions end here: what follows is there only where it says something.
+        if let Some(behind_s) = facts.behind_s {
+            out.push(BEHIND);
+            out.extend_from_slice(&behind_s.to_be_bytes());
+        }
     }
 
     /// Reads the item.
     fn read(reader: &mut OctetReader<'_>) -> Result<Self, DecodeError> {
         let known = |number: u32| (number != NONE).then_some(number);
-        Ok(Self {
+        let mut edge = Self {
             id: reader.array("id of an edge")?,
             hops: reader.u8("hops")?,
             age_ms: reader.u32("age of a report")?,
@@ -149,9 +156,15 @@ impl FleetEdge {
                     .filter(|name| is_edge_name(name)),
                 version: read_text(reader, "version", EDGE_VERSION_OCTETS_MAX)?,
                 reason: read_text(reader, "reason", EDGE_REASON_OCTETS_MAX)?,
+                behind_s: None,
             },
             address: read_text(reader, "address", EDGE_ADDRESS_OCTETS_MAX)?,
-        })
+        };
+        // Anything else is of a later version.
+        if reader.left() > 4 && reader.u8("what follows")? == BEHIND {
+            edge.facts.behind_s = known(reader.u32("seconds behind")?);
+        }
+        Ok(edge)
     }
 }
 
@@ -172,6 +185,10 @@ fn read_text(
     Ok((!shown.is_empty()).then_some(shown))
 }
 
+/// What stands before the seconds behind.
+const BEHIND: u8 = 1;
+/// The seconds behind of an edge that stays where it is.
+pub const BEHIND_HELD_S: u32 = u32::MAX - 1;
 /// What stands for every edge where names are given.
 pub const ALL_EDGES: &str = "all";
 /// A number that is not known.

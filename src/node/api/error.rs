@@ -14,6 +14,7 @@ use crate::node::everywhere::{EdgesAnswer, EdgesUnknown};
 use crate::record::rdata::RdataError;
 use crate::record::rtype::ParseRecordTypeError;
 use crate::record::{RecordType, RrsetError};
+use crate::replica::FollowModeError;
 use crate::store::backup::BackupError;
 use crate::store::history::SourceError;
 use crate::store::kv::KvError;
@@ -207,6 +208,9 @@ pub(crate) enum ApiError {
     /// It is not known here what edges answer.
     #[error(transparent)]
     Edges(#[from] EdgesUnknown),
+    /// The edge follows as before.
+    #[error(transparent)]
+    Follow(#[from] FollowModeError),
     /// This node gives no tickets.
     #[error("this node has no feed of its own to give a ticket for")]
     NoFeed,
@@ -290,7 +294,8 @@ impl ApiError {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::NotServedYet { .. } | Self::EdgesLag(_) => StatusCode::GATEWAY_TIMEOUT,
-            Self::Feed(_) | Self::Source(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Follow(FollowModeError::NotBehind) => StatusCode::CONFLICT,
+            Self::Feed(_) | Self::Source(_) | Self::Follow(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Store(error) => store_status(error),
             Self::Backup(BackupError::Kv(error)) => store_status(&StoreError::Kv(error.clone())),
             Self::Backup(BackupError::File(_)) => StatusCode::INTERNAL_SERVER_ERROR,

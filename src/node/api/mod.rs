@@ -7,6 +7,7 @@
 //! | `aspen/batch`, `aspen/import` | many changes as one commit; a master file |
 //! | `aspen/tickets`, `aspen/status`, `aspen/wait`, `aspen/digests` | replication |
 //! | `aspen/freeze` | whether anything goes out to edges; PUT freezes, DELETE thaws |
+//! | `aspen/follow[/hold\|release\|resume]` | what an edge holds back that follows behind on purpose; how it goes on |
 //! | `aspen/edges[/{edge}]` | the edges that follow this node, or others that do; forgetting one |
 //!
 //! Writes say which revision they made, in the header `Aspen-Revision` and in our own bodies; the
@@ -24,6 +25,7 @@ mod backup;
 mod digests;
 mod error;
 mod fleet;
+mod follow;
 mod freeze;
 mod health;
 mod import;
@@ -273,6 +275,8 @@ fn aspen_router() -> Router<Arc<Api>> {
         .route("/digests", get(digests::digests))
         .route("/wait", get(status::wait))
         .route("/freeze", get(freeze::show).put(freeze::freeze).delete(freeze::thaw))
+        .route("/follow", get(follow::show))
+        .route("/follow/{mode}", put(follow::set))
         .route("/edges", get(fleet::edges))
         .route("/edges/{edge}", delete(fleet::forget))
 }

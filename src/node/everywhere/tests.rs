@@ -140,6 +140,23 @@ fn edges_are_all_a_number_or_names() {
 }
 
 #[test]
+fn edges_that_follow_behind_on_purpose_are_told_apart_and_waited_for_only_by_name() {
+    let mut feed = feed();
+    feed.state.members[1].0.edge.facts.behind_s = Some(600);
+    let feeds = [feed];
+    let answer = look(&feeds, &WantedEdges::All, &heard(&feeds), 9);
+    assert_eq!((answer.answered, answer.wanted), (1, 2));
+    assert_eq!(answer.behind_on_purpose, ["b"]);
+    let answer = look(&feeds, &"b".parse().unwrap(), &heard(&feeds), 9);
+    assert_eq!((answer.answered, answer.wanted), (0, 1));
+    let said = answer.to_string();
+    assert!(
+        said.ends_with("b is at 8, 1 behind for 7 ms, follows 600 s behind on purpose"),
+        "{said}"
+    );
+}
+
+#[test]
 fn a_revision_that_is_frozen_out_is_waited_for_by_nobody() {
     let freeze = Freeze { id: 1, since_ms: 2, revision: 7 };
     assert_eq!(check_freeze(Some(freeze), 7), Ok(()));

@@ -33,6 +33,11 @@ pub struct EdgeFlags {
     /// of each says; then they are SERVFAIL until it is heard. [default: for ever]
     #[arg(long, env = "ASPEN_EXPIRE", value_name = "soa|TIME", value_parser = parse_expiry)]
     pub expire: Option<Expiry>,
+
+    /// Follows behind on purpose: what comes of the feed is answered only when it has been here for so long, unless
+    /// `aspen-dns follow` says otherwise.
+    #[arg(long, env = "ASPEN_FOLLOW_BEHIND", value_name = "TIME", value_parser = parse_time)]
+    pub follow_behind: Option<Duration>,
 }
 
 impl EdgeFlags {
@@ -43,6 +48,7 @@ impl EdgeFlags {
             ready_silence: self.ready_silence,
             tells_stale: self.stale_ede,
             expiry: self.expire.unwrap_or_default(),
+            follow_behind: self.follow_behind,
         }
     }
 }

@@ -260,7 +260,9 @@ pub enum PlanError {
     #[error("--edge-name is for a node with a --ticket")]
     EdgeNameWithoutEdge,
     /// Only an edge may lose its author.
-    #[error("--ready-silence, --stale-ede and --expire are for a node with a --ticket")]
+    #[error(
+        "--ready-silence, --stale-ede, --expire and --follow-behind are for a node with a --ticket"
+    )]
     EdgeFlagsWithoutEdge,
     /// An edge has no store.
     #[error("--store is for the roles all and authority only")]

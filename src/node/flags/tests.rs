@@ -182,7 +182,7 @@ fn a_bad_value_is_one_line_that_names_the_flag() {
 
 #[test]
 fn what_is_done_without_an_author_is_for_edges_alone() {
-    for flag in ["--ready-silence 1h", "--stale-ede", "--expire soa"] {
+    for flag in ["--ready-silence 1h", "--stale-ede", "--expire soa", "--follow-behind 10m"] {
         assert_eq!(config(flag).err(), Some(PlanError::EdgeFlagsWithoutEdge), "{flag}");
         assert_eq!(
             config(&format!("--zone-dir d {flag}")).err(),

@@ -7,7 +7,7 @@ use data_encoding::HEXLOWER;
 use serde::Serialize;
 
 use crate::clock::now_ms;
-use crate::replica::{AspenDnsClient, ClientStats};
+use crate::replica::{AspenDnsClient, BehindReport, ClientStats};
 use crate::sync::mirror::{MirrorStats, MirrorStatus};
 use crate::sync::status::SyncStatus;
 
@@ -56,6 +56,8 @@ pub struct LogReport {
     pub clock_skew_ms: ClockSkew,
     /// Whom the edge follows, or followed last.
     pub upstream: Option<UpstreamReport>,
+    /// What is held back, where the edge follows behind on purpose.
+    pub behind: Option<BehindReport>,
     /// Zones of the feed that are answered.
     pub zones: u64,
     /// Zones of which something is known that is not answered.
@@ -181,6 +183,7 @@ fn log_report(client: &AspenDnsClient, status: &MirrorStatus, stats: &MirrorStat
             id: HEXLOWER.encode(&info.id),
             is_author: info.is_author,
         }),
+        behind: client.behind(),
         zones: status.zones,
         lacking: status.lacking,
         differing: status.differing.iter().map(crate::name::Name::to_fqdn).collect(),

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use tokio::task::JoinHandle;
 
 use super::Follow;
+use super::behind::HeldBack;
 use crate::feed::segment::VersionRef;
 use crate::feed::{Hash, Revision};
 use crate::limits::{KEEP_MS_MAX, KEEP_RETRY_MS};
@@ -171,6 +172,7 @@ impl Follow {
         let mut contents = contents.unwrap_or_default();
         contents.extend(self.keeping.iter().flat_map(|keeping| &keeping.contents));
         contents.extend(self.adopted.iter().chain(&self.kept));
+        contents.extend(self.held_back.iter().flat_map(HeldBack::contents));
         self.keep.set(contents);
     }
 }

@@ -12,7 +12,9 @@
 //! become visible together.
 //! **Not here:** what segments mean (`sync::mirror`), dialing (`upstream`), files (`archive`).
 
+mod behind;
 mod end;
+mod entries;
 mod keeping;
 mod load;
 mod look;
@@ -25,11 +27,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use behind::HeldBack;
 use iroh_docs::api::Doc;
 use keeping::{Keeping, kept};
 use look::{Found, looked};
 use report::{Told, fleet_changed, rested};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -38,7 +41,6 @@ use super::apply::Prepared;
 use super::archive::Archive;
 use super::document::announcements;
 use super::fetch::{Fetched, Fetcher};
-use super::listener::spawn_entry_listener;
 use super::opening::ListenerError;
 use super::silence::ContactFile;
 use super::upstream::{ContentPeers, Dialer, Upstream};
@@ -47,7 +49,7 @@ use crate::feed::Hash;
 use crate::feed::frame::{Hello, ServerFrame};
 use crate::limits::{
     ADOPT_MS_MAX, BEAT_FRESH_MS_MAX, DEAF_MS_MAX, DEAF_MS_MIN, FEED_BEAT_MS, FETCHES_MAX,
-    FIRST_LOAD_MS_MAX, LISTENER_TICK_MS, UPSTREAM_HELD_MS, UPSTREAM_LOSSES_MAX, UPSTREAM_WAIT_MS,
+    LISTENER_TICK_MS, UPSTREAM_HELD_MS, UPSTREAM_LOSSES_MAX, UPSTREAM_WAIT_MS,
 };
 use crate::mesh::author::AuthorKey;
 use crate::mesh::hub::Offer;
@@ -141,6 +143,8 @@ pub(super) struct Follow {
     told: Told,
     /// When the author was heard last.
     contact: ContactFile,
+    /// What is held back, where this edge follows behind on purpose.
+    held_back: Option<HeldBack>,
 }
 
 impl Follow {
@@ -170,11 +174,15 @@ impl Follow {
             namespace: ticket.namespace,
             zone_filter: ticket.zone_filter.clone(),
             stale_after_ms: client.stale_after_ms,
+            is_behind: client.behind.delay_ms.is_some(),
         };
         *client.mirror() = Some(Mirror::new(config, client.now_ms()));
         let contact =
             ContactFile::new(mesh.dir().map(|dir| Archive::dir_in(dir, &ticket.namespace)));
         contact.load(&client);
+        if let Some(dir) = mesh.dir() {
+            client.behind.load(Archive::dir_in(dir, &ticket.namespace).join("behind"));
+        }
         let dialer = Dialer::new(mesh.endpoint().clone(), Arc::clone(&peers));
         let (root_entries, joining) =
             announcements(doc.clone(), ticket, Arc::clone(&peers), stop).await?;
@@ -220,11 +228,15 @@ impl Follow {
             deaf_ms: DEAF_MS_MIN,
             told: Told::nothing(mesh.hub().watch_fleet()),
             contact,
+            held_back: None,
         };
         follow.load(kept.unwrap_or_default(), stop).await;
         // What was followed before is served still: what the feed has no more of it goes.
         follow.client.adopt_served();
         follow.note_silence();
+        let has_begun = follow.has_state();
+        let delay_ms = follow.client.behind.delay_ms;
+        follow.held_back = delay_ms.map(|delay_ms| HeldBack::new(delay_ms, has_begun));
         Ok(follow)
     }
 
@@ -267,8 +279,12 @@ impl Follow {
         self.end().await;
     }
 
-    /// Lets others follow this node.
+    /// Lets others follow this node, unless it follows behind: they would do so without knowing.
     fn offer(&self) {
+        if self.held_back.is_some() {
+            let peers = self.peers.all();
+            return self.mesh.hub().stand_by(self.ticket.namespace, peers);
+        }
         let (log, peers) = (Arc::clone(self.relay.log()), Arc::clone(&self.peers));
         self.mesh.hub().offer(Offer { log, peers, evidence: None });
     }
@@ -284,13 +300,15 @@ impl Follow {
             Some(_) => return,
         };
         let place = self.client.with_mirror(|mirror| mirror.place());
-        let (history, position) = place.unwrap_or_default();
+        let held = self.held_back.as_ref().map(HeldBack::line);
+        let (history, position) = held.and_then(|line| line.last()).or(place).unwrap_or_default();
+        let held_proofs = held.map(|line| line.proofs()).filter(|proofs| !proofs.is_empty());
         let hello = Hello {
             namespace: self.ticket.namespace,
             history,
             position,
             peer: self.mesh.own_peer(),
-            proofs: self.relay.proofs(),
+            proofs: held_proofs.unwrap_or_else(|| self.relay.proofs()),
         };
         let dialer = self.dialer.clone();
         self.dialing = Some(tokio::spawn(async move { dialer.dial(hello, followed).await }));
@@ -337,7 +355,7 @@ impl Follow {
         loop {
             match next {
                 Ok(Some(ServerFrame::Segment(octets))) => {
-                    self.take_segment(&octets, true);
+                    self.take_arrived(&octets);
                 }
                 Ok(Some(_)) => {}
                 Ok(None) => break,
@@ -350,6 +368,7 @@ impl Follow {
             let Some(upstream) = &mut self.upstream else { break };
             next = upstream.stream.poll();
         }
+        self.show_due();
         let now = self.client.now_ms();
         if self.upstream.is_some() {
             self.client.with_mirror(|mirror| mirror.handle_contact(now));
@@ -388,7 +407,7 @@ impl Follow {
         let Fetched { hash, is_here, content } = answer;
         if self.root_asked.remove(&hash) {
             if let Some(octets) = content {
-                self.take_segment(&octets, true);
+                self.take_arrived(&octets);
             }
             return;
         }
@@ -413,6 +432,7 @@ impl Follow {
         }
         self.keep_again();
         self.note_keeping();
+        self.tend_behind();
         self.note_silence();
         self.contact.tick(&self.client);
         let status = self.client.with_mirror(|mirror| mirror.status(now));
@@ -437,37 +457,6 @@ impl Follow {
             self.lose_upstream();
         }
         self.look();
-    }
-
-    /// Follows the entries of a feed of the first format, which has no log.
-    async fn follow_entries(&mut self, stop: &CancellationToken) -> Option<oneshot::Receiver<()>> {
-        if self.entries.is_some() || self.has_state() || self.upstream.is_some() {
-            return None;
-        }
-        let stop = stop.child_token();
-        let (client, ticket) = (Arc::clone(&self.client), self.ticket.clone());
-        match spawn_entry_listener(client, &self.mesh, &ticket, stop.clone()).await {
-            Ok((task, loaded)) => {
-                tracing::info!("the feed has no log: its entries are followed");
-                self.client.begin_entries();
-                self.entries = Some((stop, task));
-                Some(loaded)
-            }
-            Err(error) => {
-                tracing::warn!(%error, "the entries of the feed cannot be followed");
-                None
-            }
-        }
-    }
-
-    /// Follows the entries at once: this edge has those of an older version on its disk. Returns
-    /// when they are answered, or take so long that others should not wait for them.
-    pub(super) async fn begin_with_entries(&mut self, stop: &CancellationToken) {
-        let Some(loaded) = self.follow_entries(stop).await else { return };
-        let limit = Duration::from_millis(FIRST_LOAD_MS_MAX);
-        if tokio::time::timeout(limit, loaded).await.is_err() {
-            tracing::warn!("what this edge had is not all loaded yet");
-        }
     }
 }
 

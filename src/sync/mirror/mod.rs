@@ -45,6 +45,8 @@ pub struct MirrorConfig {
     pub zone_filter: Option<Vec<Name>>,
     /// Milliseconds without contact after which the status is stale, whatever else holds.
     pub stale_after_ms: u64,
+    /// Whether what is handed in came long ago: that the author lives is told apart from it.
+    pub is_behind: bool,
 }
 
 /// What became of a segment.
@@ -103,6 +105,8 @@ pub struct Mirror {
     beat: Option<(LogBeat, Position, u64)>,
     /// The epoch, term and count of the newest heartbeat ever.
     beat_mark: Option<BeatMark>,
+    /// Those of the newest one that was heard of, taken in or not.
+    remembered: Option<BeatMark>,
     /// Whether the sum of all zones differs from a heartbeat's, and when to look again.
     differs_as_a_whole: Option<Differing>,
     /// Whether a version is to be taken for that now.
@@ -150,6 +154,7 @@ impl Mirror {
             revision_max: 0,
             beat: None,
             beat_mark: None,
+            remembered: None,
             differs_as_a_whole: None,
             is_whole_due: false,
             heard: 0,
@@ -276,7 +281,9 @@ impl Mirror {
     /// Takes a heartbeat, which holds at a position.
     fn take_beat(&mut self, beat: LogBeat, at: Position, now_ms: u64) {
         self.heard = self.heard.max(at.revision);
-        self.contact.author_heard(now_ms);
+        if !self.config.is_behind {
+            self.contact.author_heard(now_ms);
+        }
         self.beat = Some((beat, at, now_ms));
         self.compare_whole(now_ms);
     }

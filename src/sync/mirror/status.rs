@@ -98,6 +98,8 @@ pub(super) struct Contact {
     heard_ms: u64,
     /// When the author was heard last; before that, when we began.
     author_ms: u64,
+    /// Whether it was heard since.
+    has_author: bool,
     /// For how many milliseconds the author was not heard then.
     silence_before_ms: u64,
     /// What was the last time told.
@@ -108,8 +110,15 @@ impl Contact {
     /// Nobody is connected.
     pub(super) fn new(now_ms: u64) -> Self {
         let (heard_ms, author_ms) = (now_ms, now_ms);
-        let (streams, was_connected, silence_before_ms) = (0, false, 0);
-        Self { streams, was_connected, heard_ms, author_ms, silence_before_ms, now_ms }
+        Self {
+            streams: 0,
+            was_connected: false,
+            heard_ms,
+            author_ms,
+            has_author: false,
+            silence_before_ms: 0,
+            now_ms,
+        }
     }
 
     /// The author was heard.
@@ -117,6 +126,12 @@ impl Contact {
         self.heard(now_ms);
         self.author_ms = self.author_ms.max(now_ms);
         self.silence_before_ms = 0;
+        self.has_author = true;
+    }
+
+    /// How long ago the author was heard, if it was since the start.
+    fn author_age_ms(&self, now_ms: u64) -> Option<u64> {
+        self.has_author.then(|| now_ms.saturating_sub(self.author_ms))
     }
 
     /// For how many milliseconds the author was not heard.
@@ -147,7 +162,11 @@ impl Contact {
 impl Mirror {
     /// Says how the mirror stands.
     pub fn status(&self, now_ms: u64) -> MirrorStatus {
-        let beat_age_ms = self.beat.map(|(_, _, came_ms)| now_ms.saturating_sub(came_ms));
+        let beat_age_ms = match self.config.is_behind {
+            // The newest one waits, or has come out again long after it came.
+            true => self.contact.author_age_ms(now_ms),
+            false => self.beat.map(|(_, _, came_ms)| now_ms.saturating_sub(came_ms)),
+        };
         let served = self.served();
         let contact_age_ms = now_ms.saturating_sub(self.contact.heard_ms);
         let mut differing: Vec<Name> = self.differing.keys().take(LISTED_MAX).cloned().collect();
@@ -173,16 +192,35 @@ impl Mirror {
         }
     }
 
+    /// Notes that the author lives, of which a heartbeat tells that is handed in later.
+    #[cfg(feature = "edge")] // who follows behind
+    pub(crate) fn handle_author(&mut self, mark: BeatMark, now_ms: u64) {
+        // After a restart one that was heard before it is no news.
+        if self.remembered.is_none_or(|known| known < mark) {
+            self.contact.author_heard(now_ms);
+            self.remembered = Some(mark);
+        }
+    }
+
+    /// Whether there is a first state, all zones of it visible.
+    #[cfg(feature = "edge")] // who follows behind
+    pub(crate) fn has_first(&mut self) -> bool {
+        self.position.is_some() && !self.is_first_load()
+    }
+
     /// Takes for how long the author was not heard before the start, and the newest heartbeat of then: it is no
     /// sign of life, whoever hands it on.
     pub(crate) fn remember_contact(&mut self, silence_ms: u64, beat_mark: Option<BeatMark>) {
         self.contact.silence_before_ms = silence_ms;
-        self.beat_mark = self.beat_mark.max(beat_mark);
+        self.remembered = beat_mark;
+        if !self.config.is_behind {
+            self.beat_mark = self.beat_mark.max(beat_mark);
+        }
     }
 
     /// For how many milliseconds the author was not heard, and its newest heartbeat, to be remembered.
     pub(crate) fn contact(&self, now_ms: u64) -> (u64, Option<BeatMark>) {
-        (self.contact.silence_ms(now_ms), self.beat_mark)
+        (self.contact.silence_ms(now_ms), self.beat_mark.max(self.remembered))
     }
 
     /// The history that is followed, and the position up to which everything is served.

@@ -409,7 +409,12 @@ impl Edge {
 
 /// A mirror that knows nothing.
 fn mirror(now_ms: u64) -> Mirror {
-    let config = MirrorConfig { namespace: NAMESPACE, zone_filter: None, stale_after_ms: 300_000 };
+    let config = MirrorConfig {
+        namespace: NAMESPACE,
+        zone_filter: None,
+        stale_after_ms: 300_000,
+        is_behind: false,
+    };
     Mirror::new(config, now_ms)
 }
 
