@@ -58,8 +58,10 @@ use parts::{ExportTask, Parts};
 /// What a feed carries.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct FeedConfig {
-    /// The feed's name on this node; it names the file with the feed's keys.
+    /// The feed's name, for people.
     pub name: String,
+    /// What the files with the feed's keys are called on this node; as the feed if it is `None`.
+    pub key: Option<String>,
     /// The name of the cluster, for people.
     pub cluster_id: String,
     /// The zones that it carries; `None` is all.
@@ -84,11 +86,17 @@ pub struct Tenure {
 impl Default for FeedConfig {
     /// Returns the feed "main" with all zones.
     fn default() -> Self {
-        Self { name: "main".to_owned(), cluster_id: "aspen".to_owned(), zones: None, tenure: None }
+        let (name, cluster_id) = ("main".to_owned(), "aspen".to_owned());
+        Self { name, key: None, cluster_id, zones: None, tenure: None }
     }
 }
 
 impl FeedConfig {
+    /// What the files with the feed's keys are called.
+    fn key(&self) -> &str {
+        self.key.as_deref().unwrap_or(&self.name)
+    }
+
     /// Whether the feed carries the zone `apex`.
     fn carries(&self, apex: &Name) -> bool {
         self.zones.as_ref().is_none_or(|zones| zones.contains(apex))
@@ -245,13 +253,13 @@ impl DocsExporter {
         config: FeedConfig,
         stop: CancellationToken,
     ) -> Result<Self, ExportError> {
-        let identity = Identity::load_or_create(mesh.dir(), &config.name)?;
+        let identity = Identity::load_or_create(mesh.dir(), config.key())?;
         let doc = FeedDoc::open(&mesh, &identity).await?;
         let (namespace, author) = (identity.namespace.id(), identity.author.id());
         let (namespace, author) = (*namespace.as_bytes(), *author.as_bytes());
         let log = Arc::new(Log::new(namespace));
         let file = |suffix: &str| {
-            mesh.dir().map(|dir| dir.join("feeds").join(format!("{}.{suffix}", config.name)))
+            mesh.dir().map(|dir| dir.join("feeds").join(format!("{}.{suffix}", config.key())))
         };
         let tenure = config.tenure.clone().unwrap_or_default();
         let own = *mesh.endpoint().id().as_bytes();
@@ -264,7 +272,7 @@ impl DocsExporter {
             evidence: Some(evidence_sender),
         });
         let offered = Arc::clone(&log);
-        let depot = BlobDepot::new(mesh.blobs().clone(), mesh.keep());
+        let depot = BlobDepot::new(mesh.blobs().clone(), mesh.keep(namespace));
         let parts = Parts {
             source,
             depot,

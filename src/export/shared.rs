@@ -142,6 +142,36 @@ pub(crate) fn terms_below(dir: &Path, name: &str) -> u64 {
     Identity::terms_below(dir, name)
 }
 
+/// Removes the keys of a feed that has ended, and what lies beside them, from this node. What cannot be removed is
+/// of no use to anybody any more, and told.
+pub(crate) fn forget(dir: &Path, name: &str) {
+    let path = path_in(dir, name);
+    let files = ["root", "term", "peers", "json"].map(|suffix| path.with_extension(suffix));
+    for file in files {
+        match std::fs::remove_file(&file) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                tracing::warn!(file = %file.display(), %error, "a file of a feed that has ended stays");
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+}
+
+/// Has the keys of a feed that has ended stand in the store no more.
+///
+/// # Errors
+/// [`ShareError::Store`].
+pub(crate) async fn forget_shared(store: &DnsStore, name: &str) -> Result<(), ShareError> {
+    let note = note_of(name);
+    match store.note(&note).await? {
+        Some(was) if !was.is_empty() => {
+            store.put_note(&note, Some(was), Vec::new()).await?;
+        }
+        Some(_) | None => {}
+    }
+    Ok(())
+}
+
 /// Returns the public keys of a feed.
 fn public_keys(identity: &Identity, term_base: u64) -> FeedKeys {
     FeedKeys {

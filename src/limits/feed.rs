@@ -134,6 +134,13 @@ pub const SERVER_FRAME_OCTETS_MAX: usize = SEGMENT_OCTETS_MAX + 64;
 pub const STREAM_WRITE_OCTETS: usize = 64 << 10;
 /// Peers that follow one node. Further ones are told of others instead.
 pub const FOLLOWERS_MAX: usize = 128;
+/// Endpoints that were refused a feed, of which it is remembered which. Those of more are counted, and not logged.
+pub const REFUSED_SHOWN_MAX: usize = 64;
+/// Requests for contents of one connection that wait to be judged. Further ones are not read before.
+pub(crate) const CONTENT_REQUESTS_WAITING_MAX: usize = 16;
+/// Sets of contents that were given up and are not handed out to everybody while they may still be here. The
+/// oldest of more are forgotten.
+pub(crate) const KEEPS_LEFT_MAX: usize = 256;
 /// Peers that a welcome names, and that an edge remembers.
 pub const KNOWN_PEERS_MAX: usize = 16;
 /// Milliseconds that a follower may take nothing while frames wait for it. Then it is dropped.
@@ -257,6 +264,8 @@ pub const HELLO_REPLY_MS_MAX: u64 = 1_000;
 pub const UPSTREAM_DIAL_MS: u64 = 100;
 /// See [`UPSTREAM_DIAL_MS`].
 pub const UPSTREAM_DIAL_SLOW_MS: u64 = 500;
+/// Milliseconds between two dials of an edge that was told that the feed is not for it: that may change, rarely.
+pub const UPSTREAM_BARRED_MS: u64 = 5_000;
 /// Milliseconds for which dials follow quickly. A restarted node is back within a second.
 pub const UPSTREAM_EAGER_MS: u64 = 10_000;
 /// Milliseconds that an authority reads its store for, to find out whether it made a commit that a peer

@@ -145,7 +145,15 @@ pub(crate) const COMMITS_TIMED_MAX: u32 = 256;
 pub(crate) const COMMIT_WAIT_S_MAX: u64 = 60;
 /// RRsets that are read from a published zone at once.
 pub(crate) const API_PAGE_RRSETS: usize = 500;
-/// Feeds with sets of zones of their own. Each is a namespace that every commit is written to.
+/// Octets of the name of a feed.
+pub(crate) const FEED_NAME_LEN_MAX: usize = 63;
+/// Endpoints on the list of a feed. More: an error.
+pub(crate) const FEED_ENDPOINTS_MAX: usize = 1_024;
+/// Feeds that have ended of which it is remembered why. Of older ones it is only said that they are not known.
+pub(crate) const FEEDS_ENDED_MAX: usize = 128;
+/// Milliseconds between two looks whether the time of a feed is over.
+pub(crate) const FEED_EXPIRY_LOOK_MS: u64 = 500;
+/// Feeds beside the one with all zones. Each is a namespace that every commit is written to.
 pub(crate) const FEEDS_MAX: u32 = 64;
 /// Octets of one zone file from disk. Longer: an error.
 pub(crate) const ZONE_FILE_OCTETS_MAX: u64 = 4 << 30;

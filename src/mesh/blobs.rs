@@ -10,9 +10,6 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use iroh::endpoint::{Connection, VarInt};
-use iroh::protocol::{AcceptError, ProtocolHandler};
-use iroh_blobs::BlobsProtocol;
 use iroh_blobs::Hash as BlobHash;
 use iroh_blobs::api::Store as BlobStore;
 use iroh_blobs::store::GcConfig;
@@ -73,6 +70,11 @@ impl Blobs {
     /// Counts the engines that there were: what was put into an earlier one may be gone.
     pub(crate) fn generation(&self) -> u64 {
         *self.0.generation.borrow()
+    }
+
+    /// Hears of every engine that takes the place of another.
+    pub(super) fn watch_generation(&self) -> watch::Receiver<u64> {
+        self.0.generation.subscribe()
     }
 
     /// Says that the engine failed at something: it is looked at.
@@ -229,33 +231,6 @@ pub(crate) enum Looked {
     Silent,
 }
 
-/// Hands out contents, of whatever engine there is.
-#[derive(Debug)]
-pub(super) struct BlobsServer(pub(super) Blobs);
-
-impl ProtocolHandler for BlobsServer {
-    async fn accept(&self, connection: Connection) -> Result<(), AcceptError> {
-        let mut generation = self.0.0.generation.subscribe();
-        generation.borrow_and_update();
-        let protocol = BlobsProtocol::new(&self.0.store(), None);
-        tokio::select! {
-            done = protocol.accept(connection.clone()) => done,
-            _ = generation.changed() => {
-                // The engine behind it is gone: who asks again is answered by the next.
-                connection.close(VarInt::from_u32(CLOSE_ANEW), b"anew");
-                Ok(())
-            }
-        }
-    }
-
-    async fn shutdown(&self) {
-        // All is on the disk and its files are let go of when the mesh has closed.
-        if let Err(error) = self.0.store().shutdown().await {
-            tracing::warn!(%error, "the store of contents ended badly");
-        }
-    }
-}
-
 /// Opens the store below `dir`, or one in memory.
 ///
 /// # Errors
@@ -364,8 +339,6 @@ fn mark_in(root: &Path) -> PathBuf {
 
 /// How long to rest after a content was looked at, in times of what that took.
 const BLOBS_LOOK_REST_FACTOR: u32 = 99;
-/// Why connections are closed when the engine is replaced.
-const CLOSE_ANEW: u32 = 3;
 /// Octets of cache for a check.
 const CHECK_CACHE_OCTETS: usize = 8 << 20;
 

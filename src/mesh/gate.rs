@@ -6,6 +6,7 @@
 //! | handshakes of one address a second | [`HANDSHAKES_PER_ADDRESS_MAX`] | refused |
 //! | handshakes of unproven addresses a second | [`HANDSHAKES_UNPROVEN_MAX`] | the address must be proven first (QUIC Retry, RFC 9000 section 8.1.2) |
 //! | octets of one reconciliation of documents | [`DOCS_CONNECTION_OCTETS_MAX`] | closed |
+//! | what an endpoint may have of feeds that say who may | nothing of any of them | closed; when it loses one, too |
 //!
 //! Flow control bounds what a connection may send before it is read (`mesh::endpoint`).
 //!
@@ -24,6 +25,7 @@ use iroh::protocol::{AcceptError, DynProtocolHandler, IncomingFilterOutcome, Pro
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+use super::access::Access;
 use crate::limits::{
     DOCS_CONNECTION_OCTETS_MAX, HANDSHAKES_ADDRESSES_MAX, HANDSHAKES_PER_ADDRESS_MAX,
     HANDSHAKES_UNPROVEN_MAX, MESH_CONNECTIONS_MAX,
@@ -38,6 +40,8 @@ pub(super) struct Gate {
     closing: CancellationToken,
     /// Handshakes of this second.
     second: Mutex<Second>,
+    /// Who may have what.
+    access: Access,
 }
 
 /// Handshakes of one second.
@@ -53,11 +57,11 @@ struct Second {
 
 impl Gate {
     /// A gate through which nobody has come.
-    pub(super) fn new() -> Arc<Self> {
+    pub(super) fn new(access: Access) -> Arc<Self> {
         let second = Second { since: Instant::now(), by_address: HashMap::new(), unproven: 0 };
         let connections = Arc::new(Semaphore::new(MESH_CONNECTIONS_MAX));
         let closing = CancellationToken::new();
-        Arc::new(Self { connections, closing, second: Mutex::new(second) })
+        Arc::new(Self { connections, closing, second: Mutex::new(second), access })
     }
 
     /// Lets nobody in from now on.
@@ -133,6 +137,8 @@ pub(super) struct Gated {
     gate: Arc<Gate>,
     /// Octets that one connection may bring; `None` any number.
     octets_max: Option<u64>,
+    /// Whether it is for those alone who may have something of a feed.
+    is_by_share: bool,
     /// Whether it was shut down.
     is_shut: AtomicBool,
 }
@@ -141,12 +147,18 @@ impl Gated {
     /// Puts a protocol behind the gate.
     pub(super) fn new(inner: impl ProtocolHandler, gate: &Arc<Gate>) -> Self {
         let (inner, gate) = (Arc::new(inner), Arc::clone(gate));
-        Self { inner, gate, octets_max: None, is_shut: AtomicBool::new(false) }
+        Self { inner, gate, octets_max: None, is_by_share: false, is_shut: AtomicBool::new(false) }
+    }
+
+    /// Puts a protocol behind the gate that does not tell its peers apart by feeds, or not what is open already:
+    /// who may have no feed gets nothing of it, and who loses one begins anew.
+    pub(super) fn by_share(inner: impl ProtocolHandler, gate: &Arc<Gate>) -> Self {
+        Self { is_by_share: true, ..Self::new(inner, gate) }
     }
 
     /// Puts the document engine behind the gate: it reads frames of up to 1 GiB from anybody.
     pub(super) fn docs(inner: impl ProtocolHandler, gate: &Arc<Gate>) -> Self {
-        Self { octets_max: Some(DOCS_CONNECTION_OCTETS_MAX), ..Self::new(inner, gate) }
+        Self { octets_max: Some(DOCS_CONNECTION_OCTETS_MAX), ..Self::by_share(inner, gate) }
     }
 }
 
@@ -156,6 +168,10 @@ impl ProtocolHandler for Gated {
             connection.close(VarInt::from_u32(1), b"full");
             return Ok(());
         };
+        if self.is_by_share && self.has_nothing(&connection) {
+            connection.close(VarInt::from_u32(CLOSE_BARRED), b"not listed");
+            return Ok(());
+        }
         // Whoever serves the connection may end it by letting it go: nothing here keeps it.
         let weak = connection.weak_handle();
         let closed = weak.closed();
@@ -176,6 +192,10 @@ impl ProtocolHandler for Gated {
                 close(&weak, 0, b"");
                 Ok(())
             }
+            () = self.loses(&weak) => {
+                close(&weak, CLOSE_BARRED, b"not listed");
+                Ok(())
+            }
             never = self.watch(&weak) => match never {},
         }
     }
@@ -189,6 +209,31 @@ impl ProtocolHandler for Gated {
 }
 
 impl Gated {
+    /// Whether feeds say who may have them, and none is for a peer.
+    fn has_nothing(&self, connection: &Connection) -> bool {
+        let (admitted, all) = self.gate.access.share_of(connection.remote_id().as_bytes());
+        all > 0 && admitted == 0
+    }
+
+    /// Waits until a peer may have less than before; for ever where that is looked at by what is asked.
+    async fn loses(&self, connection: &WeakConnectionHandle) {
+        let mut changes = self.gate.access.watch();
+        let id = connection.upgrade().map(|connection| connection.remote_id());
+        let Some(id) = id.filter(|_| self.is_by_share) else {
+            return std::future::pending().await;
+        };
+        let admitted = || self.gate.access.share_of(id.as_bytes()).0;
+        let mut before = admitted();
+        while changes.changed().await.is_ok() {
+            let now = admitted();
+            if now < before {
+                return;
+            }
+            before = now;
+        }
+        std::future::pending().await
+    }
+
     /// Cuts a peer off that sends more octets than it may.
     async fn watch(&self, connection: &WeakConnectionHandle) -> Infallible {
         let mut tick = tokio::time::interval(WATCH);
@@ -227,6 +272,8 @@ fn ended(done: Result<Result<(), AcceptError>, tokio::task::JoinError>) -> Resul
     }
 }
 
+/// Why a connection is closed to one who may have nothing here, or less than before.
+const CLOSE_BARRED: u32 = 4;
 /// Between two looks at how much a connection has brought.
 const WATCH: Duration = Duration::from_millis(50);
 
@@ -248,7 +295,7 @@ mod tests {
 
     #[test]
     fn handshakes_are_bounded_by_address_and_second() {
-        let gate = Gate::new();
+        let gate = Gate::new(Access::default());
         let now = Instant::now();
         let judge = |address: [u8; 4], is_proven, now| {
             gate.judge_at(Some(IpAddr::from(address)), is_proven, now)
@@ -264,7 +311,7 @@ mod tests {
 
     #[test]
     fn many_unproven_addresses_must_be_proven_first() {
-        let gate = Gate::new();
+        let gate = Gate::new(Access::default());
         let now = Instant::now();
         let mut outcomes = (0..=HANDSHAKES_UNPROVEN_MAX)
             .map(|index| gate.judge_at(Some(IpAddr::from(index.to_be_bytes())), false, now));
@@ -315,7 +362,7 @@ mod tests {
     #[tokio::test]
     async fn a_closed_gate_closes_who_is_in_and_lets_nobody_in() {
         let (given, mut taken) = mpsc::unbounded_channel();
-        let (endpoint, asker, gate) = (bind().await, bind().await, Gate::new());
+        let (endpoint, asker, gate) = (bind().await, bind().await, Gate::new(Access::default()));
         let router = Router::builder(endpoint.clone())
             .accept("x", Gated::new(Keeper, &gate))
             .accept("y", Gated::new(Giver(given), &gate))
@@ -335,7 +382,7 @@ mod tests {
     #[tokio::test]
     async fn a_connection_counts_until_whoever_took_it_from_the_handler_lets_it_go() {
         let (given, mut taken) = mpsc::unbounded_channel();
-        let (endpoint, asker, gate) = (bind().await, bind().await, Gate::new());
+        let (endpoint, asker, gate) = (bind().await, bind().await, Gate::new(Access::default()));
         let gated = Gated::new(Giver(given), &gate);
         let router = Router::builder(endpoint.clone()).accept("x", gated).spawn();
         let asking = asker.connect(endpoint.addr(), b"x").await.unwrap();
@@ -353,7 +400,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_stranger_who_sends_the_document_engine_too_much_is_cut_off() {
-        let (endpoint, asker, gate) = (bind().await, bind().await, Gate::new());
+        let (endpoint, asker, gate) = (bind().await, bind().await, Gate::new(Access::default()));
         let (blobs, gossip) = (MemStore::default(), Gossip::builder().spawn(endpoint.clone()));
         let docs = Docs::memory().spawn(endpoint.clone(), (*blobs).clone(), gossip).await.unwrap();
         let gated = Gated { octets_max: Some(1 << 20), ..Gated::docs(docs, &gate) };
@@ -379,7 +426,7 @@ mod tests {
 
     #[test]
     fn connections_are_bounded_and_given_back() {
-        let gate = Gate::new();
+        let gate = Gate::new(Access::default());
         let held: Vec<_> = (0..MESH_CONNECTIONS_MAX).map(|_| gate.admit()).collect();
         assert!(held.iter().all(Option::is_some) && gate.admit().is_none());
         drop(held);

@@ -12,6 +12,7 @@ use iroh::EndpointId;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::access::Access;
 use super::fleet::{Fleet, FleetKey, FleetList, FleetMember, FleetNews, Forgotten};
 use super::log::Log;
 use super::peers::Peers;
@@ -44,6 +45,8 @@ pub(crate) struct Hub(Arc<HubState>);
 struct HubState {
     /// Offers and followers.
     feeds: Mutex<OfferedFeeds>,
+    /// Who may have them.
+    access: Access,
     /// What is known of those who follow, directly or behind others.
     fleet: Mutex<Fleet>,
     /// Counts changes of what they serve.
@@ -121,8 +124,8 @@ pub(super) struct Seat {
 impl Default for Hub {
     fn default() -> Self {
         let (feeds, fleet) = (Mutex::default(), Mutex::default());
-        let fleet_changed = watch::Sender::new(0);
-        Self(Arc::new(HubState { feeds, fleet, fleet_changed, began: Instant::now() }))
+        let (access, fleet_changed) = (Access::default(), watch::Sender::new(0));
+        Self(Arc::new(HubState { feeds, access, fleet, fleet_changed, began: Instant::now() }))
     }
 }
 
@@ -144,6 +147,17 @@ impl Hub {
         }
         drop(feeds);
         log.close();
+    }
+
+    /// Who may have the logs, and all else of the feeds.
+    pub(crate) fn access(&self) -> &Access {
+        &self.0.access
+    }
+
+    /// Forgets that this node may offer a feed later.
+    #[cfg(feature = "node")] // who writes a feed
+    pub(crate) fn stand_down(&self, namespace: &[u8; 32]) {
+        self.feeds().later.remove(namespace);
     }
 
     /// Notes who may have a feed that this node may offer later.

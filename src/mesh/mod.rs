@@ -11,10 +11,13 @@
 //! **Not here:** the QUIC settings (`mesh::endpoint`), what stands in a namespace (`feed`), who writes
 //! it (`export`), who reads it (`replica`).
 
+pub(crate) mod access;
 pub(crate) mod author;
 pub(crate) mod blobs;
 mod config;
+mod contents;
 pub(crate) mod dial;
+mod documents;
 pub(crate) mod endpoint;
 pub(crate) mod fleet;
 mod gate;
@@ -27,6 +30,7 @@ pub(crate) mod relay;
 mod secret;
 mod stream;
 
+pub use access::{Ended, Refusals};
 pub use blobs::Blobs;
 pub use config::{Documents, MeshConfig, RelayChoice};
 pub use fleet::{FleetMember, Forgotten};
@@ -54,6 +58,9 @@ use crate::limits::{
     BLOB_GC_INTERVAL_S, GOSSIP_MESSAGE_OCTETS_MAX, MESH_SHUTDOWN_MS, TICKET_ADDRS_MAX,
 };
 use crate::ticket::TicketPeer;
+use access::Access;
+use contents::BlobsServer;
+use documents::DocumentServer;
 use hub::Hub;
 use keep::Keeps;
 use protocols::Protocols;
@@ -243,7 +250,9 @@ impl Mesh {
             engine.await.map_err(|error| MeshError::Docs { reason: format!("{error:#}") })?;
         let sync = engine.sync.clone();
         let (docs, hub) = (Docs::new(engine), Hub::default());
-        let protocols = Protocols::new(hub.clone(), blobs.clone(), gossip, docs.clone());
+        let document_server = DocumentServer::new(docs.clone(), sync.clone(), hub.access().clone());
+        let contents = BlobsServer::new(blobs.clone(), keeps.clone(), hub.access().clone());
+        let protocols = Protocols::new(hub.clone(), contents, gossip, document_server);
         let healer = Arc::new(AbortOnDropHandle::new(tokio::spawn(blobs.clone().heal())));
         let had_documents = documents == Documents::OnDisk;
         Ok(Self {
@@ -299,9 +308,24 @@ impl Mesh {
         &self.sync
     }
 
-    /// Makes a set of contents that the collector spares.
-    pub(crate) fn keep(&self) -> Keep {
-        self.keeps.keep()
+    /// Makes a set of contents of a feed that the collector spares.
+    pub(crate) fn keep(&self, namespace: [u8; 32]) -> Keep {
+        self.keeps.keep(namespace)
+    }
+
+    /// Who may have what of which feed.
+    pub(crate) fn access(&self) -> &Access {
+        self.hub.access()
+    }
+
+    /// What was refused of a feed to endpoints that may not have it.
+    pub fn refusals(&self, namespace: &[u8; 32]) -> Refusals {
+        self.access().refusals(namespace)
+    }
+
+    /// How often an endpoint was refused anything of any feed.
+    pub fn refusal_count(&self) -> u64 {
+        self.access().refusal_count()
     }
 
     /// Whether replicas of an older version lie on the disk.
@@ -409,6 +433,17 @@ impl Mesh {
         }
         self.protocols.close();
     }
+}
+
+/// Returns the public key of the mesh whose files lie in `dir`, in hexadecimal digits; makes its secret key where
+/// there is none.
+///
+/// # Errors
+/// [`MeshError::File`], [`MeshError::SecretKey`] and [`MeshError::SecretKeyGone`].
+pub fn endpoint_key(dir: &Path) -> Result<String, MeshError> {
+    create_dir(dir)?;
+    let key = secret::load_or_create(&dir.join("secret-key"))?;
+    Ok(data_encoding::HEXLOWER.encode(key.public().as_bytes()))
 }
 
 /// Opens the store of documents, and where the engine keeps its own author, whom nobody asks for.

@@ -11,11 +11,11 @@ use std::sync::Arc;
 use iroh::protocol::{IncomingFilter, ProtocolHandler as _, RouterBuilder};
 use iroh_blobs::ALPN as BLOBS_ALPN;
 use iroh_docs::ALPN as DOCS_ALPN;
-use iroh_docs::protocol::Docs;
 use iroh_gossip::ALPN as GOSSIP_ALPN;
 use iroh_gossip::net::Gossip;
 
-use super::blobs::{Blobs, BlobsServer};
+use super::contents::BlobsServer;
+use super::documents::DocumentServer;
 use super::gate::{Gate, Gated};
 use super::hub::Hub;
 use super::stream::{LOG_ALPN, LogServer};
@@ -31,12 +31,12 @@ pub(super) struct Protocols {
 
 impl Protocols {
     /// Puts the protocols behind a gate.
-    pub(super) fn new(hub: Hub, blobs: Blobs, gossip: Gossip, docs: Docs) -> Self {
-        let gate = Gate::new();
+    pub(super) fn new(hub: Hub, blobs: BlobsServer, gossip: Gossip, docs: DocumentServer) -> Self {
+        let gate = Gate::new(hub.access().clone());
         let handlers = [
             (LOG_ALPN, Gated::new(LogServer::new(hub), &gate)),
-            (BLOBS_ALPN, Gated::new(BlobsServer(blobs), &gate)),
-            (GOSSIP_ALPN, Gated::new(gossip, &gate)),
+            (BLOBS_ALPN, Gated::by_share(blobs, &gate)),
+            (GOSSIP_ALPN, Gated::by_share(gossip, &gate)),
             (DOCS_ALPN, Gated::docs(docs, &gate)),
         ];
         Self { gate, handlers: handlers.map(|(alpn, handler)| (alpn, Arc::new(handler))) }

@@ -96,6 +96,7 @@ impl LogServer {
                 return DecodeError::BadValue { what: "first frame", at: 0 }.into();
             }
         };
+        let namespace = hello.namespace;
         match self.admit(id, hello) {
             Ok((offer, seat, place, welcome)) => {
                 let mut octets = Vec::new();
@@ -109,6 +110,7 @@ impl LogServer {
                     ended = supply(&mut send, &offer, place) => ended,
                     ended = reports => ended,
                     () = seat.stop.cancelled() => StreamEnded::Replaced,
+                    reason = self.barred(&namespace, id) => StreamEnded::Refused(reason),
                 }
             }
             Err(refused) => {
@@ -131,6 +133,9 @@ impl LogServer {
         hello: Hello,
     ) -> Result<(Offer, Seat, Place, Welcome), Refused> {
         let refused = |reason, peers| Refused { reason, peers };
+        // First of all: one that is not let in is told nothing, neither who else there is.
+        let judged = self.hub.access().judge(&hello.namespace, id.as_bytes());
+        judged.map_err(|reason| refused(reason, Vec::new()))?;
         let Some(offer) = self.hub.find(&hello.namespace) else {
             return Err(match self.hub.later(&hello.namespace) {
                 Some(peers) => refused(RefusedReason::NotReady, peers),
@@ -173,6 +178,23 @@ impl LogServer {
             peers,
         };
         Ok((offer, seat, place, welcome))
+    }
+
+    /// Waits until one that follows may not any more; it comes again, and is told why.
+    async fn barred(&self, namespace: &[u8; 32], id: EndpointId) -> RefusedReason {
+        let access = self.hub.access();
+        let mut changes = access.watch();
+        loop {
+            changes.borrow_and_update();
+            if !access.admits(namespace, id.as_bytes())
+                && let Err(reason) = access.judge(namespace, id.as_bytes())
+            {
+                return reason;
+            }
+            if changes.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
     }
 
     /// Takes where a node says that it is now.

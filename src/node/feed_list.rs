@@ -1,19 +1,18 @@
-//! The list of the feeds that an authority writes alone, in a file.
+//! The book of the feeds of an authority, in a file; where several share their feeds, a copy of the store's.
 //!
-//! **Invariant:** a list that was written reads back.
-//! **Not here:** lists that authorities share (`sharing`).
+//! **Invariant:** a book that was written reads back; a list of an older version reads as a book.
+//! **Not here:** what stands in a book (`feed_book`), books that authorities share (`sharing`).
 
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
-
+use super::feed_book::FeedBook;
 use crate::durable;
 use crate::name::{Name, NameError};
 
-/// Why a list of feeds is of no use.
+/// Why a book of feeds is of no use.
 #[derive(Debug, thiserror::Error)]
 pub enum FeedListError {
-    /// The list of feeds cannot be read or written.
+    /// The book cannot be read or written.
     #[error("{}: {source}", path.display())]
     File {
         /// The file.
@@ -21,66 +20,85 @@ pub enum FeedListError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// The list of feeds is no list of lists of names.
+    /// The book is something else.
     #[error("{}: not a list of feeds: {source}", path.display())]
     List {
         /// The file.
         path: PathBuf,
         /// What is wrong.
-        source: serde_json::Error,
-    },
-    /// A name in the list of feeds does not read.
-    #[error("{}: {source}", path.display())]
-    Name {
-        /// The file.
-        path: PathBuf,
-        /// The rule.
-        source: NameError,
+        source: BookTextError,
     },
 }
 
-/// Reads the list of feeds; there is none at first.
-pub(super) fn read_list(path: &Path) -> Result<Vec<Vec<Name>>, FeedListError> {
-    let file = |source| FeedListError::File { path: path.into(), source };
+/// Why a text is no book.
+#[derive(Debug, thiserror::Error)]
+pub enum BookTextError {
+    /// It is no JSON of such a form.
+    #[error(transparent)]
+    Form(#[from] serde_json::Error),
+    /// A name of an older list does not read.
+    #[error(transparent)]
+    Name(#[from] NameError),
+}
+
+/// Reads the book of a file; it is empty at first.
+pub(super) fn read_book(path: &Path) -> Result<FeedBook, FeedListError> {
     let text = match std::fs::read(path) {
         Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(file(error)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Ok(FeedBook::default());
+        }
+        Err(source) => return Err(FeedListError::File { path: path.into(), source }),
     };
-    let lists: Vec<Vec<String>> = serde_json::from_slice(&text)
-        .map_err(|source| FeedListError::List { path: path.into(), source })?;
-    let name = |source| FeedListError::Name { path: path.into(), source };
-    lists
-        .iter()
-        .map(|names| names.iter().map(|text| text.parse().map_err(name)).collect())
-        .collect()
+    book_of(&text).map_err(|source| FeedListError::List { path: path.into(), source })
 }
 
-/// Writes the list of feeds.
-pub(super) fn write_list<'a>(
-    path: &Path,
-    feeds: impl Iterator<Item = &'a Vec<Name>>,
-) -> Result<(), FeedListError> {
-    let file = |source| FeedListError::File { path: path.into(), source };
-    let lists: Vec<Vec<String>> =
-        feeds.map(|zones| zones.iter().map(Name::to_fqdn).collect()).collect();
-    durable::write(path, json!(lists).to_string().as_bytes()).map_err(file)
+/// Writes the book into a file.
+pub(super) fn write_book(path: &Path, book: &FeedBook) -> Result<(), FeedListError> {
+    let written = durable::write(path, &book_text(book));
+    written.map_err(|source| FeedListError::File { path: path.into(), source })
 }
 
-/// The file of the list of feeds.
-pub(super) const LIST: &str = "feeds.json";
+/// Reads a book, or what an older version wrote in its place: a list of sets of zones.
+pub(super) fn book_of(text: &[u8]) -> Result<FeedBook, BookTextError> {
+    if text.trim_ascii_start().first() != Some(&b'[') {
+        return Ok(serde_json::from_slice(text)?);
+    }
+    let lists: Vec<Vec<String>> = serde_json::from_slice(text)?;
+    let mut read: Vec<Vec<Name>> = Vec::with_capacity(lists.len());
+    for names in &lists {
+        read.push(names.iter().map(|text| text.parse()).collect::<Result<_, _>>()?);
+    }
+    Ok(FeedBook::of_lists(read))
+}
+
+/// Writes a book.
+pub(super) fn book_text(book: &FeedBook) -> Vec<u8> {
+    serde_json::to_vec_pretty(book).expect("a book has string keys and no failing field")
+}
+
+/// The file of the book, and the note of one that is shared.
+pub(super) const BOOK_FILE: &str = "feeds.json";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_list_of_feeds_reads_back() {
+    fn the_book_reads_back_and_so_does_what_an_older_version_wrote() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("feeds.json");
-        assert_eq!(read_list(&path).unwrap(), Vec::<Vec<Name>>::new());
+        assert_eq!(read_book(&path).unwrap(), FeedBook::default());
+        std::fs::write(&path, r#"[["a.example.","b\\.c.example."]]"#).unwrap();
+        let book = read_book(&path).unwrap().with_main();
         let zones: Vec<Name> = vec!["a.example".parse().unwrap(), "b\\.c.example".parse().unwrap()];
-        write_list(&path, [&zones].into_iter()).unwrap();
-        assert_eq!(read_list(&path).unwrap(), std::slice::from_ref(&zones));
+        assert_eq!(book.feeds[1].zones.as_ref(), Some(&zones));
+        assert_eq!(book.feeds[1].key, "zones-be3f430e682f9f39ab28e0b64240d37937c88df3".to_owned());
+        write_book(&path, &book).unwrap();
+        assert_eq!(read_book(&path).unwrap(), book);
+        for bad in ["", "[[1]]", "[[\"a..b\"]]", "{\"feeds\": 1}"] {
+            std::fs::write(&path, bad).unwrap();
+            assert!(read_book(&path).is_err(), "{bad}");
+        }
     }
 }

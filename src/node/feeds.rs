@@ -1,40 +1,42 @@
-//! The feeds of an authority: one with all zones, and one for each set of zones that a ticket was made for.
+//! The feeds of an authority: one with all zones, and others, each with its zones, its list of endpoints and its time.
 //!
 //! Whoever holds a ticket can read all of its namespace, so a partner who may see two zones gets
-//! a feed that holds these two. Which feeds there are is kept in `DATA_DIR/feeds.json`, or in the store
-//! where several authorities write them in turn (`sharing`).
+//! a feed that holds these two. Which feeds there are stands in a book (`feed_book`), in `DATA_DIR/feeds.json`, or in
+//! the store where several authorities write them in turn (`sharing`). The book is changed first; then what runs
+//! is made what the book says.
 //!
 //! **Invariant:** a feed for which a ticket was given out is written again after a restart; one that is
-//! shared is written in our turn only.
-//! **Not here:** how a feed is written (`export`), whose turn it is (`store::lease`).
+//! shared is written in our turn only; of one that has ended nothing is served.
+//! **Not here:** how a feed is written (`export`), one feed (`feed`), whose turn it is (`store::lease`), the verbs on
+//! feeds (`feed_verbs`).
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
-use sha1::Digest as _;
 use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::feed_list::{FeedListError, LIST, read_list, write_list};
+use super::feed::Feed;
+use super::feed_book::{EndedReason, FeedBook, FeedBookError, FeedRecord, MAIN};
+use super::feed_list::{BOOK_FILE, FeedListError, read_book, write_book};
 use super::sharing::Sharing;
 use crate::clock::now_ms;
-use crate::export::shared::{FeedKeys, ShareError, settle_alone};
-use crate::export::{DocsExporter, ExportError, ExportStatus, FeedConfig};
-use crate::limits::FEEDS_MAX;
-use crate::mesh::{FollowerInfo, Mesh};
-use crate::name::Name;
+use crate::export::shared::{ShareError, forget};
+use crate::export::{DocsExporter, ExportError, FeedConfig};
+use crate::mesh::access::Audience;
+use crate::mesh::{Ended, Mesh};
 use crate::store::DnsStore;
 use crate::store::history::ZoneSource;
 use crate::store::lease::{LeaseHeld, LeaseState};
-use crate::ticket::{DnsClientTicket, TicketPeer};
+use crate::ticket::TicketPeer;
 
 /// The feeds of one authority.
 #[derive(Debug)]
 pub struct Feeds {
     /// The peer that serves them.
-    mesh: Arc<Mesh>,
+    pub(super) mesh: Arc<Mesh>,
     /// What they are made from.
     store: Arc<DnsStore>,
     /// The directory of the node.
@@ -42,9 +44,9 @@ pub struct Feeds {
     /// What other authorities on the store are told, if they are.
     pub(super) sharing: Option<Sharing>,
     /// The feed with all zones.
-    main: Feed,
-    /// Feeds with some zones, by their zones.
-    partial: Mutex<BTreeMap<Vec<Name>, Feed>>,
+    main: std::sync::Mutex<Arc<Feed>>,
+    /// All feeds.
+    pub(super) kept: Mutex<KeptFeeds>,
     /// Our turn to write them.
     turn: std::sync::Mutex<Turn>,
     /// When an exporter began last.
@@ -53,19 +55,13 @@ pub struct Feeds {
     stop: CancellationToken,
 }
 
-/// A feed, written by this node or by another authority on the same store.
+/// All feeds, and the book that says so.
 #[derive(Debug)]
-pub struct Feed {
-    /// What it carries.
-    config: FeedConfig,
-    /// The peer that serves it.
-    mesh: Arc<Mesh>,
-    /// Its keys.
-    keys: FeedKeys,
-    /// Who writes it here, while that is so.
-    exporter: std::sync::Mutex<Option<Arc<DocsExporter>>>,
-    /// What is shown while nobody does.
-    idle: watch::Sender<ExportStatus>,
+pub(super) struct KeptFeeds {
+    /// The book.
+    pub(super) book: FeedBook,
+    /// The feeds, by what their keys are called.
+    pub(super) feeds: BTreeMap<String, Arc<Feed>>,
 }
 
 /// A turn to write feeds that are shared; one that never ends, where they are not.
@@ -112,9 +108,9 @@ pub enum FeedsError {
     /// The list of feeds is of no use.
     #[error(transparent)]
     List(#[from] FeedListError),
-    /// So many feeds would keep the node from its work.
-    #[error("there are {FEEDS_MAX} feeds with sets of zones of their own already")]
-    TooMany,
+    /// A rule of the book.
+    #[error(transparent)]
+    Book(#[from] FeedBookError),
     /// Nobody would write a feed any more.
     #[error("the node is stopping")]
     Stopped,
@@ -125,7 +121,7 @@ impl Feeds {
     /// shared.
     ///
     /// # Errors
-    /// Every [`FeedsError`] but [`FeedsError::TooMany`] and [`FeedsError::Stopped`].
+    /// Every [`FeedsError`] but [`FeedsError::Book`] and [`FeedsError::Stopped`].
     pub(super) async fn start(
         mesh: Arc<Mesh>,
         store: Arc<DnsStore>,
@@ -133,64 +129,39 @@ impl Feeds {
         sharing: Option<Sharing>,
     ) -> Result<Self, FeedsError> {
         let (dir, feeds_dir) = (data_dir.to_owned(), data_dir.join("mesh"));
+        let own = read_book(&dir.join(BOOK_FILE))?.with_main();
+        let book = match &sharing {
+            Some(sharing) => sharing.change_book(|book| Ok(merge(book, &own))).await?.0,
+            None => own,
+        };
         let place = (&mesh, &*store, feeds_dir.as_path());
-        let main = Feed::prepare(place, sharing.as_ref(), FeedConfig::default()).await?;
-        let mut lists = read_list(&dir.join(LIST))?;
-        if let Some(sharing) = &sharing {
-            lists = sharing.share_list(&lists).await?;
+        let mut feeds = BTreeMap::new();
+        for record in &book.feeds {
+            let feed = Feed::prepare(place, sharing.as_ref(), record.clone()).await?;
+            feeds.insert(record.key.clone(), Arc::new(feed));
         }
-        let mut partial = BTreeMap::new();
-        for zones in lists {
-            let feed = Feed::prepare(place, sharing.as_ref(), config_of(&zones)).await?;
-            partial.insert(zones, feed);
+        for ended in &book.ended {
+            let why = Audience::Nobody(ended.reason.into());
+            mesh.access().set(ended.namespace.0, why);
         }
-        let (partial, stop) = (Mutex::new(partial), CancellationToken::new());
+        let kept = KeptFeeds { book, feeds };
+        let main = kept.named(MAIN)?;
+        let (main, kept, stop) =
+            (std::sync::Mutex::new(main), Mutex::new(kept), CancellationToken::new());
         let turn = Turn { held: None, began_ms: now_ms(), stop: stop.child_token() };
         let turn = std::sync::Mutex::new(turn);
         let began = std::sync::Mutex::default();
-        let feeds = Self { mesh, store, dir, sharing, main, partial, turn, began, stop };
+        let feeds = Self { mesh, store, dir, sharing, main, kept, turn, began, stop };
         if feeds.sharing.is_none() {
+            feeds.end_expired().await?;
             feeds.begin_all().await?;
         }
         Ok(feeds)
     }
 
-    /// Returns a ticket of the feed with exactly `zones` (sorted, each once), or with all zones.
-    ///
-    /// # Errors
-    /// Every [`FeedsError`].
-    pub async fn ticket(&self, zones: Option<Vec<Name>>) -> Result<DnsClientTicket, FeedsError> {
-        let others = match &self.sharing {
-            Some(sharing) => sharing.authorities().await?,
-            None => Vec::new(),
-        };
-        let Some(zones) = zones else { return Ok(self.main.ticket(others)) };
-        debug_assert!(zones.is_sorted());
-        let mut partial = self.partial.lock().await;
-        if self.stop.is_cancelled() {
-            return Err(FeedsError::Stopped);
-        }
-        if let Some(feed) = partial.get(&zones) {
-            return Ok(feed.ticket(others));
-        }
-        if partial.len() >= FEEDS_MAX as usize {
-            return Err(FeedsError::TooMany);
-        }
-        let feed = self.prepare(&zones).await?;
-        // Only a feed that will be there after a restart is worth a ticket.
-        if let Some(sharing) = &self.sharing {
-            sharing.share_list(std::slice::from_ref(&zones)).await?;
-        }
-        write_list(&self.dir.join(LIST), partial.keys().chain([&zones]))?;
-        self.begin(&feed).await?;
-        let ticket = feed.ticket(others);
-        partial.insert(zones, feed);
-        Ok(ticket)
-    }
-
     /// Returns the feed with all zones.
-    pub fn main(&self) -> &Feed {
-        &self.main
+    pub fn main(&self) -> Arc<Feed> {
+        self.main.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whose turn it is, if the feeds are shared.
@@ -205,26 +176,34 @@ impl Feeds {
 
     /// When an exporter began last; none while nobody writes the feed with all zones here.
     pub(super) fn began_at(&self) -> Option<Instant> {
-        self.main.exporter()?;
+        self.main().exporter()?;
         *self.began.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The names of all feeds, with their namespaces.
     pub async fn namespaces(&self) -> Vec<(String, [u8; 32])> {
-        let partial = self.partial.lock().await;
-        let feeds = std::iter::once(&self.main).chain(partial.values());
-        feeds.map(|feed| (feed.config.name.clone(), feed.namespace())).collect()
+        let kept = self.kept.lock().await;
+        kept.book
+            .feeds
+            .iter()
+            .filter_map(|record| {
+                let feed = kept.feeds.get(&record.key)?;
+                Some((record.name.clone(), feed.namespace()))
+            })
+            .collect()
     }
 
     /// What the exporters show, for the watchdog; those of partial feeds not while one is being made.
     pub fn answers(&self) -> Vec<ExporterAnswer> {
-        let mut answers: Vec<ExporterAnswer> = self.main.answer().into_iter().collect();
+        let main = self.main();
+        let mut answers: Vec<ExporterAnswer> = main.answer().into_iter().collect();
         let turn = self.turn().clone();
         if answers.is_empty() && turn.held.is_some() {
-            answers.push(self.main.awaited(turn.began_ms));
+            answers.push(main.awaited(turn.began_ms));
         }
-        if let Ok(partial) = self.partial.try_lock() {
-            answers.extend(partial.values().filter_map(Feed::answer));
+        if let Ok(kept) = self.kept.try_lock() {
+            let others = kept.feeds.values().filter(|feed| !Arc::ptr_eq(feed, &main));
+            answers.extend(others.filter_map(|feed| feed.answer()));
         }
         answers
     }
@@ -251,16 +230,11 @@ impl Feeds {
     pub(super) async fn refresh(&self) -> Result<(), FeedsError> {
         let Some(sharing) = &self.sharing else { return Ok(()) };
         // One thing that fails keeps no other from being done, the feed with all zones least of all.
-        let mut results = vec![self.begin(&self.main).await];
+        let mut results = vec![self.begin(&self.main()).await];
         results.push(sharing.announce().await.map_err(FeedsError::from));
-        match sharing.share_list(&[]).await {
-            Ok(lists) => {
-                for zones in lists {
-                    results.push(self.take_partial(zones).await);
-                }
-            }
-            Err(error) => results.push(Err(error.into())),
-        }
+        results.push(self.end_expired().await);
+        // What others have changed.
+        results.push(self.change(|_| Ok(())).await);
         results.push(self.begin_all().await);
         let authorities = match sharing.authorities().await {
             Ok(authorities) => authorities,
@@ -269,28 +243,95 @@ impl Feeds {
                 return results.into_iter().collect();
             }
         };
-        for namespace in self.namespaces().await.into_iter().map(|(_, namespace)| namespace) {
-            self.mesh.hub().stand_by(namespace, authorities.clone());
-        }
-        for exporter in self.exporters().await {
+        for feed in self.feeds().await {
+            self.mesh.hub().stand_by(feed.namespace(), authorities.clone());
+            feed.take_record(&feed.record(), &authorities);
+            let Some(exporter) = feed.exporter() else { continue };
             exporter.know_authorities(&authorities);
             let followers = exporter.followers_known();
-            let told = sharing.tell_followers(exporter.ticket().namespace, &followers).await;
+            let told = sharing.tell_followers(feed.namespace(), &followers).await;
             results.push(told.map_err(FeedsError::from));
         }
         results.into_iter().collect()
     }
 
-    /// Prepares the feed of a set of zones that another authority has made.
-    async fn take_partial(&self, zones: Vec<Name>) -> Result<(), FeedsError> {
-        let mut partial = self.partial.lock().await;
-        if !partial.contains_key(&zones) && partial.len() < FEEDS_MAX as usize {
-            let feed = self.prepare(&zones).await?;
-            // The store may be put back to where it knows nothing of it.
-            write_list(&self.dir.join(LIST), partial.keys().chain([&zones]))?;
-            partial.insert(zones, feed);
+    /// Changes the book, and makes what runs what it says then.
+    ///
+    /// # Errors
+    /// Every [`FeedsError`]; where it is not a rule of the book, the book may be changed all the same, and what runs
+    /// follows it with the next change or the next start.
+    pub(super) async fn change<T>(
+        &self,
+        change: impl Fn(&mut FeedBook) -> Result<T, FeedBookError> + Send + Sync,
+    ) -> Result<T, FeedsError> {
+        let mut kept = self.kept.lock().await;
+        self.change_kept(&mut kept, change).await
+    }
+
+    /// As [`Feeds::change`], of feeds that nobody else changes meanwhile.
+    pub(super) async fn change_kept<T>(
+        &self,
+        kept: &mut KeptFeeds,
+        change: impl Fn(&mut FeedBook) -> Result<T, FeedBookError> + Send + Sync,
+    ) -> Result<T, FeedsError> {
+        if self.stop.is_cancelled() {
+            return Err(FeedsError::Stopped);
         }
-        Ok(())
+        let (book, changed) = match &self.sharing {
+            Some(sharing) => sharing.change_book(change).await?,
+            None => {
+                let mut book = kept.book.clone();
+                let changed = change(&mut book)?;
+                (book, changed)
+            }
+        };
+        if book != kept.book {
+            // The store may be put back to where it knows nothing of it.
+            write_book(&self.dir.join(BOOK_FILE), &book)?;
+            kept.book = book;
+            self.follow_book(kept).await?;
+        } else if kept.book.feeds.len() != kept.feeds.len() {
+            // What could not be done the last time.
+            self.follow_book(kept).await?;
+        }
+        Ok(changed)
+    }
+
+    /// Makes what runs what the book says; one feed that fails keeps no other from it.
+    async fn follow_book(&self, kept: &mut KeptFeeds) -> Result<(), FeedsError> {
+        let mut results = Vec::new();
+        let gone: Vec<String> =
+            kept.feeds.keys().filter(|key| kept.book.by_key(key).is_none()).cloned().collect();
+        for key in gone {
+            let Some(feed) = kept.feeds.remove(&key) else { continue };
+            let ended = kept.book.ended.iter().find(|ended| ended.key == key);
+            let why = ended.map_or(EndedReason::Revoked, |ended| ended.reason);
+            tracing::info!(feed = %feed.record().name, ?why, "a feed has ended");
+            feed.close(Ended::from(why)).await;
+            forget(&self.dir.join("mesh"), &key);
+            if let Some(sharing) = &self.sharing {
+                results.push(sharing.forget(&key).await.map_err(FeedsError::from));
+            }
+        }
+        let authorities = self.authorities().await?;
+        for record in &kept.book.feeds {
+            if let Some(feed) = kept.feeds.get(&record.key) {
+                feed.take_record(record, &authorities);
+                continue;
+            }
+            match self.prepare(record.clone()).await {
+                Ok(feed) => {
+                    let feed = Arc::new(feed);
+                    feed.take_record(record, &authorities);
+                    kept.feeds.insert(record.key.clone(), Arc::clone(&feed));
+                    results.push(self.begin(&feed).await);
+                }
+                Err(error) => results.push(Err(error)),
+            }
+        }
+        let main = kept.named(MAIN)?;
+        *self.main.lock().unwrap_or_else(PoisonError::into_inner) = main;
+        results.into_iter().collect()
     }
 
     /// Ends all exporters, and waits until they have ended.
@@ -299,18 +340,18 @@ impl Feeds {
         self.end_all().await;
     }
 
-    /// Prepares the feed of a set of zones.
-    async fn prepare(&self, zones: &[Name]) -> Result<Feed, FeedsError> {
+    /// Prepares a feed.
+    pub(super) async fn prepare(&self, record: FeedRecord) -> Result<Feed, FeedsError> {
         let dir = self.dir.join("mesh");
         let place = (&self.mesh, &*self.store, dir.as_path());
-        Feed::prepare(place, self.sharing.as_ref(), config_of(zones)).await
+        Feed::prepare(place, self.sharing.as_ref(), record).await
     }
 
     /// Starts the exporters of all feeds that have none.
     async fn begin_all(&self) -> Result<(), FeedsError> {
-        let mut first = self.begin(&self.main).await;
-        for feed in self.partial.lock().await.values() {
-            let begun = self.begin(feed).await;
+        let mut first = self.begin(&self.main()).await;
+        for feed in self.feeds().await {
+            let begun = self.begin(&feed).await;
             first = first.and(begun);
         }
         first
@@ -329,11 +370,11 @@ impl Feeds {
         }
         let tenure = match tenure {
             Some((sharing, held)) => {
-                Some(sharing.tenure(&feed.config.name, feed.keys, held).await?)
+                Some(sharing.tenure(&feed.record().key, feed.keys(), held).await?)
             }
             None => None,
         };
-        let config = FeedConfig { tenure, ..feed.config.clone() };
+        let config = FeedConfig { tenure, ..feed.config() };
         // As it is now, not as it was when somebody else wrote them.
         self.store.look_at_freeze().await.map_err(ShareError::from)?;
         let source: Arc<dyn ZoneSource> = self.store.clone();
@@ -344,22 +385,29 @@ impl Feeds {
             return Ok(());
         }
         *self.began.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-        *feed.slot() = Some(exporter);
+        feed.set_exporter(exporter);
         Ok(())
     }
 
     /// Ends all exporters.
     async fn end_all(&self) {
-        self.main.end().await;
-        for feed in self.partial.lock().await.values() {
+        self.main().end().await;
+        for feed in self.feeds().await {
             feed.end().await;
         }
     }
 
-    /// The exporters that work.
-    async fn exporters(&self) -> Vec<Arc<DocsExporter>> {
-        let partial = self.partial.lock().await;
-        partial.values().chain([&self.main]).filter_map(Feed::exporter).collect()
+    /// All feeds.
+    pub(super) async fn feeds(&self) -> Vec<Arc<Feed>> {
+        self.kept.lock().await.feeds.values().cloned().collect()
+    }
+
+    /// Where the other authorities on the store are.
+    pub(super) async fn authorities(&self) -> Result<Vec<TicketPeer>, FeedsError> {
+        match &self.sharing {
+            Some(sharing) => Ok(sharing.authorities().await?),
+            None => Ok(Vec::new()),
+        }
     }
 
     /// Our turn.
@@ -368,103 +416,20 @@ impl Feeds {
     }
 }
 
-impl Feed {
-    /// A feed that nobody writes yet; its keys are the shared ones, if it is.
-    async fn prepare(
-        (mesh, store, dir): (&Arc<Mesh>, &DnsStore, &Path),
-        sharing: Option<&Sharing>,
-        config: FeedConfig,
-    ) -> Result<Self, FeedsError> {
-        let keys = match sharing {
-            Some(sharing) => sharing.settle(&config.name).await?,
-            None => settle_alone(store, dir, &config.name).await?,
-        };
-        let (exporter, idle) =
-            (std::sync::Mutex::default(), watch::channel(ExportStatus::default()).0);
-        Ok(Self { config, mesh: Arc::clone(mesh), keys, exporter, idle })
-    }
-
-    /// How far it is written here.
-    pub fn status(&self) -> watch::Receiver<ExportStatus> {
-        self.exporter().map_or_else(|| self.idle.subscribe(), |exporter| exporter.status())
-    }
-
-    /// The public key of its namespace.
-    pub(super) fn namespace(&self) -> [u8; 32] {
-        self.keys.namespace
-    }
-
-    /// Who follows it at this node.
-    pub fn followers(&self) -> Vec<FollowerInfo> {
-        self.exporter().map_or_else(Vec::new, |exporter| exporter.followers())
-    }
-
-    /// Returns a ticket with this node and others as its peers.
-    pub(super) fn ticket(&self, others: Vec<TicketPeer>) -> DnsClientTicket {
-        DnsClientTicket {
-            cluster_id: self.config.cluster_id.clone(),
-            namespace: self.keys.namespace,
-            author: self.keys.author,
-            peers: std::iter::once(self.mesh.own_peer()).chain(others).collect(),
-            zone_filter: None,
-        }
-    }
-
-    /// Who writes it here.
-    fn exporter(&self) -> Option<Arc<DocsExporter>> {
-        self.slot().clone()
-    }
-
-    /// Ends who writes it here, and waits for that.
-    async fn end(&self) {
-        let Some(exporter) = self.slot().take() else { return };
-        exporter.end().await;
-    }
-
-    /// Reads what its exporter shows.
-    fn answer(&self) -> Option<ExporterAnswer> {
-        let exporter = self.exporter().filter(|exporter| !exporter.is_ending())?;
-        let status = *exporter.status().borrow();
-        Some(ExporterAnswer {
-            feed: exporter.name().to_owned(),
-            has_ended: exporter.has_ended(),
-            is_working: status.is_working,
-            alive_ms: status.alive_ms,
-            restarts: status.restarts,
-            document_failing_ms: status.document_failing_ms,
-            partings: status.partings_lately,
-            wrong_zones: status.wrong_zones,
-        })
-    }
-
-    /// What is shown of a feed that is to be written since `began_ms`, and is not.
-    fn awaited(&self, began_ms: u64) -> ExporterAnswer {
-        ExporterAnswer {
-            feed: self.config.name.clone(),
-            has_ended: false,
-            is_working: true,
-            alive_ms: began_ms,
-            restarts: 0,
-            document_failing_ms: 0,
-            partings: 0,
-            wrong_zones: 0,
-        }
-    }
-
-    /// Where who writes it stands.
-    fn slot(&self) -> std::sync::MutexGuard<'_, Option<Arc<DocsExporter>>> {
-        self.exporter.lock().unwrap_or_else(PoisonError::into_inner)
+impl KeptFeeds {
+    /// The feed of a name.
+    ///
+    /// # Errors
+    /// [`FeedBookError::NoSuchFeed`].
+    pub(super) fn named(&self, name: &str) -> Result<Arc<Feed>, FeedBookError> {
+        let found = self.book.find(name).and_then(|record| self.feeds.get(&record.key));
+        let none = || FeedBookError::NoSuchFeed { name: name.chars().take(80).collect() };
+        found.cloned().ok_or_else(none)
     }
 }
 
-/// Returns the feed of a set of zones; its name on this node follows from the set.
-fn config_of(zones: &[Name]) -> FeedConfig {
-    let mut text = String::new();
-    for zone in zones {
-        text.push_str(&zone.to_fqdn());
-        text.push('\n');
-    }
-    let digest = sha1::Sha1::digest(text.as_bytes());
-    let name = format!("zones-{}", data_encoding::HEXLOWER.encode(&digest));
-    FeedConfig { name, zones: Some(zones.to_vec()), ..FeedConfig::default() }
+/// Adds to the book of the store what this node alone knows of.
+fn merge(book: &mut FeedBook, own: &FeedBook) {
+    book.take(own);
+    *book = std::mem::take(book).with_main();
 }

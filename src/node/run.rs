@@ -182,7 +182,10 @@ impl Node {
         let dns: Vec<String> = self.state.dns_addresses().iter().map(ToString::to_string).collect();
         let api = self.api_address.map_or("off".to_owned(), |address| address.to_string());
         let mut out = std::io::stdout().lock();
-        let line = format!("ready dns={} api={api} role={}\n", dns.join(","), self.state.role);
+        // At enrolment it is put on the list of a feed by this key.
+        let endpoint = self.state.endpoint().map(|key| format!(" endpoint={key}"));
+        let (dns, role, endpoint) = (dns.join(","), self.state.role, endpoint.unwrap_or_default());
+        let line = format!("ready dns={dns} api={api} role={role}{endpoint}\n");
         // Nobody may be reading; that is no reason to stop.
         if out.write_all(line.as_bytes()).and_then(|()| out.flush()).is_err() {
             tracing::warn!("standard output is closed");

@@ -38,7 +38,9 @@ use super::reload::Reload;
 use super::service::Service;
 use super::sharing::Sharing;
 use super::state::NodeState;
-use crate::limits::{FREE_RETIRED_MS, FREEZE_LOOK_MS, REPORT_MS, SHARING_REFRESH_MS};
+use crate::limits::{
+    FEED_EXPIRY_LOOK_MS, FREE_RETIRED_MS, FREEZE_LOOK_MS, REPORT_MS, SHARING_REFRESH_MS,
+};
 use crate::mesh::{Mesh, MeshConfig, MeshError};
 use crate::name::Name;
 use crate::publish::stage::Stage;
@@ -118,12 +120,22 @@ pub(super) async fn feeds(
         match ending.sharing.as_ref().and_then(Sharing::take_lease) {
             Some(lease) => take_turns(&ending, lease, &stop).await,
             None => {
-                stop.cancelled().await;
+                end_in_time(&ending, &stop).await;
                 ending.stop().await;
             }
         }
     });
     Ok((service, feeds))
+}
+
+/// Ends feeds when their time is over, until `stop`.
+async fn end_in_time(feeds: &Feeds, stop: &CancellationToken) {
+    let mut tick = tokio::time::interval(Duration::from_millis(FEED_EXPIRY_LOOK_MS));
+    while stop.run_until_cancelled(tick.tick()).await.is_some() {
+        if let Err(error) = feeds.end_expired().await {
+            tracing::warn!(%error, "a feed whose time is over could not be ended as a whole");
+        }
+    }
 }
 
 /// Writes the feeds whenever it is our turn, until `stop`.
@@ -168,6 +180,8 @@ async fn take_turns(feeds: &Feeds, lease: LeaseTask, stop: &CancellationToken) {
 /// Every [`MeshError`].
 pub(super) async fn mesh(config: MeshConfig) -> Result<(Service, Arc<Mesh>), MeshError> {
     let mesh = Arc::new(Mesh::start(config).await?);
+    let endpoint = data_encoding::HEXLOWER.encode(&mesh.own_peer().id);
+    tracing::info!(endpoint, "this is the key of this node: lists of feeds name it");
     let ending = Arc::clone(&mesh);
     let service = Service::spawn("is there for other nodes", |stop| async move {
         stop.cancelled().await;

@@ -3,7 +3,7 @@
 //! | note | what stands there |
 //! |---|---|
 //! | `feed/NAME` | the keys of a feed, sealed (`export::shared`) |
-//! | `feeds` | the sets of zones that have a feed of their own, JSON |
+//! | `feeds` | which feeds there are, and which have ended (`feed_book`), JSON |
 //! | `authority/ID` | where an authority is, by the key of its endpoint |
 //! | `followers/ID` | where those are who follow a feed, by its namespace |
 //! | `turn/NAME` | the terms and numbers of versions that turns at a feed have taken, JSON |
@@ -11,7 +11,6 @@
 //! **Invariant:** what stands in the store decides; what this node knows is added to it.
 //! **Not here:** whose turn it is (`store::lease`), the exporters (`feeds`).
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,12 +19,14 @@ use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use super::feed_book::{FeedBook, FeedBookError};
+use super::feed_list::{book_of, book_text};
+use super::feeds::FeedsError;
 use crate::export::Tenure;
 use crate::export::seal::SealKey;
 use crate::export::shared::{self, FeedKeys, ShareError};
 use crate::limits::{ANNOUNCE_MS, BATCH_ATTEMPTS_MAX, TICKET_PEERS_MAX};
 use crate::mesh::{Mesh, peers};
-use crate::name::Name;
 use crate::store::kv::KvError;
 use crate::store::lease::{LeaseHeld, LeaseState, LeaseTask, LeaseTimes};
 use crate::store::{DnsStore, StoreError};
@@ -86,28 +87,35 @@ impl Sharing {
         shared::settle(&self.store, &self.key, &self.dir, feed).await
     }
 
-    /// Adds sets of zones to those that have a feed of their own, and returns all of them.
-    pub(super) async fn share_list(&self, own: &[Vec<Name>]) -> Result<Vec<Vec<Name>>, ShareError> {
+    /// Changes the book of feeds that all authorities have; `change` is given the book as it is, and may be asked
+    /// again if that was not it any more. A book that stays as it is is not written.
+    pub(super) async fn change_book<T>(
+        &self,
+        change: impl Fn(&mut FeedBook) -> Result<T, FeedBookError> + Send + Sync,
+    ) -> Result<(FeedBook, T), FeedsError> {
         for _ in 0..BATCH_ATTEMPTS_MAX {
-            let was = self.store.note(LIST).await?;
-            let mut lists: BTreeSet<Vec<Name>> = match &was {
-                Some(octets) => read_lists(octets)?,
-                None => BTreeSet::new(),
-            };
-            let count = lists.len();
-            lists.extend(own.iter().cloned());
-            if lists.len() == count {
-                return Ok(lists.into_iter().collect());
+            let was = self.store.note(BOOK_NOTE).await.map_err(ShareError::from)?;
+            let read = was.as_deref().map(book_of).transpose();
+            let book = read
+                .map_err(|_| ShareError::from(KvError::Unreadable { what: "the list of feeds" }))?;
+            let mut book = book.unwrap_or_default();
+            let before = book.clone();
+            let changed = change(&mut book)?;
+            if book == before {
+                return Ok((book, changed));
             }
-            let text: Vec<Vec<String>> =
-                lists.iter().map(|zones| zones.iter().map(Name::to_fqdn).collect()).collect();
-            let octets = serde_json::json!(text).to_string().into_bytes();
-            if self.store.put_note(LIST, was, octets).await? {
-                return Ok(lists.into_iter().collect());
+            let written = self.store.put_note(BOOK_NOTE, was, book_text(&book)).await;
+            if written.map_err(ShareError::from)? {
+                return Ok((book, changed));
             }
         }
-        Err(KvError::Unavailable { reason: "the list of feeds is changed all the time".into() }
-            .into())
+        let reason = "the list of feeds is changed all the time".into();
+        Err(ShareError::from(KvError::Unavailable { reason }).into())
+    }
+
+    /// Has the keys of a feed that has ended stand in the store no more.
+    pub(super) async fn forget(&self, feed: &str) -> Result<(), ShareError> {
+        shared::forget_shared(&self.store, feed).await
     }
 
     /// Tells others where this node is: when it has started, when it has moved, and now and then.
@@ -239,20 +247,12 @@ fn followers_note(namespace: [u8; 32]) -> String {
     format!("followers/{}", HEXLOWER.encode(&namespace))
 }
 
-/// Reads the sets of zones.
-fn read_lists(octets: &[u8]) -> Result<BTreeSet<Vec<Name>>, KvError> {
-    let unreadable = || KvError::Unreadable { what: "the list of feeds" };
-    let lists: Vec<Vec<String>> = serde_json::from_slice(octets).map_err(|_| unreadable())?;
-    let read = |names: &Vec<String>| names.iter().map(|text| text.parse().ok()).collect();
-    lists.iter().map(read).collect::<Option<_>>().ok_or_else(unreadable)
-}
-
 /// Octets in front of where an authority is.
 const MARK_LEN: usize = 8;
 /// Other authorities that tickets and welcomes name, those that have been heard of last.
 const AUTHORITIES_MAX: usize = TICKET_PEERS_MAX / 2;
-/// The note of the sets of zones.
-const LIST: &str = "feeds";
+/// The note of the book of feeds.
+const BOOK_NOTE: &str = "feeds";
 /// What the notes of authorities begin with.
 const AUTHORITY: &str = "authority/";
 /// Numbers of versions that a turn may take beyond those that commits bring.

@@ -120,6 +120,11 @@ impl NodeState {
         self.health.unready()
     }
 
+    /// The key of the node's endpoint, if it has one.
+    pub fn endpoint(&self) -> Option<String> {
+        self.mesh.as_ref().map(|mesh| data_encoding::HEXLOWER.encode(&mesh.own_peer().id))
+    }
+
     /// Returns the addresses of the front ends.
     pub fn dns_addresses(&self) -> &[SocketAddr] {
         self.server.addrs()

@@ -155,6 +155,7 @@ impl AspenDnsClientBuilder {
             has_entries: AtomicBool::new(true),
             held: Mutex::default(),
             upstream: Mutex::default(),
+            barred: Mutex::default(),
             unkept_since: Mutex::default(),
             has_damage: AtomicBool::default(),
             driving: Mutex::new(()),

@@ -20,8 +20,8 @@ use super::{AspenDnsClient, FollowMode, QUERIES_UNKNOWN};
 use crate::catalog::{CatalogChange, HoldReason};
 use crate::feed::HistoryId;
 use crate::feed::digest::{Digest, DigestKey};
-use crate::feed::frame::Welcome;
 use crate::feed::frame::fleet::{BEHIND_HELD_S, EdgeFacts};
+use crate::feed::frame::{RefusedReason, Welcome};
 use crate::mesh::{Documents, Mesh};
 use crate::name::Name;
 use crate::publish::stage::Rank;
@@ -242,6 +242,18 @@ impl AspenDnsClient {
     /// Whom the edge follows, or followed last.
     pub fn upstream(&self) -> Option<UpstreamInfo> {
         *self.upstream.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why the feed is not for this edge, where its authority has said so: it is not on the feed's list, or the feed
+    /// was revoked or has expired. What is here is answered on.
+    pub fn barred(&self) -> Option<RefusedReason> {
+        *self.barred.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes whether that is so; says whether it is news.
+    pub(super) fn note_barred(&self, reason: Option<RefusedReason>) -> bool {
+        let mut barred = self.barred.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *barred, reason) != reason
     }
 
     /// Since when what arrives cannot be kept for a restart, if it cannot.

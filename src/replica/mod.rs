@@ -38,6 +38,7 @@ use std::time::Instant;
 use tokio::sync::{Notify, broadcast, watch};
 
 use crate::feed::Revision;
+use crate::feed::frame::RefusedReason;
 use crate::lookup::{self, Authorization, MailExchange, Resolution, Service};
 use crate::name::Name;
 use crate::publish::Reader;
@@ -86,6 +87,8 @@ pub struct AspenDnsClient {
     held: Mutex<BTreeSet<Name>>,
     /// Whom we follow, as it said of itself.
     upstream: Mutex<Option<UpstreamInfo>>,
+    /// Why the feed is not for this edge, where that was said.
+    barred: Mutex<Option<RefusedReason>>,
     /// Since when what arrives cannot be kept for a restart, if it cannot.
     unkept_since: Mutex<Option<Instant>>,
     /// Whether what was kept is damaged, and nobody has said since that what is answered is all there is.

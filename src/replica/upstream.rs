@@ -24,7 +24,8 @@ use super::fetch::{Sources, dial_all};
 use super::link::dial_contents;
 use crate::feed::frame::{Hello, RefusedReason, Welcome};
 use crate::limits::{
-    FETCH_NEIGHBORS_MAX, UPSTREAM_DIAL_MS, UPSTREAM_DIAL_SLOW_MS, UPSTREAM_EAGER_MS,
+    FETCH_NEIGHBORS_MAX, UPSTREAM_BARRED_MS, UPSTREAM_DIAL_MS, UPSTREAM_DIAL_SLOW_MS,
+    UPSTREAM_EAGER_MS,
 };
 use crate::mesh::dial::{DialError, LogStream};
 use crate::mesh::endpoint_addr;
@@ -54,12 +55,33 @@ pub(super) struct Dialer {
     pub(super) no_log: Arc<Notify>,
     /// Whether nothing is heard of the author, whoever is followed.
     pub(super) is_deaf: Arc<AtomicBool>,
+    /// Why the feed is not for this node, as somebody of the ticket has said.
+    barred: Arc<Mutex<Option<RefusedReason>>>,
 }
 
 impl Dialer {
     /// A dialer.
     pub(super) fn new(endpoint: Endpoint, peers: Arc<Peers>) -> Self {
-        Self { endpoint, peers, no_log: Arc::default(), is_deaf: Arc::default() }
+        Self {
+            endpoint,
+            peers,
+            no_log: Arc::default(),
+            is_deaf: Arc::default(),
+            barred: Arc::default(),
+        }
+    }
+
+    /// Why the feed is not for this node, as somebody of the ticket has said, and nobody has let it in since.
+    pub(super) fn barred(&self) -> Option<RefusedReason> {
+        *self.barred.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes whether a peer of the ticket, which its key proves, refuses the feed to this node.
+    fn note_barred(&self, id: EndpointId, reason: Option<RefusedReason>) {
+        let is_named = self.peers.split().0.iter().any(|peer| peer.id == *id.as_bytes());
+        if is_named || reason.is_none() {
+            *self.barred.lock().unwrap_or_else(PoisonError::into_inner) = reason;
+        }
     }
 
     /// Dials until somebody welcomes us. Where another edge is followed, until the author of the feed does;
@@ -84,7 +106,11 @@ impl Dialer {
             }
             let eager = Duration::from_millis(UPSTREAM_EAGER_MS);
             let is_eager = eager_since.is_some_and(|since| since.elapsed() < eager);
-            let pause_ms = if is_eager { UPSTREAM_DIAL_MS } else { UPSTREAM_DIAL_SLOW_MS };
+            let pause_ms = match self.barred() {
+                Some(_) => UPSTREAM_BARRED_MS,
+                None if is_eager => UPSTREAM_DIAL_MS,
+                None => UPSTREAM_DIAL_SLOW_MS,
+            };
             let pause = tokio::time::sleep(Duration::from_millis(pause_ms));
             tokio::pin!(pause);
             loop {
@@ -113,6 +139,7 @@ impl Dialer {
         match dialed {
             Ok((stream, welcome, turn)) => {
                 self.peers.hear(welcome.peers.clone());
+                self.note_barred(id, None);
                 let is_wanted = welcome.is_author || !author_only;
                 is_wanted.then_some(Upstream { stream, welcome, id, _turn: turn })
             }
@@ -122,6 +149,9 @@ impl Dialer {
                     DialError::Refused(refused) => {
                         if refused.reason == RefusedReason::UnknownFeed {
                             self.no_log.notify_one();
+                        }
+                        if refused.reason.is_barred() {
+                            self.note_barred(id, Some(refused.reason));
                         }
                         self.peers.hear(refused.peers);
                     }

@@ -13,6 +13,7 @@ mod cli;
 #[cfg(feature = "etcd")]
 #[path = "../etcd/mod.rs"]
 mod cluster;
+mod feeds;
 mod fleet;
 mod freeze;
 mod health;

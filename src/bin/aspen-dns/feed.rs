@@ -1,16 +1,63 @@
-//! `aspen-dns feed`: what goes out to edges, and what does not for now.
+//! `aspen-dns feed`: what each audience is given, and until when.
 
-use clap::Subcommand;
-use serde_json::Value;
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
 use ureq::http::Method;
 
-use crate::client::Client;
+use crate::client::{Client, segment};
+use crate::freeze::{self, FREEZE_HELP};
 use crate::output;
 
 /// Verbs on feeds.
 #[derive(Debug, Subcommand)]
 pub(crate) enum FeedCommand {
-    /// Stop the feeds: every edge keeps what it serves, whatever is committed, until they are thawed.
+    /// List the feeds, and those that have ended.
+    List,
+    /// Make a feed for one audience, and print its ticket, alone on its line.
+    #[command(after_help = CREATE_HELP)]
+    Create(CreateFlags),
+    /// Print a feed: its zones, its list, who follows it and who was refused.
+    Show {
+        /// Its name.
+        feed: String,
+    },
+    /// End a feed for good: who follows it is cut off, and its tickets lead nowhere.
+    #[command(alias = "revoke", after_help = REMOVE_HELP)]
+    Remove {
+        /// Its name.
+        feed: String,
+    },
+    /// Put endpoints on the list of a feed, which is for those on it alone from then on.
+    #[command(after_help = ALLOW_HELP)]
+    Allow {
+        /// The feed.
+        feed: String,
+        /// Keys of endpoints, 64 hexadecimal digits each.
+        #[arg(required_unless_present = "everybody")]
+        keys: Vec<String>,
+        /// Take the list away: the feed is for whoever has its ticket.
+        #[arg(long, conflicts_with = "keys")]
+        everybody: bool,
+    },
+    /// Take endpoints off the list of a feed: they are cut off at once.
+    Deny {
+        /// The feed.
+        feed: String,
+        /// Keys of endpoints, 64 hexadecimal digits each.
+        #[arg(required = true)]
+        keys: Vec<String>,
+    },
+    /// Say when a feed ends by itself, by the clock of its authority.
+    #[command(after_help = EXPIRE_HELP)]
+    Expire {
+        /// The feed.
+        feed: String,
+        /// never, YYYYMMDDHHmmSS in UTC, seconds since 1970, or so long from now on: +90s, +30m, +12h, +7d.
+        #[arg(allow_hyphen_values = true)]
+        when: String,
+    },
+    /// Stop all feeds: every edge keeps what it serves, whatever is committed, until they are thawed.
     #[command(after_help = FREEZE_HELP)]
     Freeze,
     /// Let out what was committed while the feeds were frozen.
@@ -19,52 +66,248 @@ pub(crate) enum FeedCommand {
     Frozen,
 }
 
-/// Does what the verb says.
-pub(crate) fn run(client: &Client, command: &FeedCommand, is_json: bool) -> anyhow::Result<()> {
-    let method = match command {
-        FeedCommand::Freeze => Method::PUT,
-        FeedCommand::Thaw => Method::DELETE,
-        FeedCommand::Frozen => Method::GET,
-    };
-    let answer = client.json(method, "/api/v1/aspen/freeze", None)?;
+/// What a new feed is to be.
+#[derive(Args, Debug)]
+pub(crate) struct CreateFlags {
+    /// Its name: letters, digits, points, "-" and "_".
+    feed: String,
+    /// Only these zones.
+    #[arg(long, value_delimiter = ',', value_name = "APEX")]
+    zones: Vec<aspen_dns::name::Name>,
+    /// Only these endpoints.
+    #[arg(long, value_delimiter = ',', value_name = "KEY")]
+    allow: Vec<String>,
+    /// End it then: as `feed expire` takes it.
+    #[arg(long, value_name = "WHEN")]
+    expires: Option<String>,
+}
+
+/// Does one verb.
+pub(crate) fn run(client: &Client, command: FeedCommand, is_json: bool) -> anyhow::Result<()> {
+    match command {
+        FeedCommand::List => list(client, is_json),
+        FeedCommand::Freeze => freeze::run(client, Method::PUT, is_json),
+        FeedCommand::Thaw => freeze::run(client, Method::DELETE, is_json),
+        FeedCommand::Frozen => freeze::run(client, Method::GET, is_json),
+        FeedCommand::Create(flags) => create(client, &flags, is_json),
+        FeedCommand::Show { feed } => {
+            let report = client.get(&path_of(&feed))?;
+            show(&report, is_json)
+        }
+        FeedCommand::Remove { feed } => {
+            let answer = client.json(Method::DELETE, &path_of(&feed), None)?;
+            if is_json {
+                return output::print_json(&answer);
+            }
+            output::print(format!("the feed {feed} is revoked\n"))
+        }
+        FeedCommand::Allow { feed, everybody: true, .. } => {
+            let path = format!("{}/endpoints", path_of(&feed));
+            show(&client.json(Method::DELETE, &path, None)?, is_json)
+        }
+        FeedCommand::Allow { feed, keys, .. } => each(client, Method::PUT, &feed, &keys, is_json),
+        FeedCommand::Deny { feed, keys } => each(client, Method::DELETE, &feed, &keys, is_json),
+        FeedCommand::Expire { feed, when } => {
+            let path = format!("{}/expiry", path_of(&feed));
+            let body = json!({ "expires": when });
+            show(&client.json(Method::PUT, &path, Some(&body))?, is_json)
+        }
+    }
+}
+
+/// Makes a feed.
+fn create(client: &Client, flags: &CreateFlags, is_json: bool) -> anyhow::Result<()> {
+    let mut body = json!({ "name": flags.feed });
+    if !flags.zones.is_empty() {
+        let zones: Vec<String> = flags.zones.iter().map(aspen_dns::name::Name::to_fqdn).collect();
+        body["zones"] = json!(zones);
+    }
+    if !flags.allow.is_empty() {
+        body["allowed"] = json!(flags.allow);
+    }
+    if let Some(expires) = &flags.expires {
+        body["expires"] = json!(expires);
+    }
+    let answer = client.json(Method::POST, "/api/v1/aspen/feeds", Some(&body))?;
     if is_json {
         return output::print_json(&answer);
     }
-    output::print(text(&answer))
+    let ticket = answer["ticket"].as_str().context("the answer holds no ticket")?;
+    output::print(format!("{ticket}\n"))
 }
 
-/// Says whether feeds are frozen, and where.
-fn text(answer: &Value) -> String {
-    if answer["frozen"] != true {
-        return "the feeds are not frozen\n".to_owned();
+/// Does something with each of some endpoints on a list, and prints what the feed is then.
+fn each(
+    client: &Client,
+    method: Method,
+    feed: &str,
+    keys: &[String],
+    is_json: bool,
+) -> anyhow::Result<()> {
+    let mut report = Value::Null;
+    for key in keys {
+        let path = format!("{}/endpoints/{}", path_of(feed), segment(key));
+        report = client.json(method.clone(), &path, None)?;
     }
-    let at = answer["exported_revision"].as_u64().or_else(|| answer["revision"].as_u64());
-    let at = at.unwrap_or_default();
-    format!("the feeds are frozen at revision {at}; the store is at {}\n", answer["store_revision"])
+    show(&report, is_json)
 }
 
-/// What a freeze does.
-const FREEZE_HELP: &str = "\
-Writes go on, and the authorities answer with them; edges hear that their author lives, and nothing else. It holds
-over restarts, and of several authorities on one store for all. A wait for edges says that they are frozen.
+/// Lists the feeds.
+fn list(client: &Client, is_json: bool) -> anyhow::Result<()> {
+    let feeds = client.get("/api/v1/aspen/feeds")?;
+    if is_json {
+        return output::print_json(&feeds);
+    }
+    output::print(list_text(&feeds))
+}
+
+/// Writes the feeds as a table.
+fn list_text(feeds: &Value) -> String {
+    let head = ["FEED", "STATE", "ZONES", "LIST", "ENDS", "FOLLOWERS", "REFUSED"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    for feed in feeds["feeds"].as_array().into_iter().flatten() {
+        let count = |field: &str| feed[field].as_array().map(Vec::len);
+        rows.push(vec![
+            feed["name"].as_str().unwrap_or("?").to_owned(),
+            feed["state"].as_str().unwrap_or("?").to_owned(),
+            count("zones").map_or("all".to_owned(), |zones| zones.to_string()),
+            count("allowed").map_or("everybody".to_owned(), |listed| listed.to_string()),
+            time_text(&feed["expires_ms"]),
+            feed["followers"].to_string(),
+            feed["refusals"].to_string(),
+        ]);
+    }
+    for feed in feeds["ended"].as_array().into_iter().flatten() {
+        let reason = feed["reason"].as_str().unwrap_or("?").to_owned();
+        let name = feed["name"].as_str().unwrap_or("?").to_owned();
+        let dash = || "-".to_owned();
+        rows.push(vec![name, reason, dash(), dash(), time_text(&feed["at_ms"]), dash(), dash()]);
+    }
+    output::table(&rows)
+}
+
+/// Prints a feed.
+fn show(report: &Value, is_json: bool) -> anyhow::Result<()> {
+    if is_json {
+        return output::print_json(report);
+    }
+    output::print(show_text(report))
+}
+
+/// Writes what a feed is.
+fn show_text(report: &Value) -> String {
+    let text = |field: &str| report[field].as_str().unwrap_or("?").to_owned();
+    let joined = |field: &str| {
+        let texts = report[field].as_array()?;
+        Some(texts.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" "))
+    };
+    let row = |name: &str, value: String| vec![name.to_owned(), value];
+    let mut rows = vec![
+        row("feed", text("name")),
+        row("state", text("state")),
+        row("zones", joined("zones").unwrap_or_else(|| "all".to_owned())),
+        row("ends", time_text(&report["expires_ms"])),
+        row("namespace", text("namespace")),
+        row("followers", report["followers"].to_string()),
+        row("refusals", report["refusals"].to_string()),
+    ];
+    match report["allowed"].as_array() {
+        None => rows.push(row("list", "none: it is for whoever has its ticket".to_owned())),
+        Some(listed) if listed.is_empty() => {
+            rows.push(row("list", "empty: it is for nobody".to_owned()));
+        }
+        Some(listed) => {
+            let keys = listed.iter().filter_map(Value::as_str);
+            rows.extend(keys.map(|key| row("allowed", key.to_owned())));
+        }
+    }
+    for refused in report["refused"].as_array().into_iter().flatten() {
+        let key = refused["endpoint"].as_str().unwrap_or("?");
+        rows.push(row("refused", format!("{key} {} times", refused["count"])));
+    }
+    output::table(&rows)
+}
+
+/// Writes a time in milliseconds since 1970; one that there is not as never.
+fn time_text(value: &Value) -> String {
+    let Some(ms) = value.as_u64() else { return "never".to_owned() };
+    match u32::try_from(ms / 1_000) {
+        Ok(seconds) => aspen_dns::dnssec::Time(seconds).to_string(),
+        Err(_) => format!("{} s after 1970", ms / 1_000),
+    }
+}
+
+/// The path of a feed.
+fn path_of(feed: &str) -> String {
+    format!("/api/v1/aspen/feeds/{}", segment(feed))
+}
+
+/// How a feed is made.
+const CREATE_HELP: &str = "\
+A ticket is a capability: whoever holds it can read everything that its feed carries. Treat it as a password (pass it
+on by a way that nobody listens to, keep files with it readable by their owner alone, make one feed for each
+audience, so that one can be revoked without the others). With a list, a ticket is of use to the endpoints on it alone;
+the key of an edge is printed by `aspen-node --show-endpoint --data-dir DIR`, also before its first start.
 
 Examples:
-  aspen-dns feed freeze
-  aspen-dns record set www.example.com A 300 192.0.2.1      # an edge answers as before
-  aspen-dns feed thaw && aspen-dns wait --edges all";
+  aspen-dns feed create partner --zones example.com,example.net
+  aspen-dns feed create lab --expires +7d
+  aspen-dns feed create dc1 --allow \"$(ssh edge1 aspen-node --show-endpoint --data-dir /var/lib/aspen)\"";
+/// What the end of a feed does.
+const REMOVE_HELP: &str = "\
+Its edges are cut off, are told that the feed was revoked, and go on answering what they have. A feed that is made
+anew under the same name has other keys: it needs new tickets.";
+/// What a list does.
+const ALLOW_HELP: &str = "\
+The first key makes the list: everybody else is cut off at once, also those who follow. Whom the list keeps out is
+shown by `aspen-dns feed show FEED`, with the key. Edges that hand the feed on keep to the list, too.
+
+Examples:
+  aspen-dns feed allow partner \"$(aspen-node --show-endpoint --data-dir edge)\"
+  aspen-dns feed allow partner --everybody";
+/// What the end of a time does.
+const EXPIRE_HELP: &str = "\
+The clock of the authority decides, whatever the clocks of edges say. At that time the feed ends as by `feed remove`,
+and is listed as expired. One that has ended is not brought back by a later time.
+
+Examples:
+  aspen-dns feed expire lab +12h
+  aspen-dns feed expire lab 20270101000000
+  aspen-dns feed expire lab never";
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
-    fn where_feeds_are_frozen_is_told() {
-        assert_eq!(text(&json!({"frozen": false})), "the feeds are not frozen\n");
-        let mut answer = json!({"frozen": true, "revision": 7, "store_revision": 9});
-        assert_eq!(text(&answer), "the feeds are frozen at revision 7; the store is at 9\n");
-        answer["exported_revision"] = json!(8);
-        assert_eq!(text(&answer), "the feeds are frozen at revision 8; the store is at 9\n");
+    fn feeds_line_up_and_those_that_have_ended_stand_below() {
+        let feeds = json!({
+            "feeds": [
+                {"name": "main", "state": "active", "zones": null, "allowed": null, "expires_ms": null,
+                 "followers": 3, "refusals": 0},
+                {"name": "lab", "state": "active", "zones": ["a.example."], "allowed": ["00", "01"],
+                 "expires_ms": 1_790_000_000_000_u64, "followers": 0, "refusals": 7},
+            ],
+            "ended": [{"name": "old", "reason": "expired", "at_ms": 1_700_000_000_000_u64}],
+        });
+        let expected = "\
+FEED  STATE    ZONES  LIST       ENDS            FOLLOWERS  REFUSED
+main  active   all    everybody  never           3          0
+lab   active   1      2          20260921141320  0          7
+old   expired  -      -          20231114221320  -          -
+";
+        assert_eq!(list_text(&feeds), expected);
+    }
+
+    #[test]
+    fn a_feed_names_those_on_its_list_and_those_it_refused() {
+        let report = json!({
+            "name": "lab", "state": "active", "zones": null, "allowed": [], "expires_ms": null,
+            "namespace": "ab", "followers": 0, "refusals": 2,
+            "refused": [{"endpoint": "0011", "count": 2}],
+        });
+        let text = show_text(&report);
+        assert!(text.contains("list       empty: it is for nobody\n"), "{text}");
+        assert!(text.contains("refused    0011 2 times\n"), "{text}");
     }
 }

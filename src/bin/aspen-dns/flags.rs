@@ -75,7 +75,7 @@ pub(crate) enum Command {
     /// An edge that follows behind on purpose: status, hold, release, resume.
     #[command(subcommand)]
     Follow(FollowCommand),
-    /// What goes out to edges: freeze, thaw.
+    /// Feeds, one for each audience: list, create, show, remove, allow, deny, expire; freeze and thaw all.
     #[command(subcommand)]
     Feed(FeedCommand),
     /// The store of a node: check, backup, restore, copy to another engine.
@@ -300,8 +300,8 @@ Examples:
 pub(crate) enum TicketCommand {
     /// Print a ticket, alone on its line.
     #[command(after_help = "\
-Whoever holds a ticket can read everything its feed carries. With --zones, the feed carries these
-zones and no others.
+A ticket is a capability: whoever holds it can read everything its feed carries. Treat it as a password. With
+--zones, the feed carries these zones and no others; with --feed, it is one that `aspen-dns feed create` made.
 
 Examples:
   aspen-node --ticket \"$(aspen-dns ticket create)\" --data-dir edge
@@ -310,6 +310,9 @@ Examples:
         /// Only these zones.
         #[arg(long, value_delimiter = ',', value_name = "APEX")]
         zones: Vec<Name>,
+        /// Of the feed of this name.
+        #[arg(long, value_name = "FEED", conflicts_with = "zones")]
+        feed: Option<String>,
     },
     /// Print what a ticket says; needs no node.
     Show {

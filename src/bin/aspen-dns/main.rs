@@ -10,6 +10,7 @@ mod feed;
 mod flags;
 mod fleet;
 mod follow;
+mod freeze;
 mod output;
 mod record;
 mod status;
@@ -61,10 +62,10 @@ fn run(flags: Flags) -> anyhow::Result<ExitCode> {
         Command::Zone(command) => zone::run(&client, command, is_json)?,
         Command::Record(command) => record::run(&client, command, is_json)?,
         Command::Batch { file } => batch::run(&client, &file, is_json)?,
+        Command::Feed(command) => feed::run(&client, command, is_json)?,
         Command::Ticket(command) => ticket::run(&client, command, is_json)?,
         Command::Store(command) => return backup::run(&client, &command, is_json),
         Command::Follow(command) => follow::run(&client, &command, is_json)?,
-        Command::Feed(command) => feed::run(&client, &command, is_json)?,
         Command::Verify { verify } => return verify::run(&client, &verify, is_json),
         Command::Status => status::run(&client, is_json)?,
         Command::Fleet { forget } => fleet::run(&client, forget.as_deref(), is_json)?,

@@ -15,9 +15,13 @@ use crate::output;
 
 /// Does one verb that needs a node.
 pub(crate) fn run(client: &Client, command: TicketCommand, is_json: bool) -> anyhow::Result<()> {
-    let TicketCommand::Create { zones } = command else { return Ok(()) };
+    let TicketCommand::Create { zones, feed } = command else { return Ok(()) };
     let zones: Vec<String> = zones.iter().map(aspen_dns::name::Name::to_fqdn).collect();
-    let body = if zones.is_empty() { json!({}) } else { json!({ "zones": zones }) };
+    let body = match feed {
+        Some(feed) => json!({ "feed": feed }),
+        None if zones.is_empty() => json!({}),
+        None => json!({ "zones": zones }),
+    };
     let answer = client.json(Method::POST, "/api/v1/aspen/tickets", Some(&body))?;
     if is_json {
         return output::print_json(&answer);

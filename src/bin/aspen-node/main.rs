@@ -1,8 +1,9 @@
 //! `aspen-node`: a DNS node. Reads its flags, sets up its log, runs.
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
+use aspen_dns::mesh;
 use aspen_dns::node::error::RunError;
 use aspen_dns::node::flags::{self, Flags};
 use aspen_dns::node::run;
@@ -34,6 +35,10 @@ fn main() -> ExitCode {
 
 /// Sets up the log and runs the node.
 fn start(flags: Flags) -> anyhow::Result<()> {
+    if flags.show_endpoint {
+        let key = mesh::endpoint_key(&flags.data_dir.join("mesh"))?;
+        return Ok(writeln!(std::io::stdout(), "{key}")?);
+    }
     let filter = log_filter(&flags.log)?;
     let is_terminal = std::io::stderr().is_terminal();
     let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(is_terminal);

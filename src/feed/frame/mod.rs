@@ -136,6 +136,19 @@ pub enum RefusedReason {
     /// The one who follows knows of a history that has gone another way; what is to be done about
     /// that is found out.
     Parted,
+    /// The feed has a list of endpoints, and the one who follows is not on it.
+    NotListed,
+    /// The feed was revoked.
+    Revoked,
+    /// The time of the feed is over.
+    Expired,
+}
+
+impl RefusedReason {
+    /// Whether it says that the feed is not for the one who asks: asking again soon changes nothing.
+    pub fn is_barred(self) -> bool {
+        matches!(self, Self::NotListed | Self::Revoked | Self::Expired)
+    }
 }
 
 impl std::fmt::Display for RefusedReason {
@@ -146,6 +159,9 @@ impl std::fmt::Display for RefusedReason {
             Self::Full => "it has as many followers as it may",
             Self::TooNew => "it is of an older version",
             Self::Parted => "its history has parted from ours",
+            Self::NotListed => "the key of this endpoint is not on the feed's list",
+            Self::Revoked => "the feed was revoked",
+            Self::Expired => "the time of the feed is over",
         })
     }
 }
@@ -247,6 +263,9 @@ impl ServerFrame {
                     RefusedReason::Full => 2,
                     RefusedReason::TooNew => 3,
                     RefusedReason::Parted => 4,
+                    RefusedReason::NotListed => 5,
+                    RefusedReason::Revoked => 6,
+                    RefusedReason::Expired => 7,
                 });
                 put_peers(out, &refused.peers);
             }),
@@ -277,6 +296,9 @@ impl ServerFrame {
                     2 => RefusedReason::Full,
                     3 => RefusedReason::TooNew,
                     4 => RefusedReason::Parted,
+                    5 => RefusedReason::NotListed,
+                    6 => RefusedReason::Revoked,
+                    7 => RefusedReason::Expired,
                     // What a later version refuses for may be over soon.
                     _ => RefusedReason::NotReady,
                 };

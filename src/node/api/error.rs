@@ -9,8 +9,12 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
+use crate::export::shared::ShareError;
 use crate::name::{Name, NameError};
 use crate::node::everywhere::{EdgesAnswer, EdgesUnknown};
+use crate::node::feed_book::FeedBookError;
+use crate::node::feed_text::{NoKey, NoTime};
+use crate::node::feeds::FeedsError;
 use crate::record::rdata::RdataError;
 use crate::record::rtype::ParseRecordTypeError;
 use crate::record::{RecordType, RrsetError};
@@ -217,9 +221,21 @@ pub(crate) enum ApiError {
     /// A ticket of no zone.
     #[error("zones: an empty list is a ticket of nothing; name zones, or leave it out for all")]
     NoZonesNamed,
-    /// The exporter cannot make a feed.
-    #[error("the feed cannot be made: {0}")]
-    Feed(String),
+    /// A ticket that is asked for in two ways.
+    #[error("a ticket is of the feed of a name or of a set of zones: give \"feed\" or \"zones\"")]
+    FeedAndZones,
+    /// The feeds are such that it cannot be done.
+    #[error(transparent)]
+    FeedBook(#[from] FeedBookError),
+    /// What is to be a key of an endpoint is none.
+    #[error(transparent)]
+    EndpointKey(#[from] NoKey),
+    /// What is to be a time is none.
+    #[error(transparent)]
+    When(#[from] NoTime),
+    /// The exporter cannot make a feed, or end it.
+    #[error("the feeds cannot be made so: {0}")]
+    Feed(FeedsError),
     /// This node has nothing to compare with others.
     #[error("this node neither writes a feed nor follows one with a log")]
     NoDigests,
@@ -264,11 +280,17 @@ impl ApiError {
             | Self::NoFleet
             | Self::Edges(EdgesUnknown::NoFleet)
             | Self::NoSuchEdge { .. }
+            | Self::FeedBook(FeedBookError::NoSuchFeed { .. } | FeedBookError::NotListed { .. })
             | Self::NoDigests => StatusCode::NOT_FOUND,
             Self::NoSuchMethod => StatusCode::METHOD_NOT_ALLOWED,
             Self::ZoneExists { .. }
             | Self::EdgeIsHeard { .. }
-            | Self::Edges(EdgesUnknown::Frozen { .. }) => StatusCode::CONFLICT,
+            | Self::Edges(EdgesUnknown::Frozen { .. })
+            | Self::FeedBook(
+                FeedBookError::NameTaken { .. }
+                | FeedBookError::MainStays
+                | FeedBookError::NoList { .. },
+            ) => StatusCode::CONFLICT,
             Self::ReadOnly => StatusCode::FORBIDDEN,
             Self::Json(error) if error.is_data() => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Json(_)
@@ -288,6 +310,10 @@ impl ApiError {
             | Self::ZoneKind { .. }
             | Self::MasterFile(_)
             | Self::NoZonesNamed
+            | Self::FeedAndZones
+            | Self::FeedBook(_)
+            | Self::EndpointKey(_)
+            | Self::When(_)
             | Self::OtherZone { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Self::BodyTooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Busy | Self::StoreSilent | Self::StoreUnreached | Self::Edges(_) => {
@@ -300,6 +326,16 @@ impl ApiError {
             Self::Backup(BackupError::Kv(error)) => store_status(&StoreError::Kv(error.clone())),
             Self::Backup(BackupError::File(_)) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Backup(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        }
+    }
+}
+
+impl From<FeedsError> for ApiError {
+    fn from(error: FeedsError) -> Self {
+        match error {
+            FeedsError::Book(error) => Self::FeedBook(error),
+            FeedsError::Share(ShareError::Store(error)) => Self::Store(StoreError::Kv(error)),
+            error => Self::Feed(error),
         }
     }
 }

@@ -30,6 +30,8 @@ use crate::node::status::Status;
 struct TicketBody {
     /// The zones; all if it is missing.
     zones: Option<Vec<String>>,
+    /// The feed, by its name; in the place of zones.
+    feed: Option<String>,
 }
 
 /// `GET …/status`.
@@ -104,13 +106,20 @@ fn wanted_edges(text: &str) -> Result<WantedEdges, ApiError> {
     text.parse().map_err(|()| ApiError::BadValue { field: "edges", value, wanted })
 }
 
-/// `POST …/tickets`: a ticket of the feed, or of one that carries these zones and no others.
+/// `POST …/tickets`: a ticket of the feed, of one that carries these zones and no others, or of one by its name.
 pub(crate) async fn create_ticket(
     State(api): State<Arc<Api>>,
     body: Body,
 ) -> Result<Response, ApiError> {
     let body: TicketBody = read_json(body).await?;
     let feeds = api.node().feeds.as_ref().ok_or(ApiError::NoFeed)?;
+    if let Some(name) = &body.feed {
+        if body.zones.is_some() {
+            return Err(ApiError::FeedAndZones);
+        }
+        let ticket = feeds.ticket_of(name).await?;
+        return Ok(Json(json!({ "ticket": ticket.to_string(), "feed": name })).into_response());
+    }
     let zones = match body.zones {
         Some(names) if names.is_empty() => return Err(ApiError::NoZonesNamed),
         Some(names) => Some(parse_zones(&api, &names).await?),
@@ -118,12 +127,12 @@ pub(crate) async fn create_ticket(
     };
     let shown: Option<Vec<String>> =
         zones.as_ref().map(|zones| zones.iter().map(Name::to_fqdn).collect());
-    let ticket = feeds.ticket(zones).await.map_err(|error| ApiError::Feed(error.to_string()))?;
+    let ticket = feeds.ticket(zones).await?;
     Ok(Json(json!({ "ticket": ticket.to_string(), "zones": shown })).into_response())
 }
 
 /// Reads the apexes of zones that exist.
-async fn parse_zones(api: &Api, names: &[String]) -> Result<Vec<Name>, ApiError> {
+pub(super) async fn parse_zones(api: &Api, names: &[String]) -> Result<Vec<Name>, ApiError> {
     let mut zones = Vec::with_capacity(names.len());
     for name in names {
         let apex = parse_name(name)?;

@@ -77,6 +77,11 @@ pub struct Flags {
     #[command(flatten)]
     pub edge: EdgeFlags,
 
+    /// Print the key of this node's endpoint, which lists of feeds name (`aspen-dns feed allow`), and end: made now
+    /// where there is none, so that an edge can be let in before it starts. Needs nothing but --data-dir.
+    #[arg(long)]
+    pub show_endpoint: bool,
+
     /// Directory whose NAME.zone master files are served as static zones. SIGHUP reads those that
     /// have changed.
     #[arg(long, env = "ASPEN_ZONE_DIR", value_name = "DIR")]

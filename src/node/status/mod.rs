@@ -33,6 +33,11 @@ pub struct Status {
     pub version: &'static str,
     /// Seconds since the start.
     pub uptime_s: u64,
+    /// The key of its endpoint, by which other nodes know it and lists of feeds name it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// How often this node has refused an endpoint something of a feed that is not for it.
+    pub refusals: u64,
     /// Addresses that DNS is answered on.
     pub dns: Vec<String>,
     /// Zones that are answered.
@@ -191,6 +196,8 @@ impl Status {
             role: node.role,
             version: env!("CARGO_PKG_VERSION"),
             uptime_s: node.started_at.elapsed().as_secs(),
+            endpoint: node.endpoint(),
+            refusals: node.mesh.as_ref().map_or(0, |mesh| mesh.refusal_count()),
             dns: node.dns_addresses().iter().map(ToString::to_string).collect(),
             zones,
             held_zones,

@@ -58,6 +58,8 @@ pub struct LogReport {
     pub upstream: Option<UpstreamReport>,
     /// What is held back, where the edge follows behind on purpose.
     pub behind: Option<BehindReport>,
+    /// Why the feed is not for this edge, where its authority has said so.
+    pub barred: Option<String>,
     /// Zones of the feed that are answered.
     pub zones: u64,
     /// Zones of which something is known that is not answered.
@@ -184,6 +186,7 @@ fn log_report(client: &AspenDnsClient, status: &MirrorStatus, stats: &MirrorStat
             is_author: info.is_author,
         }),
         behind: client.behind(),
+        barred: client.barred().map(|reason| reason.to_string()),
         zones: status.zones,
         lacking: status.lacking,
         differing: status.differing.iter().map(crate::name::Name::to_fqdn).collect(),

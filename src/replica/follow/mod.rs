@@ -12,6 +12,7 @@
 //! become visible together.
 //! **Not here:** what segments mean (`sync::mirror`), dialing (`upstream`), files (`archive`).
 
+mod barred;
 mod behind;
 mod end;
 mod entries;
@@ -197,7 +198,7 @@ impl Follow {
             relay: Relay::new(Arc::new(Log::new(ticket.namespace))),
             dialer,
             sources,
-            keep: mesh.keep(),
+            keep: mesh.keep(ticket.namespace),
             adopted: HashSet::new(),
             kept: HashSet::new(),
             keeping: None,
@@ -430,6 +431,7 @@ impl Follow {
             self.adopted_at = Instant::now();
             self.client.with_mirror(Mirror::refresh);
         }
+        self.note_barred();
         self.keep_again();
         self.note_keeping();
         self.tend_behind();

@@ -1,0 +1,219 @@
+//! What can be done with the feeds of an authority: made, shown, listed, ended, and given lists and times.
+//!
+//! **Invariant:** what was done is in the book when it is answered, and holds for whoever follows.
+//! **Not here:** the rules (`feed_book`), making it so (`feeds`).
+
+use std::collections::BTreeSet;
+
+use data_encoding::HEXLOWER;
+use serde::Serialize;
+
+use super::feed::Feed;
+use super::feed_book::{
+    EndedFeed, EndedReason, FeedBook, FeedBookError, FeedRecord, MAIN, name_of_zones,
+};
+use super::feed_text::EndpointKey;
+use super::feeds::{Feeds, FeedsError};
+use crate::clock::now_ms;
+use crate::name::Name;
+use crate::ticket::DnsClientTicket;
+
+/// All feeds, as they are shown.
+#[derive(Clone, Debug, Serialize)]
+pub struct FeedsReport {
+    /// Those that there are.
+    pub feeds: Vec<FeedReport>,
+    /// Those that have ended, the newest last.
+    pub ended: Vec<EndedFeed>,
+}
+
+/// A feed, as it is shown.
+#[derive(Clone, Debug, Serialize)]
+pub struct FeedReport {
+    /// What is kept of it; what its keys are called among it.
+    #[serde(flatten)]
+    pub record: FeedRecord,
+    /// Its namespace.
+    pub namespace: EndpointKey,
+    /// How it is, in a word.
+    pub state: &'static str,
+    /// How many follow it at this node.
+    pub followers: u64,
+    /// How often an endpoint was refused it at this node.
+    pub refusals: u64,
+    /// Endpoints that were refused it, some of them.
+    pub refused: Vec<RefusedEndpoint>,
+}
+
+/// An endpoint that was refused a feed.
+#[derive(Clone, Debug, Serialize)]
+pub struct RefusedEndpoint {
+    /// Its key.
+    pub endpoint: String,
+    /// How often.
+    pub count: u64,
+}
+
+/// A feed that is to be made.
+#[derive(Clone, Debug, Default)]
+pub struct NewFeed {
+    /// What it is to be called.
+    pub name: String,
+    /// Its zones, sorted, each once; all if there is none.
+    pub zones: Option<Vec<Name>>,
+    /// Who may have it; whoever has a ticket if there is none.
+    pub allowed: Option<BTreeSet<EndpointKey>>,
+    /// When it ends, in milliseconds since 1970.
+    pub expires_ms: Option<u64>,
+}
+
+impl Feeds {
+    /// Returns a ticket of the feed with exactly `zones` (sorted, each once), or with all zones; makes the feed.
+    ///
+    /// # Errors
+    /// Every [`FeedsError`].
+    pub async fn ticket(&self, zones: Option<Vec<Name>>) -> Result<DnsClientTicket, FeedsError> {
+        let Some(zones) = zones else { return self.ticket_of(MAIN).await };
+        debug_assert!(zones.is_sorted());
+        let name = name_of_zones(&zones);
+        match self
+            .create(NewFeed { name: name.clone(), zones: Some(zones), ..NewFeed::default() })
+            .await
+        {
+            // It was made before, perhaps by another authority just now.
+            Err(FeedsError::Book(FeedBookError::NameTaken { .. })) => self.ticket_of(&name).await,
+            made => made,
+        }
+    }
+
+    /// Returns a ticket of the feed of a name.
+    ///
+    /// # Errors
+    /// [`FeedsError::Book`] and [`FeedsError::Share`].
+    pub async fn ticket_of(&self, name: &str) -> Result<DnsClientTicket, FeedsError> {
+        let others = self.authorities().await?;
+        Ok(self.kept.lock().await.named(name)?.ticket(others))
+    }
+
+    /// Makes a feed, and returns a ticket of it.
+    ///
+    /// # Errors
+    /// Every [`FeedsError`].
+    pub async fn create(&self, new: NewFeed) -> Result<DnsClientTicket, FeedsError> {
+        let now_ms = now_ms();
+        let mut record = FeedRecord::new(new.name, new.zones, now_ms);
+        (record.allowed, record.expires_ms) = (new.allowed, new.expires_ms);
+        let name = record.name.clone();
+        self.change(|book| book.add(record.clone(), now_ms)).await?;
+        self.ticket_of(&name).await
+    }
+
+    /// Ends a feed for good.
+    ///
+    /// # Errors
+    /// Every [`FeedsError`].
+    pub async fn revoke(&self, name: &str) -> Result<(), FeedsError> {
+        self.finish(name, EndedReason::Revoked).await
+    }
+
+    /// Ends the feeds whose time is over, by this node's clock.
+    ///
+    /// # Errors
+    /// Every [`FeedsError`]; one feed that cannot be ended keeps no other from it.
+    pub(super) async fn end_expired(&self) -> Result<(), FeedsError> {
+        let now_ms = now_ms();
+        let due: Vec<String> = {
+            let kept = self.kept.lock().await;
+            let is_due = |feed: &&FeedRecord| feed.expires_ms.is_some_and(|at_ms| at_ms <= now_ms);
+            kept.book.feeds.iter().filter(is_due).map(|feed| feed.name.clone()).collect()
+        };
+        let mut ended = Ok(());
+        for name in due {
+            ended = ended.and(self.finish(&name, EndedReason::Expired).await);
+        }
+        ended
+    }
+
+    /// Ends a feed.
+    async fn finish(&self, name: &str, reason: EndedReason) -> Result<(), FeedsError> {
+        let mut kept = self.kept.lock().await;
+        let feed = kept.named(name)?;
+        let (key, namespace, now_ms) = (feed.record().key, feed.namespace(), now_ms());
+        let end = |book: &mut FeedBook| {
+            let is_same = book.find(name).is_some_and(|found| {
+                // Another authority may have given it more time.
+                let is_due = found.expires_ms.is_some_and(|at_ms| at_ms <= now_ms);
+                found.key == key && (reason == EndedReason::Revoked || is_due)
+            });
+            if is_same { book.end(name, namespace, (reason, now_ms)) } else { Ok(()) }
+        };
+        self.change_kept(&mut kept, end).await
+    }
+
+    /// Puts endpoints on the list of a feed.
+    ///
+    /// # Errors
+    /// Every [`FeedsError`].
+    pub async fn allow(&self, name: &str, keys: &[EndpointKey]) -> Result<(), FeedsError> {
+        self.change(|book| book.allow(name, keys)).await
+    }
+
+    /// Takes an endpoint off the list of a feed; it is cut off.
+    ///
+    /// # Errors
+    /// Every [`FeedsError`].
+    pub async fn deny(&self, name: &str, key: EndpointKey) -> Result<(), FeedsError> {
+        self.change(|book| book.deny(name, key)).await
+    }
+
+    /// Takes the list of a feed away.
+    ///
+    /// # Errors
+    /// Every [`FeedsError`].
+    pub async fn open(&self, name: &str) -> Result<(), FeedsError> {
+        self.change(|book| book.open(name)).await
+    }
+
+    /// Says when a feed ends by itself.
+    ///
+    /// # Errors
+    /// Every [`FeedsError`].
+    pub async fn expire(&self, name: &str, at_ms: Option<u64>) -> Result<(), FeedsError> {
+        let now_ms = now_ms();
+        self.change(|book| book.expire(name, at_ms, now_ms)).await
+    }
+
+    /// Shows all feeds.
+    pub async fn report(&self) -> FeedsReport {
+        let kept = self.kept.lock().await;
+        let shown = |record: &FeedRecord| kept.feeds.get(&record.key).map(|feed| self.show(feed));
+        let feeds = kept.book.feeds.iter().filter_map(shown).collect();
+        FeedsReport { feeds, ended: kept.book.ended.clone() }
+    }
+
+    /// Shows the feed of a name.
+    ///
+    /// # Errors
+    /// [`FeedsError::Book`].
+    pub async fn report_of(&self, name: &str) -> Result<FeedReport, FeedsError> {
+        Ok(self.show(&*self.kept.lock().await.named(name)?))
+    }
+
+    /// Shows a feed.
+    fn show(&self, feed: &Feed) -> FeedReport {
+        let namespace = feed.namespace();
+        let refusals = self.mesh.refusals(&namespace);
+        let endpoint = |(id, count): &([u8; 32], u64)| RefusedEndpoint {
+            endpoint: HEXLOWER.encode(id),
+            count: *count,
+        };
+        FeedReport {
+            record: feed.record(),
+            namespace: EndpointKey(namespace),
+            state: "active",
+            followers: feed.followers().len() as u64,
+            refusals: refusals.count,
+            refused: refusals.endpoints.iter().map(endpoint).collect(),
+        }
+    }
+}
