@@ -42,7 +42,7 @@ fn edge(id: u8) -> FleetEdge {
         held: 2,
         refused: 1,
         reason: Some("b.example.: on its way".to_owned()),
-        behind_s: (id % 2 == 0).then_some(600),
+        behind_s: id.is_multiple_of(2).then_some(600),
     };
     FleetEdge {
         id: [id; 32],

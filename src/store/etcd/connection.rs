@@ -148,18 +148,23 @@ impl Connection {
         let _ = self.epochs.subscribe().wait_for(|now| *now != epoch).await;
     }
 
-    /// Asks the member in use how it is, and goes over to the next one if it does not say, or knows no leader;
-    /// returns whether all is well.
+    /// Asks the member in use how it is, and goes over to the next one if it does not say, knows no leader, or is
+    /// not heard by others; returns whether all is well.
     ///
     /// Nothing else notices one that is silent while nobody asks it for anything: a watch only listens, and what
     /// tries its connection takes twice [`KEEP_ALIVE`], which members want to be no shorter.
     pub(super) async fn ask_status(&self) -> bool {
         let (epoch, mut client) = self.client().await;
         let silence = Duration::from_millis(ETCD_SILENCE_MS_MAX);
-        let failure = match tokio::time::timeout(silence, client.status()).await {
-            Ok(Ok(status)) => {
+        let asking = async {
+            let status = client.status().await?;
+            let is_heard = status.leader() != 0 && is_heard(&client).await?;
+            Ok((status, is_heard))
+        };
+        let failure = match tokio::time::timeout(silence, asking).await {
+            Ok(Ok((status, is_heard))) => {
                 self.pulse.note(&status);
-                if status.leader() != 0 {
+                if is_heard {
                     return true;
                 }
                 // It hears nobody, and so tells nothing new.
@@ -344,7 +349,21 @@ impl Login {
     }
 }
 
-/// Returns the first member from `first` on that answers and knows a leader.
+/// Whether a member hears from the others what is newest, as it must for whatever is asked of it: one that knows a
+/// leader may be cut off on the way to it.
+async fn is_heard(client: &Client) -> Result<bool, Error> {
+    let newest = GetOptions::new().with_count_only();
+    match kv(client).get(PROBE_KEY, Some(newest)).await {
+        Ok(_) => Ok(true),
+        // It has heard, and says who may not read what.
+        Err(Error::GRpcStatus(status)) if i32::from(status.code()) == GRPC_PERMISSION_DENIED => {
+            Ok(true)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Returns the first member from `first` on that answers, knows a leader and is heard by others.
 async fn find_member(
     endpoints: &[String],
     login: &Login,
@@ -356,10 +375,11 @@ async fn find_member(
         let (endpoint, options) = (&endpoints[index], login.options(&endpoints[index]));
         let probe = async {
             let mut client = Client::connect([endpoint], Some(options)).await?;
-            client.status().await.map(|status| (status.leader(), client))
+            let is_well = client.status().await?.leader() != 0 && is_heard(&client).await?;
+            Ok((is_well, client))
         };
         match tokio::time::timeout(PROBE_TIMEOUT, probe).await {
-            Ok(Ok((leader, client))) if leader != 0 => return Ok((index, client)),
+            Ok(Ok((true, client))) => return Ok((index, client)),
             Ok(Ok(_)) => {}
             Ok(Err(error)) => last = classify(&error),
             Err(_) => last = Failure::silence(),
@@ -372,6 +392,8 @@ async fn find_member(
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(4);
 /// How long a member may take to say that it lives.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(800);
+/// A key that nobody has.
+const PROBE_KEY: &str = "aspen-dns";
 /// How often a silent connection is tried, and how long the answer may take.
 const KEEP_ALIVE: Duration = Duration::from_secs(3);
 /// The pause between two attempts.
