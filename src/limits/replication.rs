@@ -146,6 +146,14 @@ pub const LEASE_MS_MIN: u64 = 600;
 pub const LEASE_MS_MAX: u64 = 60_000;
 /// Milliseconds for which who writes the feeds may be silent until another authority does, unless it is said.
 pub const LEASE_MS_DEFAULT: u64 = 1_500;
+/// Milliseconds for which one that gives way waits for another to take the lease.
+pub(crate) const LEASE_YIELD_MS: u64 = 3_000;
+/// Milliseconds between its looks whether one has.
+pub(crate) const LEASE_YIELD_LOOK_MS: u64 = 200;
+/// Milliseconds for which no version of the document could be written, after which another authority is let to.
+pub(crate) const WRITER_FAILING_MS_MAX: u64 = 3_000;
+/// Milliseconds after giving way until that is done again: the others may be no better.
+pub(crate) const WRITER_REST_MS: u64 = 30_000;
 /// Milliseconds between two looks at what other authorities have told of the feeds that are shared.
 pub(crate) const SHARING_REFRESH_MS: u64 = 2_000;
 /// Notes of authorities that are read together. More are not looked at.

@@ -25,6 +25,7 @@ use super::sharing::Sharing;
 use crate::clock::now_ms;
 use crate::export::shared::{ShareError, forget};
 use crate::export::{DocsExporter, ExportError, FeedConfig};
+use crate::limits::WRITER_FAILING_MS_MAX;
 use crate::mesh::access::Audience;
 use crate::mesh::{Ended, Mesh};
 use crate::store::DnsStore;
@@ -206,6 +207,16 @@ impl Feeds {
             answers.extend(others.filter_map(|feed| feed.answer()));
         }
         answers
+    }
+
+    /// Lets another authority write the feeds where this one has failed to for some time, as with a disk that is
+    /// full: what is imported reaches no edge meanwhile.
+    pub(super) async fn give_way_if_failing(&self) {
+        let failing_ms = self.main().answer().map_or(0, |answer| answer.document_failing_ms);
+        if let Some(sharing) = self.sharing.as_ref().filter(|_| failing_ms > WRITER_FAILING_MS_MAX)
+        {
+            sharing.give_way(failing_ms).await;
+        }
     }
 
     /// Ends the exporters of a turn that is over, or not ours.

@@ -152,6 +152,7 @@ async fn take_turns(feeds: &Feeds, lease: LeaseTask, stop: &CancellationToken) {
                 if let Err(error) = feeds.refresh().await {
                     tracing::warn!(%error, "the feeds that authorities share are not all as they must be");
                 }
+                feeds.give_way_if_failing().await;
                 tokio::time::sleep(Duration::from_millis(SHARING_REFRESH_MS)).await;
             }
         };

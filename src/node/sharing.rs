@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::feed_book::{FeedBook, FeedBookError};
 use super::feed_list::{book_of, book_text};
@@ -25,7 +25,7 @@ use super::feeds::FeedsError;
 use crate::export::Tenure;
 use crate::export::seal::SealKey;
 use crate::export::shared::{self, FeedKeys, ShareError};
-use crate::limits::{ANNOUNCE_MS, BATCH_ATTEMPTS_MAX, TICKET_PEERS_MAX};
+use crate::limits::{ANNOUNCE_MS, BATCH_ATTEMPTS_MAX, TICKET_PEERS_MAX, WRITER_REST_MS};
 use crate::mesh::{Mesh, peers};
 use crate::store::kv::KvError;
 use crate::store::lease::{LeaseHeld, LeaseState, LeaseTask, LeaseTimes};
@@ -47,6 +47,10 @@ pub(crate) struct Sharing {
     lease: std::sync::Mutex<Option<LeaseTask>>,
     /// Whose turn it is.
     turn: watch::Receiver<LeaseState>,
+    /// Has others take their turn.
+    yields: Arc<Notify>,
+    /// When that was asked for last.
+    yielded_at: std::sync::Mutex<Option<Instant>>,
     /// Where this node has said that it is, and when.
     told: std::sync::Mutex<Option<(Instant, TicketPeer)>>,
 }
@@ -61,6 +65,7 @@ impl Sharing {
         dir: PathBuf,
     ) -> Self {
         let (lease, turn) = store.lease("feeds", &own_id(&mesh), times);
+        let yields = lease.yields();
         Self {
             store,
             mesh,
@@ -68,8 +73,26 @@ impl Sharing {
             dir,
             lease: std::sync::Mutex::new(Some(lease)),
             turn,
+            yields,
+            yielded_at: std::sync::Mutex::default(),
             told: std::sync::Mutex::default(),
         }
+    }
+
+    /// Lets another authority take its turn, if there is one, and not again soon.
+    pub(super) async fn give_way(&self, failing_ms: u64) {
+        let others = self.authorities().await.unwrap_or_default();
+        let rest = Duration::from_millis(WRITER_REST_MS);
+        let mut at = self.yielded_at.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if others.is_empty() || at.is_some_and(|at| at.elapsed() < rest) {
+            return;
+        }
+        *at = Some(Instant::now());
+        tracing::error!(
+            failing_ms,
+            "the document of the feed cannot be written here: another authority is let to write it"
+        );
+        self.yields.notify_one();
     }
 
     /// Takes what tries for the turn; none if it was taken before.

@@ -12,6 +12,7 @@ use aspen_dns::node::origin::{OriginError, open_store};
 use aspen_dns::record::RecordType;
 use aspen_dns::store::etcd::{EtcdConfig, EtcdStore, EtcdTls, Password};
 use aspen_dns::store::kv::{KeyValueStore, KvError};
+use aspen_dns::store::lease::{LeaseState, LeaseTimes};
 use aspen_dns::store::zone_settings::ZoneSettings;
 use aspen_dns::store::{DnsStore, Operation, StoreError};
 
@@ -429,6 +430,45 @@ async fn an_import_that_would_nearly_fill_the_quota_is_refused_and_a_change_is_n
     store.create_zone(ZoneSettings::new(name("example.com"))).await.unwrap();
     store.set_record(rrset("www.example.com A 192.0.2.1")).await.unwrap();
     assert_eq!(contents(&store, "example.com").await.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lease_goes_to_another_when_it_is_asked_to_and_stays_where_there_is_none() {
+    let Some(cluster) = Cluster::start(1) else { return };
+    let mut holders = Vec::new();
+    let stop = tokio_util::sync::CancellationToken::new();
+    for name in ["a", "b"] {
+        let engine = EtcdStore::connect(cluster.config("p/")).await.unwrap();
+        let store = DnsStore::open(Arc::new(engine)).await.unwrap();
+        let (lease, state) = store.lease("feeds", name, LeaseTimes::default());
+        let yields = lease.yields();
+        let end = stop.child_token();
+        let task = tokio::spawn(lease.run(end.clone()));
+        if name == "a" {
+            wait_held(&state, 0).await;
+        }
+        holders.push((store, state, yields, end, task));
+    }
+    let term = holders[0].1.borrow().term;
+    holders[0].2.notify_one();
+    wait_held(&holders[1].1, term).await;
+    assert_eq!(holders[0].1.borrow().held, None);
+    // Nobody else is there: it is held by the same one, in another term.
+    let (_, state, _, end, task) = holders.remove(0);
+    end.cancel();
+    task.await.unwrap();
+    drop(state);
+    let term = holders[0].1.borrow().term;
+    holders[0].2.notify_one();
+    wait_held(&holders[0].1, term).await;
+    stop.cancel();
+}
+
+/// Waits until a lease is held in a term above one.
+async fn wait_held(state: &tokio::sync::watch::Receiver<LeaseState>, above: u64) {
+    let mut state = state.clone();
+    let held = state.wait_for(|state| state.held.is_some() && state.term > above);
+    tokio::time::timeout(LIMIT, held).await.expect("it is held").unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

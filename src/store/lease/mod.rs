@@ -23,12 +23,12 @@ mod tests;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::keys;
 use super::kv::{KeyValueStore, KvCommit, KvError, Precondition};
-use crate::limits::{LEASE_MS_MAX, LEASE_MS_MIN};
+use crate::limits::{LEASE_MS_MAX, LEASE_MS_MIN, LEASE_YIELD_LOOK_MS, LEASE_YIELD_MS};
 use contender::{Contender, LeaseRow};
 
 pub use contender::{LeaseHeld, LeaseTimes};
@@ -66,6 +66,8 @@ pub struct LeaseTask {
     octets: Option<Vec<u8>>,
     /// Tells others.
     state: watch::Sender<LeaseState>,
+    /// Asks it to let others have the lease.
+    yields: Arc<Notify>,
 }
 
 impl LeaseTask {
@@ -79,7 +81,13 @@ impl LeaseTask {
     ) -> (Self, watch::Receiver<LeaseState>) {
         let (state, told) = watch::channel(LeaseState::default());
         let contender = Contender::new(rand::random(), holder, times);
-        (Self { kv, is_ours, key: keys::lease_key(name), contender, octets: None, state }, told)
+        let (key, yields) = (keys::lease_key(name), Arc::default());
+        (Self { kv, is_ours, key, contender, octets: None, state, yields }, told)
+    }
+
+    /// Returns what asks the task to let others have the lease, if it holds it.
+    pub fn yields(&self) -> Arc<Notify> {
+        Arc::clone(&self.yields)
     }
 
     /// Tries for the lease and keeps it, until `stop`; then gives it back.
@@ -88,10 +96,40 @@ impl LeaseTask {
             self.state.send_modify(|state| state.held = Some(LeaseHeld::ALWAYS));
             return stop.cancelled().await;
         }
-        while stop.run_until_cancelled(self.turn()).await.is_some() {}
+        let yields = self.yields();
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                () = yields.notified() => self.give_way(&stop).await,
+                () = self.turn() => {}
+            }
+        }
         // Bounded: a store that does not answer keeps nobody from ending, and the lease runs out by itself.
         if !matches!(tokio::time::timeout(RESIGN_WITHIN, self.resign()).await, Ok(Ok(()))) {
             tracing::warn!("the lease of the feeds was not given back: it runs out by itself");
+        }
+    }
+
+    /// Gives the lease back, if it is held, and waits until another has it, or none wants it.
+    async fn give_way(&mut self, stop: &CancellationToken) {
+        if self.contender.held_until().is_none() {
+            return;
+        }
+        let until = Instant::now() + Duration::from_millis(LEASE_YIELD_MS);
+        // What does not succeed runs out: nobody raises the beat meanwhile.
+        let _ = tokio::time::timeout(RESIGN_WITHIN, self.resign()).await;
+        self.contender.run_out(Instant::now());
+        self.tell();
+        while self.state.borrow().holder.is_none() && Instant::now() < until {
+            let look = Duration::from_millis(LEASE_YIELD_LOOK_MS);
+            if stop.run_until_cancelled(tokio::time::sleep(look)).await.is_none() {
+                return;
+            }
+            if let Ok(Ok(row)) = tokio::time::timeout(RESIGN_WITHIN, self.look()).await {
+                self.contender.take(row, Instant::now());
+                self.tell();
+            }
         }
     }
 
