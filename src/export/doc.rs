@@ -1,4 +1,5 @@
-//! The namespace of a feed: one entry, which names the newest version of the document.
+//! The namespace of a feed: one entry, which names the newest version of the document; beside it stands what the
+//! author says of the feed itself (`board`).
 //!
 //! Its value is the author's announcement of that version (`feed::segment`). It is written over with
 //! every version, with a time that is the version's number: of two entries with one key the document
@@ -123,6 +124,7 @@ impl FeedDoc {
         let (sender, receiver) = mpsc::channel(1);
         let author = self.author.id();
         let own = self.own_id;
+        let root = key::terminate(key::ROOT_KEY);
         tokio::spawn(async move {
             loop {
                 let event = tokio::select! {
@@ -133,6 +135,7 @@ impl FeedDoc {
                 if let Ok(LiveEvent::InsertRemote { entry, from, .. }) = event
                     && entry.author() == author
                     && *from.as_bytes() != own
+                    && entry.key() == root
                 {
                     // One that waits to be looked at stands for all: the entry itself is read.
                     let _ = sender.try_send(entry.timestamp());

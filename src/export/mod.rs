@@ -10,6 +10,7 @@
 //! **Not here:** the layout of entries (`feed`), connections (`mesh`), edges (`replica`).
 
 mod audit;
+mod board;
 mod book;
 mod bundle;
 mod chronicle;
@@ -40,6 +41,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::feed::HistoryId;
+use crate::feed::notice::Notice;
 use crate::feed::segment::Position;
 use crate::limits::{SAY_HERE_MS_MAX, SAY_HERE_MS_MIN};
 use crate::mesh::hub::Offer;
@@ -50,6 +52,7 @@ use crate::name::Name;
 use crate::octets::DecodeError;
 use crate::store::history::{SourceError, ZoneSource};
 use crate::ticket::{DnsClientTicket, TicketPeer};
+use board::NoticeBoard;
 use depot::BlobDepot;
 use doc::FeedDoc;
 use identity::Identity;
@@ -233,6 +236,8 @@ pub struct DocsExporter {
     log: Arc<Log>,
     /// Who else can be followed.
     peers: Arc<Peers>,
+    /// What those who follow are told of the feed itself.
+    board: NoticeBoard,
     /// Ends the task that writes.
     stop: CancellationToken,
     /// The task that writes.
@@ -272,6 +277,7 @@ impl DocsExporter {
             evidence: Some(evidence_sender),
         });
         let offered = Arc::clone(&log);
+        let board = NoticeBoard::new(&mesh, identity.clone(), Arc::clone(&log));
         let depot = BlobDepot::new(mesh.blobs().clone(), mesh.keep(namespace));
         let parts = Parts {
             source,
@@ -296,6 +302,7 @@ impl DocsExporter {
             status,
             log: offered,
             peers,
+            board,
             stop,
             task,
             _saying,
@@ -348,6 +355,21 @@ impl DocsExporter {
         if self.peers.set_fixed(authorities) {
             self.mesh.hub().welcome_anew(&self.namespace);
         }
+    }
+
+    /// Tells those who follow, and those who come later, who may have the feed and what becomes of it, if nothing
+    /// of such a number was told.
+    ///
+    /// # Errors
+    /// [`ExportError::Blobs`] and [`ExportError::Docs`].
+    pub(crate) async fn tell(&self, notice: &Notice) -> Result<(), ExportError> {
+        self.board.tell(notice).await
+    }
+
+    /// Whether the feed can be read as a whole: a version of its document is out.
+    pub(crate) fn is_whole(&self) -> bool {
+        let status = self.status.borrow();
+        status.is_working && (status.versions_written > 0 || status.document != Position::default())
     }
 
     /// Where those are who follow the feed, the newest first, as far as it is known.

@@ -28,6 +28,8 @@ pub const HEADER_KEY: &str = "dns:_feed";
 pub const BEAT_KEY: &str = "dns:_beat";
 /// The key of the entry that names the newest version of a feed's document.
 pub const ROOT_KEY: &str = "dns:_root";
+/// The key of the entry that says who may have the feed, and what becomes of it.
+pub const NOTICE_KEY: &str = "dns:_notice";
 /// What the keys of zones begin with.
 pub const ZONE_PREFIX: &str = "dns:_zone:";
 /// What the keys of packs begin with.

@@ -27,6 +27,7 @@ pub mod key;
 pub mod live;
 pub mod manifest;
 pub mod merge;
+pub mod notice;
 mod order;
 pub mod pack;
 pub mod root;

@@ -266,6 +266,13 @@ pub const UPSTREAM_DIAL_MS: u64 = 100;
 pub const UPSTREAM_DIAL_SLOW_MS: u64 = 500;
 /// Milliseconds between two dials of an edge that was told that the feed is not for it: that may change, rarely.
 pub const UPSTREAM_BARRED_MS: u64 = 5_000;
+/// Milliseconds for which nothing is taken of a feed in whose place another is about to come. Then it is followed on,
+/// and the other one comes over later.
+pub(crate) const MOVE_FREEZE_MS_MAX: u64 = 5_000;
+/// Milliseconds between two tries to follow the feed that takes the place of another.
+pub(crate) const MOVE_RETRY_MS: u64 = 5_000;
+/// Feeds that have moved of which a node tells others where to. The oldest of more are forgotten.
+pub(crate) const MOVED_TOLD_MAX: usize = 64;
 /// Milliseconds for which dials follow quickly. A restarted node is back within a second.
 pub const UPSTREAM_EAGER_MS: u64 = 10_000;
 /// Milliseconds that an authority reads its store for, to find out whether it made a commit that a peer

@@ -145,6 +145,14 @@ pub(crate) const COMMITS_TIMED_MAX: u32 = 256;
 pub(crate) const COMMIT_WAIT_S_MAX: u64 = 60;
 /// RRsets that are read from a published zone at once.
 pub(crate) const API_PAGE_RRSETS: usize = 500;
+/// Octets of a notice of a feed: a full list, and the longest ticket. More: it is passed over.
+pub(crate) const NOTICE_OCTETS_MAX: usize = FEED_ENDPOINTS_MAX * 32 + TICKET_TEXT_LEN_MAX + 256;
+const _: () = assert!(NOTICE_OCTETS_MAX < SERVER_FRAME_OCTETS_MAX, "a notice fits a frame");
+/// Milliseconds after a rotation for which the old feed stays, unless it is said otherwise: edges that are off
+/// meanwhile need a new ticket afterwards.
+pub(crate) const ROTATED_MS_DEFAULT: u64 = 7 * 86_400_000;
+/// Feeds that an edge goes on to, one after the other, from the one that its ticket names.
+pub(crate) const MOVES_MAX: usize = 64;
 /// Octets of the name of a feed.
 pub(crate) const FEED_NAME_LEN_MAX: usize = 63;
 /// Endpoints on the list of a feed. More: an error.

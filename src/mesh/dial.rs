@@ -9,6 +9,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use iroh::endpoint::{
     ConnectOptions, Connection, QuicTransportConfig, RecvStream, SendStream, VarInt,
 };
@@ -55,9 +56,9 @@ pub(crate) enum DialError {
     /// It does not speak this exchange: it is of an older version.
     #[error("it knows no log: it is of an older version")]
     NoLog,
-    /// It refuses.
+    /// It refuses; behind that it may hand on what the author says of the feed.
     #[error("{}", .0.reason)]
-    Refused(Refused),
+    Refused(Refused, Option<Bytes>),
     /// It has said nothing for too long.
     #[error("it is silent")]
     Silent,
@@ -100,7 +101,15 @@ impl LogStream {
                 stream.greeted.1 = stream.greeted.0.elapsed();
                 Ok((stream, welcome, turn))
             }
-            ServerFrame::Refused(refused) => Err(DialError::Refused(refused)),
+            ServerFrame::Refused(refused) => {
+                let behind = stream.next_within(Duration::from_millis(NOTICE_BEHIND_MS_MAX)).await;
+                let notice = match behind {
+                    Ok(ServerFrame::Notice(notice)) => Some(notice),
+                    // It has said all.
+                    Ok(_) | Err(_) => None,
+                };
+                Err(DialError::Refused(refused, notice))
+            }
             _ => Err(DecodeError::BadValue { what: "first frame", at: 0 }.into()),
         }
     }
@@ -265,6 +274,8 @@ fn transport() -> QuicTransportConfig {
         .build()
 }
 
+/// Milliseconds for which more may come behind a refusal.
+const NOTICE_BEHIND_MS_MAX: u64 = 500;
 /// Octets that are read at once.
 const READ_OCTETS: usize = 64 << 10;
 /// Octets that may be on their way to us.

@@ -19,7 +19,7 @@ use super::peers::Peers;
 use crate::feed::HistoryId;
 use crate::feed::frame::EdgeReport;
 use crate::feed::frame::fleet::{FleetEdge, FleetReport};
-use crate::limits::FOLLOWERS_MAX;
+use crate::limits::{FOLLOWERS_MAX, MOVED_TOLD_MAX};
 use crate::ticket::TicketPeer;
 
 /// What a follower shows who claims to be where the log never was.
@@ -62,6 +62,8 @@ struct OfferedFeeds {
     offers: HashMap<[u8; 32], Offer>,
     /// Feeds that this node may offer later, and who may have them now.
     later: HashMap<[u8; 32], Vec<TicketPeer>>,
+    /// Feeds that were offered and have moved, with what their author says of it; the newest last.
+    moved: Vec<([u8; 32], Bytes)>,
     /// Who follows which.
     followers: HashMap<([u8; 32], EndpointId), HubFollower>,
     /// Numbers connections.
@@ -152,6 +154,22 @@ impl Hub {
     /// Who may have the logs, and all else of the feeds.
     pub(crate) fn access(&self) -> &Access {
         &self.0.access
+    }
+
+    /// Notes that a feed has moved, as its author says.
+    pub(crate) fn note_moved(&self, namespace: [u8; 32], notice: Bytes) {
+        let mut feeds = self.feeds();
+        feeds.moved.retain(|(known, _)| *known != namespace);
+        feeds.moved.push((namespace, notice));
+        let over = feeds.moved.len().saturating_sub(MOVED_TOLD_MAX);
+        feeds.moved.drain(..over);
+    }
+
+    /// What the author says of a feed that has moved.
+    pub(super) fn moved(&self, namespace: &[u8; 32]) -> Option<Bytes> {
+        let feeds = self.feeds();
+        let found = feeds.moved.iter().find(|(known, _)| known == namespace);
+        found.map(|(_, notice)| notice.clone())
     }
 
     /// Forgets that this node may offer a feed later.

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use crate::feed::HistoryId;
-use crate::feed::frame::segment_frame;
+use crate::feed::frame::{notice_frame, segment_frame};
 use crate::feed::segment::{Position, VersionRef};
 use crate::limits::{FEED_BEAT_MS, LOG_OCTETS_MAX};
 
@@ -26,6 +26,8 @@ pub(crate) struct Log {
     namespace: [u8; 32],
     /// What is kept.
     state: Mutex<LogState>,
+    /// What the author says of the feed itself, by its number: it stays when the log begins anew.
+    notice: Mutex<Option<(u64, Bytes)>>,
     /// Counts changes of it.
     changed: watch::Sender<u64>,
 }
@@ -112,12 +114,15 @@ pub(crate) struct Place {
     beat: u64,
     /// The version that it was given last.
     version: Option<VersionRef>,
+    /// The number of the notice that it was given last.
+    notice: u64,
 }
 
 impl Log {
     /// A log of which nothing is known.
     pub(crate) fn new(namespace: [u8; 32]) -> Self {
-        Self { namespace, state: Mutex::default(), changed: watch::Sender::new(0) }
+        let (state, notice) = (Mutex::default(), Mutex::default());
+        Self { namespace, state, notice, changed: watch::Sender::new(0) }
     }
 
     /// The feed.
@@ -182,6 +187,14 @@ impl Log {
         state.beat =
             Some(KeptBeat { number, at, frame: segment_frame(octets), came: Instant::now() });
         self.tell(state);
+    }
+
+    /// Takes what the author says of the feed itself.
+    pub(crate) fn set_notice(&self, number: u64, octets: &[u8]) {
+        let mut notice = self.notice.lock().unwrap_or_else(PoisonError::into_inner);
+        *notice = Some((number, notice_frame(octets)));
+        drop(notice);
+        self.changed.send_modify(|count| *count = count.wrapping_add(1));
     }
 
     /// Octets of all segments since the log began.
@@ -253,6 +266,11 @@ impl Log {
             return None;
         }
         let mut supply = Supply { frames: Vec::new(), place };
+        let notice = self.notice.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((number, frame)) = notice.filter(|(number, _)| *number > place.notice) {
+            supply.frames.push(frame);
+            supply.place.notice = number;
+        }
         if let Some((version, _, frame)) = &state.version
             && place.version != Some(*version)
         {

@@ -117,6 +117,11 @@ impl LogServer {
                 let reason = refused.reason;
                 let mut octets = Vec::new();
                 ServerFrame::Refused(refused).put(&mut octets);
+                // Who asks for what has moved is told where to, unless it may not have it.
+                let moved = self.hub.moved(&namespace).filter(|_| !reason.is_barred());
+                if let Some(notice) = moved {
+                    ServerFrame::Notice(notice).put(&mut octets);
+                }
                 let _ = write(&mut send, vec![octets.into()]).await;
                 let _ = send.finish();
                 // The refusal must arrive before the connection closes.

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::feeds::FeedsError;
+use super::feed_error::FeedsError;
 use super::follow::FollowError;
 use super::health::Fault;
 use super::origin::OriginError;

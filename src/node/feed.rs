@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 use super::feed_book::FeedRecord;
-use super::feeds::{ExporterAnswer, FeedsError};
+use super::feed_error::FeedsError;
 use super::sharing::Sharing;
 use crate::export::shared::{FeedKeys, settle_alone};
 use crate::export::{DocsExporter, ExportStatus, FeedConfig};
@@ -33,6 +33,27 @@ pub struct Feed {
     exporter: Mutex<Option<Arc<DocsExporter>>>,
     /// What is shown while nobody does.
     idle: watch::Sender<ExportStatus>,
+}
+
+/// What an exporter shows.
+#[derive(Clone, Debug)]
+pub struct ExporterAnswer {
+    /// Its feed.
+    pub feed: String,
+    /// Whether its task has ended.
+    pub has_ended: bool,
+    /// Whether it works, and does not wait for its next try.
+    pub is_working: bool,
+    /// Changes whenever it goes around its loop.
+    pub alive_ms: u64,
+    /// How often it began anew.
+    pub restarts: u64,
+    /// For how many milliseconds no version of its document could be written.
+    pub document_failing_ms: u64,
+    /// How often peers have shown lately that the feed is written elsewhere.
+    pub partings: u64,
+    /// How many zones of its document edges could not build.
+    pub wrong_zones: u64,
 }
 
 impl Feed {

@@ -48,6 +48,12 @@ pub struct FeedRecord {
     /// The endpoints that may have it; all if there is no list.
     #[serde(default)]
     pub allowed: Option<BTreeSet<EndpointKey>>,
+    /// What the keys of the feed are called that takes its place, if one does.
+    #[serde(default)]
+    pub moves_to: Option<String>,
+    /// Rises with everything that those who follow are told of it; 0 while there is nothing to tell.
+    #[serde(default)]
+    pub edition: u64,
 }
 
 /// A feed that has ended.
@@ -128,6 +134,12 @@ pub enum FeedBookError {
         /// The key.
         key: String,
     },
+    /// A feed that another one has taken the place of already.
+    #[error("another feed has taken the place of {name} already: rotate that one")]
+    Moved {
+        /// Its name.
+        name: String,
+    },
     /// A time that is over.
     #[error(
         "a feed that ended at once would be of no use: give a time to come, or remove the feed"
@@ -149,7 +161,8 @@ impl FeedRecord {
     pub fn new(name: String, zones: Option<Vec<Name>>, created_ms: u64) -> Self {
         let drawn: [u8; 8] = rand::random();
         let key = format!("feed-{}", HEXLOWER.encode(&drawn));
-        Self { name, key, zones, created_ms, expires_ms: None, allowed: None }
+        let (expires_ms, allowed, moves_to, edition) = (None, None, None, 0);
+        Self { name, key, zones, created_ms, expires_ms, allowed, moves_to, edition }
     }
 
     /// The feed with all zones as it is at first.
@@ -162,6 +175,11 @@ impl FeedRecord {
     pub(super) fn of_zones(zones: Vec<Name>) -> Self {
         let name = name_of_zones(&zones);
         Self { key: name.clone(), ..Self::new(name, Some(zones), 0) }
+    }
+
+    /// Has those who follow be told of it anew.
+    fn tell(&mut self, now_ms: u64) {
+        self.edition = now_ms.max(self.edition.saturating_add(1));
     }
 
     /// Whether it is the one with all zones that always is.
@@ -242,6 +260,10 @@ impl FeedBook {
         if feed.expires_ms.is_some_and(|at_ms| at_ms <= now_ms) {
             return Err(FeedBookError::TimeOver);
         }
+        let mut feed = feed;
+        if feed.allowed.is_some() {
+            feed.tell(now_ms);
+        }
         self.feeds.push(feed);
         Ok(())
     }
@@ -272,7 +294,12 @@ impl FeedBook {
     ///
     /// # Errors
     /// [`FeedBookError::NoSuchFeed`] and [`FeedBookError::TooManyEndpoints`].
-    pub(super) fn allow(&mut self, name: &str, keys: &[EndpointKey]) -> Result<(), FeedBookError> {
+    pub(super) fn allow(
+        &mut self,
+        name: &str,
+        keys: &[EndpointKey],
+        now_ms: u64,
+    ) -> Result<(), FeedBookError> {
         let feed = self.named(name)?;
         let mut listed = feed.allowed.clone().unwrap_or_default();
         listed.extend(keys);
@@ -280,6 +307,7 @@ impl FeedBook {
             return Err(FeedBookError::TooManyEndpoints);
         }
         feed.allowed = Some(listed);
+        feed.tell(now_ms);
         Ok(())
     }
 
@@ -287,22 +315,68 @@ impl FeedBook {
     ///
     /// # Errors
     /// [`FeedBookError::NoSuchFeed`], [`FeedBookError::NoList`], [`FeedBookError::NotListed`].
-    pub(super) fn deny(&mut self, name: &str, key: EndpointKey) -> Result<(), FeedBookError> {
+    pub(super) fn deny(
+        &mut self,
+        name: &str,
+        key: EndpointKey,
+        now_ms: u64,
+    ) -> Result<(), FeedBookError> {
         let feed = self.named(name)?;
         let name = feed.name.clone();
         let Some(listed) = &mut feed.allowed else { return Err(FeedBookError::NoList { name }) };
-        match listed.remove(&key) {
-            true => Ok(()),
-            false => Err(FeedBookError::NotListed { name, key: key.to_string() }),
+        if !listed.remove(&key) {
+            return Err(FeedBookError::NotListed { name, key: key.to_string() });
         }
+        feed.tell(now_ms);
+        Ok(())
     }
 
     /// Takes the list of a feed away: it is for whoever has its ticket.
     ///
     /// # Errors
     /// [`FeedBookError::NoSuchFeed`].
-    pub(super) fn open(&mut self, name: &str) -> Result<(), FeedBookError> {
-        self.named(name)?.allowed = None;
+    pub(super) fn open(&mut self, name: &str, now_ms: u64) -> Result<(), FeedBookError> {
+        let feed = self.named(name)?;
+        feed.allowed = None;
+        feed.tell(now_ms);
+        Ok(())
+    }
+
+    /// Puts another feed for the same audience, with keys of its own, in the place of one: that one gets a name with
+    /// a number, and ends at a time.
+    ///
+    /// # Errors
+    /// [`FeedBookError::NoSuchFeed`], [`FeedBookError::TooManyFeeds`], [`FeedBookError::Moved`],
+    /// [`FeedBookError::TimeOver`].
+    pub(super) fn rotate(
+        &mut self,
+        name: &str,
+        key: &str,
+        (now_ms, end_ms): (u64, u64),
+    ) -> Result<(), FeedBookError> {
+        if self.feeds.len() > FEEDS_MAX as usize {
+            return Err(FeedBookError::TooManyFeeds);
+        }
+        if end_ms <= now_ms {
+            return Err(FeedBookError::TimeOver);
+        }
+        let is_free = |name: &String| self.find(name).is_none();
+        let spare = (1_u32..).map(|count| format!("{name}~{count}")).find(is_free);
+        let old = self.named(name)?;
+        if old.moves_to.is_some() {
+            return Err(FeedBookError::Moved { name: name.to_owned() });
+        }
+        let new = FeedRecord {
+            key: key.to_owned(),
+            created_ms: now_ms,
+            edition: if old.allowed.is_some() { now_ms } else { 0 },
+            ..old.clone()
+        };
+        old.name = spare.unwrap_or_default();
+        old.moves_to = Some(new.key.clone());
+        old.expires_ms = Some(old.expires_ms.map_or(end_ms, |expires_ms| expires_ms.min(end_ms)));
+        old.tell(now_ms);
+        self.feeds.push(new);
         Ok(())
     }
 
@@ -351,108 +425,4 @@ pub(super) fn name_of_zones(zones: &[Name]) -> String {
 pub(super) const MAIN: &str = "main";
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn key(seed: u8) -> EndpointKey {
-        EndpointKey(*iroh::SecretKey::from_bytes(&[seed; 32]).public().as_bytes())
-    }
-
-    fn feed(name: &str) -> FeedRecord {
-        FeedRecord::new(name.to_owned(), None, 1)
-    }
-
-    fn book(names: &[&str]) -> FeedBook {
-        let mut book = FeedBook::default().with_main();
-        names.iter().for_each(|name| book.add(feed(name), 1).unwrap());
-        book
-    }
-
-    #[test]
-    fn names_are_plain_and_nobody_has_one_twice() {
-        let mut book = book(&["partner"]);
-        let taken = |name: &str| Err(FeedBookError::NameTaken { name: name.to_owned() });
-        assert_eq!(book.add(feed("partner"), 1), taken("partner"));
-        assert_eq!(book.add(feed("main"), 1), taken("main"));
-        let longest = "a".repeat(FEED_NAME_LEN_MAX);
-        assert_eq!(book.add(feed(&longest), 1), Ok(()));
-        for bad in ["", "-a", "a b", "a/b", "a~1", "ä", &format!("{longest}a")] {
-            let refused = book.add(feed(bad), 1);
-            assert!(matches!(refused, Err(FeedBookError::BadName { .. })), "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_feed_made_anew_has_other_keys_and_one_that_has_ended_stays_so() {
-        let mut book = book(&["partner"]);
-        let before = book.clone();
-        let old = book.find("partner").unwrap().key.clone();
-        book.end("partner", [1; 32], (EndedReason::Revoked, 2)).unwrap();
-        assert!(
-            !book.take(&before),
-            "another authority that has not heard of it brings nothing back"
-        );
-        book.add(feed("partner"), 1).unwrap();
-        assert_ne!(book.find("partner").unwrap().key, old);
-        let again = book.end("nobody", [1; 32], (EndedReason::Revoked, 2));
-        assert!(matches!(again, Err(FeedBookError::NoSuchFeed { .. })));
-        let main = book.end("main", [1; 32], (EndedReason::Revoked, 2));
-        assert_eq!(main, Err(FeedBookError::MainStays));
-    }
-
-    #[test]
-    fn feeds_endpoints_and_ended_feeds_are_bounded() {
-        let mut book = book(&[]);
-        for count in 0..FEEDS_MAX {
-            book.add(feed(&format!("f{count}")), 1).unwrap();
-        }
-        assert_eq!(book.add(feed("more"), 1), Err(FeedBookError::TooManyFeeds));
-        let listed: Vec<EndpointKey> = (0..=FEED_ENDPOINTS_MAX)
-            .map(|at| {
-                let mut octets = [0; 32];
-                octets[..8].copy_from_slice(&(at as u64).to_be_bytes());
-                EndpointKey(octets)
-            })
-            .collect();
-        assert_eq!(book.allow("f0", &listed), Err(FeedBookError::TooManyEndpoints));
-        assert_eq!(book.allow("f0", &listed[1..]), Ok(()));
-        for at in 0..=FEEDS_ENDED_MAX {
-            let name = format!("f{}", at % FEEDS_MAX as usize);
-            if book.find(&name).is_none() {
-                book.add(feed(&name), 1).unwrap();
-            }
-            book.end(&name, [1; 32], (EndedReason::Revoked, at as u64)).unwrap();
-        }
-        assert_eq!(book.ended.len(), FEEDS_ENDED_MAX);
-        assert_eq!(book.ended[0].at_ms, 1);
-    }
-
-    #[test]
-    fn a_list_begins_with_the_first_who_is_allowed() {
-        let mut book = book(&["partner"]);
-        let refused = book.deny("partner", key(1));
-        assert!(matches!(refused, Err(FeedBookError::NoList { .. })));
-        book.allow("partner", &[key(1), key(2)]).unwrap();
-        book.deny("partner", key(1)).unwrap();
-        assert!(matches!(book.deny("partner", key(1)), Err(FeedBookError::NotListed { .. })));
-        let listed = |book: &FeedBook| book.find("partner").unwrap().allowed.clone();
-        assert_eq!(listed(&book), Some(BTreeSet::from([key(2)])));
-        book.deny("partner", key(2)).unwrap();
-        assert_eq!(listed(&book), Some(BTreeSet::new()), "an empty list is for nobody");
-        book.open("partner").unwrap();
-        assert_eq!(listed(&book), None);
-    }
-
-    #[test]
-    fn a_book_reads_back() {
-        let mut book = book(&["partner"]);
-        book.allow("partner", &[key(1)]).unwrap();
-        book.expire("partner", Some(9), 1).unwrap();
-        book.add(FeedRecord::of_zones(vec!["a.example".parse().unwrap()]), 1).unwrap();
-        book.add(feed("gone"), 1).unwrap();
-        book.end("gone", key(3).0, (EndedReason::Expired, 5)).unwrap();
-        let text = serde_json::to_string(&book).unwrap();
-        assert_eq!(serde_json::from_str::<FeedBook>(&text).unwrap(), book);
-        assert_eq!(book.expire("partner", Some(7), 7), Err(FeedBookError::TimeOver));
-    }
-}
+mod tests;

@@ -12,9 +12,12 @@ use super::feed::Feed;
 use super::feed_book::{
     EndedFeed, EndedReason, FeedBook, FeedBookError, FeedRecord, MAIN, name_of_zones,
 };
+use super::feed_error::FeedsError;
 use super::feed_text::EndpointKey;
-use super::feeds::{Feeds, FeedsError};
+use super::feeds::Feeds;
 use crate::clock::now_ms;
+use crate::feed::notice::Notice;
+use crate::limits::ROTATED_MS_DEFAULT;
 use crate::name::Name;
 use crate::ticket::DnsClientTicket;
 
@@ -155,7 +158,8 @@ impl Feeds {
     /// # Errors
     /// Every [`FeedsError`].
     pub async fn allow(&self, name: &str, keys: &[EndpointKey]) -> Result<(), FeedsError> {
-        self.change(|book| book.allow(name, keys)).await
+        let now_ms = now_ms();
+        self.change(|book| book.allow(name, keys, now_ms)).await
     }
 
     /// Takes an endpoint off the list of a feed; it is cut off.
@@ -163,7 +167,8 @@ impl Feeds {
     /// # Errors
     /// Every [`FeedsError`].
     pub async fn deny(&self, name: &str, key: EndpointKey) -> Result<(), FeedsError> {
-        self.change(|book| book.deny(name, key)).await
+        let now_ms = now_ms();
+        self.change(|book| book.deny(name, key, now_ms)).await
     }
 
     /// Takes the list of a feed away.
@@ -171,7 +176,8 @@ impl Feeds {
     /// # Errors
     /// Every [`FeedsError`].
     pub async fn open(&self, name: &str) -> Result<(), FeedsError> {
-        self.change(|book| book.open(name)).await
+        let now_ms = now_ms();
+        self.change(|book| book.open(name, now_ms)).await
     }
 
     /// Says when a feed ends by itself.
@@ -181,6 +187,52 @@ impl Feeds {
     pub async fn expire(&self, name: &str, at_ms: Option<u64>) -> Result<(), FeedsError> {
         let now_ms = now_ms();
         self.change(|book| book.expire(name, at_ms, now_ms)).await
+    }
+
+    /// Puts another feed in the place of one, for the same audience: those who follow go on to it, and the old one
+    /// ends at `end_ms`, a week from now by default. Returns a ticket of the new one.
+    ///
+    /// # Errors
+    /// Every [`FeedsError`].
+    pub async fn rotate(
+        &self,
+        name: &str,
+        end_ms: Option<u64>,
+    ) -> Result<DnsClientTicket, FeedsError> {
+        let now_ms = now_ms();
+        let end_ms = end_ms.unwrap_or(now_ms.saturating_add(ROTATED_MS_DEFAULT));
+        let key = FeedRecord::new(String::new(), None, now_ms).key;
+        self.change(|book| book.rotate(name, &key, (now_ms, end_ms))).await?;
+        self.ticket_of(name).await
+    }
+
+    /// Tells those who follow feeds of this node who may have them, and those of one in whose place another has come
+    /// its ticket, once that one can be read as a whole.
+    ///
+    /// # Errors
+    /// [`FeedsError::Share`] and [`FeedsError::Export`]; one that fails keeps no other from being told.
+    pub(super) async fn tell(&self) -> Result<(), FeedsError> {
+        let feeds = self.feeds().await;
+        let others = self.authorities().await?;
+        let mut told = Ok(());
+        for feed in &feeds {
+            let (record, Some(exporter)) = (feed.record(), feed.exporter()) else { continue };
+            if record.edition == 0 {
+                continue;
+            }
+            let next = record.moves_to.as_ref().and_then(|key| {
+                let next = feeds.iter().find(|next| next.record().key == *key)?;
+                next.exporter().is_some_and(|exporter| exporter.is_whole()).then_some(next)
+            });
+            let moves_to = next.and_then(|next| next.ticket(others.clone()).to_text().ok());
+            let audience = record.allowed.map(|keys| keys.iter().map(|key| key.0).collect());
+            // That there is a ticket counts for more than the list alone.
+            let number =
+                record.edition.saturating_mul(2).saturating_add(u64::from(moves_to.is_some()));
+            let notice = Notice { namespace: feed.namespace(), number, audience, moves_to };
+            told = told.and(exporter.tell(&notice).await.map_err(FeedsError::from));
+        }
+        told
     }
 
     /// Shows all feeds.
@@ -210,7 +262,7 @@ impl Feeds {
         FeedReport {
             record: feed.record(),
             namespace: EndpointKey(namespace),
-            state: "active",
+            state: if feed.record().moves_to.is_some() { "rotated" } else { "active" },
             followers: feed.followers().len() as u64,
             refusals: refusals.count,
             refused: refusals.endpoints.iter().map(endpoint).collect(),

@@ -18,13 +18,14 @@ use std::time::Instant;
 use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::feed::Feed;
+use super::feed::{ExporterAnswer, Feed};
 use super::feed_book::{EndedReason, FeedBook, FeedBookError, FeedRecord, MAIN};
-use super::feed_list::{BOOK_FILE, FeedListError, read_book, write_book};
+use super::feed_error::FeedsError;
+use super::feed_list::{BOOK_FILE, read_book, write_book};
 use super::sharing::Sharing;
 use crate::clock::now_ms;
 use crate::export::shared::{ShareError, forget};
-use crate::export::{DocsExporter, ExportError, FeedConfig};
+use crate::export::{DocsExporter, FeedConfig};
 use crate::limits::WRITER_FAILING_MS_MAX;
 use crate::mesh::access::Audience;
 use crate::mesh::{Ended, Mesh};
@@ -74,47 +75,6 @@ struct Turn {
     began_ms: u64,
     /// Ends what is written in it.
     stop: CancellationToken,
-}
-
-/// What an exporter shows.
-#[derive(Clone, Debug)]
-pub struct ExporterAnswer {
-    /// Its feed.
-    pub feed: String,
-    /// Whether its task has ended.
-    pub has_ended: bool,
-    /// Whether it works, and does not wait for its next try.
-    pub is_working: bool,
-    /// Changes whenever it goes around its loop.
-    pub alive_ms: u64,
-    /// How often it began anew.
-    pub restarts: u64,
-    /// For how many milliseconds no version of its document could be written.
-    pub document_failing_ms: u64,
-    /// How often peers have shown lately that the feed is written elsewhere.
-    pub partings: u64,
-    /// How many zones of its document edges could not build.
-    pub wrong_zones: u64,
-}
-
-/// Why there is no feed.
-#[derive(Debug, thiserror::Error)]
-pub enum FeedsError {
-    /// An exporter does not start.
-    #[error(transparent)]
-    Export(#[from] ExportError),
-    /// The keys of a feed are not shared as they must be.
-    #[error(transparent)]
-    Share(#[from] ShareError),
-    /// The list of feeds is of no use.
-    #[error(transparent)]
-    List(#[from] FeedListError),
-    /// A rule of the book.
-    #[error(transparent)]
-    Book(#[from] FeedBookError),
-    /// Nobody would write a feed any more.
-    #[error("the node is stopping")]
-    Stopped,
 }
 
 impl Feeds {
@@ -263,6 +223,7 @@ impl Feeds {
             let told = sharing.tell_followers(feed.namespace(), &followers).await;
             results.push(told.map_err(FeedsError::from));
         }
+        results.push(self.tell().await);
         results.into_iter().collect()
     }
 

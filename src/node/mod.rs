@@ -9,6 +9,7 @@ pub mod error;
 pub(crate) mod everywhere;
 mod feed;
 pub(crate) mod feed_book;
+pub(crate) mod feed_error;
 mod feed_list;
 pub(crate) mod feed_text;
 pub(crate) mod feed_verbs;

@@ -13,6 +13,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::config::{EtcdCluster, StoreConfig, StoreEngine};
+use super::feed_book::MAIN;
+use super::feed_list::{BOOK_FILE, read_book};
 use crate::durable;
 use crate::limits::STORE_RETRY_MS;
 use crate::name::Name;
@@ -271,7 +273,10 @@ pub(crate) fn note_feed(data_dir: &Path, namespace: &[u8; 32]) -> Result<(), Ori
 /// The keys of the feed, and the file that says that there are such.
 fn feed_files(data_dir: &Path) -> (PathBuf, PathBuf) {
     let feeds = data_dir.join("mesh").join("feeds");
-    (feeds.join("main.json"), data_dir.join("feed-identity"))
+    // A feed that was rotated has other keys. A book that does not read is told when the feeds start.
+    let book = read_book(&data_dir.join(BOOK_FILE)).unwrap_or_default();
+    let key = book.find(MAIN).map_or(MAIN, |main| &main.key);
+    (feeds.join(format!("{key}.json")), data_dir.join("feed-identity"))
 }
 
 /// How a cluster is asked for.

@@ -31,7 +31,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::api::BoundApi;
 use super::api::auth::ApiKey;
-use super::feeds::{Feeds, FeedsError};
+use super::feed_error::FeedsError;
+use super::feeds::Feeds;
 use super::follow::{FollowError, Follower};
 use super::progress::Progress;
 use super::reload::Reload;
@@ -128,12 +129,15 @@ pub(super) async fn feeds(
     Ok((service, feeds))
 }
 
-/// Ends feeds when their time is over, until `stop`.
+/// Ends feeds when their time is over, and tells those who follow what is to be told of them, until `stop`.
 async fn end_in_time(feeds: &Feeds, stop: &CancellationToken) {
     let mut tick = tokio::time::interval(Duration::from_millis(FEED_EXPIRY_LOOK_MS));
     while stop.run_until_cancelled(tick.tick()).await.is_some() {
         if let Err(error) = feeds.end_expired().await {
             tracing::warn!(%error, "a feed whose time is over could not be ended as a whole");
+        }
+        if let Err(error) = feeds.tell().await {
+            tracing::warn!(%error, "those who follow a feed could not be told of it");
         }
     }
 }

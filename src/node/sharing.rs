@@ -20,8 +20,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, watch};
 
 use super::feed_book::{FeedBook, FeedBookError};
+use super::feed_error::FeedsError;
 use super::feed_list::{book_of, book_text};
-use super::feeds::FeedsError;
 use crate::export::Tenure;
 use crate::export::seal::SealKey;
 use crate::export::shared::{self, FeedKeys, ShareError};

@@ -87,6 +87,20 @@ impl Archive {
         Self::dir_in(mesh, namespace).join("root").exists()
     }
 
+    /// Removes what is kept of a feed in whose place another has come, but for what says so.
+    pub(super) fn forget(mesh: &Path, namespace: &[u8; 32]) {
+        let dir = Self::dir_in(mesh, namespace);
+        // The version first: without it nothing is read of the rest.
+        for file in ["root", "log.0", "log.1", "peers"] {
+            match std::fs::remove_file(dir.join(file)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    tracing::warn!(dir = %dir.display(), file, %error, "what is of no use stays");
+                }
+                Ok(()) | Err(_) => {}
+            }
+        }
+    }
+
     /// Opens the files of a feed and returns what they hold.
     ///
     /// # Errors

@@ -64,6 +64,8 @@ pub struct AspenDnsClientBuilder {
     silence: Silence,
     /// For how many milliseconds what comes is held back.
     behind_ms: Option<u64>,
+    /// When its clock began, if it goes on with another's.
+    began: Option<Instant>,
 }
 
 impl AspenDnsClientBuilder {
@@ -128,6 +130,17 @@ impl AspenDnsClientBuilder {
         self
     }
 
+    /// Has the client be of one kind with another, so that what the one has made is of use to the other.
+    #[must_use]
+    pub(super) fn like(mut self, other: &AspenDnsClient) -> Self {
+        self.seed = Some(other.seed);
+        self.stale_after_ms = Some(other.stale_after_ms);
+        self.name.clone_from(&other.name);
+        self.began = Some(other.began);
+        self.behind_ms = other.behind.delay_ms;
+        self
+    }
+
     /// Builds the client; its static zones are served.
     ///
     /// # Errors
@@ -144,7 +157,7 @@ impl AspenDnsClientBuilder {
         stage.publish(Rank::File, changes);
         let config = sync_config(self.ticket.as_ref(), self.stale_after_ms);
         Ok(Arc::new(AspenDnsClient {
-            ticket: self.ticket,
+            ticket: Mutex::new(self.ticket),
             reader: stage.reader(),
             stage: Arc::new(stage),
             seed,
@@ -162,7 +175,7 @@ impl AspenDnsClientBuilder {
             is_followed: AtomicBool::new(false),
             wake: Notify::new(),
             handed_us: AtomicU64::new(0),
-            began: Instant::now(),
+            began: self.began.unwrap_or_else(Instant::now),
             events: broadcast::channel(CLIENT_EVENTS_MAX).0,
             progress: watch::channel(SyncProgress::default()).0,
             name: self.name,

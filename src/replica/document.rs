@@ -3,7 +3,7 @@
 //! The namespace holds one entry, whose value is the author's announcement of the newest version
 //! (`export::doc`). It comes with the gossip of the document engine and with each reconciliation, from
 //! any peer that has it; so an edge that finds no log still comes to the newest version, as soon as
-//! the exporter has written it.
+//! the exporter has written it. Beside it stands what the author says of the feed itself (`feed::notice`).
 //!
 //! **Invariant:** the engine's events are read whatever happens; an entry of another author than the
 //! feed's says nothing.
@@ -22,7 +22,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::opening::{ListenerError, docs_result};
 use crate::feed::{Hash, key};
-use crate::limits::{BEAT_OCTETS_MAX, DOCS_CALL_MS_MAX, RECONCILE_MS, ROOT_ENTRIES_MAX};
+use crate::limits::{
+    BEAT_OCTETS_MAX, DOCS_CALL_MS_MAX, NOTICE_OCTETS_MAX, RECONCILE_MS, ROOT_ENTRIES_MAX,
+};
 use crate::mesh::endpoint_addr;
 use crate::mesh::peers::Peers;
 use crate::ticket::DnsClientTicket;
@@ -40,14 +42,14 @@ pub(super) async fn announcements(
 ) -> Result<(mpsc::Receiver<Hash>, JoinSet<()>), ListenerError> {
     let (sender, receiver) = mpsc::channel(ROOT_ENTRIES_MAX);
     let author = AuthorId::from(&ticket.author);
-    let root = key::terminate(key::ROOT_KEY);
+    let (root, notice) = (key::terminate(key::ROOT_KEY), key::terminate(key::NOTICE_KEY));
     let mut events = docs_result(doc.subscribe().await)?;
     let reading = async move {
         while let Some(event) = events.next().await {
             if let Ok(LiveEvent::InsertRemote { entry, .. }) = event
                 && entry.author() == author
-                && entry.key() == root
-                && entry.content_len() <= BEAT_OCTETS_MAX as u64
+                && ((entry.key() == root && entry.content_len() <= BEAT_OCTETS_MAX as u64)
+                    || (entry.key() == notice && entry.content_len() <= NOTICE_OCTETS_MAX as u64))
             {
                 let _ = sender.try_send(*entry.content_hash().as_bytes());
             }

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::apply::{Applied, Served};
 use super::archive::Archive;
 use super::follow::Follow;
+use super::moves::settle_ticket;
 use super::opening::{ListenerError, open, peer_addrs};
 use super::{AspenDnsClient, FollowMode, QUERIES_UNKNOWN};
 use crate::catalog::{CatalogChange, HoldReason};
@@ -54,6 +55,7 @@ pub struct Following {
 /// Where the replicas of an edge are to be kept: on its disk only while it has nothing of the feed in
 /// the present form.
 pub(crate) fn documents_for(mesh_dir: &Path, ticket: &DnsClientTicket) -> Documents {
+    let ticket = settle_ticket(mesh_dir, ticket);
     let is_there = Archive::is_there(mesh_dir, &ticket.namespace);
     if is_there { Documents::InMemory } else { Documents::OnDisk }
 }
@@ -70,8 +72,12 @@ pub async fn spawn_dns_sync_listener(
     ticket: &DnsClientTicket,
 ) -> Result<(CancellationToken, JoinHandle<()>), ListenerError> {
     peer_addrs(ticket)?;
+    // It may have been moved to another feed since the ticket was made.
+    let settled = mesh.dir().map(|dir| settle_ticket(dir, ticket));
+    let ticket = settled.as_ref().unwrap_or(ticket);
     let mut followed = Followed::begin(&client)?;
     let stop = followed.stop.clone();
+    client.note_ticket(ticket);
     let doc = open(mesh, ticket).await?;
     let mut follow = Follow::open(Arc::clone(&client), mesh, ticket, doc, &stop).await?;
     followed.has_begun = true;
@@ -82,7 +88,10 @@ pub async fn spawn_dns_sync_listener(
     let token = stop.clone();
     let task = tokio::spawn(async move {
         let _followed = followed;
-        follow.run(token).await;
+        let mut next = Some(Box::new(follow));
+        while let Some(follow) = next {
+            next = follow.run(token.clone()).await.next();
+        }
     });
     Ok((stop, task))
 }
@@ -184,8 +193,8 @@ impl AspenDnsClient {
     /// # }
     /// ```
     pub async fn follow(self: &Arc<Self>, mesh: &Mesh) -> Result<Following, ListenerError> {
-        let ticket = self.ticket.as_ref().ok_or(ListenerError::NoTicket)?;
-        let (stop, task) = spawn_dns_sync_listener(Arc::clone(self), mesh, ticket).await?;
+        let ticket = self.ticket().ok_or(ListenerError::NoTicket)?;
+        let (stop, task) = spawn_dns_sync_listener(Arc::clone(self), mesh, &ticket).await?;
         Ok(Following { stop, task: Some(task) })
     }
 

@@ -23,6 +23,7 @@ mod journal;
 mod link;
 mod listener;
 mod mailbox;
+mod moves;
 mod opening;
 mod progress;
 mod silence;
@@ -65,8 +66,8 @@ use silence::Silence;
 /// A cache of zones that is kept up to date, and read without a lock.
 #[derive(Debug)]
 pub struct AspenDnsClient {
-    /// The feed that it was built for.
-    ticket: Option<DnsClientTicket>,
+    /// The feed that it was built for, or the one that has taken its place.
+    ticket: Mutex<Option<DnsClientTicket>>,
     /// What is served.
     stage: Arc<Stage>,
     /// The reader of look-ups.
@@ -171,9 +172,9 @@ impl AspenDnsClient {
         AspenDnsClientBuilder::default()
     }
 
-    /// The feed that it was built for.
-    pub fn ticket(&self) -> Option<&DnsClientTicket> {
-        self.ticket.as_ref()
+    /// The feed that it was built for, or the one that has taken its place.
+    pub fn ticket(&self) -> Option<DnsClientTicket> {
+        self.ticket.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What servers read.

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use dashmap::DashMap;
 use iroh::endpoint::Connection;
 use iroh::{Endpoint, EndpointAddr, EndpointId};
@@ -57,17 +58,20 @@ pub(super) struct Dialer {
     pub(super) is_deaf: Arc<AtomicBool>,
     /// Why the feed is not for this node, as somebody of the ticket has said.
     barred: Arc<Mutex<Option<RefusedReason>>>,
+    /// Where what the author says of the feed itself goes, as those hand it on who have left the feed.
+    notices: mpsc::Sender<Bytes>,
 }
 
 impl Dialer {
     /// A dialer.
-    pub(super) fn new(endpoint: Endpoint, peers: Arc<Peers>) -> Self {
+    pub(super) fn new(endpoint: Endpoint, peers: Arc<Peers>, notices: mpsc::Sender<Bytes>) -> Self {
         Self {
             endpoint,
             peers,
             no_log: Arc::default(),
             is_deaf: Arc::default(),
             barred: Arc::default(),
+            notices,
         }
     }
 
@@ -146,7 +150,11 @@ impl Dialer {
             Err(error) => {
                 tracing::debug!(peer = %id.fmt_short(), %error, "a peer is not followed");
                 match error {
-                    DialError::Refused(refused) => {
+                    DialError::Refused(refused, notice) => {
+                        if let Some(notice) = notice {
+                            // One that finds no room comes again with the next dial.
+                            let _ = self.notices.try_send(notice);
+                        }
                         if refused.reason == RefusedReason::UnknownFeed {
                             self.no_log.notify_one();
                         }

@@ -2,11 +2,15 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use aspen_dns::ticket::{DnsClientTicket, TicketPeer};
 use serde_json::{Value, json};
 
-use crate::process::{Node, dir, node_command};
+use crate::process::{Node, ask, dir, node_command};
 
 fn authority(data: &Path) -> Node {
     let node = Node::start(data, &["--role", "authority"]);
@@ -154,6 +158,149 @@ fn a_feed_ends_at_its_time_by_the_clock_of_its_authority() {
     wait_until("it hears why", || barred(&lab) == "the time of the feed is over");
     assert!(node.cli_ok(&["feed", "list"]).contains("lab   expired"));
     assert_eq!(lab.ask("a.one.example", 1).1, [[192, 0, 2, 1]], "it answers on");
+}
+
+/// Asks an edge all the time, until it is told to stop: each answer must be there, and none older than the one before.
+struct Watch {
+    stop: Arc<AtomicBool>,
+    task: Option<JoinHandle<u64>>,
+}
+
+impl Watch {
+    fn start(edge: &Node, name: &'static str, apex: &'static str) -> Self {
+        let (stop, server) = (Arc::<AtomicBool>::default(), edge.dns);
+        let told = Arc::clone(&stop);
+        let task = std::thread::spawn(move || {
+            let (mut octet, mut serial, mut count) = (0, 0, 0);
+            while !told.load(Ordering::Relaxed) {
+                let (rcode, answers) = ask(server, name, 1);
+                assert_eq!((rcode, answers.len()), (0, 1), "an answer is missing");
+                assert!(answers[0][3] >= octet, "{} after {octet}", answers[0][3]);
+                octet = answers[0][3];
+                let (rcode, answers) = ask(server, apex, 6);
+                assert_eq!((rcode, answers.len()), (0, 1), "a SOA is missing");
+                let at = answers[0].len() - 20;
+                let now = u32::from_be_bytes(answers[0][at..at + 4].try_into().unwrap());
+                assert!(now >= serial, "serial {now} after {serial}");
+                (serial, count) = (now, count + 1);
+            }
+            count
+        });
+        Self { stop, task: Some(task) }
+    }
+
+    /// Returns how often it asked.
+    fn end(mut self) -> u64 {
+        self.stop.store(true, Ordering::Relaxed);
+        self.task.take().unwrap().join().expect("every answer was there")
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+fn namespace(edge: &Node) -> Value {
+    edge.request("GET", "/api/v1/aspen/status", None).1["sync"]["namespace"].clone()
+}
+
+#[test]
+fn edges_go_over_to_a_rotated_feed_without_a_gap_and_keep_to_it_over_a_restart() {
+    let data = [dir(), dir(), dir()];
+    let node = authority(data[0].path());
+    let (one_key, two_key) = (endpoint(data[1].path()), endpoint(data[2].path()));
+    let keys = format!("{one_key},{two_key}");
+    let ticket = node.cli_ok(&["feed", "create", "partner", "--allow", &keys]);
+    let (one, two) = (edge(data[1].path(), &ticket), edge(data[2].path(), &ticket));
+    set(&node, "a.one.example", 1);
+    see(&one, "a.one.example", 1);
+    see(&two, "a.one.example", 1);
+    let before = namespace(&one);
+
+    // Who is taken off the list before gets no new ticket.
+    node.cli_ok(&["feed", "deny", "partner", &two_key]);
+    wait_until("it is cut off", || !barred(&two).is_empty());
+    let watch = Watch::start(&one, "a.one.example", "one.example");
+    let new = node.cli_ok(&["feed", "rotate", "partner", "--keep", "+1h"]);
+    assert_ne!(new[..100], ticket[..100]);
+    let mut octet = 1;
+    wait_until("it does not go over", || {
+        octet = (octet + 1).min(250);
+        set(&node, "a.one.example", octet);
+        namespace(&one) == shown(&node, "partner")["namespace"]
+    });
+    assert_ne!(namespace(&one), before);
+    set(&node, "a.one.example", 251);
+    see(&one, "a.one.example", 251);
+    println!("{} answers, none missing, none older", watch.end());
+    wait_until("it leaves the old one", || {
+        let count = |feed: &str| shown(&node, feed)["followers"].as_u64().unwrap();
+        (count("partner"), count("partner~1")) == (1, 0)
+    });
+    assert_eq!(namespace(&two), before);
+
+    // The old one goes; the edge has forgotten it, whatever its flag says.
+    node.cli_ok(&["feed", "remove", "partner~1"]);
+    assert_eq!(one.terminate(), Some(0));
+    let one = edge(data[1].path(), &ticket);
+    assert_eq!(one.ask("a.one.example", 1).1, [[192, 0, 2, 251]], "at once");
+    set(&node, "a.one.example", 252);
+    see(&one, "a.one.example", 252);
+    assert_eq!(barred(&one), "");
+    assert_eq!(two.ask("a.one.example", 1).1, [[192, 0, 2, 1]], "it answers what it has");
+}
+
+#[test]
+fn an_edge_that_was_off_while_the_main_feed_was_rotated_finds_the_new_one() {
+    let data = [dir(), dir()];
+    let node = authority(data[0].path());
+    let ticket = node.cli_ok(&["ticket", "create"]);
+    set(&node, "a.one.example", 1);
+    let one = edge(data[1].path(), &ticket);
+    see(&one, "a.one.example", 1);
+    assert_eq!(one.terminate(), Some(0));
+    node.cli_ok(&["feed", "rotate", "main"]);
+    set(&node, "a.one.example", 2);
+    assert_eq!(node.terminate(), Some(0));
+    let node = Node::start(data[0].path(), &["--role", "authority"]);
+    let one = edge(data[1].path(), &ticket);
+    see(&one, "a.one.example", 2);
+    wait_until("it goes over", || namespace(&one) == shown(&node, "main")["namespace"]);
+    node.cli_ok(&["feed", "remove", "main~1"]);
+    assert_eq!(node.terminate(), Some(0));
+    // The keys of the feed are those of the new one now.
+    let node = Node::start(data[0].path(), &["--role", "authority"]);
+    set(&node, "a.one.example", 3);
+    see(&one, "a.one.example", 3);
+}
+
+#[test]
+fn an_edge_that_hands_a_feed_on_keeps_to_its_list() {
+    let data = [dir(), dir(), dir()];
+    let node = authority(data[0].path());
+    let (near_key, far_key) = (endpoint(data[1].path()), endpoint(data[2].path()));
+    let ticket = node.cli_ok(&["feed", "create", "dc1", "--allow", &near_key]);
+    set(&node, "a.one.example", 1);
+    let near = edge(data[1].path(), &ticket);
+    see(&near, "a.one.example", 1);
+    let address = || {
+        let (_, fleet) = node.request("GET", "/api/v1/aspen/edges", None);
+        fleet["edges"][0]["address"].as_str().and_then(|text| text.parse().ok())
+    };
+    wait_until("the authority knows where it is", || address().is_some());
+    // This one knows the edge alone.
+    let mut behind: DnsClientTicket = ticket.trim().parse().unwrap();
+    let id = data_encoding::HEXLOWER.decode(near_key.as_bytes()).unwrap().try_into().unwrap();
+    behind.peers = vec![TicketPeer { id, addrs: vec![address().unwrap()], relay: None }];
+    let far = edge(data[2].path(), &behind.to_string());
+    wait_until("it is refused", || barred(&far).contains("not on the feed's list"));
+    let (_, status) = near.request("GET", "/api/v1/aspen/status", None);
+    assert!(status["refusals"].as_u64() >= Some(1), "the edge has refused it");
+    assert_eq!(far.ask("a.one.example", 1).0, 5, "REFUSED");
+    node.cli_ok(&["feed", "allow", "dc1", &far_key]);
+    see(&far, "a.one.example", 1);
 }
 
 #[test]

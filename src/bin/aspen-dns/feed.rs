@@ -1,86 +1,13 @@
 //! `aspen-dns feed`: what each audience is given, and until when.
 
 use anyhow::Context as _;
-use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use ureq::http::Method;
 
 use crate::client::{Client, segment};
-use crate::freeze::{self, FREEZE_HELP};
+use crate::feed_flags::{CreateFlags, FeedCommand};
+use crate::freeze;
 use crate::output;
-
-/// Verbs on feeds.
-#[derive(Debug, Subcommand)]
-pub(crate) enum FeedCommand {
-    /// List the feeds, and those that have ended.
-    List,
-    /// Make a feed for one audience, and print its ticket, alone on its line.
-    #[command(after_help = CREATE_HELP)]
-    Create(CreateFlags),
-    /// Print a feed: its zones, its list, who follows it and who was refused.
-    Show {
-        /// Its name.
-        feed: String,
-    },
-    /// End a feed for good: who follows it is cut off, and its tickets lead nowhere.
-    #[command(alias = "revoke", after_help = REMOVE_HELP)]
-    Remove {
-        /// Its name.
-        feed: String,
-    },
-    /// Put endpoints on the list of a feed, which is for those on it alone from then on.
-    #[command(after_help = ALLOW_HELP)]
-    Allow {
-        /// The feed.
-        feed: String,
-        /// Keys of endpoints, 64 hexadecimal digits each.
-        #[arg(required_unless_present = "everybody")]
-        keys: Vec<String>,
-        /// Take the list away: the feed is for whoever has its ticket.
-        #[arg(long, conflicts_with = "keys")]
-        everybody: bool,
-    },
-    /// Take endpoints off the list of a feed: they are cut off at once.
-    Deny {
-        /// The feed.
-        feed: String,
-        /// Keys of endpoints, 64 hexadecimal digits each.
-        #[arg(required = true)]
-        keys: Vec<String>,
-    },
-    /// Say when a feed ends by itself, by the clock of its authority.
-    #[command(after_help = EXPIRE_HELP)]
-    Expire {
-        /// The feed.
-        feed: String,
-        /// never, YYYYMMDDHHmmSS in UTC, seconds since 1970, or so long from now on: +90s, +30m, +12h, +7d.
-        #[arg(allow_hyphen_values = true)]
-        when: String,
-    },
-    /// Stop all feeds: every edge keeps what it serves, whatever is committed, until they are thawed.
-    #[command(after_help = FREEZE_HELP)]
-    Freeze,
-    /// Let out what was committed while the feeds were frozen.
-    Thaw,
-    /// Print whether the feeds are frozen.
-    Frozen,
-}
-
-/// What a new feed is to be.
-#[derive(Args, Debug)]
-pub(crate) struct CreateFlags {
-    /// Its name: letters, digits, points, "-" and "_".
-    feed: String,
-    /// Only these zones.
-    #[arg(long, value_delimiter = ',', value_name = "APEX")]
-    zones: Vec<aspen_dns::name::Name>,
-    /// Only these endpoints.
-    #[arg(long, value_delimiter = ',', value_name = "KEY")]
-    allow: Vec<String>,
-    /// End it then: as `feed expire` takes it.
-    #[arg(long, value_name = "WHEN")]
-    expires: Option<String>,
-}
 
 /// Does one verb.
 pub(crate) fn run(client: &Client, command: FeedCommand, is_json: bool) -> anyhow::Result<()> {
@@ -107,6 +34,11 @@ pub(crate) fn run(client: &Client, command: FeedCommand, is_json: bool) -> anyho
         }
         FeedCommand::Allow { feed, keys, .. } => each(client, Method::PUT, &feed, &keys, is_json),
         FeedCommand::Deny { feed, keys } => each(client, Method::DELETE, &feed, &keys, is_json),
+        FeedCommand::Rotate { feed, keep } => {
+            let path = format!("{}/rotate", path_of(&feed));
+            let body = json!({ "keep": keep });
+            print_ticket(&client.json(Method::POST, &path, Some(&body))?, is_json)
+        }
         FeedCommand::Expire { feed, when } => {
             let path = format!("{}/expiry", path_of(&feed));
             let body = json!({ "expires": when });
@@ -128,9 +60,13 @@ fn create(client: &Client, flags: &CreateFlags, is_json: bool) -> anyhow::Result
     if let Some(expires) = &flags.expires {
         body["expires"] = json!(expires);
     }
-    let answer = client.json(Method::POST, "/api/v1/aspen/feeds", Some(&body))?;
+    print_ticket(&client.json(Method::POST, "/api/v1/aspen/feeds", Some(&body))?, is_json)
+}
+
+/// Prints the ticket that was answered.
+fn print_ticket(answer: &Value, is_json: bool) -> anyhow::Result<()> {
     if is_json {
-        return output::print_json(&answer);
+        return output::print_json(answer);
     }
     let ticket = answer["ticket"].as_str().context("the answer holds no ticket")?;
     output::print(format!("{ticket}\n"))
@@ -241,39 +177,6 @@ fn time_text(value: &Value) -> String {
 fn path_of(feed: &str) -> String {
     format!("/api/v1/aspen/feeds/{}", segment(feed))
 }
-
-/// How a feed is made.
-const CREATE_HELP: &str = "\
-A ticket is a capability: whoever holds it can read everything that its feed carries. Treat it as a password (pass it
-on by a way that nobody listens to, keep files with it readable by their owner alone, make one feed for each
-audience, so that one can be revoked without the others). With a list, a ticket is of use to the endpoints on it alone;
-the key of an edge is printed by `aspen-node --show-endpoint --data-dir DIR`, also before its first start.
-
-Examples:
-  aspen-dns feed create partner --zones example.com,example.net
-  aspen-dns feed create lab --expires +7d
-  aspen-dns feed create dc1 --allow \"$(ssh edge1 aspen-node --show-endpoint --data-dir /var/lib/aspen)\"";
-/// What the end of a feed does.
-const REMOVE_HELP: &str = "\
-Its edges are cut off, are told that the feed was revoked, and go on answering what they have. A feed that is made
-anew under the same name has other keys: it needs new tickets.";
-/// What a list does.
-const ALLOW_HELP: &str = "\
-The first key makes the list: everybody else is cut off at once, also those who follow. Whom the list keeps out is
-shown by `aspen-dns feed show FEED`, with the key. Edges that hand the feed on keep to the list, too.
-
-Examples:
-  aspen-dns feed allow partner \"$(aspen-node --show-endpoint --data-dir edge)\"
-  aspen-dns feed allow partner --everybody";
-/// What the end of a time does.
-const EXPIRE_HELP: &str = "\
-The clock of the authority decides, whatever the clocks of edges say. At that time the feed ends as by `feed remove`,
-and is listed as expired. One that has ended is not brought back by a later time.
-
-Examples:
-  aspen-dns feed expire lab +12h
-  aspen-dns feed expire lab 20270101000000
-  aspen-dns feed expire lab never";
 
 #[cfg(test)]
 mod tests {

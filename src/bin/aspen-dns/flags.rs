@@ -9,7 +9,7 @@ use aspen_dns::record::RecordType;
 use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::feed::FeedCommand;
+use crate::feed_flags::FeedCommand;
 use crate::follow::FollowCommand;
 
 /// The whole command line.
@@ -75,7 +75,7 @@ pub(crate) enum Command {
     /// An edge that follows behind on purpose: status, hold, release, resume.
     #[command(subcommand)]
     Follow(FollowCommand),
-    /// Feeds, one for each audience: list, create, show, remove, allow, deny, expire; freeze and thaw all.
+    /// Feeds, one for each audience: list, create, show, remove, allow, deny, expire, rotate; freeze and thaw all.
     #[command(subcommand)]
     Feed(FeedCommand),
     /// The store of a node: check, backup, restore, copy to another engine.

@@ -7,6 +7,7 @@ mod batch;
 mod check;
 mod client;
 mod feed;
+mod feed_flags;
 mod flags;
 mod fleet;
 mod follow;

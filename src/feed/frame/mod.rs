@@ -13,6 +13,7 @@
 //! | server | 2 refused | reason u8, peers |
 //! | server | 3 segment | see `feed::segment` |
 //! | server | 4 ping | |
+//! | server | 17 notice | see `feed::notice` |
 //! | server | 16 takes | version u8 of the fleet reports that it takes, and what later versions may add |
 //!
 //! Kinds from 16 on are what came later, or may come; a follower passes over those that it does not know, a
@@ -93,6 +94,8 @@ pub enum ServerFrame {
     Ping,
     /// It takes reports on a fleet, of this version and those before it.
     Takes(u8),
+    /// What the author of the feed says of the feed itself.
+    Notice(Bytes),
     /// Something that this version does not know.
     Unknown(u8),
 }
@@ -271,6 +274,7 @@ impl ServerFrame {
             }),
             Self::Segment(segment) => out.extend_from_slice(&segment_frame(segment)),
             Self::Ping => put_frame(out, PING, |_| ()),
+            Self::Notice(notice) => out.extend_from_slice(&notice_frame(notice)),
             Self::Takes(version) => put_frame(out, TAKES, |out| out.push(*version)),
             Self::Unknown(kind) => put_frame(out, *kind, |_| ()),
         }
@@ -305,6 +309,7 @@ impl ServerFrame {
                 Self::Refused(Refused { reason, peers: read_peers(&mut reader)? })
             }
             SEGMENT => return Ok(Self::Segment(octets.clone())),
+            NOTICE => return Ok(Self::Notice(octets.clone())),
             PING => Self::Ping,
             // Behind the version stands what this one does not know.
             TAKES => return Ok(Self::Takes(reader.u8("version of fleet reports")?)),
@@ -319,6 +324,13 @@ impl ServerFrame {
 pub(crate) fn segment_frame(segment: &[u8]) -> Bytes {
     let mut out = Vec::with_capacity(HEAD_LEN + segment.len());
     put_frame(&mut out, SEGMENT, |out| out.extend_from_slice(segment));
+    out.into()
+}
+
+/// Returns the frame of a notice: made once, sent to everybody.
+pub(crate) fn notice_frame(notice: &[u8]) -> Bytes {
+    let mut out = Vec::with_capacity(HEAD_LEN + notice.len());
+    put_frame(&mut out, NOTICE, |out| out.extend_from_slice(notice));
     out.into()
 }
 
@@ -429,6 +441,8 @@ const SEGMENT: u8 = 3;
 const PING: u8 = 4;
 /// What a server takes.
 const TAKES: u8 = 16;
+/// What the author says of the feed itself.
+const NOTICE: u8 = 17;
 
 #[cfg(test)]
 mod tests;

@@ -13,8 +13,8 @@ use crate::export::shared::ShareError;
 use crate::name::{Name, NameError};
 use crate::node::everywhere::{EdgesAnswer, EdgesUnknown};
 use crate::node::feed_book::FeedBookError;
+use crate::node::feed_error::FeedsError;
 use crate::node::feed_text::{NoKey, NoTime};
-use crate::node::feeds::FeedsError;
 use crate::record::rdata::RdataError;
 use crate::record::rtype::ParseRecordTypeError;
 use crate::record::{RecordType, RrsetError};
@@ -289,6 +289,7 @@ impl ApiError {
             | Self::FeedBook(
                 FeedBookError::NameTaken { .. }
                 | FeedBookError::MainStays
+                | FeedBookError::Moved { .. }
                 | FeedBookError::NoList { .. },
             ) => StatusCode::CONFLICT,
             Self::ReadOnly => StatusCode::FORBIDDEN,

@@ -14,7 +14,7 @@ use super::error::ApiError;
 use super::status::parse_zones;
 use super::{Api, Path, read_json};
 use crate::clock::now_ms;
-use crate::node::feed_text::{EndpointKey, read_when};
+use crate::node::feed_text::{EndpointKey, NoTime, read_when};
 use crate::node::feed_verbs::{FeedReport, FeedsReport, NewFeed};
 use crate::node::feeds::Feeds;
 
@@ -29,6 +29,13 @@ struct NewFeedBody {
     allowed: Option<Vec<String>>,
     /// When it ends.
     expires: Option<String>,
+}
+
+/// How a feed is rotated.
+#[derive(Debug, Deserialize)]
+struct RotateBody {
+    /// Until when the old one stays.
+    keep: Option<String>,
 }
 
 /// When a feed ends.
@@ -128,6 +135,24 @@ pub(crate) async fn expire(
     let feeds = feeds(&api)?;
     feeds.expire(&name, expires_ms).await?;
     report(feeds, &name).await
+}
+
+/// `POST …/feeds/{feed}/rotate`: puts another feed in its place, and answers with a ticket of that one.
+pub(crate) async fn rotate(
+    State(api): State<Arc<Api>>,
+    Path(name): Path<String>,
+    body: Body,
+) -> Result<Json<Value>, ApiError> {
+    let body: RotateBody = read_json(body).await?;
+    let end_ms = match &body.keep {
+        // What is never to end is not rotated.
+        Some(text) => read_when(text, now_ms())?.ok_or(NoTime).map(Some)?,
+        None => None,
+    };
+    let feeds = feeds(&api)?;
+    let ticket = feeds.rotate(&name, end_ms).await?;
+    let report = feeds.report_of(&name).await?;
+    Ok(Json(json!({ "feed": report, "ticket": ticket.to_string() })))
 }
 
 /// The feeds of the node.

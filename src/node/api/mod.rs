@@ -8,7 +8,7 @@
 //! | `aspen/tickets`, `aspen/status`, `aspen/wait`, `aspen/digests` | replication |
 //! | `aspen/freeze` | whether anything goes out to edges; PUT freezes, DELETE thaws |
 //! | `aspen/follow[/hold\|release\|resume]` | what an edge holds back that follows behind on purpose; how it goes on |
-//! | `aspen/feeds[/{feed}[/endpoints[/{key}]]]`, `aspen/feeds/{feed}/expiry` | what each audience is given, and until when |
+//! | `aspen/feeds[/{feed}[/endpoints[/{key}]]]`, `aspen/feeds/{feed}/{expiry,rotate}` | what each audience is given, and until when |
 //! | `aspen/edges[/{edge}]` | the edges that follow this node, or others that do; forgetting one |
 //!
 //! Writes say which revision they made, in the header `Aspen-Revision` and in our own bodies; the
@@ -278,6 +278,7 @@ fn aspen_router() -> Router<Arc<Api>> {
         .route("/feeds/{feed}/endpoints", delete(feeds::open))
         .route("/feeds/{feed}/endpoints/{key}", put(feeds::allow).delete(feeds::deny))
         .route("/feeds/{feed}/expiry", put(feeds::expire))
+        .route("/feeds/{feed}/rotate", post(feeds::rotate))
         .route("/status", get(status::status))
         .route("/digests", get(digests::digests))
         .route("/wait", get(status::wait))

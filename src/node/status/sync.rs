@@ -58,6 +58,8 @@ pub struct LogReport {
     pub upstream: Option<UpstreamReport>,
     /// What is held back, where the edge follows behind on purpose.
     pub behind: Option<BehindReport>,
+    /// The namespace of the feed: another after a rotation.
+    pub namespace: Option<String>,
     /// Why the feed is not for this edge, where its authority has said so.
     pub barred: Option<String>,
     /// Zones of the feed that are answered.
@@ -186,6 +188,7 @@ fn log_report(client: &AspenDnsClient, status: &MirrorStatus, stats: &MirrorStat
             is_author: info.is_author,
         }),
         behind: client.behind(),
+        namespace: client.ticket().map(|ticket| HEXLOWER.encode(&ticket.namespace)),
         barred: client.barred().map(|reason| reason.to_string()),
         zones: status.zones,
         lacking: status.lacking,

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use tokio::task::AbortHandle;
 
 use super::config::Config;
-use super::feeds::ExporterAnswer;
+use super::feed::ExporterAnswer;
 use super::health::{Fault, Unready};
 use super::state::NodeState;
 use crate::limits::{

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 use super::Follow;
+use super::successor::Successor;
 use crate::limits::{DOCS_CALL_MS_MAX, FOLLOW_END_MS_MAX};
 
 impl Follow {
@@ -19,7 +20,14 @@ impl Follow {
         let keeping = self.keeping.take().and_then(|keeping| keeping.task);
         let looking = self.looking.take();
         let building = self.building.take();
-        tokio::join!(self.end_entry_listener(), end(keeping), end(looking), end(building));
+        let successor = self.successor.take().map(Successor::end);
+        tokio::join!(
+            self.end_entry_listener(),
+            end(keeping),
+            end(looking),
+            end(building),
+            end(successor)
+        );
         self.contact.end(&self.client).await;
         self.leave().await;
     }

@@ -14,14 +14,17 @@
 
 mod barred;
 mod behind;
+mod dialing;
 mod end;
 mod entries;
 mod keeping;
 mod load;
 mod look;
+mod notice;
 mod publish;
 mod report;
 mod segments;
+mod successor;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -29,10 +32,13 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use behind::HeldBack;
+use bytes::Bytes;
+use dialing::dialed;
 use iroh_docs::api::Doc;
 use keeping::{Keeping, kept};
 use look::{Found, looked};
 use report::{Told, fleet_changed, rested};
+use successor::{Successor, asked, handed};
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -45,12 +51,12 @@ use super::fetch::{Fetched, Fetcher};
 use super::opening::ListenerError;
 use super::silence::ContactFile;
 use super::upstream::{ContentPeers, Dialer, Upstream};
-use crate::clock::now_ms;
 use crate::feed::Hash;
-use crate::feed::frame::{Hello, ServerFrame};
+use crate::feed::frame::ServerFrame;
+use crate::feed::notice::Notice;
 use crate::limits::{
     ADOPT_MS_MAX, BEAT_FRESH_MS_MAX, DEAF_MS_MAX, DEAF_MS_MIN, FEED_BEAT_MS, FETCHES_MAX,
-    LISTENER_TICK_MS, UPSTREAM_HELD_MS, UPSTREAM_LOSSES_MAX, UPSTREAM_WAIT_MS,
+    LISTENER_TICK_MS, MOVED_TOLD_MAX, UPSTREAM_HELD_MS, UPSTREAM_LOSSES_MAX,
 };
 use crate::mesh::author::AuthorKey;
 use crate::mesh::hub::Offer;
@@ -146,6 +152,42 @@ pub(super) struct Follow {
     contact: ContactFile,
     /// What is held back, where this edge follows behind on purpose.
     held_back: Option<HeldBack>,
+    /// What the author says of the feed itself, by its number.
+    notice: Option<(u64, Bytes)>,
+    /// What those who have left the feed have handed on of that.
+    notices: mpsc::Receiver<Bytes>,
+    /// The feed that takes the place of this one.
+    moves_to: Option<DnsClientTicket>,
+    /// When it was tried last to follow that.
+    moved_at: Option<Instant>,
+    /// What follows it, beside this task.
+    successor: Option<Successor>,
+    /// Asks this task to come over to the one beside which it follows a feed.
+    hand_over: Option<CancellationToken>,
+    /// Since when nothing is taken of the feed, as another is about to take its place.
+    frozen_since: Option<Instant>,
+    /// Whether others may follow this node.
+    is_offered: bool,
+}
+
+/// How following a feed has ended.
+pub(super) enum RunEnd {
+    /// For good.
+    Over,
+    /// Another feed has taken its place: what follows that.
+    Next(Box<Follow>),
+    /// It was asked to come over.
+    Handed(Box<Follow>),
+}
+
+impl RunEnd {
+    /// What goes on in its place.
+    pub(super) fn next(self) -> Option<Box<Follow>> {
+        match self {
+            Self::Next(follow) => Some(follow),
+            Self::Over | Self::Handed(_) => None,
+        }
+    }
 }
 
 impl Follow {
@@ -184,7 +226,9 @@ impl Follow {
         if let Some(dir) = mesh.dir() {
             client.behind.load(Archive::dir_in(dir, &ticket.namespace).join("behind"));
         }
-        let dialer = Dialer::new(mesh.endpoint().clone(), Arc::clone(&peers));
+        let (notices_sender, notices) = mpsc::channel(MOVED_TOLD_MAX);
+        let endpoint = mesh.endpoint().clone();
+        let dialer = Dialer::new(endpoint, Arc::clone(&peers), notices_sender);
         let (root_entries, joining) =
             announcements(doc.clone(), ticket, Arc::clone(&peers), stop).await?;
         let now = Instant::now();
@@ -230,7 +274,16 @@ impl Follow {
             told: Told::nothing(mesh.hub().watch_fleet()),
             contact,
             held_back: None,
+            notice: None,
+            notices,
+            moves_to: None,
+            moved_at: None,
+            successor: None,
+            hand_over: None,
+            frozen_since: None,
+            is_offered: false,
         };
+        follow.load_notice();
         follow.load(kept.unwrap_or_default(), stop).await;
         // What was followed before is served still: what the feed has no more of it goes.
         follow.client.adopt_served();
@@ -246,8 +299,8 @@ impl Follow {
         self.client.with_mirror(|mirror| mirror.place().1.revision > 0).unwrap_or(false)
     }
 
-    /// Works until `stop`.
-    pub(super) async fn run(mut self, stop: CancellationToken) {
+    /// Works until `stop`, or until somebody else goes on in its place.
+    pub(super) async fn run(mut self: Box<Self>, stop: CancellationToken) -> RunEnd {
         self.offer();
         let no_log = Arc::clone(&self.dialer.no_log);
         let mut tick = tokio::time::interval(Duration::from_millis(LISTENER_TICK_MS));
@@ -256,9 +309,22 @@ impl Follow {
             let rest_us = self.pace.rest_us(self.client.now_us());
             let report_rest = self.report_rest();
             self.dial();
+            self.start_successor(&stop);
+            let is_frozen = self.frozen_since.is_some();
             tokio::select! {
                 () = stop.cancelled() => break,
-                frame = next_frame(&mut self.upstream), if rest_us == 0 => self.take_frames(frame),
+                () = asked(self.hand_over.clone()), if self.is_quiet() => {
+                    return RunEnd::Handed(self);
+                }
+                next = handed(&mut self.successor) => {
+                    if let Some(next) = self.take_handed(next, &stop) {
+                        self.give_way().await;
+                        return RunEnd::Next(next);
+                    }
+                }
+                frame = next_frame(&mut self.upstream), if rest_us == 0 && !is_frozen => {
+                    self.take_frames(frame);
+                }
                 dialed = dialed(&mut self.dialing) => self.take_dialed(dialed).await,
                 Some(answer) = self.answers.recv() => {
                     self.fetching = self.fetching.saturating_sub(1);
@@ -268,86 +334,33 @@ impl Follow {
                 kept = kept(&mut self.keeping) => self.take_kept(kept),
                 found = looked(&mut self.looking) => self.take_looked(found),
                 Some(hash) = self.root_entries.recv() => self.ask_announcement(hash),
+                Some(octets) = self.notices.recv() => drop(self.take_notice(&octets)),
                 () = no_log.notified() => drop(self.follow_entries(&stop).await),
                 () = tokio::time::sleep(Duration::from_micros(rest_us)), if rest_us > 0 => {}
                 () = rested(report_rest) => {}
                 () = fleet_changed(&mut self.told) => self.told.has_fleet_news = true,
                 _ = tick.tick() => self.tick(),
             }
-            self.work().await;
-            self.report().await;
+            if self.frozen_since.is_none() {
+                self.work().await;
+                self.report().await;
+            }
         }
         self.end().await;
+        RunEnd::Over
     }
 
     /// Lets others follow this node, unless it follows behind: they would do so without knowing.
-    fn offer(&self) {
+    fn offer(&mut self) {
+        if std::mem::replace(&mut self.is_offered, true) {
+            return;
+        }
         if self.held_back.is_some() {
             let peers = self.peers.all();
             return self.mesh.hub().stand_by(self.ticket.namespace, peers);
         }
         let (log, peers) = (Arc::clone(self.relay.log()), Arc::clone(&self.peers));
         self.mesh.hub().offer(Offer { log, peers, evidence: None });
-    }
-
-    /// Dials, if nobody is followed, or somebody who is not the author.
-    fn dial(&mut self) {
-        if self.dialing.is_some() || self.is_to_wait() {
-            return;
-        }
-        let followed = match &self.upstream {
-            None => None,
-            Some(upstream) if !upstream.welcome.is_author => Some(upstream.id),
-            Some(_) => return,
-        };
-        let place = self.client.with_mirror(|mirror| mirror.place());
-        let held = self.held_back.as_ref().map(HeldBack::line);
-        let (history, position) = held.and_then(|line| line.last()).or(place).unwrap_or_default();
-        let held_proofs = held.map(|line| line.proofs()).filter(|proofs| !proofs.is_empty());
-        let hello = Hello {
-            namespace: self.ticket.namespace,
-            history,
-            position,
-            peer: self.mesh.own_peer(),
-            proofs: held_proofs.unwrap_or_else(|| self.relay.proofs()),
-        };
-        let dialer = self.dialer.clone();
-        self.dialing = Some(tokio::spawn(async move { dialer.dial(hello, followed).await }));
-    }
-
-    /// Whether nobody is to be dialed yet: whoever was followed was lost too often.
-    fn is_to_wait(&self) -> bool {
-        let Some(since) = self.alone_since.filter(|_| self.quick_losses >= UPSTREAM_LOSSES_MAX)
-        else {
-            return false;
-        };
-        let doublings = (self.quick_losses - UPSTREAM_LOSSES_MAX).min(5);
-        since.elapsed() < Duration::from_millis(UPSTREAM_WAIT_MS << doublings)
-    }
-
-    /// Follows whoever has welcomed us.
-    async fn take_dialed(&mut self, dialed: Option<Upstream>) {
-        let Some(upstream) = dialed else { return };
-        if self.entries.is_some() {
-            tracing::info!("the feed has a log now: it is followed");
-            self.end_entry_listener().await;
-            self.client.end_entries();
-        }
-        tracing::info!(
-            peer = %upstream.id.fmt_short(),
-            is_author = upstream.welcome.is_author,
-            history = %upstream.welcome.history,
-            from = upstream.welcome.from.revision,
-            "following"
-        );
-        self.sources.follow(Some(upstream.id));
-        self.client.note_upstream(upstream.id.as_bytes(), &upstream.welcome, now_ms());
-        let now = self.client.now_ms();
-        self.client.with_mirror(|mirror| mirror.handle_streams(1, now));
-        self.upstream = Some(upstream);
-        self.forget_told();
-        self.alone_since = None;
-        self.followed_since = Instant::now();
     }
 
     /// Takes a frame and all that have arrived behind it, or that the stream has ended.
@@ -357,6 +370,11 @@ impl Follow {
             match next {
                 Ok(Some(ServerFrame::Segment(octets))) => {
                     self.take_arrived(&octets);
+                }
+                Ok(Some(ServerFrame::Notice(octets))) => {
+                    if !self.take_notice(&octets) {
+                        self.lose_upstream();
+                    }
                 }
                 Ok(Some(_)) => {}
                 Ok(None) => break,
@@ -407,8 +425,10 @@ impl Follow {
         let now = self.client.now_ms();
         let Fetched { hash, is_here, content } = answer;
         if self.root_asked.remove(&hash) {
-            if let Some(octets) = content {
-                self.take_arrived(&octets);
+            match content {
+                Some(octets) if Notice::is_one(&octets) => drop(self.take_notice(&octets)),
+                Some(octets) => drop(self.take_arrived(&octets)),
+                None => {}
             }
             return;
         }
@@ -432,6 +452,7 @@ impl Follow {
             self.client.with_mirror(Mirror::refresh);
         }
         self.note_barred();
+        self.look_at_successor();
         self.keep_again();
         self.note_keeping();
         self.tend_behind();
@@ -470,14 +491,6 @@ async fn next_frame(
         Some(upstream) => upstream.stream.next().await,
         None => std::future::pending().await,
     }
-}
-
-/// Waits for somebody who welcomes us; for ever when nobody is dialed.
-async fn dialed(dialing: &mut Option<JoinHandle<Upstream>>) -> Option<Upstream> {
-    let Some(task) = dialing else { return std::future::pending().await };
-    let dialed = task.await;
-    *dialing = None;
-    dialed.ok()
 }
 
 /// Waits for the building thread; for ever when there is none.
