@@ -25,6 +25,8 @@ pub(crate) struct Access(Arc<AccessState>);
 struct AccessState {
     /// The feeds of which something was said.
     feeds: Mutex<HashMap<[u8; 32], FeedAccess>>,
+    /// Who asked for what is of several feeds, and may have none.
+    strangers: Mutex<FeedAccess>,
     /// Counts changes.
     changed: watch::Sender<u64>,
 }
@@ -72,8 +74,8 @@ pub struct Refusals {
 
 impl Default for Access {
     fn default() -> Self {
-        let (feeds, changed) = (Mutex::default(), watch::Sender::new(0));
-        Self(Arc::new(AccessState { feeds, changed }))
+        let (feeds, strangers) = (Mutex::default(), Mutex::default());
+        Self(Arc::new(AccessState { feeds, strangers, changed: watch::Sender::new(0) }))
     }
 }
 
@@ -90,6 +92,19 @@ impl Audience {
             Self::Nobody(Ended::Revoked) => Err(RefusedReason::Revoked),
             Self::Nobody(Ended::Expired) => Err(RefusedReason::Expired),
         }
+    }
+}
+
+impl FeedAccess {
+    /// Counts a refusal; says whether it is the first of an endpoint, of those that are remembered.
+    fn note(&mut self, id: &[u8; 32]) -> bool {
+        self.refusals = self.refusals.saturating_add(1);
+        if self.refused.len() >= REFUSED_SHOWN_MAX && !self.refused.contains_key(id) {
+            return false;
+        }
+        let count = self.refused.entry(*id).or_default();
+        *count = count.saturating_add(1);
+        *count == 1
     }
 }
 
@@ -117,21 +132,31 @@ impl Access {
         let Some(feed) = feeds.get_mut(namespace) else { return Ok(()) };
         let judged = feed.audience.admit(id);
         let Err(reason) = judged else { return judged };
-        feed.refusals = feed.refusals.saturating_add(1);
-        let is_shown = feed.refused.len() < REFUSED_SHOWN_MAX || feed.refused.contains_key(id);
-        if is_shown {
-            let count = feed.refused.entry(*id).or_default();
-            *count += 1;
-            if *count == 1 {
-                tracing::warn!(
-                    endpoint = HEXLOWER.encode(id),
-                    namespace = HEXLOWER.encode(&namespace[..8]),
-                    why = %reason,
-                    "an endpoint is refused a feed"
-                );
-            }
+        if feed.note(id) {
+            tracing::warn!(
+                endpoint = HEXLOWER.encode(id),
+                namespace = HEXLOWER.encode(&namespace[..8]),
+                why = %reason,
+                "an endpoint is refused a feed"
+            );
         }
         judged
+    }
+
+    /// Whether an endpoint may have any feed, where feeds say who may; a refusal is counted, and logged once for each
+    /// endpoint.
+    pub(super) fn admits_somewhere(&self, id: &[u8; 32]) -> bool {
+        let (admitted, all) = self.share_of(id);
+        if all == 0 || admitted > 0 {
+            return true;
+        }
+        if self.strangers().note(id) {
+            tracing::warn!(
+                endpoint = HEXLOWER.encode(id),
+                "an endpoint that may have no feed is refused"
+            );
+        }
+        false
     }
 
     /// Whether an endpoint may have something of a feed, which is not asked for now.
@@ -139,7 +164,7 @@ impl Access {
         self.feeds().get(namespace).is_none_or(|feed| feed.audience.admit(id).is_ok())
     }
 
-    /// The feeds of which something was said that an endpoint may have, and how many there are.
+    /// How many feeds of which something was said an endpoint may have, and how many there are.
     pub(super) fn share_of(&self, id: &[u8; 32]) -> (usize, usize) {
         let feeds = self.feeds();
         let admitted = feeds.values().filter(|feed| feed.audience.admit(id).is_ok());
@@ -156,12 +181,18 @@ impl Access {
 
     /// How often somebody was refused anything.
     pub(crate) fn refusal_count(&self) -> u64 {
-        self.feeds().values().map(|feed| feed.refusals).sum()
+        let of_feeds: u64 = self.feeds().values().map(|feed| feed.refusals).sum();
+        of_feeds.saturating_add(self.strangers().refusals)
     }
 
     /// Hears of every change.
     pub(super) fn watch(&self) -> watch::Receiver<u64> {
         self.0.changed.subscribe()
+    }
+
+    /// Who may have nothing.
+    fn strangers(&self) -> MutexGuard<'_, FeedAccess> {
+        self.0.strangers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The feeds.
@@ -216,5 +247,16 @@ mod tests {
         assert_eq!(refusals.count as usize, 2 * (REFUSED_SHOWN_MAX + 1));
         assert_eq!(refusals.endpoints.len(), REFUSED_SHOWN_MAX);
         assert_eq!(refusals.endpoints[0], ([0; 32], REFUSED_SHOWN_MAX as u64 + 2));
+    }
+
+    #[test]
+    fn who_may_have_no_feed_is_refused_what_is_of_several_and_counted() {
+        let access = Access::default();
+        assert!(access.admits_somewhere(&[9; 32]), "nothing is said of any feed");
+        access.set([1; 32], listed(&[2]));
+        assert!(access.admits_somewhere(&[2; 32]) && !access.admits_somewhere(&[9; 32]));
+        assert_eq!(access.refusal_count(), 1);
+        access.set([3; 32], Audience::All);
+        assert!(access.admits_somewhere(&[9; 32]));
     }
 }

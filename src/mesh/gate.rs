@@ -168,7 +168,8 @@ impl ProtocolHandler for Gated {
             connection.close(VarInt::from_u32(1), b"full");
             return Ok(());
         };
-        if self.is_by_share && self.has_nothing(&connection) {
+        let id = *connection.remote_id().as_bytes();
+        if self.is_by_share && !self.gate.access.admits_somewhere(&id) {
             connection.close(VarInt::from_u32(CLOSE_BARRED), b"not listed");
             return Ok(());
         }
@@ -209,12 +210,6 @@ impl ProtocolHandler for Gated {
 }
 
 impl Gated {
-    /// Whether feeds say who may have them, and none is for a peer.
-    fn has_nothing(&self, connection: &Connection) -> bool {
-        let (admitted, all) = self.gate.access.share_of(connection.remote_id().as_bytes());
-        all > 0 && admitted == 0
-    }
-
     /// Waits until a peer may have less than before; for ever where that is looked at by what is asked.
     async fn loses(&self, connection: &WeakConnectionHandle) {
         let mut changes = self.gate.access.watch();

@@ -222,6 +222,15 @@ impl FeedBook {
     /// Takes what another book has and this one knows nothing of; says whether that was anything.
     pub(super) fn take(&mut self, other: &Self) -> bool {
         let mut is_news = false;
+        // A store that is put back to an older state has feeds that have ended since.
+        for ended in &other.ended {
+            if self.ended.iter().any(|known| known.key == ended.key) {
+                continue;
+            }
+            self.feeds.retain(|feed| feed.key != ended.key);
+            self.push_ended(ended.clone());
+            is_news = true;
+        }
         for feed in &other.feeds {
             let is_ended = self.ended.iter().any(|ended| ended.key == feed.key);
             if is_ended || self.by_key(&feed.key).is_some() {
@@ -284,10 +293,16 @@ impl FeedBook {
         }
         self.feeds.retain(|known| known.key != feed.key);
         let namespace = EndpointKey(namespace);
-        self.ended.push(EndedFeed { name: feed.name, key: feed.key, namespace, reason, at_ms });
+        self.push_ended(EndedFeed { name: feed.name, key: feed.key, namespace, reason, at_ms });
+        Ok(())
+    }
+
+    /// Notes that a feed has ended; the oldest of too many are forgotten.
+    fn push_ended(&mut self, ended: EndedFeed) {
+        let at = self.ended.partition_point(|known| known.at_ms <= ended.at_ms);
+        self.ended.insert(at, ended);
         let over = self.ended.len().saturating_sub(FEEDS_ENDED_MAX);
         self.ended.drain(..over);
-        Ok(())
     }
 
     /// Puts endpoints on the list of a feed, which has one from then on.

@@ -92,7 +92,13 @@ impl Feeds {
         let (dir, feeds_dir) = (data_dir.to_owned(), data_dir.join("mesh"));
         let own = read_book(&dir.join(BOOK_FILE))?.with_main();
         let book = match &sharing {
-            Some(sharing) => sharing.change_book(|book| Ok(merge(book, &own))).await?.0,
+            Some(sharing) => {
+                let merged = |book: &mut FeedBook| {
+                    merge(book, &own);
+                    Ok(())
+                };
+                sharing.change_book(merged).await?.0
+            }
             None => own,
         };
         let place = (&mesh, &*store, feeds_dir.as_path());
@@ -250,7 +256,14 @@ impl Feeds {
             return Err(FeedsError::Stopped);
         }
         let (book, changed) = match &self.sharing {
-            Some(sharing) => sharing.change_book(change).await?,
+            Some(sharing) => {
+                let own = kept.book.clone();
+                let merged = |book: &mut FeedBook| {
+                    merge(book, &own);
+                    change(book)
+                };
+                sharing.change_book(merged).await?
+            }
             None => {
                 let mut book = kept.book.clone();
                 let changed = change(&mut book)?;

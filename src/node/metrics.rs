@@ -85,6 +85,8 @@ impl Collector for Scrape {
         for (name, help, value) in gauges {
             gauge(&mut encoder, name, help, value)?;
         }
+        let help = "Times that an endpoint was refused something of a feed that is not for it";
+        counter(&mut encoder, "refusals", help, status.refusals)?;
         let published = &status.published;
         let help = "Times that changes became visible, all that were ready at once";
         counter(&mut encoder, "publishes", help, published.publishes)?;

@@ -186,3 +186,38 @@ fn who_would_write_a_shared_feed_on_its_own_does_not_start() {
     let said = fails(data[2].path(), &arguments);
     assert!(said.contains("the keys of another feed"), "{said}");
 }
+
+#[test]
+fn a_feed_is_made_rotated_and_revoked_at_whichever_authority_and_all_of_them_keep_to_it() {
+    let Some(site) = Site::new() else { return };
+    let data = [dir(), dir(), dir()];
+    let first = site.writer(data[0].path());
+    let second = site.authority(data[1].path());
+    // At the one that stands by.
+    let ticket = second.cli_ok(&["feed", "create", "partner"]);
+    let edge = Node::start(data[2].path(), &["--ticket", ticket.trim()]);
+    put_and_see(&first, &edge, "a.one.example", 1);
+    let namespace = |node: &Node, feed: &str| {
+        let (_, report) = node.request("GET", &format!("/api/v1/aspen/feeds/{feed}"), None);
+        report["namespace"].as_str().unwrap_or_default().to_owned()
+    };
+    let followed = |edge: &Node| {
+        let (_, status) = edge.request("GET", "/api/v1/aspen/status", None);
+        status["sync"]["namespace"].as_str().unwrap_or_default().to_owned()
+    };
+    second.cli_ok(&["feed", "rotate", "partner"]);
+    wait_until("the edge does not go over", || followed(&edge) == namespace(&second, "partner"));
+    put_and_see(&second, &edge, "a.one.example", 2);
+    second.cli_ok(&["feed", "remove", "partner~1"]);
+    wait_until("the other one does not hear of it", || namespace(&first, "partner~1").is_empty());
+    assert_eq!(namespace(&first, "partner"), namespace(&second, "partner"));
+    // Whoever takes over goes on with the new one.
+    assert_eq!(first.terminate(), Some(0));
+    put_and_see(&second, &edge, "a.one.example", 3);
+    second.cli_ok(&["feed", "remove", "partner"]);
+    wait_until("the edge does not hear why", || {
+        let (_, status) = edge.request("GET", "/api/v1/aspen/status", None);
+        status["sync"]["barred"] == "the feed was revoked"
+    });
+    assert_eq!(edge.ask("a.one.example", 1).1, [[192, 0, 2, 3]]);
+}

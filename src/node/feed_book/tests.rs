@@ -37,6 +37,9 @@ fn a_feed_made_anew_has_other_keys_and_one_that_has_ended_stays_so() {
     let old = book.find("partner").unwrap().key.clone();
     book.end("partner", [1; 32], (EndedReason::Revoked, 2)).unwrap();
     assert!(!book.take(&before), "another authority that has not heard of it brings nothing back");
+    let mut put_back = before.clone();
+    assert!(put_back.take(&book), "a store that was put back hears of it");
+    assert_eq!(put_back, book);
     book.add(feed("partner"), 1).unwrap();
     assert_ne!(book.find("partner").unwrap().key, old);
     let again = book.end("nobody", [1; 32], (EndedReason::Revoked, 2));

@@ -38,7 +38,7 @@ use iroh_docs::api::Doc;
 use keeping::{Keeping, kept};
 use look::{Found, looked};
 use report::{Told, fleet_changed, rested};
-use successor::{Successor, asked, handed};
+use successor::{RunEnd, Successor, asked, handed};
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -170,26 +170,6 @@ pub(super) struct Follow {
     is_offered: bool,
 }
 
-/// How following a feed has ended.
-pub(super) enum RunEnd {
-    /// For good.
-    Over,
-    /// Another feed has taken its place: what follows that.
-    Next(Box<Follow>),
-    /// It was asked to come over.
-    Handed(Box<Follow>),
-}
-
-impl RunEnd {
-    /// What goes on in its place.
-    pub(super) fn next(self) -> Option<Box<Follow>> {
-        match self {
-            Self::Next(follow) => Some(follow),
-            Self::Over | Self::Handed(_) => None,
-        }
-    }
-}
-
 impl Follow {
     /// Opens what is kept of a feed and publishes it; returns the task that goes on from there.
     ///
@@ -310,7 +290,7 @@ impl Follow {
             let report_rest = self.report_rest();
             self.dial();
             self.start_successor(&stop);
-            let is_frozen = self.frozen_since.is_some();
+            let (is_frozen, is_leaving) = (self.frozen_since.is_some(), self.is_leaving());
             tokio::select! {
                 () = stop.cancelled() => break,
                 () = asked(self.hand_over.clone()), if self.is_quiet() => {
@@ -322,7 +302,7 @@ impl Follow {
                         return RunEnd::Next(next);
                     }
                 }
-                frame = next_frame(&mut self.upstream), if rest_us == 0 && !is_frozen => {
+                frame = next_frame(&mut self.upstream), if rest_us == 0 && !is_frozen && !is_leaving => {
                     self.take_frames(frame);
                 }
                 dialed = dialed(&mut self.dialing) => self.take_dialed(dialed).await,
@@ -341,7 +321,11 @@ impl Follow {
                 () = fleet_changed(&mut self.told) => self.told.has_fleet_news = true,
                 _ = tick.tick() => self.tick(),
             }
-            if self.frozen_since.is_none() {
+            if self.is_leaving() {
+                // What is under way comes to its end, and nothing is begun.
+                self.keep_version();
+                self.publish_held(false);
+            } else if self.frozen_since.is_none() {
                 self.work().await;
                 self.report().await;
             }

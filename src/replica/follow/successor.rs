@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{Follow, RunEnd};
+use super::Follow;
 use crate::limits::{MOVE_FREEZE_MS_MAX, MOVE_RETRY_MS};
 use crate::mesh::Mesh;
 use crate::replica::AspenDnsClient;
@@ -34,6 +34,26 @@ pub(super) struct Successor {
     task: JoinHandle<Option<Box<Follow>>>,
     /// Ends it when this is dropped.
     guard: DropGuard,
+}
+
+/// How following a feed has ended.
+pub(in crate::replica) enum RunEnd {
+    /// For good.
+    Over,
+    /// Another feed has taken its place: what follows that.
+    Next(Box<Follow>),
+    /// It was asked to come over.
+    Handed(Box<Follow>),
+}
+
+impl RunEnd {
+    /// What goes on in its place.
+    pub(in crate::replica) fn next(self) -> Option<Box<Follow>> {
+        match self {
+            Self::Next(follow) => Some(follow),
+            Self::Over | Self::Handed(_) => None,
+        }
+    }
 }
 
 /// What a task ends with that follows a feed beside another.
@@ -143,6 +163,12 @@ impl Follow {
             // Who asks this node for the old feed is told where to go.
             hub.note_moved(namespace, octets);
         }
+    }
+
+    /// Whether this task has been asked to come over, and can: zones of another history wait for each other.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.hand_over.as_ref().is_some_and(CancellationToken::is_cancelled)
+            && self.client.with_mirror(|mirror| mirror.is_gathering()) == Some(false)
     }
 
     /// Whether nothing is under way that would be lost by a change of hands.
