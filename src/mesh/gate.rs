@@ -226,7 +226,7 @@ impl Gated {
             }
             before = now;
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     /// Cuts a peer off that sends more octets than it may.

@@ -32,8 +32,8 @@ pub(crate) fn run(client: &Client, command: FeedCommand, is_json: bool) -> anyho
             let path = format!("{}/endpoints", path_of(&feed));
             show(&client.json(Method::DELETE, &path, None)?, is_json)
         }
-        FeedCommand::Allow { feed, keys, .. } => each(client, Method::PUT, &feed, &keys, is_json),
-        FeedCommand::Deny { feed, keys } => each(client, Method::DELETE, &feed, &keys, is_json),
+        FeedCommand::Allow { feed, keys, .. } => each(client, &Method::PUT, &feed, &keys, is_json),
+        FeedCommand::Deny { feed, keys } => each(client, &Method::DELETE, &feed, &keys, is_json),
         FeedCommand::Rotate { feed, keep } => {
             let path = format!("{}/rotate", path_of(&feed));
             let body = json!({ "keep": keep });
@@ -75,7 +75,7 @@ fn print_ticket(answer: &Value, is_json: bool) -> anyhow::Result<()> {
 /// Does something with each of some endpoints on a list, and prints what the feed is then.
 fn each(
     client: &Client,
-    method: Method,
+    method: &Method,
     feed: &str,
     keys: &[String],
     is_json: bool,
