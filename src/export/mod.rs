@@ -71,6 +71,8 @@ pub struct FeedConfig {
     pub zones: Option<Vec<Name>>,
     /// Where several exporters of the feed take turns: what this one begins with.
     pub tenure: Option<Tenure>,
+    /// What those who follow are told first of all of the feed itself.
+    pub notice: Option<Notice>,
 }
 
 /// The turn of one of several exporters of a feed.
@@ -90,7 +92,7 @@ impl Default for FeedConfig {
     /// Returns the feed "main" with all zones.
     fn default() -> Self {
         let (name, cluster_id) = ("main".to_owned(), "aspen".to_owned());
-        Self { name, key: None, cluster_id, zones: None, tenure: None }
+        Self { name, key: None, cluster_id, zones: None, tenure: None, notice: None }
     }
 }
 
@@ -266,6 +268,11 @@ impl DocsExporter {
         let file = |suffix: &str| {
             mesh.dir().map(|dir| dir.join("feeds").join(format!("{}.{suffix}", config.key())))
         };
+        let board = NoticeBoard::new(&mesh, identity.clone(), Arc::clone(&log));
+        if let Some(notice) = &config.notice {
+            // Before anybody can follow: who hands the feed on must know its list by then.
+            board.tell(notice).await?;
+        }
         let tenure = config.tenure.clone().unwrap_or_default();
         let own = *mesh.endpoint().id().as_bytes();
         let peers = Arc::new(Peers::load(own, &tenure.authorities, file("peers")));
@@ -277,7 +284,6 @@ impl DocsExporter {
             evidence: Some(evidence_sender),
         });
         let offered = Arc::clone(&log);
-        let board = NoticeBoard::new(&mesh, identity.clone(), Arc::clone(&log));
         let depot = BlobDepot::new(mesh.blobs().clone(), mesh.keep(namespace));
         let parts = Parts {
             source,

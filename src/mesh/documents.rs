@@ -34,14 +34,15 @@ impl DocumentServer {
 
 impl ProtocolHandler for DocumentServer {
     async fn accept(&self, connection: Connection) -> Result<(), AcceptError> {
-        let judge = |namespace: NamespaceId, peer: iroh::PublicKey| {
+        let judge = async |namespace: NamespaceId, peer: iroh::PublicKey| {
             let judged = self.access.judge(namespace.as_bytes(), peer.as_bytes());
-            let outcome = match judged {
-                Ok(()) => AcceptOutcome::Allow,
+            // One that is not open would have the engine fail in the middle of an exchange, which it takes badly.
+            let is_open = self.sync.get_state(namespace).await.is_ok_and(|state| state.sync);
+            match judged {
+                Ok(()) if is_open => AcceptOutcome::Allow,
                 // As of one that is not here: who may not have it is not told more.
-                Err(_) => AcceptOutcome::Reject(AbortReason::NotFound),
-            };
-            std::future::ready(outcome)
+                Ok(()) | Err(_) => AcceptOutcome::Reject(AbortReason::NotFound),
+            }
         };
         let synced = handle_connection(self.sync.clone(), connection, judge, None).await;
         if let Err(error) = synced {
@@ -111,6 +112,19 @@ mod tests {
         assert_eq!(access.refusals(&id).count, 1);
         access.set(id, listed(&[&server, &asker]));
         assert!(sync().await);
+        server.shutdown().await;
+        asker.shutdown().await;
+    }
+
+    #[tokio::test]
+    async fn a_namespace_that_is_not_open_here_is_refused_in_order() {
+        let (server, asker) = (mesh().await, mesh().await);
+        let (doc, _copy) = namespace(&asker, &server).await;
+        server.docs().drop_doc(doc.id()).await.unwrap();
+        let (endpoint, sync) = (asker.endpoint(), asker.sync());
+        let syncing = connect_and_sync(endpoint, sync, doc.id(), server.addr(), None);
+        let synced = tokio::time::timeout(PATIENCE, syncing).await.expect("in time");
+        assert!(format!("{synced:?}").contains("NotFound"), "{synced:?}");
         server.shutdown().await;
         asker.shutdown().await;
     }

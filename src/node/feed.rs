@@ -13,6 +13,7 @@ use super::feed_error::FeedsError;
 use super::sharing::Sharing;
 use crate::export::shared::{FeedKeys, settle_alone};
 use crate::export::{DocsExporter, ExportStatus, FeedConfig};
+use crate::feed::notice::Notice;
 use crate::mesh::access::Audience;
 use crate::mesh::{Ended, FollowerInfo, Mesh};
 use crate::store::DnsStore;
@@ -124,7 +125,18 @@ impl Feed {
 
     /// What it carries, under its name of now.
     pub(super) fn config(&self) -> FeedConfig {
-        FeedConfig { name: self.record().name, ..self.config.clone() }
+        let record = self.record();
+        let notice = (record.edition > 0).then(|| self.notice(&record, None));
+        FeedConfig { name: record.name, notice, ..self.config.clone() }
+    }
+
+    /// What those who follow are told of it: its list, and the ticket of the feed that takes its place, once that can be
+    /// read.
+    pub(super) fn notice(&self, record: &FeedRecord, moves_to: Option<String>) -> Notice {
+        // That there is a ticket counts for more than the list alone.
+        let number = record.edition.saturating_mul(2).saturating_add(u64::from(moves_to.is_some()));
+        let audience = record.allowed.as_ref().map(|keys| keys.iter().map(|key| key.0).collect());
+        Notice { namespace: self.keys.namespace, number, audience, moves_to }
     }
 
     /// Who follows it at this node.

@@ -16,7 +16,6 @@ use super::feed_error::FeedsError;
 use super::feed_text::EndpointKey;
 use super::feeds::Feeds;
 use crate::clock::now_ms;
-use crate::feed::notice::Notice;
 use crate::limits::ROTATED_MS_DEFAULT;
 use crate::name::Name;
 use crate::ticket::DnsClientTicket;
@@ -159,7 +158,9 @@ impl Feeds {
     /// Every [`FeedsError`].
     pub async fn allow(&self, name: &str, keys: &[EndpointKey]) -> Result<(), FeedsError> {
         let now_ms = now_ms();
-        self.change(|book| book.allow(name, keys, now_ms)).await
+        self.change(|book| book.allow(name, keys, now_ms)).await?;
+        // Edges that hand the feed on are to know it at once.
+        self.tell().await
     }
 
     /// Takes an endpoint off the list of a feed; it is cut off.
@@ -168,7 +169,9 @@ impl Feeds {
     /// Every [`FeedsError`].
     pub async fn deny(&self, name: &str, key: EndpointKey) -> Result<(), FeedsError> {
         let now_ms = now_ms();
-        self.change(|book| book.deny(name, key, now_ms)).await
+        self.change(|book| book.deny(name, key, now_ms)).await?;
+        // Edges that hand the feed on are to know it at once.
+        self.tell().await
     }
 
     /// Takes the list of a feed away.
@@ -177,7 +180,9 @@ impl Feeds {
     /// Every [`FeedsError`].
     pub async fn open(&self, name: &str) -> Result<(), FeedsError> {
         let now_ms = now_ms();
-        self.change(|book| book.open(name, now_ms)).await
+        self.change(|book| book.open(name, now_ms)).await?;
+        // Edges that hand the feed on are to know it at once.
+        self.tell().await
     }
 
     /// Says when a feed ends by itself.
@@ -225,11 +230,7 @@ impl Feeds {
                 next.exporter().is_some_and(|exporter| exporter.is_whole()).then_some(next)
             });
             let moves_to = next.and_then(|next| next.ticket(others.clone()).to_text().ok());
-            let audience = record.allowed.map(|keys| keys.iter().map(|key| key.0).collect());
-            // That there is a ticket counts for more than the list alone.
-            let number =
-                record.edition.saturating_mul(2).saturating_add(u64::from(moves_to.is_some()));
-            let notice = Notice { namespace: feed.namespace(), number, audience, moves_to };
+            let notice = feed.notice(&record, moves_to);
             told = told.and(exporter.tell(&notice).await.map_err(FeedsError::from));
         }
         told
