@@ -26,7 +26,7 @@ use crate::feed::segment::{Position, VersionRef};
 use crate::feed::{Hash, HistoryId};
 use crate::limits::{FEED_BEAT_MS, FREEZE_NOTE_MS_MAX};
 use crate::octets::OctetReader;
-use crate::store::freeze::Freeze;
+use crate::store::history::Freeze;
 
 /// Where a feed stands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

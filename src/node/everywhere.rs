@@ -23,7 +23,7 @@ use super::state::NodeState;
 use crate::feed::frame::fleet::{ALL_EDGES, is_edge_name};
 use crate::limits::{EDGES_LOOK_MS, EDGES_NAMED_MAX, EDGES_RETURN_MS};
 use crate::mesh::FleetMember;
-use crate::store::freeze::Freeze;
+use crate::store::history::Freeze;
 use crate::store::lease::LeaseState;
 
 /// Which edges are waited for.

@@ -20,7 +20,7 @@ use crate::publish::stage::Stage;
 use crate::replica::AspenDnsClient;
 use crate::serve::RunningServer;
 use crate::store::DnsStore;
-use crate::store::freeze::Freeze;
+use crate::store::history::Freeze;
 
 /// The parts of a node that others ask about.
 #[derive(Debug)]

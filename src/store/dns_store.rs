@@ -17,10 +17,9 @@ use tokio::sync::{OwnedMutexGuard, watch};
 
 use super::backup::{Backup, BackupError};
 use super::draft::{Built, Draft, DraftError, Settled, Staged};
-use super::freeze::Freezing;
 use super::group::{GroupAnswer, GroupQueues};
 use super::hints::ZoneHints;
-use super::history::History;
+use super::history::{Freeze, History};
 use super::keys;
 use super::kv::{KeyValueStore, KvError};
 use super::lease::{LeaseState, LeaseTask, LeaseTimes};
@@ -64,7 +63,7 @@ pub struct DnsStore {
     /// Wakes the sweep.
     pub(super) sweeps: SweepCall,
     /// Whether the feeds are frozen.
-    pub(super) freezing: Freezing,
+    pub(super) freezing: watch::Sender<Option<Freeze>>,
     /// The store itself, for the sweep, which must not keep it open.
     pub(super) this: Weak<Self>,
 }
@@ -109,7 +108,7 @@ impl DnsStore {
             recounts: Recounts::default(),
             lineage: Lineage::default(),
             sweeps: SweepCall::default(),
-            freezing: Freezing::default(),
+            freezing: watch::Sender::new(None),
         });
         store.add_digests().await?;
         store.spawn_sweep();

@@ -6,40 +6,19 @@
 //! **Invariant:** a note of another freeze than the one that holds counts for nothing.
 //! **Not here:** what a writer of a feed does then (`export::frozen`).
 
-use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::dns_store::DnsStore;
+use super::history::Freeze;
 use super::kv::KvError;
 use super::operation::StoreError;
 use crate::clock::now_ms;
 use crate::limits::BATCH_ATTEMPTS_MAX;
 
-/// That the feeds are frozen.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Freeze {
-    /// A random number, by which notes of this freeze are told from those of others.
-    pub id: u64,
-    /// When it began, in milliseconds since 1970; shown to people, decides nothing.
-    pub since_ms: u64,
-    /// The newest revision of the store by then.
-    pub revision: u64,
-}
-
-/// What is known here of whether the feeds are frozen.
-#[derive(Debug)]
-pub(super) struct Freezing(watch::Sender<Option<Freeze>>);
-
-impl Default for Freezing {
-    fn default() -> Self {
-        Self(watch::Sender::new(None))
-    }
-}
-
 impl DnsStore {
     /// Whether the feeds are frozen, as it was read last, and in future.
     pub(crate) fn freeze(&self) -> watch::Receiver<Option<Freeze>> {
-        self.freezing.0.subscribe()
+        self.freezing.subscribe()
     }
 
     /// Reads whether the feeds are frozen.
@@ -48,7 +27,7 @@ impl DnsStore {
     /// Those of the engine; what was known stays.
     pub(crate) async fn look_at_freeze(&self) -> Result<Option<Freeze>, KvError> {
         let freeze = read(self.note(FREEZE).await?.as_deref())?;
-        self.freezing.0.send_if_modified(|known| std::mem::replace(known, freeze) != freeze);
+        self.freezing.send_if_modified(|known| std::mem::replace(known, freeze) != freeze);
         Ok(freeze)
     }
 

@@ -20,7 +20,6 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 
-use super::freeze::Freeze;
 use super::keys;
 use super::kv::{self, KeyValueStore, KvError, Precondition};
 use crate::feed::digest::{Digest, DigestKey};
@@ -38,6 +37,17 @@ pub struct History {
     pub id: u128,
     /// The key of all digests.
     pub digest_key: DigestKey,
+}
+
+/// That the feeds are frozen.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Freeze {
+    /// A random number, by which notes of this freeze are told from those of others.
+    pub id: u64,
+    /// When it began, in milliseconds since 1970; shown to people, decides nothing.
+    pub since_ms: u64,
+    /// The newest revision of the store by then.
+    pub revision: u64,
 }
 
 /// A zone without its records.

@@ -10,7 +10,6 @@ pub mod backup;
 pub mod check;
 #[cfg(feature = "etcd")]
 pub mod etcd;
-pub mod freeze;
 pub mod history;
 pub mod kv;
 pub mod lease;
@@ -24,6 +23,7 @@ mod commits;
 mod digests;
 mod dns_store;
 mod draft;
+mod freeze;
 mod generation;
 mod group;
 mod group_worker;

@@ -11,8 +11,9 @@ use tokio::sync::watch;
 
 use super::commits::{failed, lost_or_failed, unread};
 use super::dns_store::DnsStore;
-use super::freeze::Freeze;
-use super::history::{CommitSource, History, SourceError, ZoneContents, ZoneSource, ZoneState};
+use super::history::{
+    CommitSource, Freeze, History, SourceError, ZoneContents, ZoneSource, ZoneState,
+};
 use super::journal::Entry;
 use super::keys;
 use super::kv::{Cursor, KeyRange, KvError, KvSnapshot, Page, Versioned};

@@ -10,7 +10,6 @@ use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::feed_flags::FeedCommand;
-use crate::follow::FollowCommand;
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -319,6 +318,19 @@ Examples:
         /// The ticket.
         ticket: String,
     },
+}
+
+/// Verbs on how an edge follows.
+#[derive(Debug, Subcommand)]
+pub(crate) enum FollowCommand {
+    /// Print what the edge holds back.
+    Status,
+    /// Stay where the edge is: nothing further is answered, over restarts too.
+    Hold,
+    /// Catch up at once, and follow as other edges do.
+    Release,
+    /// Follow behind again, as the edge was told at its start.
+    Resume,
 }
 
 /// Verbs on the file of a store.

@@ -1,24 +1,11 @@
 //! `aspen-dns follow`: what an edge holds back that follows behind on purpose, and how it goes on.
 
-use clap::Subcommand;
 use serde_json::Value;
 use ureq::http::Method;
 
 use crate::client::Client;
+use crate::flags::FollowCommand;
 use crate::output;
-
-/// Verbs on how an edge follows.
-#[derive(Debug, Subcommand)]
-pub(crate) enum FollowCommand {
-    /// Print what the edge holds back.
-    Status,
-    /// Stay where the edge is: nothing further is answered, over restarts too.
-    Hold,
-    /// Catch up at once, and follow as other edges do.
-    Release,
-    /// Follow behind again, as the edge was told at its start.
-    Resume,
-}
 
 /// Does what the verb says.
 pub(crate) fn run(client: &Client, command: &FollowCommand, is_json: bool) -> anyhow::Result<()> {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::Api;
 use super::error::ApiError;
 use crate::limits::FREEZE_TOLD_MS_MAX;
-use crate::store::freeze::Freeze;
+use crate::store::history::Freeze;
 
 /// `GET …/freeze`: whether the feeds are frozen.
 pub(crate) async fn show(State(api): State<Arc<Api>>) -> Result<Json<Value>, ApiError> {

@@ -20,7 +20,7 @@ use crate::limits::STATUS_STORE_MS;
 use crate::publish::PublishStats;
 use crate::serve::ServeStats;
 use crate::store::DnsStore;
-use crate::store::freeze::Freeze;
+use crate::store::history::Freeze;
 use crate::store::report::EngineReport;
 use sync::SyncReport;
 
