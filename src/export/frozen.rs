@@ -104,10 +104,12 @@ impl ExportTask {
     ) -> Result<(), ExportError> {
         let mut thawed = self.parts.source.freeze();
         let feed = self.parts.config.name.clone();
+        // A feed that is rotated meanwhile is called otherwise, and another has its name.
+        let key = self.parts.config.key().to_owned();
         let mut unnoted = stopped.as_ref().map(|stopped| stopped.frozen);
         let mut stopped = match stopped {
             Some(stopped) => Some(stopped),
-            None => match self.parts.source.frozen_at(&feed, freeze.id).await? {
+            None => match self.parts.source.frozen_at(&key, freeze.id).await? {
                 Some(octets) => self.show_frozen(&octets).await,
                 None => None,
             },
@@ -138,7 +140,7 @@ impl ExportTask {
             }
             if let Some(frozen) = unnoted {
                 let octets = frozen.to_octets();
-                let noting = self.parts.source.note_frozen_at(&feed, freeze.id, &octets);
+                let noting = self.parts.source.note_frozen_at(&key, freeze.id, &octets);
                 let limit = Duration::from_millis(FREEZE_NOTE_MS_MAX);
                 if matches!(tokio::time::timeout(limit, noting).await, Ok(Ok(()))) {
                     unnoted = None;

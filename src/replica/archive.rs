@@ -91,7 +91,7 @@ impl Archive {
     pub(super) fn forget(mesh: &Path, namespace: &[u8; 32]) {
         let dir = Self::dir_in(mesh, namespace);
         // The version first: without it nothing is read of the rest.
-        for file in ["root", "log.0", "log.1", "peers"] {
+        for file in ["root", "log.0", "log.1", "peers", "contact", "behind"] {
             match std::fs::remove_file(dir.join(file)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     tracing::warn!(dir = %dir.display(), file, %error, "what is of no use stays");

@@ -14,6 +14,7 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -78,8 +79,23 @@ struct BehindState {
     mode: FollowMode,
     /// The file that keeps that for a restart.
     path: Option<PathBuf>,
+    /// Whether that is for another to say, beside which a feed is read.
+    is_beside: bool,
+    /// Since when all that came is held back.
+    begun_at: Option<Instant>,
     /// What it holds back.
     report: BehindReport,
+}
+
+impl FollowMode {
+    /// What the file says.
+    fn as_octets(self) -> &'static [u8] {
+        match self {
+            Self::Behind => b"behind\n",
+            Self::Held => b"held\n",
+            Self::Released => b"released\n",
+        }
+    }
 }
 
 /// Why an edge follows as it did before.
@@ -104,6 +120,12 @@ impl Behind {
         Self { delay_ms, state: Mutex::default() }
     }
 
+    /// What is wanted where a feed is read that is to take the place of another's.
+    pub(super) fn beside(other: &Self) -> Self {
+        let state = BehindState { mode: other.mode(), is_beside: true, ..BehindState::default() };
+        Self { delay_ms: other.delay_ms, state: Mutex::new(state) }
+    }
+
     /// The state, for a short while.
     fn state(&self) -> MutexGuard<'_, BehindState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -111,6 +133,11 @@ impl Behind {
 
     /// Takes where it is kept how the edge is to follow, and what stands there. One that does not read holds.
     pub(super) fn load(&self, path: PathBuf) {
+        let is_beside = self.state().is_beside;
+        if is_beside {
+            self.state().path = Some(path);
+            return;
+        }
         let mode = match std::fs::read(&path).as_deref() {
             Ok(b"behind\n") => FollowMode::Behind,
             Ok(b"released\n") => FollowMode::Released,
@@ -125,6 +152,50 @@ impl Behind {
     /// How the edge is to follow.
     pub(super) fn mode(&self) -> FollowMode {
         self.state().mode
+    }
+
+    /// Follows as another does.
+    pub(super) fn follow_mode_of(&self, other: &Self) {
+        let mode = other.mode();
+        self.state().mode = mode;
+    }
+
+    /// Notes that all that comes from now on is held back.
+    pub(super) fn begin(&self) {
+        self.state().begun_at.get_or_insert_with(Instant::now);
+    }
+
+    /// Whether nothing would be shown early, if what `other` shows took the place of what is shown here: all of
+    /// it came before it began, or has been held since. Where the edge is held, it stays with what it shows.
+    pub(super) fn lets_over(&self, other: &Self) -> bool {
+        let Some(delay_ms) = self.delay_ms else { return true };
+        let Some(begun_at) = other.state().begun_at else { return false };
+        let own = self.state();
+        match own.mode {
+            // Nothing older is here.
+            _ if own.begun_at.is_none() => true,
+            FollowMode::Held => false,
+            FollowMode::Released => true,
+            FollowMode::Behind => begun_at.elapsed() >= Duration::from_millis(delay_ms),
+        }
+    }
+
+    /// Takes the place of `other`, which has read a feed beside this one: how it is followed is kept with that feed.
+    ///
+    /// # Errors
+    /// What the system says; nothing has changed then.
+    pub(super) fn take_over(&self, other: &Self) -> std::io::Result<()> {
+        let (path, begun_at) = {
+            let other = other.state();
+            (other.path.clone(), other.begun_at)
+        };
+        let mut own = self.state();
+        let is_usual = self.delay_ms.is_none() && own.mode == FollowMode::default();
+        if let Some(path) = path.as_ref().filter(|_| !is_usual) {
+            durable::write(path, own.mode.as_octets())?;
+        }
+        (own.path, own.begun_at) = (path, begun_at);
+        Ok(())
     }
 
     /// Notes what is held back.
@@ -150,13 +221,8 @@ impl AspenDnsClient {
             return Err(FollowModeError::NotBehind);
         }
         let mut state = self.behind.state();
-        let text: &[u8] = match mode {
-            FollowMode::Behind => b"behind\n",
-            FollowMode::Held => b"held\n",
-            FollowMode::Released => b"released\n",
-        };
         if let Some(path) = &state.path {
-            durable::write(path, text)
+            durable::write(path, mode.as_octets())
                 .map_err(|source| FollowModeError::File { path: path.clone(), source })?;
         }
         state.mode = mode;
@@ -374,100 +440,4 @@ impl DelayLine {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::feed::segment::{LogBeat, LogCommit, SegmentHead};
-
-    fn segment(revision: u64, body: SegmentBody) -> (Bytes, Segment) {
-        let at = |revision| Position { revision, tag: 1 };
-        let (before, last) = (at(revision - 1), at(revision));
-        let history = HistoryId { epoch: 1, id: 1 };
-        let head = SegmentHead { namespace: [1; 32], history, term: 1, before, last };
-        (Bytes::from(format!("{revision:04}")), Segment { head, body })
-    }
-
-    fn commit(revision: u64) -> (Bytes, Segment) {
-        let at = Position { revision, tag: 1 };
-        segment(revision, SegmentBody::Commits(vec![LogCommit { at, zones: Vec::new() }]))
-    }
-
-    fn beat(revision: u64) -> (Bytes, Segment) {
-        segment(revision, SegmentBody::Beat(LogBeat::default()))
-    }
-
-    fn version(revision: u64) -> (Bytes, Segment) {
-        let version = VersionRef { number: revision, ..VersionRef::default() };
-        segment(revision, SegmentBody::Version(version))
-    }
-
-    fn push(line: &mut DelayLine, (octets, segment): (Bytes, Segment), now_ms: u64) -> bool {
-        line.push(octets, &segment, now_ms).is_some()
-    }
-
-    /// What comes out by now, as text.
-    fn out(line: &mut DelayLine, mode: FollowMode, now_ms: u64) -> String {
-        let octets = std::iter::from_fn(|| line.poll(mode, now_ms));
-        let texts = octets.map(|octets| String::from_utf8_lossy(&octets).into_owned());
-        texts.collect::<Vec<_>>().join(" ")
-    }
-
-    #[test]
-    fn each_commit_comes_out_when_it_is_old_enough_and_never_while_held() {
-        let mut line = DelayLine::new(100);
-        push(&mut line, commit(1), 0);
-        push(&mut line, commit(2), 50);
-        assert_eq!(out(&mut line, FollowMode::Behind, 99), "");
-        assert_eq!(out(&mut line, FollowMode::Behind, 100), "0001");
-        assert_eq!(line.last().map(|(_, at)| at.revision), Some(2));
-        let report = line.report(120);
-        assert_eq!((report.commits, report.first_revision, report.age_ms), (1, Some(2), Some(70)));
-        assert_eq!(out(&mut line, FollowMode::Held, 10_000), "");
-        push(&mut line, commit(3), 10_000);
-        assert_eq!(out(&mut line, FollowMode::Behind, 10_050), "0002");
-        assert_eq!(out(&mut line, FollowMode::Released, 10_050), "0003");
-        assert!(line.is_empty());
-    }
-
-    #[test]
-    fn heartbeats_of_one_place_take_the_room_of_one() {
-        let mut line = DelayLine::new(100);
-        push(&mut line, commit(1), 0);
-        for at in 0..1_000 {
-            push(&mut line, beat(1), at);
-        }
-        assert_eq!((line.held.len(), line.octets), (2, 8));
-        assert_eq!(out(&mut line, FollowMode::Behind, 100), "0001 0001");
-    }
-
-    #[test]
-    fn past_the_limit_nothing_is_taken_in_and_nothing_shown_early() {
-        let mut line = DelayLine::new(100);
-        line.octets_max = 8;
-        for revision in 1..=3 {
-            push(&mut line, commit(revision), revision);
-        }
-        assert_eq!((line.dropped, line.octets), (1, 8));
-        assert_eq!(out(&mut line, FollowMode::Behind, 50), "");
-        assert!(push(&mut line, version(2), 60) && push(&mut line, version(3), 61), "it is needed");
-        assert_eq!(out(&mut line, FollowMode::Behind, 150), "0001 0002");
-    }
-
-    #[test]
-    fn versions_are_kept_now_and_then_and_come_out_once_they_are_here() {
-        let mut line = DelayLine::new(1_000_000);
-        assert!(push(&mut line, version(1), 0));
-        assert!(!push(&mut line, version(1), 1), "it is known");
-        assert!(!push(&mut line, version(2), 1), "one was kept just now");
-        push(&mut line, commit(3), 2);
-        assert!(push(&mut line, version(3), 250_000));
-        assert_eq!(out(&mut line, FollowMode::Behind, 1_000_000), "");
-        let first = VersionRef { number: 1, ..VersionRef::default() };
-        line.note_fetched(first, true);
-        assert_eq!(out(&mut line, FollowMode::Behind, 1_000_000), "0001");
-        assert_eq!(out(&mut line, FollowMode::Behind, 1_000_002), "0003");
-        let last = VersionRef { number: 3, ..VersionRef::default() };
-        assert!(line.has_version(last));
-        line.note_fetched(last, false);
-        assert!(line.is_empty(), "nobody has it any more");
-    }
-}
+mod tests;

@@ -63,7 +63,7 @@ pub struct AspenDnsClientBuilder {
     /// What becomes of answers while the author is not heard.
     silence: Silence,
     /// For how many milliseconds what comes is held back.
-    behind_ms: Option<u64>,
+    behind: Behind,
     /// When its clock began, if it goes on with another's.
     began: Option<Instant>,
 }
@@ -119,7 +119,7 @@ impl AspenDnsClientBuilder {
     /// milliseconds. This is of a feed with a log.
     #[must_use]
     pub fn follow_behind_ms(mut self, behind_ms: Option<u64>) -> Self {
-        self.behind_ms = behind_ms;
+        self.behind = Behind::new(behind_ms);
         self
     }
 
@@ -137,7 +137,10 @@ impl AspenDnsClientBuilder {
         self.stale_after_ms = Some(other.stale_after_ms);
         self.name.clone_from(&other.name);
         self.began = Some(other.began);
-        self.behind_ms = other.behind.delay_ms;
+        self.behind = Behind::beside(&other.behind);
+        // Nobody asks it: what silence does to answers is for the other to do.
+        let silence_ms = other.with_mirror(|mirror| mirror.contact(other.now_ms()).0);
+        self.silence.before_ms = silence_ms.unwrap_or_default();
         self
     }
 
@@ -181,7 +184,7 @@ impl AspenDnsClientBuilder {
             name: self.name,
             queries_per_s: AtomicU32::new(QUERIES_UNKNOWN),
             silence: self.silence,
-            behind: Behind::new(self.behind_ms),
+            behind: self.behind,
             counters: ClientCounters::default(),
         }))
     }

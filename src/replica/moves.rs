@@ -91,7 +91,12 @@ impl AspenDnsClient {
         let fed = |client: &Self| -> Vec<Name> {
             let catalog = client.stage.catalog();
             let apexes = catalog.zones().map(|zone| zone.apex().clone());
-            apexes.filter(|apex| client.stage.zone(Rank::Feed, apex).is_some()).collect()
+            // Those that have expired are held, and would come back with the author.
+            let held = catalog.held().map(|hold| hold.apex.clone());
+            apexes
+                .chain(held)
+                .filter(|apex| client.stage.zone(Rank::Feed, apex).is_some())
+                .collect()
         };
         let zones: Vec<_> =
             fed(other).iter().filter_map(|apex| other.stage.zone(Rank::Feed, apex)).collect();

@@ -44,6 +44,8 @@ pub(super) struct Silence {
     pub(super) expiry: Expiry,
     /// Whether answers say that they are stale.
     pub(super) tells_stale: bool,
+    /// For how many milliseconds the author was not heard over the feed whose place this one takes.
+    pub(super) before_ms: u64,
     /// What has expired.
     expired: Mutex<Expired>,
 }
@@ -160,12 +162,15 @@ impl ContactFile {
         Self { path, writing: None, written_ms: None }
     }
 
-    /// Has the client know for how long the author was not heard before the start.
+    /// Has the client know for how long the author was not heard before the start, or over the feed before: whoever
+    /// rotates a feed makes no edge younger.
     pub(super) fn load(&self, client: &AspenDnsClient) {
-        let Some(path) = &self.path else { return };
-        let Some(mark) = read(path, client.stale_after_ms) else { return };
-        let silence_ms = mark.silence_now_ms(clock::now_ms(), client.stale_after_ms);
-        client.with_mirror(|mirror| mirror.remember_contact(silence_ms, mark.beat));
+        let mark = self.path.as_ref().and_then(|path| read(path, client.stale_after_ms));
+        let (silence_ms, beat) = match mark {
+            Some(mark) => (mark.silence_now_ms(clock::now_ms(), client.stale_after_ms), mark.beat),
+            None => (client.silence.before_ms, None),
+        };
+        client.with_mirror(|mirror| mirror.remember_contact(silence_ms, beat));
     }
 
     /// Writes it if it is time: when the author is heard for the first time, and now and then.
@@ -262,7 +267,10 @@ mod tests {
 
     use super::*;
     use crate::catalog::{CatalogChange, HoldReason};
+    use crate::feed::HistoryId;
+    use crate::feed::segment::{LogBeat, Position, Segment, SegmentBody, SegmentHead};
     use crate::record::{RecordType, Rrset, Soa};
+    use crate::sync::mirror::{Mirror, MirrorConfig};
 
     /// A client with two zones of its feed and one of a file, which expire after 10, 20 and 5 s.
     fn client(expiry: Expiry) -> Arc<AspenDnsClient> {
@@ -313,6 +321,53 @@ mod tests {
         assert_eq!(expired(&never, u64::MAX), "");
         let soon = client(Expiry::After(Duration::ZERO));
         assert_eq!(expired(&soon, EXPIRE_MS_MIN - 1), "", "a heartbeat may be late");
+    }
+
+    /// A mirror of a feed.
+    fn mirror(client: &AspenDnsClient) -> Mirror {
+        let config = MirrorConfig {
+            namespace: [1; 32],
+            zone_filter: None,
+            stale_after_ms: client.stale_after_ms,
+            is_behind: client.behind.delay_ms.is_some(),
+        };
+        Mirror::new(config, client.now_ms())
+    }
+
+    #[test]
+    fn a_rotation_makes_no_edge_younger_and_leaves_no_zone_behind_that_has_expired() {
+        let old = client(Expiry::Soa);
+        let mut known = mirror(&old);
+        known.remember_contact(15_000, Some((1, 9, 9)));
+        *old.mirror() = Some(known);
+        assert_eq!(expired(&old, 15_000), "ten.example");
+        let new = AspenDnsClient::builder().like(&old).build().unwrap();
+        *new.mirror() = Some(mirror(&new));
+        ContactFile::new(None).load(&new);
+        let silence_ms = |client: &AspenDnsClient| {
+            let now_ms = client.now_ms();
+            client.with_mirror(|mirror| mirror.contact(now_ms).0).unwrap()
+        };
+        assert!(silence_ms(&new) >= 15_000);
+        // Another feed counts its heartbeats anew, and the first may be as old as the other's last.
+        let hear = |count| {
+            let now_ms = new.now_ms();
+            let history = HistoryId { epoch: 1, id: 1 };
+            let (before, last) = (Position::default(), Position { revision: 1, tag: 1 });
+            let head = SegmentHead { namespace: [1; 32], history, term: 1, before, last };
+            let body = SegmentBody::Beat(LogBeat { count, ..LogBeat::default() });
+            new.with_mirror(|mirror| mirror.handle_segment(Segment { head, body }, now_ms));
+        };
+        hear(7);
+        hear(7);
+        assert!(silence_ms(&new) >= 15_000, "it may go round among edges");
+        hear(8);
+        assert!(silence_ms(&new) < 15_000, "its author lives");
+        // The new feed has none of the zones.
+        old.take_from(&new);
+        old.note_silence(silence_ms(&old));
+        assert_eq!(old.stage.catalog().zone_count(), 1, "that of the file");
+        assert_eq!(old.stage.catalog().held_count(), 0);
     }
 
     #[test]

@@ -80,3 +80,48 @@ fn what_comes_of_a_feed_is_shown_when_it_is_old_enough() {
     assert!(began.elapsed() >= Duration::from_secs(2), "{:?}", began.elapsed());
     edge.wait_for("h19999.big.example", 1, &[192, 0, 2, 7]);
 }
+
+#[test]
+fn an_edge_that_follows_behind_goes_over_to_a_rotated_feed_late_and_not_while_it_is_held() {
+    let (data, edge_data) = (dir(), dir());
+    let authority = Node::start(data.path(), &["--role", "authority"]);
+    authority.cli_ok(&["zone", "create", "one.example"]);
+    authority.cli_ok(&["record", "set", "www.one.example", "A", "60", "192.0.2.1"]);
+    let ticket = authority.cli_ok(&["feed", "create", "partner"]);
+    let arguments = ["--ticket", ticket.trim(), "--follow-behind", "3s"];
+    let edge = Node::start(edge_data.path(), &arguments);
+    edge.wait_for("www.one.example", 1, &[192, 0, 2, 1]);
+    wait_status(&edge, |status| status["sync"]["behind"]["has_begun"] == true);
+    let namespace = || {
+        let (_, report) = authority.request("GET", "/api/v1/aspen/feeds/partner", None);
+        report["namespace"].clone()
+    };
+    let is_over = |status: &Value| status["sync"]["namespace"] == namespace();
+    let began = std::time::Instant::now();
+    authority.cli_ok(&["record", "set", "www.one.example", "A", "60", "192.0.2.2"]);
+    authority.cli_ok(&["feed", "rotate", "partner"]);
+    wait_status(&edge, is_over);
+    assert!(began.elapsed() >= Duration::from_secs(3), "{:?}", began.elapsed());
+    edge.wait_for("www.one.example", 1, &[192, 0, 2, 2]);
+    authority.cli_ok(&["record", "set", "www.one.example", "A", "60", "192.0.2.3"]);
+    wait_status(&edge, |status| holds(status, 1));
+    edge.cli_ok(&["follow", "hold"]);
+    authority.cli_ok(&["record", "set", "www.one.example", "A", "60", "192.0.2.4"]);
+    authority.cli_ok(&["feed", "rotate", "partner"]);
+    // For longer than it stays behind.
+    std::thread::sleep(Duration::from_secs(6));
+    let (_, status) = edge.request("GET", "/api/v1/aspen/status", None);
+    assert!(!is_over(&status), "{status}");
+    assert_ne!(edge.ask("www.one.example", 1).1, [[192, 0, 2, 4]]);
+    assert_eq!(edge.terminate(), Some(0));
+    let edge = Node::start(edge_data.path(), &arguments);
+    let said = edge.cli_ok(&["follow", "status"]);
+    assert!(said.starts_with("it stays where it is"), "{said}");
+    edge.cli_ok(&["follow", "release"]);
+    wait_status(&edge, is_over);
+    edge.wait_for("www.one.example", 1, &[192, 0, 2, 4]);
+    // What was asked for is kept with the new feed.
+    assert_eq!(edge.terminate(), Some(0));
+    let edge = Node::start(edge_data.path(), &arguments);
+    wait_status(&edge, |status| status["sync"]["behind"]["mode"] == "released");
+}

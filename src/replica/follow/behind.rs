@@ -153,6 +153,7 @@ impl Follow {
     fn begin_behind(&mut self) {
         let Some(back) = &mut self.held_back else { return };
         back.has_begun = true;
+        self.client.behind.begin();
         tracing::info!(
             "the newest version of the feed is taken, as nothing older is here; what comes is held back"
         );
@@ -160,8 +161,10 @@ impl Follow {
 
     /// Shows what is old enough.
     pub(super) fn show_due(&mut self) {
+        let is_leaving = self.is_leaving();
         let Some(back) = &mut self.held_back else { return };
-        if !back.has_begun {
+        // Where another feed takes the place of this one, what is shown stands still.
+        if !back.has_begun || self.frozen_since.is_some() || is_leaving {
             return;
         }
         let (mode, now) = (self.client.behind.mode(), self.client.now_ms());

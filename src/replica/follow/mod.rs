@@ -271,6 +271,9 @@ impl Follow {
         let has_begun = follow.has_state();
         let delay_ms = follow.client.behind.delay_ms;
         follow.held_back = delay_ms.map(|delay_ms| HeldBack::new(delay_ms, has_begun));
+        if has_begun {
+            follow.client.behind.begin();
+        }
         Ok(follow)
     }
 
@@ -297,7 +300,8 @@ impl Follow {
                     return RunEnd::Handed(self);
                 }
                 next = handed(&mut self.successor) => {
-                    if let Some(next) = self.take_handed(next, &stop) {
+                    if let Some(mut next) = self.take_handed(next, &stop) {
+                        next.contact.end(&next.client).await;
                         self.give_way().await;
                         return RunEnd::Next(next);
                     }

@@ -4,7 +4,12 @@
 //! answered here, and has it on the disk, the old feed stands still for a moment, and what the new one has made
 //! takes its place in one step. Both are in memory until then.
 //!
-//! **Invariant:** no zone goes back to a lower revision, and none is missing between the two.
+//! An edge that follows behind on purpose reads the new feed behind, too. The first state of it is of no use until it
+//! is as old as what is answered: so the edge goes over when it has read the new feed for as long as it stays behind,
+//! at once if it was told to catch up, and not at all while it is held.
+//!
+//! **Invariant:** no zone goes back to a lower revision, and none is missing between the two; nothing is answered that
+//! was to be held back, and an edge that has not heard its author counts as silent until it hears the new one's.
 //! **Not here:** what the author says (`notice`), which ticket holds after a restart (`moves`).
 
 use std::future::Future;
@@ -22,6 +27,7 @@ use crate::replica::AspenDnsClient;
 use crate::replica::archive::Archive;
 use crate::replica::moves::client_beside;
 use crate::replica::opening::open;
+use crate::replica::silence::ContactFile;
 use crate::ticket::{DnsClientTicket, TicketPeer};
 
 /// What follows the feed that takes the place of this one.
@@ -88,6 +94,7 @@ impl Follow {
             self.frozen_since = None;
         }
         let Some(successor) = &self.successor else { return };
+        successor.client.behind.follow_mode_of(&self.client.behind);
         if self.frozen_since.is_some() || successor.hand_over.is_cancelled() {
             return;
         }
@@ -97,8 +104,12 @@ impl Follow {
         }
     }
 
-    /// Whether what another client has is not behind what is answered here, and would be there after a restart.
+    /// Whether what another client has is not behind what is answered here, nor to be held back yet, and would be
+    /// there after a restart.
     fn is_ahead(&self, other: &AspenDnsClient) -> bool {
+        if !self.client.behind.lets_over(&other.behind) {
+            return false;
+        }
         let now = self.client.now_ms();
         let status = other.with_mirror(|mirror| (mirror.status(now), mirror.served_place()));
         let Some((status, (history, place))) = status else { return false };
@@ -126,7 +137,7 @@ impl Follow {
         next.hand_over = None;
         // It goes on whoever has it.
         let own_stop = successor.guard.disarm();
-        if !self.is_ahead(&next.client) {
+        if !self.is_ahead(&next.client) || !self.takes_over(&next.client) {
             let hand_over = CancellationToken::new();
             next.hand_over = Some(hand_over.clone());
             let client = Arc::clone(&next.client);
@@ -148,11 +159,22 @@ impl Follow {
         Some(next)
     }
 
+    /// Has it kept with the new feed how the edge is to follow; says whether it is.
+    fn takes_over(&self, other: &AspenDnsClient) -> bool {
+        let taken = self.client.behind.take_over(&other.behind);
+        if let Err(error) = &taken {
+            tracing::warn!(%error, "how the new feed is to be followed cannot be kept: it is not yet");
+        }
+        taken.is_ok()
+    }
+
     /// Ends this feed for good: another has taken its place.
     pub(super) async fn give_way(mut self: Box<Self>) {
         let (dir, namespace) =
             (self.mesh.dir().map(std::path::Path::to_owned), self.ticket.namespace);
         self.archive = None;
+        // When the author was heard is kept with the new feed.
+        self.contact = ContactFile::new(None);
         let notice = self.notice.clone();
         let hub = self.mesh.hub().clone();
         self.end().await;

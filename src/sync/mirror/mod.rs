@@ -202,6 +202,10 @@ impl Mirror {
                 if !is_news || !(is_own || self.position.is_none()) {
                     return Taken::Known;
                 }
+                if !self.config.is_behind && self.is_doubted(self.beat_mark) {
+                    self.beat_mark = Some(mark);
+                    return Taken::Known;
+                }
                 self.beat_mark = Some(mark);
                 self.take_beat(beat, head.last, now_ms);
                 Taken::Follows

@@ -197,9 +197,17 @@ impl Mirror {
     pub(crate) fn handle_author(&mut self, mark: BeatMark, now_ms: u64) {
         // After a restart one that was heard before it is no news.
         if self.remembered.is_none_or(|known| known < mark) {
-            self.contact.author_heard(now_ms);
+            if !self.is_doubted(self.remembered) {
+                self.contact.author_heard(now_ms);
+            }
             self.remembered = Some(mark);
         }
+    }
+
+    /// Whether the next heartbeat is no sign of life: of an author who was not heard before the start the first one
+    /// may be an old one that goes round among edges, where none is known to compare it with.
+    pub(super) fn is_doubted(&self, known: Option<BeatMark>) -> bool {
+        known.is_none() && self.contact.silence_before_ms > 0
     }
 
     /// Whether there is a first state, all zones of it visible.
