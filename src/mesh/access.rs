@@ -40,6 +40,7 @@ pub(crate) enum Audience {
     /// These endpoints.
     Listed(Arc<BTreeSet<[u8; 32]>>),
     /// Nobody any more.
+    #[cfg_attr(not(feature = "node"), allow(dead_code))] // who ends a feed
     Nobody(Ended),
 }
 

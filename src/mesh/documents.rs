@@ -56,7 +56,7 @@ impl ProtocolHandler for DocumentServer {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "node"))] // who writes a feed
 mod tests {
     use std::collections::HashSet;
     use std::sync::Arc;
