@@ -17,6 +17,7 @@ use super::feed_text::EndpointKey;
 use super::feeds::Feeds;
 use crate::clock::now_ms;
 use crate::limits::ROTATED_MS_DEFAULT;
+use crate::mesh::access::Audience;
 use crate::name::Name;
 use crate::ticket::DnsClientTicket;
 
@@ -121,8 +122,13 @@ impl Feeds {
     /// Ends the feeds whose time is over, by this node's clock.
     ///
     /// # Errors
-    /// Every [`FeedsError`]; one feed that cannot be ended keeps no other from it.
+    /// Every [`FeedsError`]; one feed that cannot be ended keeps no other from it. It is served to nobody from here
+    /// all the same.
     pub(super) async fn end_expired(&self) -> Result<(), FeedsError> {
+        // Of several authorities it is the clock of the one that writes the feeds that counts.
+        if self.sharing.is_some() && !self.has_turn() {
+            return Ok(());
+        }
         let now_ms = now_ms();
         let due: Vec<String> = {
             let kept = self.kept.lock().await;
@@ -131,7 +137,15 @@ impl Feeds {
         };
         let mut ended = Ok(());
         for name in due {
-            ended = ended.and(self.finish(&name, EndedReason::Expired).await);
+            let finished = self.finish(&name, EndedReason::Expired).await;
+            if finished.is_err()
+                && let Ok(feed) = self.kept.lock().await.named(&name)
+            {
+                self.mesh
+                    .access()
+                    .set(feed.namespace(), Audience::Nobody(EndedReason::Expired.into()));
+            }
+            ended = ended.and(finished);
         }
         ended
     }

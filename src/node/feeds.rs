@@ -175,6 +175,11 @@ impl Feeds {
         answers
     }
 
+    /// Whether it is our turn to write feeds that are shared.
+    pub(super) fn has_turn(&self) -> bool {
+        self.turn().held.is_some()
+    }
+
     /// Lets another authority write the feeds where this one has failed to for some time, as with a disk that is
     /// full: what is imported reaches no edge meanwhile.
     pub(super) async fn give_way_if_failing(&self) {

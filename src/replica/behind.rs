@@ -259,6 +259,8 @@ struct HeldSegment {
     came_ms: u64,
     /// The history that it is of.
     history: HistoryId,
+    /// The term that it is of.
+    term: u64,
     /// Where it leads.
     last: Position,
     /// The revisions of the commits in it: the first, and how many; none of a heartbeat.
@@ -278,6 +280,10 @@ struct HeldVersion {
     version: VersionRef,
     /// Where it holds.
     at: Position,
+    /// The history that it is of.
+    history: HistoryId,
+    /// The term that it is of.
+    term: u64,
     /// Whether all of it lies on this machine.
     is_here: bool,
 }
@@ -302,17 +308,22 @@ impl DelayLine {
             octets,
             came_ms: now_ms,
             history: head.history,
+            term: head.term,
             last: head.last,
             commits: None,
             needs_version: false,
         };
         match &segment.body {
             SegmentBody::Version(version) => return self.push_version(held, *version),
-            // Of heartbeats of one place the last is as good as all; it is due when the first is.
+            // Of heartbeats of one place the last is as good as all; it is due when the first is. One of another
+            // term waits its own time: what is held of the term before would not be believed behind it.
             SegmentBody::Beat(_) => {
-                if let Some(last) = self.held.back_mut().filter(|last| last.commits.is_none()) {
+                let is_same = |last: &&mut HeldSegment| {
+                    last.commits.is_none() && (last.history, last.term) == (head.history, head.term)
+                };
+                if let Some(last) = self.held.back_mut().filter(is_same) {
                     self.octets = self.octets - last.octets.len() + held.octets.len();
-                    (last.octets, last.last, last.history) = (held.octets, held.last, held.history);
+                    (last.octets, last.last) = (held.octets, held.last);
                     return None;
                 }
             }
@@ -335,12 +346,13 @@ impl DelayLine {
 
     /// Takes a version: one now and then, and each that something behind the last one needs.
     fn push_version(&mut self, held: HeldSegment, version: VersionRef) -> Option<VersionRef> {
-        let HeldSegment { octets, came_ms, last: at, .. } = held;
+        let HeldSegment { octets, came_ms, last: at, history, term, .. } = held;
         if let Some(known) = self.versions.back() {
             if known.version == version {
                 return None;
             }
-            let is_needed = self.dropped_to > known.at.revision
+            let is_needed = (known.history, known.term) != (history, term)
+                || self.dropped_to > known.at.revision
                 || self
                     .held
                     .iter()
@@ -355,7 +367,15 @@ impl DelayLine {
                 self.versions.pop_back();
             }
         }
-        self.versions.push_back(HeldVersion { octets, came_ms, version, at, is_here: false });
+        self.versions.push_back(HeldVersion {
+            octets,
+            came_ms,
+            version,
+            at,
+            history,
+            term,
+            is_here: false,
+        });
         Some(version)
     }
 

@@ -80,7 +80,11 @@ impl Client {
         body: Option<&Value>,
     ) -> anyhow::Result<Value> {
         let response = match body {
-            None => self.send(self.request(method, path, ())?)?,
+            None if method == Method::GET || method == Method::DELETE => {
+                self.send(self.request(method, path, ())?)?
+            }
+            // One without any octets, and not without a length: the node need not wait for its end.
+            None => self.send(self.request(method, path, "")?)?,
             Some(body) => {
                 let mut request = self.request(method, path, body.to_string())?;
                 request.headers_mut().insert(header::CONTENT_TYPE, JSON);

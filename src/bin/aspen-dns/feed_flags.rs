@@ -3,8 +3,6 @@
 use aspen_dns::name::Name;
 use clap::{Args, Subcommand};
 
-use crate::freeze::FREEZE_HELP;
-
 /// Verbs on feeds.
 #[derive(Debug, Subcommand)]
 pub(crate) enum FeedCommand {
@@ -130,3 +128,13 @@ Examples:
   aspen-dns feed expire lab +12h
   aspen-dns feed expire lab 20270101000000
   aspen-dns feed expire lab never";
+
+/// What a freeze does.
+const FREEZE_HELP: &str = "\
+Writes go on, and the authorities answer with them; edges hear that their author lives, and nothing else. It holds
+over restarts, and of several authorities on one store for all. A wait for edges says that they are frozen.
+
+Examples:
+  aspen-dns feed freeze
+  aspen-dns record set www.example.com A 300 192.0.2.1      # an edge answers as before
+  aspen-dns feed thaw && aspen-dns wait --edges all";

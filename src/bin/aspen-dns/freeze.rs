@@ -25,16 +25,6 @@ fn text(answer: &Value) -> String {
     format!("the feeds are frozen at revision {at}; the store is at {}\n", answer["store_revision"])
 }
 
-/// What a freeze does.
-pub(crate) const FREEZE_HELP: &str = "\
-Writes go on, and the authorities answer with them; edges hear that their author lives, and nothing else. It holds
-over restarts, and of several authorities on one store for all. A wait for edges says that they are frozen.
-
-Examples:
-  aspen-dns feed freeze
-  aspen-dns record set www.example.com A 300 192.0.2.1      # an edge answers as before
-  aspen-dns feed thaw && aspen-dns wait --edges all";
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;

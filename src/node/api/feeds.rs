@@ -20,6 +20,7 @@ use crate::node::feeds::Feeds;
 
 /// A feed that is to be made.
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct NewFeedBody {
     /// What it is to be called.
     name: String,
@@ -33,6 +34,7 @@ struct NewFeedBody {
 
 /// How a feed is rotated.
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct RotateBody {
     /// Until when the old one stays.
     keep: Option<String>,
@@ -40,6 +42,7 @@ struct RotateBody {
 
 /// When a feed ends.
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct ExpiryBody {
     /// The time, or `never`.
     expires: String,
