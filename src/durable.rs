@@ -34,6 +34,39 @@ pub fn write(path: &Path, octets: &[u8]) -> io::Result<()> {
     sync_dir(path)
 }
 
+/// Begins a file of mode 0600 that is to take the place of `path`, or be new there, when it is whole: beside it.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn create_beside(path: &Path) -> io::Result<File> {
+    let beside = beside(path);
+    remove_if_there(&beside)?;
+    OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(&beside)
+}
+
+/// Puts what [`create_beside`] has begun, and its writer has made durable, in the place of `path`.
+///
+/// # Errors
+/// What the system says; `path` is then as it was.
+pub(crate) fn put_in_place(path: &Path) -> io::Result<()> {
+    fs::rename(beside(path), path)?;
+    sync_dir(path)
+}
+
+/// Removes what [`create_beside`] has begun.
+pub(crate) fn remove_beside(path: &Path) {
+    // The error that led here says more.
+    let _ = fs::remove_file(beside(path));
+}
+
+/// Makes a new file of mode 0600.
+///
+/// # Errors
+/// What the system says; one that is there already stays as it is.
+pub fn create_new(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(path)
+}
+
 /// Makes a directory and what is missing above it, its owner's alone; takes one that is there from
 /// everybody else.
 ///

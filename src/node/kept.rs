@@ -11,11 +11,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use data_encoding::HEXLOWER;
 use tokio::io::AsyncWriteExt as _;
 use tokio_util::sync::CancellationToken;
 
+use super::config::EtcdCluster;
 use super::follow::Follower;
 use super::progress::Progress;
+use crate::durable;
 use crate::limits::{KEPT_AT_END_MS, KEPT_LOOK_MS, KEPT_REST_TIMES};
 use crate::name::Name;
 use crate::publish::stage::Stage;
@@ -24,30 +27,30 @@ use crate::store::backup::BackupError;
 use crate::store::backup::file::BackupWriter;
 
 /// Keeps what the store has, whenever that has changed, until `stop`; then once more, if that is soon done.
-pub(super) async fn run(store: Arc<DnsStore>, data_dir: PathBuf, stop: CancellationToken) {
+pub(super) async fn run(store: Arc<DnsStore>, file: PathBuf, stop: CancellationToken) {
     let mut kept = None;
     let keeping = async {
         let mut rest = Duration::ZERO;
         loop {
             tokio::time::sleep(rest.max(Duration::from_millis(KEPT_LOOK_MS))).await;
             let began = Instant::now();
-            kept = keep(&store, &data_dir, kept).await;
+            kept = keep(&store, &file, kept).await;
             rest = began.elapsed() * KEPT_REST_TIMES;
         }
     };
     let _: Option<()> = stop.run_until_cancelled(keeping).await;
     let end = Duration::from_millis(KEPT_AT_END_MS);
-    let _ = tokio::time::timeout(end, keep(&store, &data_dir, kept)).await;
+    let _ = tokio::time::timeout(end, keep(&store, &file, kept)).await;
 }
 
 /// Keeps what the store has unless its revision is `kept`; returns the one that is kept then.
-async fn keep(store: &DnsStore, data_dir: &Path, kept: Option<u64>) -> Option<u64> {
+async fn keep(store: &DnsStore, file: &Path, kept: Option<u64>) -> Option<u64> {
     // What an unreachable store holds is not to be had; it is tried with the next look.
     let Ok(revision) = store.revision().await else { return kept };
     if kept == Some(revision) {
         return kept;
     }
-    match write(store, data_dir).await {
+    match write(store, file).await {
         Ok(()) => Some(revision),
         Err(error) => {
             tracing::warn!(%error, "what the store has cannot be kept on this disk; it is tried again");
@@ -57,13 +60,13 @@ async fn keep(store: &DnsStore, data_dir: &Path, kept: Option<u64>) -> Option<u6
 }
 
 /// Publishes what was kept; returns the zones, none if nothing is kept that reads.
-pub(super) async fn publish(data_dir: &Path, stage: &Arc<Stage>) -> Vec<Name> {
-    let file = file_of(data_dir);
-    if !file.exists() {
-        return Vec::new();
-    }
+pub(super) async fn publish(file: &Path, data_dir: &Path, stage: &Arc<Stage>) -> Vec<Name> {
+    let Ok(found) = file.metadata() else { return Vec::new() };
+    let age = found.modified().ok().and_then(|at| at.elapsed().ok());
+    let age_s = age.map(|age| age.as_secs());
+    tracing::warn!(file = %file.display(), age_s, "the store does not answer: what was kept of it is opened");
     let dir = data_dir.join(OPENED);
-    let published = open_and_publish(file.clone(), &dir, stage).await;
+    let published = open_and_publish(file.to_owned(), &dir, stage).await;
     remove(&dir);
     published.unwrap_or_else(|error| {
         tracing::error!(file = %file.display(), %error, "what was kept of the store does not read");
@@ -86,12 +89,20 @@ async fn open_and_publish(
 }
 
 /// Writes what the store has.
-async fn write(store: &DnsStore, data_dir: &Path) -> Result<(), BackupError> {
-    let file = file_of(data_dir);
-    let unfinished = file.with_extension("unfinished");
+async fn write(store: &DnsStore, file: &Path) -> Result<(), BackupError> {
+    let written = write_beside(store, file).await;
+    if written.is_err() {
+        durable::remove_beside(file);
+    }
+    written
+}
+
+/// Writes it beside what is kept, and then puts it in its place.
+async fn write_beside(store: &DnsStore, file: &Path) -> Result<(), BackupError> {
     let mut backup = store.backup().await?;
     let (mut writer, octets) = BackupWriter::begin(backup.history());
-    let mut out = tokio::io::BufWriter::new(tokio::fs::File::create(&unfinished).await?);
+    let mut out =
+        tokio::io::BufWriter::new(tokio::fs::File::from_std(durable::create_beside(file)?));
     out.write_all(&octets).await?;
     while let Some(entries) = backup.next().await? {
         out.write_all(&writer.write(&entries)).await?;
@@ -99,13 +110,26 @@ async fn write(store: &DnsStore, data_dir: &Path) -> Result<(), BackupError> {
     out.write_all(&writer.end()).await?;
     out.flush().await?;
     out.into_inner().sync_all().await?;
-    tokio::fs::rename(&unfinished, &file).await?;
-    Ok(())
+    Ok(durable::put_in_place(file)?)
 }
 
-/// Where it is kept.
-fn file_of(data_dir: &Path) -> PathBuf {
-    data_dir.join("store.kept")
+/// Where it is kept: of each prefix by itself, since each is a store of its own.
+pub(super) fn file_of(data_dir: &Path, cluster: &EtcdCluster) -> PathBuf {
+    data_dir.join(match &cluster.prefix {
+        Some(prefix) => format!("store-{}.kept", HEXLOWER.encode(prefix.as_bytes())),
+        None => "store.kept".to_owned(),
+    })
+}
+
+/// Removes what a process that was killed has left of stores that it had opened for a moment.
+pub(super) fn tidy(data_dir: &Path) {
+    let Ok(entries) = std::fs::read_dir(data_dir) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        if name == OPENED || name.as_encoded_bytes().starts_with(RESTORES.as_bytes()) {
+            remove(&entry.path());
+        }
+    }
 }
 
 /// Removes a directory that is only of use for a moment.
@@ -120,3 +144,5 @@ fn remove(dir: &Path) {
 
 /// Where it is opened.
 const OPENED: &str = "store.opened";
+/// What the directories begin with in which backups are opened that are restored.
+pub(super) const RESTORES: &str = "restore-";

@@ -19,7 +19,7 @@ use super::error::RunError;
 use super::feed_error::FeedsError;
 use super::feeds::Feeds;
 use super::kept;
-use super::origin;
+use super::origin::{self, OriginError};
 use super::progress::Progress;
 use super::service::Service;
 use super::services;
@@ -116,27 +116,41 @@ impl Parts {
         dir: &Path,
         choice: &StoreConfig,
     ) -> Result<(Arc<DnsStore>, Vec<Name>), RunError> {
-        if choice.engine == StoreEngine::Redb {
+        kept::tidy(dir);
+        let StoreEngine::Etcd(cluster) = &choice.engine else {
             return Ok((origin::open_store(choice, dir).await?, Vec::new()));
-        }
-        let mut opening = Box::pin(origin::open_store_patiently(choice, dir));
+        };
+        let open_after = async |pause: Duration| {
+            tokio::time::sleep(pause).await;
+            origin::open_store_patiently(choice, dir).await
+        };
+        let mut opening = Box::pin(open_after(Duration::ZERO));
         let wait = Duration::from_millis(STORE_WAIT_MS);
         if let Ok(opened) = tokio::time::timeout(wait, &mut opening).await {
             return Ok((opened?, Vec::new()));
         }
-        let published = kept::publish(dir, &self.stage).await;
-        if !published.is_empty() {
-            let zones = published.len();
-            tracing::warn!(
-                zones,
-                "the store does not answer: what was kept of it is answered meanwhile"
-            );
+        // Who asks for a new store does not want the old one's answers.
+        let published = match choice.is_new_allowed {
+            true => Vec::new(),
+            false => kept::publish(&kept::file_of(dir, cluster), dir, &self.stage).await,
+        };
+        let is_answering = !published.is_empty();
+        if is_answering {
             self.early.answer()?;
         }
-        let refusing = self.early.refuse_requests(!published.is_empty());
-        let opened = tokio::select! {
-            opened = opening => opened,
-            never = refusing => match never {},
+        let opened = loop {
+            let opened = tokio::select! {
+                opened = &mut opening => opened,
+                never = self.early.refuse_requests(is_answering) => match never {},
+            };
+            match opened {
+                // To end would take away what is answered: the store may be put back yet.
+                Err(error @ OriginError::StoreEmpty { .. }) if is_answering => {
+                    tracing::error!(%error, "what was kept is answered on");
+                }
+                opened => break opened,
+            }
+            opening = Box::pin(open_after(EMPTY_LOOK));
         };
         Ok((opened?, published))
     }
@@ -167,8 +181,8 @@ impl Parts {
         }
         let stage = Arc::clone(&self.stage);
         self.services.push(services::follow(&store, stage, &self.progress, published).await?);
-        if store.is_shared() {
-            self.services.push(services::keep(&store, dir));
+        if let StoreEngine::Etcd(cluster) = &choice.engine {
+            self.services.push(services::keep(&store, kept::file_of(dir, cluster)));
         }
         self.services.push(services::recount(&store));
         self.store = Some(store);
@@ -204,3 +218,6 @@ fn sharing_of(
     let (store, mesh, dir) = (Arc::clone(store), Arc::clone(mesh), data_dir.join("mesh"));
     Ok(Some(Sharing::new(store, mesh, key, sharing.lease, dir)))
 }
+
+/// How often a start looks whether an etcd that was emptied was put back.
+const EMPTY_LOOK: Duration = Duration::from_secs(5);

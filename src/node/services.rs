@@ -20,7 +20,7 @@
 //! **Not here:** which of them a node has (`parts`, `run`), the work itself (`serve`, `export`, `replica`, `follow`).
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -218,9 +218,9 @@ pub(super) fn recount(store: &Arc<DnsStore>) -> Service {
 }
 
 /// Keeps what a store elsewhere has.
-pub(super) fn keep(store: &Arc<DnsStore>, data_dir: &Path) -> Service {
-    let (store, data_dir) = (Arc::clone(store), data_dir.to_owned());
-    Service::spawn("keeps the store on this disk", |stop| super::kept::run(store, data_dir, stop))
+pub(super) fn keep(store: &Arc<DnsStore>, file: PathBuf) -> Service {
+    let store = Arc::clone(store);
+    Service::spawn("keeps the store on this disk", |stop| super::kept::run(store, file, stop))
 }
 
 /// Looks whether the feeds are frozen: another authority may have done so.
