@@ -31,6 +31,15 @@ use crate::limits::{
 use crate::name::Name;
 use crate::record::{RecordType, Rrset};
 
+/// What an import is held to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ImportForm {
+    /// Records that an RRset may have.
+    pub(super) records_max: u32,
+    /// The serial that the zone is to have at least, where no SOA is imported that says so.
+    pub(super) serial: Option<u32>,
+}
+
 /// The RRsets of an import, checked and ready to be written.
 struct PreparedImport {
     /// Keys and values of rows, or of the packs that they stand in.
@@ -76,17 +85,18 @@ impl DnsStore {
         // A file that is served as it is may have RRsets of any size; so may it when it is imported.
         let records_max =
             settings.as_ref().map_or(RRSET_RECORDS_MAX, |settings| settings.rrset_records_max);
-        self.import_of(apex, rrsets, settings, preconditions, records_max, progress).await
+        let form = ImportForm { records_max, serial: None };
+        self.import_of(apex, rrsets, settings, preconditions, form, progress).await
     }
 
-    /// As [`DnsStore::import_zone_if`], with RRsets of up to `records_max` records.
+    /// As [`DnsStore::import_zone_if`], in another form.
     pub(super) async fn import_of(
         &self,
         apex: &Name,
         rrsets: Vec<Rrset>,
         settings: Option<ZoneSettings>,
         preconditions: &[Expectation],
-        records_max: u32,
+        form: ImportForm,
         progress: &(dyn Fn(u64) + Send + Sync),
     ) -> Result<u64, StoreError> {
         self.lineage.check().map_err(StoreError::Kv)?;
@@ -99,7 +109,7 @@ impl DnsStore {
         }
         let generation = Generation::new(rrsets.len() >= PACKED_RRSETS_MIN);
         let (zone, key) = (apex.clone(), self.digest_key);
-        let prepare = move || prepare(&zone, rrsets, generation, records_max, now_ms(), key);
+        let prepare = move || prepare(&zone, rrsets, generation, form, now_ms(), key);
         let PreparedImport { rows, mut staged } =
             tokio::task::spawn_blocking(prepare).await.map_err(KvError::engine)??;
         let outcome = match self.stage(rows, &mut staged, progress).await {
@@ -218,7 +228,7 @@ fn prepare(
     apex: &Name,
     mut rrsets: Vec<Rrset>,
     generation: Generation,
-    records_max: u32,
+    form: ImportForm,
     now_ms: u64,
     digest_key: DigestKey,
 ) -> Result<PreparedImport, StoreError> {
@@ -226,13 +236,14 @@ fn prepare(
         generation,
         marker: Vec::new(),
         soa: None,
+        serial: form.serial,
         has_apex_ns: false,
         rrset_count: 0,
         record_count: 0,
         digest: Digest::default(),
     };
     for rrset in &rrsets {
-        check_rrset(rrset, apex, records_max)?;
+        check_rrset(rrset, apex, form.records_max)?;
     }
     let soa_at = rrsets.iter().position(|rrset| rrset.rtype == RecordType::SOA);
     staged.soa = soa_at.map(|index| rrsets.swap_remove(index));

@@ -42,9 +42,13 @@ impl DnsStore {
             let staged = match generation {
                 Some(generation) => {
                     let range = keys::rows_of_generation(generation);
-                    let (_, found) = view.look(&[], &[range]).await?;
-                    self.stage_zone(draft, &apex, found.into_iter().next().unwrap_or_default())
-                        .await
+                    match view.look(&[], &[range]).await {
+                        Ok((_, found)) => {
+                            let rows = found.into_iter().next().unwrap_or_default();
+                            self.stage_zone(draft, &apex, rows).await
+                        }
+                        Err(error) => Err(error.into()),
+                    }
                 }
                 None => self.stage_zone(draft, &apex, BTreeMap::new()).await,
             };

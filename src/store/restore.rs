@@ -14,6 +14,7 @@ use super::backup::BackupError;
 use super::backup::file::BackupFile;
 use super::backup::load::Loader;
 use super::dns_store::DnsStore;
+use super::import::ImportForm;
 use super::keys;
 use super::kv::{Cursor, KvError, KvSnapshot};
 use super::operation::StoreError;
@@ -67,6 +68,7 @@ impl DnsStore {
             let Some(entries) = entries? else { break };
             loader.write(entries).await?;
         }
+        loader.flush().await?;
         loader.end(&history).await?;
         Self::open(engine).await.map_err(|error| match error {
             StoreError::Kv(error) => BackupError::Kv(error),
@@ -103,9 +105,14 @@ impl DnsStore {
             report.restored.push(apex.clone());
         }
         let is_gone = |apex: &&Name| !options.keeps_others && !there.contains_key(*apex);
-        for apex in here.keys().filter(is_gone) {
-            if !options.is_dry_run {
-                self.delete_zone(apex).await?;
+        // Nothing is taken away for a backup that does not come to stand in its place.
+        let is_whole = report.failed.is_empty();
+        for apex in here.keys().filter(is_gone).filter(|_| is_whole) {
+            if !options.is_dry_run
+                && let Err(error) = self.delete_zone(apex).await
+            {
+                report.failed.push((apex.clone(), error.to_string()));
+                continue;
             }
             report.deleted.push(apex.clone());
         }
@@ -137,7 +144,8 @@ impl DnsStore {
         }
         let apex = settings.apex.clone();
         // What the zone had may be more than its settings allow now: they are meant for changes.
-        self.import_of(&apex, rrsets, Some(settings), &[], RRSET_RECORDS_MAX, &|_| {}).await
+        let form = ImportForm { records_max: RRSET_RECORDS_MAX, serial: Some(object.serial) };
+        self.import_of(&apex, rrsets, Some(settings), &[], form, &|_| {}).await
     }
 }
 

@@ -77,6 +77,7 @@ async fn a_copy_that_broke_off_is_not_opened_and_is_begun_anew() {
     let left = vec![(b"Zgone\0".to_vec(), b"{}".to_vec()), (b"rleft".to_vec(), b"x".to_vec())];
     to.commit(KvCommit { puts: left, ..KvCommit::default() }).await.unwrap();
     loader.write(Backup::begin(&from).await.unwrap().next().await.unwrap().unwrap()).await.unwrap();
+    loader.flush().await.unwrap();
     drop(loader);
     assert!(DnsStore::open(to.clone()).await.is_err());
     copy(&from, &to).await.unwrap();

@@ -434,8 +434,7 @@ async fn an_import_that_would_nearly_fill_the_quota_is_refused_and_a_change_is_n
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lease_goes_to_another_when_it_is_asked_to_and_stays_where_there_is_none() {
-    let Some(cluster) = Cluster::start(1) else { return };
-    let mut holders = Vec::new();
+    let (Some(cluster), mut holders) = (Cluster::start(1), Vec::new()) else { return };
     let stop = tokio_util::sync::CancellationToken::new();
     for name in ["a", "b"] {
         let engine = EtcdStore::connect(cluster.config("p/")).await.unwrap();

@@ -1,6 +1,6 @@
 //! `aspen-dns store backup` and `store restore`: of a node that runs.
 //!
-//! **Invariant:** a file has the name that was asked for only when it is whole.
+//! **Invariant:** a file that could not be written whole does not stay, and one that is there already does.
 //! **Not here:** stores that no node has open (`store`).
 
 use std::fs::File;
@@ -44,14 +44,12 @@ fn backup(client: &Client, file: &Path, is_json: bool) -> anyhow::Result<ExitCod
         return Ok(ExitCode::SUCCESS);
     }
     let shown = file.display();
-    anyhow::ensure!(!file.exists(), "{shown}: the file is there already");
-    let unfinished = file.with_extension("unfinished");
-    let written = write_whole(&mut body, &unfinished).with_context(|| shown.to_string());
+    let out = aspen_dns::durable::create_new(file).with_context(|| shown.to_string())?;
+    let written = write_whole(&mut body, out).with_context(|| shown.to_string());
     if written.is_err() {
-        let _ = std::fs::remove_file(&unfinished);
+        let _ = std::fs::remove_file(file);
     }
     let octets = written?;
-    std::fs::rename(&unfinished, file).with_context(|| shown.to_string())?;
     if is_json {
         output::print_json(&json!({ "file": shown.to_string(), "octets": octets }))?;
     } else {
@@ -61,8 +59,7 @@ fn backup(client: &Client, file: &Path, is_json: bool) -> anyhow::Result<ExitCod
 }
 
 /// Writes what comes to a new file, and sees to it that it stays.
-fn write_whole(body: &mut impl Read, path: &Path) -> anyhow::Result<u64> {
-    let mut file = File::create(path)?;
+fn write_whole(body: &mut impl Read, mut file: File) -> anyhow::Result<u64> {
     let octets = std::io::copy(body, &mut file).context("the backup broke off")?;
     file.sync_all()?;
     Ok(octets)

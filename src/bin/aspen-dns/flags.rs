@@ -398,7 +398,8 @@ Exit status: 0 written whole, 1 not, 2 wrong usage.";
 /// Follows the help of `store restore`.
 const RESTORE_HELP: &str = "\
 The file is read whole before anything changes. Each zone that differs is imported in one commit, and its serial
-rises; equal ones are left alone. For a node without a store, or with another engine: `store copy`.
+rises; equal ones are left alone. It goes on when this command is ended. If a zone cannot be restored, those that the
+backup does not have stay. For a node without a store, or with another engine: `store copy`.
 
 Examples:
   aspen-dns store restore monday.backup --dry-run

@@ -155,7 +155,9 @@ async fn from_file(file: &Path, engine: Arc<dyn KeyValueStore>) -> anyhow::Resul
     while let Some(entries) = backup.read()? {
         loader.write(entries).await?;
     }
-    loader.end(backup.history()).await?;
+    loader.flush().await?;
     let next = async || -> Result<_, BackupError> { again.read() };
-    Ok(load::verify(next, &*engine).await?)
+    let entries = load::verify(next, &*engine).await?;
+    loader.end(backup.history()).await?;
+    Ok(entries)
 }

@@ -20,6 +20,7 @@ use super::error::ApiError;
 use super::stream::{self, Sink, StreamError};
 use crate::limits::{API_RESTORE_OCTETS_MAX, RESTORE_ZONES_SHOWN_MAX};
 use crate::name::Name;
+use crate::node::kept::RESTORES;
 use crate::store::backup::file::BackupWriter;
 use crate::store::backup::{Backup, BackupError};
 use crate::store::{DnsStore, RestoreOptions, RestoreReport};
@@ -68,7 +69,7 @@ struct Scratch(PathBuf);
 impl Scratch {
     /// Makes one below the data directory, so that what is put there needs no room elsewhere.
     async fn new(data_dir: &Path) -> Result<Self, ApiError> {
-        let path = data_dir.join(format!("restore-{:016x}", rand::random::<u64>()));
+        let path = data_dir.join(format!("{RESTORES}{:016x}", rand::random::<u64>()));
         tokio::fs::create_dir(&path).await.map_err(BackupError::File)?;
         Ok(Self(path))
     }

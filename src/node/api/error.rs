@@ -355,9 +355,9 @@ fn store_status(error: &StoreError) -> StatusCode {
         StoreError::PreconditionFailed { .. } => StatusCode::PRECONDITION_FAILED,
         // The request was fine and may be sent again as it is.
         StoreError::Contended { .. }
-        | StoreError::Kv(KvError::Unavailable { .. } | KvError::OtherStore) => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        | StoreError::Kv(
+            KvError::Unavailable { .. } | KvError::OtherStore | KvError::Compacted { .. },
+        ) => StatusCode::SERVICE_UNAVAILABLE,
         StoreError::Kv(KvError::NearlyFull { .. }) => StatusCode::INSUFFICIENT_STORAGE,
         StoreError::Kv(KvError::OutcomeUnknown) => StatusCode::GATEWAY_TIMEOUT,
         StoreError::ImportLost | StoreError::Kv(_) => StatusCode::INTERNAL_SERVER_ERROR,

@@ -14,6 +14,7 @@ use std::path::Path;
 use ring::digest::{Context, SHA256};
 
 use super::{BackupError, Entries};
+use crate::durable;
 use crate::limits::{BACKUP_HEADER_OCTETS_MAX, BACKUP_KEY_OCTETS_MAX, BACKUP_VALUE_OCTETS_MAX};
 use crate::octets::{Format, put_counted, put_varint};
 use crate::store::history::History;
@@ -133,17 +134,30 @@ impl BackupFile {
     }
 }
 
-/// Writes a backup to a new file, which has its name when it is whole and durable (blocking).
+/// Writes a backup to a file that is not there yet; one that does not come to its end is removed (blocking).
 ///
 /// # Errors
 /// [`BackupError::File`]; that of `next`.
 pub fn write_file(
     path: &Path,
     history: &History,
+    next: impl FnMut() -> Result<Option<Entries>, BackupError>,
+) -> Result<u64, BackupError> {
+    let file = durable::create_new(path)?;
+    let written = write_all(file, history, next);
+    if written.is_err() {
+        let _ = std::fs::remove_file(path);
+    }
+    written
+}
+
+/// Writes a backup, and sees to it that it stays.
+fn write_all(
+    file: File,
+    history: &History,
     mut next: impl FnMut() -> Result<Option<Entries>, BackupError>,
 ) -> Result<u64, BackupError> {
-    let unfinished = path.with_extension("unfinished");
-    let mut file = BufWriter::new(File::create(&unfinished)?);
+    let mut file = BufWriter::new(file);
     let (mut writer, octets) = BackupWriter::begin(history);
     file.write_all(&octets)?;
     while let Some(entries) = next()? {
@@ -153,7 +167,6 @@ pub fn write_file(
     file.write_all(&writer.end())?;
     let file = file.into_inner().map_err(std::io::IntoInnerError::into_error)?;
     file.sync_all()?;
-    std::fs::rename(&unfinished, path)?;
     Ok(entries)
 }
 

@@ -73,12 +73,12 @@ impl Loader {
         Ok(())
     }
 
-    /// Makes the store one that can be opened. `history` is that of the store that was copied.
+    /// Makes the store one that can be opened, when all was flushed and maybe compared. `history` is that of the
+    /// store that was copied.
     ///
     /// # Errors
     /// Those of the engine.
-    pub async fn end(mut self, history: &History) -> Result<(), BackupError> {
-        self.flush().await?;
+    pub async fn end(self, history: &History) -> Result<(), BackupError> {
         let epoch = history.epoch.saturating_add(1);
         let history = History { epoch, id: rand::random(), digest_key: history.digest_key };
         let mut commit = history.commit(Precondition::Absent { key: keys::HISTORY.to_vec() });
@@ -88,10 +88,14 @@ impl Loader {
         Ok(())
     }
 
-    /// Makes the next commit, if there is anything in it.
-    async fn flush(&mut self) -> Result<(), KvError> {
+    /// Writes what waits for more.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    pub async fn flush(&mut self) -> Result<(), BackupError> {
         let commit = std::mem::take(&mut self.commit);
         if !commit.puts.is_empty() {
+            self.engine.check_room(commit.octets())?;
             self.engine.commit(commit).await?;
         }
         Ok(())
@@ -134,9 +138,11 @@ pub async fn copy(
     while let Some(entries) = backup.next().await? {
         loader.write(entries).await?;
     }
-    loader.end(backup.history()).await?;
+    loader.flush().await?;
     let mut again = Backup::begin(from).await?;
-    verify(async || Ok(again.next().await?), &**to).await
+    let count = verify(async || Ok(again.next().await?), &**to).await?;
+    loader.end(backup.history()).await?;
+    Ok(count)
 }
 
 /// Deletes what stands in a range if that is left of a copy that broke off.

@@ -63,7 +63,10 @@ pub enum BackupError {
     #[error("there is a store already: copy to an empty one")]
     NotEmpty,
     /// What was written does not read back.
-    #[error("after the copy {key} is not what it was: the copy is not to be used")]
+    #[error(
+        "after the copy {key} is not what it was: somebody has written meanwhile; no node opens the copy, which \
+         is begun anew by the next one"
+    )]
     Differs {
         /// The key.
         key: String,

@@ -100,6 +100,8 @@ pub(super) struct Staged {
     pub(super) marker: Vec<u8>,
     /// The SOA, if one was imported.
     pub(super) soa: Option<Rrset>,
+    /// The serial that the zone is to have at least, where there is no such SOA.
+    pub(super) serial: Option<u32>,
     /// Whether there is an NS RRset at the apex.
     pub(super) has_apex_ns: bool,
     /// RRsets that stand as rows.

@@ -97,6 +97,7 @@ impl Draft<'_> {
             generation,
             marker: Vec::new(),
             soa: None,
+            serial: None,
             has_apex_ns: false,
             rrset_count: all.len() as u64,
             record_count: 0,

@@ -104,7 +104,7 @@ impl ZoneDraft {
         self.take_rows(staged);
         let object = &mut self.object;
         let soa = staged.soa.as_ref().and_then(|rrset| StoredSoa::new(rrset, now_ms));
-        self.written_serial = soa.as_ref().map(|(_, serial)| *serial);
+        self.written_serial = soa.as_ref().map(|(_, serial)| *serial).or(staged.serial);
         object.soa = soa.map(|(soa, _)| soa);
     }
 
