@@ -153,4 +153,8 @@ async fn zones_of_a_store_in_use_become_what_a_backup_says_and_no_serial_goes_ba
     let after = store.get_zone(&name("packed")).await.unwrap().unwrap();
     assert!(after.serial > before.serial && after.revision > before.revision);
     assert_eq!(store.get_zone(&name("small")).await.unwrap(), small, "it was equal");
+    // It was deleted, and its SOA is made of its settings.
+    let serial =
+        async |store: &DnsStore| store.get_zone(&name("disabled")).await.unwrap().unwrap().serial;
+    assert!(serial(&store).await >= serial(&backup).await && serial(&backup).await > 1);
 }
