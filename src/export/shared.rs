@@ -51,6 +51,12 @@ pub enum ShareError {
         /// The feed.
         feed: String,
     },
+    /// The feed has ended, and its keys were taken from the store.
+    #[error("the feed {feed} has ended at another authority: its keys are in the store no more")]
+    Forgotten {
+        /// The feed.
+        feed: String,
+    },
     /// The store has keys, and nobody has said with which key they are sealed.
     #[error(
         "the feed {feed} is shared by several authorities: start with --seal-key-file, as they do, so that \
@@ -92,6 +98,9 @@ pub(crate) async fn settle(
     let local = Identity::load(dir, name)?;
     let note = note_of(name);
     let sealed = match store.note(&note).await? {
+        Some(sealed) if sealed.is_empty() => {
+            return Err(ShareError::Forgotten { feed: name.to_owned() });
+        }
         Some(sealed) => sealed,
         None => {
             let identity = match &local {
@@ -155,6 +164,14 @@ pub(crate) fn forget(dir: &Path, name: &str) {
             Ok(()) | Err(_) => {}
         }
     }
+}
+
+/// Whether the keys of a feed were taken from the store when it ended.
+///
+/// # Errors
+/// [`ShareError::Store`].
+pub(crate) async fn is_forgotten(store: &DnsStore, name: &str) -> Result<bool, ShareError> {
+    Ok(store.note(&note_of(name)).await?.is_some_and(|sealed| sealed.is_empty()))
 }
 
 /// Has the keys of a feed that has ended stand in the store no more.

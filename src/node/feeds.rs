@@ -90,9 +90,10 @@ impl Feeds {
         sharing: Option<Sharing>,
     ) -> Result<Self, FeedsError> {
         let (dir, feeds_dir) = (data_dir.to_owned(), data_dir.join("mesh"));
-        let own = read_book(&dir.join(BOOK_FILE))?.with_main();
+        let mut own = read_book(&dir.join(BOOK_FILE))?.with_main();
         let book = match &sharing {
             Some(sharing) => {
+                sharing.drop_forgotten(&mut own).await?;
                 let merged = |book: &mut FeedBook| {
                     merge(book, &own);
                     Ok(())
@@ -104,8 +105,14 @@ impl Feeds {
         let place = (&mesh, &*store, feeds_dir.as_path());
         let mut feeds = BTreeMap::new();
         for record in &book.feeds {
-            let feed = Feed::prepare(place, sharing.as_ref(), record.clone()).await?;
-            feeds.insert(record.key.clone(), Arc::new(feed));
+            match Feed::prepare(place, sharing.as_ref(), record.clone()).await {
+                Ok(feed) => drop(feeds.insert(record.key.clone(), Arc::new(feed))),
+                // A book of an authority that was away for long has brought it back.
+                Err(FeedsError::Share(ShareError::Forgotten { .. })) if !record.is_main() => {
+                    tracing::warn!(feed = %record.name, "a feed that has ended is in the list: it is not written");
+                }
+                Err(error) => return Err(error),
+            }
         }
         for ended in &book.ended {
             let why = Audience::Nobody(ended.reason.into());

@@ -11,6 +11,7 @@
 //! **Invariant:** what stands in the store decides; what this node knows is added to it.
 //! **Not here:** whose turn it is (`store::lease`), the exporters (`feeds`).
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -134,6 +135,18 @@ impl Sharing {
         }
         let reason = "the list of feeds is changed all the time".into();
         Err(ShareError::from(KvError::Unavailable { reason }).into())
+    }
+
+    /// Takes feeds out of a book that have ended so long ago that the shared book does not say so any more.
+    pub(super) async fn drop_forgotten(&self, book: &mut FeedBook) -> Result<(), FeedsError> {
+        let mut ended = BTreeSet::new();
+        for feed in book.feeds.iter().filter(|feed| !feed.is_main()) {
+            if shared::is_forgotten(&self.store, &feed.key).await? {
+                ended.insert(feed.key.clone());
+            }
+        }
+        book.feeds.retain(|feed| !ended.contains(&feed.key));
+        Ok(())
     }
 
     /// Has the keys of a feed that has ended stand in the store no more.
