@@ -325,7 +325,7 @@ Examples:
 pub(crate) enum FollowCommand {
     /// Print what the edge holds back.
     Status,
-    /// Stay where the edge is: nothing further is answered, over restarts too.
+    /// Stay where the edge is: nothing further is answered, over restarts with --follow-behind too.
     Hold,
     /// Catch up at once, and follow as other edges do.
     Release,
