@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use data_encoding::HEXLOWER;
+use sha1::{Digest as _, Sha1};
 use tokio::io::AsyncWriteExt as _;
 use tokio_util::sync::CancellationToken;
 
@@ -28,7 +29,7 @@ use crate::store::backup::file::BackupWriter;
 
 /// Keeps what the store has, whenever that has changed, until `stop`; then once more, if that is soon done.
 pub(super) async fn run(store: Arc<DnsStore>, file: PathBuf, stop: CancellationToken) {
-    let mut kept = None;
+    let mut kept = (None, false);
     let keeping = async {
         let mut rest = Duration::ZERO;
         loop {
@@ -43,18 +44,26 @@ pub(super) async fn run(store: Arc<DnsStore>, file: PathBuf, stop: CancellationT
     let _ = tokio::time::timeout(end, keep(&store, &file, kept)).await;
 }
 
-/// Keeps what the store has unless its revision is `kept`; returns the one that is kept then.
-async fn keep(store: &DnsStore, file: &Path, kept: Option<u64>) -> Option<u64> {
+/// Keeps what the store has unless its revision is `kept`; returns the one that is kept then, and whether that
+/// fails.
+async fn keep(
+    store: &DnsStore,
+    file: &Path,
+    (kept, is_failing): (Option<u64>, bool),
+) -> (Option<u64>, bool) {
     // What an unreachable store holds is not to be had; it is tried with the next look.
-    let Ok(revision) = store.revision().await else { return kept };
+    let Ok(revision) = store.revision().await else { return (kept, is_failing) };
     if kept == Some(revision) {
-        return kept;
+        return (kept, false);
     }
     match write(store, file).await {
-        Ok(()) => Some(revision),
+        Ok(()) => (Some(revision), false),
         Err(error) => {
-            tracing::warn!(%error, "what the store has cannot be kept on this disk; it is tried again");
-            kept
+            // Said once; what succeeds is the end of it.
+            if !is_failing {
+                tracing::warn!(%error, "what the store has cannot be kept on this disk; it is tried again");
+            }
+            (kept, true)
         }
     }
 }
@@ -113,10 +122,11 @@ async fn write_beside(store: &DnsStore, file: &Path) -> Result<(), BackupError> 
     Ok(durable::put_in_place(file)?)
 }
 
-/// Where it is kept: of each prefix by itself, since each is a store of its own.
+/// Where it is kept: of each prefix by itself, since each is a store of its own. A prefix may be longer than the name
+/// of a file.
 pub(super) fn file_of(data_dir: &Path, cluster: &EtcdCluster) -> PathBuf {
     data_dir.join(match &cluster.prefix {
-        Some(prefix) => format!("store-{}.kept", HEXLOWER.encode(prefix.as_bytes())),
+        Some(prefix) => format!("store-{}.kept", HEXLOWER.encode(&Sha1::digest(prefix))),
         None => "store.kept".to_owned(),
     })
 }
