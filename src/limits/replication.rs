@@ -129,7 +129,7 @@ pub const ETCD_COMMIT_OCTETS_MAX: u64 = 1_400_000;
 pub const ETCD_QUOTA_OCTETS: u64 = 2 << 30;
 /// Hundredths of its quota up to which an etcd takes imports: past the quota it takes nothing, single changes
 /// neither.
-pub(crate) const ETCD_QUOTA_PERCENT_MAX: u64 = 80;
+pub const ETCD_QUOTA_PERCENT_MAX: u64 = 80;
 /// Octets of the prefix of all keys in etcd. More: refused.
 pub const ETCD_PREFIX_OCTETS_MAX: usize = 128;
 /// Entries of one page from etcd, so that a reply stays small.
