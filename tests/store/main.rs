@@ -25,4 +25,5 @@ mod redb_engine;
 mod rules;
 #[path = "../seeded/mod.rs"]
 mod seeded;
+mod shared;
 mod trips;

@@ -1,6 +1,7 @@
 //! `DnsStore` against a simple model: random batches must do to both the same.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use aspen_dns::record::Change;
 use aspen_dns::store::history::ZoneChange;
@@ -8,7 +9,8 @@ use aspen_dns::store::{Batch, DnsStore, Operation, StoreError};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use crate::fixture::{contents, fixture, name, operation, rrset, show};
+use crate::fixture::{contents, name, open, operation, rrset, show};
+use crate::shared::Shared;
 
 /// Apex to the RRsets of the zone: (owner, type) to text.
 type Zones = BTreeMap<String, BTreeMap<(String, String), String>>;
@@ -149,52 +151,77 @@ async fn follow(store: &DnsStore, revision: u64, zones: &mut Zones) {
     }
 }
 
-#[test]
-fn random_batches_do_to_the_store_what_they_do_to_a_model() {
+/// Applies batches to stores of one engine, in turn, and to the model.
+async fn run(batches: &[Vec<String>], stores: &[Arc<DnsStore>]) {
+    let mut zones = Zones::new();
+    for (index, batch) in batches.iter().enumerate() {
+        // Each has turns of several batches, of different lengths.
+        let store = &stores[index / 11 % 3 % stores.len()];
+        if let Some(apex) = batch[0].strip_prefix("import ") {
+            import(store, &mut zones, apex).await;
+            continue;
+        }
+        let operations: Vec<Operation> = batch.iter().map(|s| operation(s)).collect();
+        let before = store.revision().await.unwrap();
+        let made = store.apply(Batch::from(operations)).await;
+        let allowed = apply_model(&mut zones, batch);
+        match &made {
+            Ok(_) => assert!(allowed, "{batch:?} had to be refused"),
+            Err(StoreError::Rule(rule)) => assert!(!allowed, "{batch:?}: {rule}"),
+            Err(error) => panic!("{batch:?}: {error}"),
+        }
+        if made.is_err() {
+            assert_eq!(store.revision().await.unwrap(), before);
+        }
+        let listed = store.list_zones(None, 100).await.unwrap().items;
+        let mut apexes: Vec<String> =
+            listed.iter().map(|zone| zone.settings.apex.to_string()).collect();
+        apexes.sort();
+        assert_eq!(apexes, zones.keys().cloned().collect::<Vec<_>>());
+        for zone in &listed {
+            let apex = zone.settings.apex.to_string();
+            let expected = model_zone(&zones, &apex);
+            assert_eq!(store_zone(store, &apex).await, expected, "{batch:?}");
+            assert_eq!(zone.rrset_count, expected.len() as u64 + 2, "{batch:?}");
+        }
+    }
+    let (store, mut followed) = (&stores[0], Zones::new());
+    follow(store, store.revision().await.unwrap(), &mut followed).await;
+    let apexes: Vec<&String> = followed.keys().collect();
+    assert_eq!(apexes, zones.keys().collect::<Vec<_>>(), "as followed");
+}
+
+/// Runs cases of up to `len` batches over the stores that `open` makes in a directory.
+fn run_cases<S: Future<Output = Vec<Arc<DnsStore>>>>(
+    (cases, len): (u32, usize),
+    batch: impl Strategy<Value = Vec<String>>,
+    open: impl Fn(Arc<tempfile::TempDir>) -> S,
+) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let batches = prop::collection::vec(batch(), 1..25);
-    let config = Config { cases: 40, failure_persistence: None, ..Config::default() };
+    let batches = prop::collection::vec(batch, 1..len);
+    let config = Config { cases, failure_persistence: None, ..Config::default() };
     // A failing case prints its whole input, shrunk, which is more than a seed.
     TestRunner::new(config)
         .run(&batches, |batches| {
-            runtime.block_on(async {
-                let f = fixture().await;
-                let mut zones = Zones::new();
-                for batch in &batches {
-                    if let Some(apex) = batch[0].strip_prefix("import ") {
-                        import(&f.store, &mut zones, apex).await;
-                        continue;
-                    }
-                    let operations: Vec<Operation> = batch.iter().map(|s| operation(s)).collect();
-                    let before = f.store.revision().await.unwrap();
-                    let made = f.store.apply(Batch::from(operations)).await;
-                    let allowed = apply_model(&mut zones, batch);
-                    match &made {
-                        Ok(_) => assert!(allowed, "{batch:?} had to be refused"),
-                        Err(StoreError::Rule(rule)) => assert!(!allowed, "{batch:?}: {rule}"),
-                        Err(error) => panic!("{batch:?}: {error}"),
-                    }
-                    if made.is_err() {
-                        assert_eq!(f.store.revision().await.unwrap(), before);
-                    }
-                    let listed = f.store.list_zones(None, 100).await.unwrap().items;
-                    let mut apexes: Vec<String> =
-                        listed.iter().map(|zone| zone.settings.apex.to_string()).collect();
-                    apexes.sort();
-                    assert_eq!(apexes, zones.keys().cloned().collect::<Vec<_>>());
-                    for zone in &listed {
-                        let apex = zone.settings.apex.to_string();
-                        let expected = model_zone(&zones, &apex);
-                        assert_eq!(store_zone(&f.store, &apex).await, expected, "{batch:?}");
-                        assert_eq!(zone.rrset_count, expected.len() as u64 + 2, "{batch:?}");
-                    }
-                }
-                let mut followed = Zones::new();
-                follow(&f.store, f.store.revision().await.unwrap(), &mut followed).await;
-                let apexes: Vec<&String> = followed.keys().collect();
-                assert_eq!(apexes, zones.keys().collect::<Vec<_>>(), "as followed");
-            });
+            let dir = Arc::new(tempfile::tempdir().unwrap());
+            runtime.block_on(async { run(&batches, &open(dir.clone()).await).await });
             Ok(())
         })
         .unwrap();
+}
+
+#[test]
+fn random_batches_do_to_the_store_what_they_do_to_a_model() {
+    run_cases((40, 25), batch(), async |dir| vec![open(&dir).await]);
+}
+
+#[test]
+fn random_batches_of_two_processes_do_to_their_store_what_they_do_to_a_model() {
+    let single = step().prop_map(|step| vec![step]);
+    let batches = prop_oneof![3 => single, 1 => batch()];
+    run_cases((12, 100), batches, async |dir| {
+        let engine = Shared::open(&dir).await;
+        let ours = DnsStore::open(engine.clone()).await.unwrap();
+        vec![ours, DnsStore::open(engine).await.unwrap()]
+    });
 }

@@ -60,6 +60,11 @@ impl Draft<'_> {
         let mut built = Built::default();
         let mut journal_zones = Vec::new();
         let slots = std::mem::take(&mut self.slots);
+        // What the batch makes itself is expected to be absent as it is.
+        let is_in_commit = |apex: &Name| slots.get(apex).is_some_and(ZoneSlot::is_in_commit);
+        let absent = std::mem::take(&mut self.absent).into_iter();
+        let absent = absent.filter(|apex| !is_in_commit(apex)).map(|apex| keys::zone_key(&apex));
+        built.commit.preconditions.extend(absent.map(|key| Precondition::Absent { key }));
         for (apex, slot) in slots {
             if !slot.is_in_commit() {
                 continue;

@@ -2,7 +2,8 @@
 //!
 //! **Invariant:** every zone that is touched is expected to be as it was read, gets a new serial
 //! once, and has its new SOA in the journal. Making or deleting a zone guards the zone around it,
-//! so that a record cannot slip into the wrong one of the two; its contents and serial stay.
+//! so that a record cannot slip into the wrong one of the two; its contents and serial stay. Where there is
+//! none around it, there must still be none when it is made.
 //! **Not here:** reading (`store::view`), retries (`store::dns_store`).
 
 mod ahead;
@@ -12,7 +13,7 @@ mod restage;
 mod settle;
 mod zone;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::generation::Generation;
 use super::hints::ZoneHints;
@@ -45,6 +46,8 @@ pub(super) struct Draft<'a> {
     hints: &'a ZoneHints,
     /// The zones that were looked up, whether they exist or not.
     slots: BTreeMap<Name, ZoneSlot>,
+    /// Zones that were not there and must not have been made meanwhile.
+    absent: BTreeSet<Name>,
 }
 
 /// What is known of a zone, or of the absence of one.
@@ -115,7 +118,8 @@ pub(super) struct Staged {
 impl<'a> Draft<'a> {
     /// Begins a draft.
     pub(super) fn new(view: &'a View, digest_key: DigestKey, hints: &'a ZoneHints) -> Self {
-        Self { view, now_ms: now_ms(), digest_key, hints, slots: BTreeMap::new() }
+        let (slots, absent) = (BTreeMap::new(), BTreeSet::new());
+        Self { view, now_ms: now_ms(), digest_key, hints, slots, absent }
     }
 
     /// Returns the draft as it is now, to come back to.
@@ -316,11 +320,12 @@ impl<'a> Draft<'a> {
         self.guard_around(apex).await
     }
 
-    /// Guards the zone around `apex`, if there is one.
+    /// Guards the zone around `apex`; if there is none, expects that nobody makes one at the same time.
     async fn guard_around(&mut self, apex: &Name) -> Result<(), DraftError> {
         let Some(above) = apex.parent() else { return Ok(()) };
-        if let Some(around) = self.deepest(&above).await? {
-            self.slots.entry(around).or_default().is_guarded = true;
+        match self.deepest(&above).await? {
+            Some(around) => self.slots.entry(around).or_default().is_guarded = true,
+            None => self.absent.extend(std::iter::successors(Some(above), Name::parent)),
         }
         Ok(())
     }
