@@ -69,6 +69,12 @@ pub(crate) const GROUP_BATCHES_MAX: usize = 256;
 pub(crate) const GROUP_QUEUE_MAX: usize = 4_096;
 /// Apexes that a store remembers in order to guess which zone a batch is about. Past it: forgotten.
 pub const ZONE_HINTS_MAX: usize = 16_384;
+/// Commits of one process to a zone of an engine that is shared after which the zone is remembered whole.
+pub(crate) const ZONE_REMEMBERED_AFTER: u32 = 8;
+/// RRsets of a zone that is remembered. More: it is read anew for each commit.
+pub(crate) const ZONE_REMEMBERED_RRSETS_MAX: u64 = 16_384;
+/// Octets of all zones that are remembered. Past it: forgotten.
+pub(crate) const ZONES_REMEMBERED_OCTETS_MAX: usize = 64 << 20;
 /// Records that one RRset may have unless the zone's settings say otherwise. More: refused.
 pub const RRSET_RECORDS_DEFAULT_MAX: u32 = 100;
 /// Name servers in a zone's settings. More: refused.

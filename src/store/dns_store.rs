@@ -21,12 +21,13 @@ use super::group::{GroupAnswer, GroupQueues};
 use super::hints::ZoneHints;
 use super::history::{Freeze, History};
 use super::keys;
-use super::kv::{KeyValueStore, KvError};
+use super::kv::{KeyValueStore, KvCommit, KvError};
 use super::lease::{LeaseState, LeaseTask, LeaseTimes};
 use super::lineage::Lineage;
 use super::operation::{Batch, Committed, Expectation, Operation, StoreError};
 use super::packs::PackedStore;
 use super::recounts::Recounts;
+use super::remembered::Remembered;
 use super::report::EngineReport;
 use super::sweep_call::SweepCall;
 use super::view::{InFlight, View};
@@ -56,6 +57,8 @@ pub struct DnsStore {
     hasher: std::hash::RandomState,
     /// Zones that batches were about: a guess of which locks the next one needs.
     pub(super) hints: ZoneHints,
+    /// Zones as the newest commit left them.
+    pub(super) remembered: Remembered,
     /// What counting zones anew has found.
     pub(super) recounts: Recounts,
     /// Which line of commits the engine holds.
@@ -105,6 +108,7 @@ impl DnsStore {
             locks: (0..ZONE_LOCKS).map(|_| Arc::default()).collect(),
             hasher: std::hash::RandomState::new(),
             hints: ZoneHints::default(),
+            remembered: Remembered::default(),
             recounts: Recounts::default(),
             lineage: Lineage::default(),
             sweeps: SweepCall::default(),
@@ -327,8 +331,9 @@ impl DnsStore {
         changed: u64,
         locks: Vec<OwnedMutexGuard<()>>,
     ) -> Result<Option<Committed>, StoreError> {
-        let Built { commit, zones, has_swept } = built;
+        let Built { commit, zones, has_swept, .. } = built;
         let flight = self.in_flight.register(&commit);
+        let noted = self.remember(&commit);
         let kv = Arc::clone(&self.kv);
         // In a task of its own: who waits for it may go away, as a client that hangs up, and what is in
         // flight must be seen by those who build on it until what became of it is known.
@@ -340,7 +345,11 @@ impl DnsStore {
             drop(flight);
             made
         });
-        match making.await.map_err(KvError::engine)? {
+        let made = making.await.map_err(KvError::engine).flatten();
+        if made.is_err() {
+            self.remembered.forget(&noted, false);
+        }
+        match made {
             Ok(revision) => {
                 if has_swept {
                     self.sweeps.wake();
@@ -350,6 +359,12 @@ impl DnsStore {
             Err(KvError::Conflict { .. }) => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Remembers what a commit that is about to be handed over does to its zones, and returns these.
+    pub(super) fn remember(&self, commit: &KvCommit) -> Vec<Name> {
+        // An engine of this process alone is asked for less than it costs to remember.
+        if self.kv.is_shared() { self.remembered.note(commit) } else { Vec::new() }
     }
 
     /// Returns an error if the rows of an import were swept away.

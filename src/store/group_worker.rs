@@ -3,7 +3,7 @@
 //! **Invariant:** one task works through a queue at a time; what it has taken is answered, whatever happens.
 //! **Not here:** the queues, and what fits into one commit (`store::group`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tokio::sync::OwnedMutexGuard;
@@ -15,6 +15,7 @@ use super::group::{
 };
 use super::kv::KvError;
 use super::operation::{Batch, StoreError};
+use super::remembered::RememberedZone;
 use super::view::View;
 use crate::limits::BATCH_ATTEMPTS_MAX;
 use crate::name::Name;
@@ -57,7 +58,17 @@ impl DnsStore {
         zones.all(is_first).then_some(first)
     }
 
-    /// Takes the batches of a group, each if it is not refused.
+    /// Returns the zones of batches that are not remembered, and ought to be.
+    fn worth_remembering(&self, batches: &[&Batch]) -> Vec<Name> {
+        let operations = batches.iter().flat_map(|batch| &batch.operations);
+        let zones: BTreeSet<Name> = self.hints.guess(operations).into_iter().flatten().collect();
+        let is_worth = |apex: &Name| {
+            self.remembered.with(apex, |_| ()).is_none() && self.remembered.is_worth(apex)
+        };
+        zones.into_iter().filter(is_worth).collect()
+    }
+
+    /// Takes the batches of a group, each if it is not refused; what they ask for was read.
     ///
     /// # Errors
     /// Those of the engine.
@@ -67,7 +78,6 @@ impl DnsStore {
         index: usize,
         batches: &[&Batch],
     ) -> Result<Vec<Judged>, KvError> {
-        draft.read_ahead(batches).await?;
         // Most are not refused: that one can be taken back is seen to only when it must be.
         let mut before = (batches.len() > 1).then(|| draft.mark());
         let mut is_careful = false;
@@ -153,10 +163,19 @@ impl GroupWorker {
         let store = &self.store;
         store.lineage.check()?;
         let mut is_fresh = !store.kv.is_shared() || attempts > 0;
+        if !is_fresh {
+            if let Some(built) = self.build_recalled(batches).await? {
+                return Ok(built);
+            }
+        }
         for _ in 0..BATCH_ATTEMPTS_MAX {
             let view = View::open(&*store.kv, &store.in_flight, is_fresh).await?;
             let mut draft = Draft::new(&view, store.digest_key, &store.hints);
-            let judged = match store.fill_group(&mut draft, self.index, batches).await {
+            let judged = async {
+                draft.read_ahead(batches).await?;
+                store.fill_group(&mut draft, self.index, batches).await
+            };
+            let judged = match judged.await {
                 Ok(judged) if is_fresh || judged.iter().all(changes) => judged,
                 Err(error) if is_fresh => return Err(error.into()),
                 Ok(_) | Err(_) => {
@@ -177,6 +196,30 @@ impl GroupWorker {
         Err(StoreError::Contended { attempts: BATCH_ATTEMPTS_MAX })
     }
 
+    /// Builds the commit of a group on zones that are remembered; `None` if they are not, or if something is
+    /// refused or changes nothing: the engine is asked before that is said.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    async fn build_recalled(
+        &self,
+        batches: &[&Batch],
+    ) -> Result<Option<(Vec<Judged>, Built)>, StoreError> {
+        let store = &self.store;
+        // What is not remembered and is read yet must not be older than what is.
+        let view = View::open(&*store.kv, &store.in_flight, true).await?;
+        for apex in store.worth_remembering(batches) {
+            store.remembered.put(&apex, RememberedZone::read(&view, &apex).await?);
+        }
+        let mut draft = Draft::new(&view, store.digest_key, &store.hints);
+        if !draft.recall(batches, &store.remembered)? {
+            return Ok(None);
+        }
+        let judged = store.fill_group(&mut draft, self.index, batches).await?;
+        let is_good = judged.iter().all(changes) && draft.undigested().is_empty();
+        Ok(is_good.then(|| (judged, draft.build())))
+    }
+
     /// Hands the commit of a group over, and sees to it that each of it is answered.
     async fn make(
         &self,
@@ -185,7 +228,7 @@ impl GroupWorker {
         built: Built,
         lock: OwnedMutexGuard<()>,
     ) {
-        let Built { commit, zones, .. } = built;
+        let Built { commit, zones, is_recalled, .. } = built;
         if commit.puts.is_empty() && commit.deletes.is_empty() {
             return match self.store.revision().await {
                 Ok(revision) => answer(group, judged, revision, &BTreeMap::new()),
@@ -193,6 +236,7 @@ impl GroupWorker {
             };
         }
         let flight = self.store.in_flight.register(&commit);
+        let noted = self.store.remember(&commit);
         let (store, index) = (Arc::clone(&self.store), self.index);
         // In a task of its own: the next group is built on this one while it is in flight.
         tokio::spawn(async move {
@@ -203,6 +247,10 @@ impl GroupWorker {
             };
             let made = made.await;
             drop(flight);
+            if let Err(error) = &made {
+                let is_late = matches!(error, KvError::Conflict { .. });
+                store.remembered.forget(&noted, is_late && is_recalled);
+            }
             match made {
                 Ok(revision) => {
                     answer(group, judged, revision, &zones.into_iter().collect());

@@ -14,6 +14,7 @@ pub mod history;
 pub mod kv;
 pub mod lease;
 pub mod redb;
+mod remembered;
 pub mod report;
 pub mod rules;
 pub(crate) mod serial;

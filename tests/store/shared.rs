@@ -147,6 +147,27 @@ impl Fixture {
 }
 
 #[tokio::test]
+async fn a_zone_that_is_written_often_is_asked_for_no_more() {
+    let f = Fixture::new().await;
+    for text in [
+        "+ new.one.example A 192.0.2.1",
+        "+ deep.below.new.one.example A 192.0.2.1",
+        "+ new.one.example A 192.0.2.2",
+        "- new.one.example A",
+        "+ new.one.example CNAME often.one.example",
+        "+ one.example MX 10 often.one.example",
+    ] {
+        assert_eq!(f.asked_by(text).await, 0, "{text}");
+    }
+    // What is refused, or changes nothing, is looked at before that is said.
+    f.asked.store(0, Ordering::Relaxed);
+    assert!(apply(&f.ours, "+ new.one.example A 192.0.2.3").await.is_err());
+    assert!(f.asked.load(Ordering::Relaxed) > 0);
+    assert!(f.asked_by("- never.one.example A").await > 0);
+    assert_eq!(f.asked_by("+ x.one.example A 192.0.2.1").await, 0);
+}
+
+#[tokio::test]
 async fn what_others_have_written_meanwhile_is_seen() {
     let f = Fixture::new().await;
     // A name that is remembered as absent gets its CNAME elsewhere; one that is there loses what it had.

@@ -16,13 +16,13 @@ use crate::store::kv::{KeyRange, KvError};
 use crate::store::operation::{Batch, Expectation, Operation};
 
 /// An RRset that a step is about.
-struct Target<'b> {
+pub(super) struct Target<'b> {
     /// The zone, if the step names it.
-    apex: Option<&'b Name>,
+    pub(super) apex: Option<&'b Name>,
     /// The owner.
-    owner: &'b Name,
+    pub(super) owner: &'b Name,
     /// The type.
-    rtype: RecordType,
+    pub(super) rtype: RecordType,
     /// Whether the step may make a name that was not there.
     is_put: bool,
 }
@@ -30,7 +30,7 @@ struct Target<'b> {
 impl Target<'_> {
     /// Returns the apex of the zone that takes the RRset, as the step finds it itself: `deepest` finds the
     /// deepest zone that holds a name.
-    fn holder(&self, deepest: impl Fn(&Name) -> Option<Name>) -> Option<Name> {
+    pub(super) fn holder(&self, deepest: impl Fn(&Name) -> Option<Name>) -> Option<Name> {
         if let Some(apex) = self.apex {
             return Some(apex.clone());
         }
@@ -42,17 +42,17 @@ impl Target<'_> {
 }
 
 /// What is to be read of one zone.
-struct Wanted {
+pub(super) struct Wanted {
     /// Under which generation.
     generation: Generation,
     /// Owners, whole.
-    owners: HashSet<Name>,
+    pub(super) owners: HashSet<Name>,
     /// Names above those that are put, of which a DNAME would be in the way.
-    above: HashSet<Name>,
+    pub(super) above: HashSet<Name>,
 }
 
 /// What is to be read of some zones.
-type WantedZones = BTreeMap<Name, Wanted>;
+pub(super) type WantedZones = BTreeMap<Name, Wanted>;
 
 impl Draft<'_> {
     /// Reads the zones of some batches, and the owners: both at once of zones that are known already.
@@ -92,7 +92,7 @@ impl Draft<'_> {
 
     /// Returns what steps will ask of their zones, and that was not read yet. `holder` returns the zone of
     /// one, and its generation.
-    fn want<'t>(
+    pub(super) fn want<'t>(
         &self,
         targets: &[Target<'t>],
         mut holder: impl FnMut(&Target<'t>) -> Option<(Name, Generation)>,
@@ -159,7 +159,7 @@ impl Draft<'_> {
 }
 
 /// Returns the RRsets that some batches are about, and the zones that must be known for them.
-fn targets_of<'b>(batches: &[&'b Batch]) -> (Vec<Target<'b>>, HashSet<Name>) {
+pub(super) fn targets_of<'b>(batches: &[&'b Batch]) -> (Vec<Target<'b>>, HashSet<Name>) {
     let (mut targets, mut apexes) = (Vec::new(), HashSet::new());
     for operation in batches.iter().flat_map(|batch| &batch.operations) {
         match operation {

@@ -26,6 +26,8 @@ pub(in crate::store) struct Built {
     pub(in crate::store) zones: Vec<(Name, u32)>,
     /// Whether it leaves rows behind that are to be swept.
     pub(in crate::store) has_swept: bool,
+    /// Whether it is built on what is remembered of zones.
+    pub(in crate::store) is_recalled: bool,
 }
 
 impl Draft<'_> {
@@ -57,7 +59,7 @@ impl Draft<'_> {
 
     /// Makes the commit of what was settled.
     pub(in crate::store) fn build(mut self) -> Built {
-        let mut built = Built::default();
+        let mut built = Built { is_recalled: self.is_recalled, ..Built::default() };
         let mut journal_zones = Vec::new();
         let slots = std::mem::take(&mut self.slots);
         // What the batch makes itself is expected to be absent as it is.

@@ -8,6 +8,7 @@
 
 mod ahead;
 mod build;
+mod recall;
 mod records;
 mod restage;
 mod settle;
@@ -48,6 +49,8 @@ pub(super) struct Draft<'a> {
     slots: BTreeMap<Name, ZoneSlot>,
     /// Zones that were not there and must not have been made meanwhile.
     absent: BTreeSet<Name>,
+    /// Whether something was taken from what is remembered of zones.
+    is_recalled: bool,
 }
 
 /// What is known of a zone, or of the absence of one.
@@ -118,8 +121,8 @@ pub(super) struct Staged {
 impl<'a> Draft<'a> {
     /// Begins a draft.
     pub(super) fn new(view: &'a View, digest_key: DigestKey, hints: &'a ZoneHints) -> Self {
-        let (slots, absent) = (BTreeMap::new(), BTreeSet::new());
-        Self { view, now_ms: now_ms(), digest_key, hints, slots, absent }
+        let (slots, absent, is_recalled) = (BTreeMap::new(), BTreeSet::new(), false);
+        Self { view, now_ms: now_ms(), digest_key, hints, slots, absent, is_recalled }
     }
 
     /// Returns the draft as it is now, to come back to.
@@ -347,6 +350,11 @@ impl<'a> Draft<'a> {
     /// Returns the apex of the deepest zone that holds `owner`.
     async fn deepest(&mut self, owner: &Name) -> Result<Option<Name>, KvError> {
         let apexes: Vec<Name> = std::iter::successors(Some(owner.clone()), Name::parent).collect();
+        // What is above the zone need not be known.
+        let mut known = apexes.iter().map_while(|apex| self.slots.get_key_value(apex));
+        if let Some((apex, _)) = known.find(|(_, slot)| slot.zone.is_some()) {
+            return Ok(Some(apex.clone()));
+        }
         self.load(&apexes).await?;
         let exists = |apex: &Name| self.slots.get(apex).is_some_and(|slot| slot.zone.is_some());
         Ok(apexes.into_iter().find(exists))
