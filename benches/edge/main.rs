@@ -1,248 +1,198 @@
-//! How quickly an edge follows: fresh, restarted, and live, each node a process of its own.
+//! How quickly edges follow, and what that takes: fresh, restarted, from another edge, live, and many at once.
 //!
 //! ```text
-//! cargo bench --bench edge -- [NAMES [RATE COUNT]]     # 1,000,000 names, 100 changes/s, 1,000 of them
+//! cargo bench --bench edge -- fresh  [--names N] [--zones N] [--rate PER_S] [--count N]
+//! cargo bench --bench edge -- fanout [--names N] [--zones N] [--rate PER_S] [--count N] [--edges N]
 //! ```
 //!
-//! An authority imports a zone of NAMES names. An edge starts with nothing, then again from its
-//! disk with no peer, then follows COUNT changes made at RATE a second. Live latency is from the
-//! store's acknowledgment to the edge's event after publishing, by the machine's one clock.
+//! `fresh` (1,000,000 names in 1 zone): an authority imports the zones. An edge starts with nothing and
+//! follows COUNT changes made at RATE a second; latency is from the store's acknowledgment to the edge's event
+//! after publishing, by the machine's one clock. Then the authority ends, and a second edge starts with nothing
+//! and knows of the first alone; at last the first starts again from its disk, with no peer.
+//!
+//! `fanout` (1,000 names, 100 edges in one process, over QUIC on loopback): what COUNT changes take of CPU time
+//! at the authority and at the edges while one edge follows, and while all do. What an edge more costs is the
+//! difference, less what both take while nothing changes.
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+#[path = "../bed/mod.rs"]
+mod bed;
+mod process;
+mod roles;
 
-use aspen_dns::export::{DocsExporter, FeedConfig};
-use aspen_dns::mesh::{Mesh, MeshConfig};
-use aspen_dns::name::Name;
-use aspen_dns::record::{RecordType, Rrset};
-use aspen_dns::replica::{AspenDnsClient, DnsEvent, spawn_dns_sync_listener};
-use aspen_dns::store::DnsStore;
-use aspen_dns::store::redb::RedbStore;
-use aspen_dns::store::zone_settings::ZoneSettings;
-use aspen_dns::ticket::DnsClientTicket;
-use tokio_util::sync::CancellationToken;
+use std::path::Path;
+use std::time::Duration;
+
+use process::Process;
 
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What is measured.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Names of each zone.
+    pub names: u64,
+    /// Zones.
+    pub zones: u64,
+    /// Changes a second.
+    pub rate: u64,
+    /// Changes in all.
+    pub count: u64,
+    /// Edges of one process.
+    pub edges: u64,
+}
 
 fn main() {
     let arguments: Vec<String> = std::env::args().filter(|text| text != "--bench").collect();
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     match std::env::var("ASPEN_BENCH_ROLE").as_deref() {
-        Ok("authority") => runtime.block_on(be_authority()),
-        Ok("edge") => runtime.block_on(be_edge()),
-        _ => measure(&arguments[1..]),
+        Ok("authority") => return runtime.block_on(roles::be_authority()),
+        Ok("edges") => return runtime.block_on(roles::be_edges()),
+        _ => {}
     }
+    let number = |flag: &str, default: u64| {
+        let at = arguments.iter().position(|word| word == flag);
+        let text = at.and_then(|at| arguments.get(at + 1));
+        text.map_or(default, |text| text.parse().expect("a number"))
+    };
+    let plan = |names, edges| Plan {
+        names: number("--names", names),
+        zones: number("--zones", 1),
+        rate: number("--rate", 100),
+        count: number("--count", 1_000),
+        edges,
+    };
+    let dir = tempfile::tempdir().expect("a directory");
+    match arguments.get(1).map(String::as_str) {
+        Some("fresh") => fresh(dir.path(), &plan(1_000_000, 1)),
+        Some("fanout") => fanout(dir.path(), &plan(1_000, number("--edges", 100))),
+        // `cargo bench` without a mode only shows what there is.
+        _ => println!("edge: give a mode (benches/edge/main.rs says which there are)"),
+    }
+    println!("load {}", bed::table::load_average());
 }
 
-/// Starts the nodes and prints what they took.
-fn measure(arguments: &[String]) {
-    let number = |index: usize, default: u64| {
-        arguments.get(index).map_or(default, |text| text.parse().expect("a number"))
-    };
-    let (names, rate, count) = (number(0, 1_000_000), number(1, 100), number(2, 1_000));
-    let dir = tempfile::tempdir().expect("a directory");
-    let plan = format!("{names} {rate} {count}");
-    let mut authority = Node::start("authority", &dir.path().join("a"), &plan, "");
-    println!("authority: {}", authority.line("imported"));
-    println!("authority: {}", authority.line("exported"));
+/// Starts an authority and waits for its ticket.
+fn authority(dir: &Path, plan: &Plan) -> (Process, String) {
+    let mut authority = Process::start("authority", &dir.join("a"), plan, "");
+    println!("authority: imported {}", authority.line("imported"));
+    println!("authority: exported {}", authority.line("exported"));
     let ticket = authority.line("ticket");
-    let mut fresh = Node::start("edge", &dir.path().join("e"), &plan, &ticket);
-    println!("fresh edge: {}", fresh.line("answers"));
-    fresh.line("synced");
-    writeln!(authority.child.stdin.as_mut().expect("piped"), "go").expect("it listens");
-    let set = authority.times(count);
-    let seen = fresh.times(count);
-    let mut waits: Vec<i64> = set.iter().zip(&seen).map(|(set, seen)| seen - set).collect();
-    waits.sort_unstable();
+    (authority, ticket)
+}
+
+/// An edge that is fresh, then follows; one that has only that to ask; and the first again, alone.
+fn fresh(dir: &Path, plan: &Plan) {
+    let (mut authority, ticket) = authority(dir, plan);
+    let mut first = Process::start("edges", &dir.join("e"), plan, &ticket);
+    println!("fresh edge: {}", first.line("answer"));
+    let by_way_of_first = first.line("ticket");
+    authority.tell(0);
+    let waits = waits(authority.times(0, plan.count), &first.times(0, plan.count));
     let at = |share: f64| waits[((waits.len() - 1) as f64 * share) as usize] as f64 / 1_000.0;
     println!(
-        "{count} changes at {rate}/s, acknowledged to published: p50 {:.2} p90 {:.2} p99 {:.2} max {:.2} ms",
+        "{} changes at {}/s, acknowledged to published: p50 {:.2} p90 {:.2} p99 {:.2} max {:.2} ms",
+        plan.count,
+        plan.rate,
         at(0.5),
         at(0.9),
         at(0.99),
         at(1.0)
     );
-    drop(fresh);
     drop(authority);
-    let mut restarted = Node::start("edge", &dir.path().join("e"), &plan, &ticket);
-    println!("restarted edge, no peer: {}", restarted.line("answers"));
+    let mut second = Process::start("edges", &dir.join("f"), plan, &by_way_of_first);
+    println!("fresh edge, of an edge, no authority: {}", second.line("answer"));
+    drop(second);
+    drop(first);
+    let mut restarted = Process::start("edges", &dir.join("e"), plan, &ticket);
+    println!("restarted edge, no peer: {}", restarted.line("answer"));
 }
 
-/// A node in a process of its own.
-struct Node {
-    /// The process.
-    child: Child,
-    /// What it says.
-    output: BufReader<ChildStdout>,
+/// Returns how long changes took to be seen, by rising time.
+fn waits(set: Vec<i64>, seen: &[i64]) -> Vec<i64> {
+    let mut waits: Vec<i64> = set.iter().zip(seen).map(|(set, seen)| seen - set).collect();
+    waits.sort_unstable();
+    waits
 }
 
-impl Node {
-    /// Starts a node.
-    fn start(role: &str, dir: &Path, plan: &str, ticket: &str) -> Self {
-        let mut child = Command::new(std::env::current_exe().expect("this program"))
-            .env("ASPEN_BENCH_ROLE", role)
-            .env("ASPEN_BENCH_DIR", dir)
-            .env("ASPEN_BENCH_PLAN", plan)
-            .env("ASPEN_BENCH_TICKET", ticket)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("a process");
-        let output = BufReader::new(child.stdout.take().expect("piped"));
-        Self { child, output }
+/// One edge, then many: what each more takes of CPU time.
+fn fanout(dir: &Path, plan: &Plan) {
+    assert!(plan.edges > 1, "one edge has no fan-out");
+    let (mut authority, ticket) = authority(dir, plan);
+    let one = Plan { edges: 1, ..plan.clone() };
+    let more = Plan { edges: plan.edges - 1, ..plan.clone() };
+    let mut edges = Vec::new();
+    let mut taken = Vec::new();
+    for (name, plan) in [("one", &one), ("more", &more)] {
+        let mut process = Process::start("edges", &dir.join(name), plan, &ticket);
+        println!("{} edges: {}", plan.edges, process.line("answer"));
+        process.line("ticket");
+        edges.push(process);
+        // What comes after a start has settled.
+        std::thread::sleep(SETTLE);
+        taken.push(used_by_changes(&mut authority, &mut edges, plan, taken.len() as u64));
+    }
+    let per_change = |time: Duration| time.as_secs_f64() * 1e6 / plan.count as f64;
+    let [(of_authority, _), (authority_of_all, edges_of_all)] = [taken[0], taken[1]];
+    println!(
+        "{} changes at {}/s, CPU time of each change: authority {:.1} us with 1 edge, {:.1} us with {}; \
+         fan-out {:.2} us a change and edge; edges {:.1} us a change and edge",
+        plan.count,
+        plan.rate,
+        per_change(of_authority),
+        per_change(authority_of_all),
+        plan.edges,
+        per_change(authority_of_all.saturating_sub(of_authority)) / more.edges as f64,
+        per_change(edges_of_all) / plan.edges as f64,
+    );
+}
+
+/// Makes changes, and returns what they took at the authority and at the edges: without what both take in
+/// as long a time while nothing changes.
+fn used_by_changes(
+    authority: &mut Process,
+    edges: &mut [Process],
+    plan: &Plan,
+    round: u64,
+) -> (Duration, Duration) {
+    let pause = Duration::from_secs_f64(plan.count as f64 / plan.rate as f64);
+    let used = |authority: &Process, edges: &[Process]| {
+        (authority.cpu(), edges.iter().map(Process::cpu).sum::<Duration>())
+    };
+    let start = used(authority, edges);
+    std::thread::sleep(pause);
+    let idle = used(authority, edges);
+    let first = round * plan.count;
+    authority.tell(first);
+    let set = authority.times(first, plan.count);
+    let seen: Vec<_> = edges.iter_mut().map(|edges| edges.times(first, plan.count)).collect();
+    let end = used(authority, edges);
+    let slowest = (0..set.len()).map(|index| seen.iter().map(|seen| seen[index]).max());
+    let slowest: Vec<i64> = slowest.map(|seen| seen.expect("at least one")).collect();
+    let waits = waits(set, &slowest);
+    let at = |part: usize| waits[(waits.len() - 1) * part / 100] as f64 / 1_000.0;
+    println!("acknowledged to published at all: p50 {:.2} p99 {:.2} ms", at(50), at(99));
+    let changes =
+        |start: Duration, idle: Duration, end: Duration| (end - idle).saturating_sub(idle - start);
+    (changes(start.0, idle.0, end.0), changes(start.1, idle.1, end.1))
+}
+
+impl Plan {
+    /// Writes it for the environment of a node.
+    fn to_text(&self) -> String {
+        let Self { names, zones, rate, count, edges } = self;
+        format!("{names} {zones} {rate} {count} {edges}")
     }
 
-    /// Waits for a line that begins with `word` and returns the rest.
-    fn line(&mut self, word: &str) -> String {
-        loop {
-            let mut line = String::new();
-            assert!(self.output.read_line(&mut line).expect("lines") > 0, "no line {word}");
-            if let Some(rest) = line.strip_prefix(word) {
-                return rest.trim().to_owned();
-            }
-        }
-    }
-
-    /// Reads a time in microseconds for each of `count` changes.
-    fn times(&mut self, count: u64) -> Vec<i64> {
-        let mut times = vec![0; usize::try_from(count).expect("few")];
-        for _ in 0..count {
-            let line = self.line("at");
-            let (index, time) = line.split_once(' ').expect("two numbers");
-            let index: usize = index.parse().expect("a number");
-            times[index] = time.parse().expect("a number");
-        }
-        times
+    /// Reads what the parent has set.
+    fn of_environment() -> Self {
+        let text = process::variable("PLAN");
+        let numbers = text.split(' ').map(|text| text.parse().expect("a number"));
+        let numbers: Vec<u64> = numbers.collect();
+        let [names, zones, rate, count, edges] = numbers.try_into().expect("five numbers");
+        Self { names, zones, rate, count, edges }
     }
 }
 
-impl Drop for Node {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Returns a variable of the environment.
-fn variable(name: &str) -> String {
-    std::env::var(format!("ASPEN_BENCH_{name}")).expect("set by the parent")
-}
-
-/// Returns names, rate and count.
-fn plan() -> [u64; 3] {
-    let numbers: Vec<u64> =
-        variable("PLAN").split(' ').map(|text| text.parse().expect("a number")).collect();
-    numbers.try_into().expect("three numbers")
-}
-
-/// The clock in microseconds.
-fn now_us() -> u128 {
-    SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_micros()
-}
-
-/// The owner name of one host.
-fn host(index: u64) -> Name {
-    format!("h{index:07}.example").parse().expect("a name")
-}
-
-/// An address record whose address is a number.
-fn record(index: u64, value: u64) -> Rrset {
-    let octets = [(value as u32).to_be_bytes()];
-    Rrset::new(host(index), RecordType::A, 300, octets).expect("one record")
-}
-
-/// Starts the mesh of this node.
-async fn mesh() -> Arc<Mesh> {
-    let dir = Some(PathBuf::from(variable("DIR")).join("mesh"));
-    Arc::new(Mesh::start(MeshConfig { dir, ..MeshConfig::default() }).await.expect("a mesh"))
-}
-
-/// Imports, exports, and makes changes when it is told to.
-async fn be_authority() {
-    let [names, rate, count] = plan();
-    let mesh = mesh().await;
-    let path = Path::new(&variable("DIR")).join("store.redb");
-    let engine = Arc::new(RedbStore::open(&path).expect("the store opens"));
-    let store = DnsStore::open(engine).await.expect("the store opens");
-    let apex: Name = "example".parse().expect("a name");
-    let hosts = (0..names).flat_map(|index| {
-        let third = Rrset::new(host(index), RecordType::AAAA, 300, [[index as u8; 16]]);
-        let third = (index % 3 == 0).then(|| third.expect("one record"));
-        std::iter::once(record(index, index)).chain(third)
-    });
-    let rrsets: Vec<Rrset> = hosts.collect();
-    let (began, rrset_count) = (Instant::now(), rrsets.len());
-    let settings = Some(ZoneSettings::new(apex.clone()));
-    store.import_zone(&apex, rrsets, settings, &|_| {}).await.expect("imported");
-    println!("imported {rrset_count} RRsets in {:?}", began.elapsed());
-    let began = Instant::now();
-    let (source, stop) = (Arc::clone(&store), CancellationToken::new());
-    let exporter = DocsExporter::spawn(mesh, source, FeedConfig::default(), stop).await;
-    let exporter = exporter.expect("the exporter starts");
-    let revision = store.revision().await.expect("a revision");
-    let mut status = exporter.status();
-    status.wait_for(|status| status.revision.revision >= revision).await.expect("it runs");
-    println!("exported in {:?}", began.elapsed());
-    println!("ticket {}", exporter.ticket().to_text().expect("a ticket"));
-    std::io::stdin().lock().lines().next();
-    let mut changes = tokio::task::JoinSet::new();
-    let began = Instant::now();
-    for index in 0..count {
-        let due = began + Duration::from_micros(1_000_000 * index / rate);
-        tokio::time::sleep_until(due.into()).await;
-        let store = Arc::clone(&store);
-        changes.spawn(async move {
-            let changed = record(index % names, CHANGED + index);
-            store.set_record(changed).await.expect("a commit");
-            println!("at {index} {}", now_us());
-        });
-    }
-    changes.join_all().await;
-    tokio::time::sleep(PATIENCE).await;
-}
-
-/// Follows, and tells when it saw what.
-async fn be_edge() {
-    let began = Instant::now();
-    let [names, _, count] = plan();
-    let mesh = mesh().await;
-    let ticket: DnsClientTicket = variable("TICKET").parse().expect("a ticket");
-    let client = AspenDnsClient::builder().ticket(ticket.clone()).build().expect("a client");
-    let mut events = client.subscribe();
-    let listener = spawn_dns_sync_listener(Arc::clone(&client), &mesh, &ticket).await;
-    let _listener = listener.expect("the listener starts");
-    let last = host(names - 1);
-    while client.lookup_a(&last).is_empty() {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    println!("answers the last name after {:?}, peak {}", began.elapsed(), peak_memory());
-    client.wait_synced(PATIENCE).await.expect("synced");
-    println!("synced");
-    let mut seen = 0;
-    while seen < count {
-        let Ok(event) = events.recv().await else { continue };
-        let DnsEvent::RecordUpdated { new, .. } = event else { continue };
-        let Some(address) = new.rdata.first().first_chunk::<4>() else { continue };
-        let value = u64::from(u32::from(Ipv4Addr::from(*address)));
-        if let Some(index) = value.checked_sub(CHANGED).filter(|_| new.rtype == RecordType::A) {
-            println!("at {index} {}", now_us());
-            seen += 1;
-        }
-    }
-    tokio::time::sleep(PATIENCE).await;
-}
-
-/// The most memory that this process has had.
-fn peak_memory() -> String {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap_or_default();
-    line.trim_start_matches("VmHWM:").trim().to_owned()
-}
-
-/// Addresses from here on are changes.
-const CHANGED: u64 = 0x8000_0000;
+/// How long edges are left alone after their start.
+const SETTLE: Duration = Duration::from_secs(5);
