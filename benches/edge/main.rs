@@ -11,8 +11,8 @@
 //! and knows of the first alone; at last the first starts again from its disk, with no peer.
 //!
 //! `fanout` (1,000 names, 100 edges in one process, over QUIC on loopback): what COUNT changes take of CPU time
-//! at the authority and at the edges while one edge follows, and while all do. What an edge more costs is the
-//! difference, less what both take while nothing changes.
+//! at the authority and at the edges while one edge follows, and while all do, and what memory. What an edge more
+//! costs is the difference, less what both take while nothing changes.
 
 #[path = "../bed/mod.rs"]
 mod bed;
@@ -122,7 +122,7 @@ fn fanout(dir: &Path, plan: &Plan) {
     let one = Plan { edges: 1, ..plan.clone() };
     let more = Plan { edges: plan.edges - 1, ..plan.clone() };
     let mut edges = Vec::new();
-    let mut taken = Vec::new();
+    let (mut taken, mut memory_mib) = (Vec::new(), Vec::new());
     for (name, plan) in [("one", &one), ("more", &more)] {
         let mut process = Process::start("edges", &dir.join(name), plan, &ticket);
         println!("{} edges: {}", plan.edges, process.line("answer"));
@@ -131,6 +131,7 @@ fn fanout(dir: &Path, plan: &Plan) {
         // What comes after a start has settled.
         std::thread::sleep(SETTLE);
         taken.push(used_by_changes(&mut authority, &mut edges, plan, taken.len() as u64));
+        memory_mib.push(authority.memory_mib());
     }
     let per_change = |time: Duration| time.as_secs_f64() * 1e6 / plan.count as f64;
     let [(of_authority, _), (authority_of_all, edges_of_all)] = [taken[0], taken[1]];
@@ -144,6 +145,14 @@ fn fanout(dir: &Path, plan: &Plan) {
         plan.edges,
         per_change(authority_of_all.saturating_sub(of_authority)) / more.edges as f64,
         per_change(edges_of_all) / plan.edges as f64,
+    );
+    let [with_one, with_all] = [memory_mib[0], memory_mib[1]];
+    println!(
+        "memory of the authority: {with_one:.1} MiB with 1 edge, {with_all:.1} MiB with {}; {:.0} KiB an edge; of \
+         an edge {:.1} MiB",
+        plan.edges,
+        (with_all - with_one) * 1_024.0 / more.edges as f64,
+        edges[1].memory_mib() / more.edges as f64,
     );
 }
 

@@ -65,6 +65,11 @@ impl Process {
     pub fn cpu(&self) -> Duration {
         cpu::whole_time(self.child.id()).expect("it runs")
     }
+
+    /// Returns the memory that it has, in MiB.
+    pub fn memory_mib(&self) -> f64 {
+        cpu::tree_memory(self.child.id()).expect("it runs") as f64 / f64::from(1 << 20)
+    }
 }
 
 impl Drop for Process {
