@@ -76,6 +76,12 @@ pub struct ZoneReader {
     first: Vec<Rrset>,
 }
 
+/// Behind the SOA, which is no row, and before an NS RRset that is none either; before all rows, whose keys go on
+/// with a name or a type that is not 0.
+const BEHIND_SOA: &[u8] = &[0];
+/// Behind both.
+const BEHIND_SPECIAL: &[u8] = &[0, 0];
+
 impl PageCursor {
     /// The engine's cursor.
     pub(super) fn as_cursor(&self) -> Cursor {
@@ -193,15 +199,25 @@ impl DnsStore {
         let snapshot = self.kv.snapshot().await?;
         let (object, zone_revision) = read_zone(&*snapshot, apex).await?;
         let prefix = keys::rows_of_generation(object.generation).start;
-        let mut items = Vec::new();
-        if cursor.is_none() {
-            let first = [RecordType::SOA, RecordType::NS];
-            items.extend(first.iter().filter_map(|t| special(&object, zone_revision, apex, *t)));
-        }
-        let limit = limit.clamp(1, LISTING_ITEMS_MAX);
-        let rows = limit.saturating_sub(u32::try_from(items.len()).unwrap_or(0)).max(1);
-        let cursor = cursor.map(|cursor| Cursor([&prefix[..], &cursor.0].concat()));
+        let limit = limit.clamp(1, LISTING_ITEMS_MAX) as usize;
+        let first: &[RecordType] = match cursor.map(|cursor| cursor.0.as_slice()) {
+            None => &[RecordType::SOA, RecordType::NS],
+            Some(BEHIND_SOA) => &[RecordType::NS],
+            Some(_) => &[],
+        };
+        let first = first.iter().filter_map(|t| special(&object, zone_revision, apex, *t));
+        let mut items: Vec<StoredRrset> = first.collect();
         let range = KeyRange::prefix(&prefix);
+        if items.len() >= limit {
+            let page = snapshot.range(&range, None, 1).await?;
+            let behind = if items.len() > limit { BEHIND_SOA } else { BEHIND_SPECIAL };
+            let has_more = items.len() > limit || !page.entries.is_empty();
+            let next = has_more.then(|| PageCursor(behind.to_vec()));
+            items.truncate(limit);
+            return Ok(Listing { items, next, revision: page.revision });
+        }
+        let rows = u32::try_from(limit - items.len()).unwrap_or(LISTING_ITEMS_MAX);
+        let cursor = cursor.map(|cursor| Cursor([&prefix[..], &cursor.0].concat()));
         let page = snapshot.range(&range, cursor.as_ref(), rows).await?;
         for (key, found) in &page.entries {
             items.push(stored_rrset(key, found, apex)?);

@@ -140,6 +140,7 @@ pub async fn listing(store: &DnsStore, apex: &str, limit: u32) -> Vec<String> {
     let (mut shown, mut cursor) = (Vec::new(), None);
     loop {
         let page = store.records(&name(apex), cursor.as_ref(), limit).await.unwrap();
+        assert!(page.items.len() <= limit as usize && !page.items.is_empty());
         shown.extend(page.items.iter().map(|found| show(&found.rrset)));
         cursor = page.next;
         if cursor.is_none() {
