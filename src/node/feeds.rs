@@ -117,6 +117,8 @@ impl Feeds {
         for ended in &book.ended {
             let why = Audience::Nobody(ended.reason.into());
             mesh.access().set(ended.namespace.0, why);
+            // A node that was killed while it ended the feed has left them.
+            forget(&feeds_dir, &ended.key);
         }
         let kept = KeptFeeds { book, feeds };
         let main = kept.named(MAIN)?;

@@ -74,6 +74,9 @@ fn a_feed_carries_its_zones_and_when_it_is_revoked_its_edge_hears_why_and_answer
     let error = node.cli_fails(&["feed", "remove", "main"]);
     assert!(error.contains("neither ends nor expires"), "{error}");
 
+    let keys = data[0].path().join("mesh/feeds");
+    let files = std::fs::read_dir(&keys).unwrap().filter(is_key).map(|entry| entry.unwrap().path());
+    let before: Vec<_> = files.map(|file| (std::fs::read(&file).unwrap(), file)).collect();
     node.cli_ok(&["feed", "remove", "partner"]);
     assert!(node.cli_fails(&["feed", "show", "partner"]).contains("no feed is called"));
     assert!(node.cli_ok(&["feed", "list"]).contains("partner  revoked"));
@@ -82,12 +85,15 @@ fn a_feed_carries_its_zones_and_when_it_is_revoked_its_edge_hears_why_and_answer
     see(&other, "a.one.example", 2);
     assert_eq!(partner.ask("a.one.example", 1).1, [[192, 0, 2, 1]], "it answers on");
     assert_eq!(barred(&other), "");
-    let keys = data[0].path().join("mesh/feeds");
-    assert_eq!(std::fs::read_dir(&keys).unwrap().filter(is_key).count(), 1, "of main alone");
+    let key_count = || std::fs::read_dir(&keys).unwrap().filter(is_key).count();
+    assert_eq!((before.len(), key_count()), (2, 1), "of main alone");
 
     // It stays so over a restart, and under the same name another feed is made.
     assert_eq!((node.terminate(), partner.terminate()), (Some(0), Some(0)));
+    // As if it had been killed in the middle of that.
+    before.iter().for_each(|(octets, file)| std::fs::write(file, octets).unwrap());
     let node = Node::start(data[0].path(), &["--role", "authority"]);
+    assert_eq!(key_count(), 1, "what was left is removed");
     let partner = edge(data[1].path(), &ticket);
     assert_eq!(partner.ask("a.one.example", 1).1, [[192, 0, 2, 1]]);
     wait_until("it hears why", || barred(&partner) == "the feed was revoked");
