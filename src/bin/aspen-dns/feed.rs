@@ -72,7 +72,8 @@ fn print_ticket(answer: &Value, is_json: bool) -> anyhow::Result<()> {
     output::print(format!("{ticket}\n"))
 }
 
-/// Does something with each of some endpoints on a list, and prints what the feed is then.
+/// Does something with each of some endpoints on a list, and prints what the feed is then; one that is refused
+/// does not keep the others from it.
 fn each(
     client: &Client,
     method: &Method,
@@ -80,12 +81,19 @@ fn each(
     keys: &[String],
     is_json: bool,
 ) -> anyhow::Result<()> {
-    let mut report = Value::Null;
+    let (mut report, mut refused) = (None, Vec::new());
     for key in keys {
         let path = format!("{}/endpoints/{}", path_of(feed), segment(key));
-        report = client.json(method.clone(), &path, None)?;
+        match client.json(method.clone(), &path, None) {
+            Ok(answer) => report = Some(answer),
+            Err(error) => refused.push(format!("{key}: {error:#}")),
+        }
     }
-    show(&report, is_json)
+    if let Some(report) = report {
+        show(&report, is_json)?;
+    }
+    anyhow::ensure!(refused.is_empty(), "{}", refused.join("\n"));
+    Ok(())
 }
 
 /// Lists the feeds.

@@ -215,8 +215,8 @@ pub(crate) enum ApiError {
     /// The edge follows as before.
     #[error(transparent)]
     Follow(#[from] FollowModeError),
-    /// This node gives no tickets.
-    #[error("this node has no feed of its own to give a ticket for")]
+    /// This node writes no feed.
+    #[error("this node writes no feed: ask an authority for tickets, and for what goes out to edges")]
     NoFeed,
     /// A ticket of no zone.
     #[error("zones: an empty list is a ticket of nothing; name zones, or leave it out for all")]
