@@ -85,12 +85,18 @@ impl WatchFeed {
                 client.watch_client().max_decoding_message_size(ETCD_REPLY_OCTETS_MAX);
             let made = watcher.watch(self.shared.key(b""), Some(options));
             match tokio::time::timeout(CONNECT_TIMEOUT, made).await {
-                Ok(Ok(stream)) => {
-                    if self.check_begin().await? {
+                Ok(Ok(mut stream)) => match self.check_begin().await {
+                    Ok(true) => {
                         self.watch = Some((epoch, stream));
                         return Ok(());
                     }
-                }
+                    Ok(false) => {}
+                    Err(KvError::Compacted { compacted }) => {
+                        let compacted = compacted_to(&mut stream).await.unwrap_or(compacted);
+                        return Err(self.end(KvError::Compacted { compacted }));
+                    }
+                    Err(error) => return Err(error),
+                },
                 Ok(Err(error)) => match classify(&error) {
                     Failure::Final(error) => return Err(self.end(error)),
                     Failure::Unsure(error) => tracing::debug!(%error, "a watch was not made"),
@@ -269,6 +275,20 @@ impl ChangeFeed for WatchFeed {
     }
 }
 
+/// Returns the revision up to which the cluster has compacted, as a watch that comes too late is told; none if it is
+/// not told soon.
+async fn compacted_to(stream: &mut WatchStream) -> Option<u64> {
+    let told = async {
+        while let Ok(Some(response)) = stream.message().await {
+            if response.compact_revision() > 0 {
+                return Some(unsigned(response.compact_revision()));
+            }
+        }
+        None
+    };
+    tokio::time::timeout(COMPACTED_TIMEOUT, told).await.ok().flatten()
+}
+
 /// Returns the cluster's newest revision.
 async fn newest_revision(shared: &Shared) -> Result<u64, KvError> {
     let options = GetOptions::new().with_count_only();
@@ -276,5 +296,7 @@ async fn newest_revision(shared: &Shared) -> Result<u64, KvError> {
     Ok(unsigned(header_revision(newest.header())?))
 }
 
+/// How long a member may take to say how far it has compacted: a watch that begins just there is not told.
+const COMPACTED_TIMEOUT: std::time::Duration = std::time::Duration::from_millis(500);
 /// How long a member may take to confirm a watch.
 const CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(3);
