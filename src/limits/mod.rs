@@ -4,9 +4,11 @@
 //! the cost of the worst input can be read off one page.
 
 mod feed;
+mod past;
 mod replication;
 
 pub use feed::*;
+pub use past::*;
 pub use replication::*;
 
 /// Octets of a name in wire form, root label included (RFC 1035 section 3.1). Longer: an error.

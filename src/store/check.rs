@@ -13,7 +13,7 @@ use super::packs::{self, PackReader};
 use super::redb::check::{Visit, scan};
 use super::row::Row;
 use super::zone_object::ZoneObject;
-use super::{journal, keys};
+use super::{journal, keys, undo};
 use crate::feed::digest::{Digest, DigestKey};
 use crate::name::Name;
 
@@ -26,9 +26,9 @@ pub struct StoreReport {
     pub revision: u64,
     /// Zones.
     pub zones: u64,
-    /// RRsets, those of versions of zones included that are being filled or removed.
+    /// RRsets, those of versions of zones included that no zone shows.
     pub rrsets: u64,
-    /// Versions of zones that are being filled or removed.
+    /// Versions of zones that are being filled, kept though their zones have left them, or removed.
     pub generations: u64,
     /// Commits in the change log.
     pub log_entries: u64,
@@ -88,6 +88,8 @@ impl Checker {
     fn read(&mut self, key: &[u8], value: &[u8]) -> Result<(), KvError> {
         if key == keys::JOURNAL {
             journal::Entry::decode(value)?;
+        } else if key == keys::UNDO {
+            undo::decode(value)?;
         } else if key == keys::HISTORY {
             self.key = Some(History::decode(value)?.digest_key);
         } else if keys::zone_range().contains(key) {
@@ -172,10 +174,15 @@ impl Visit for Checker {
 
     fn visit_entry(&mut self, revision: u64, changes: &[KeyChange]) {
         self.report.log_entries += 1;
-        let mut journals = changes.iter().filter(|change| change.key == keys::JOURNAL);
-        if let Some(Err(error)) =
-            journals.find_map(|change| change.value.as_deref()).map(journal::Entry::decode)
-        {
+        let value = |key: &[u8]| {
+            changes
+                .iter()
+                .find(|change| change.key == key)
+                .and_then(|change| change.value.as_deref())
+        };
+        let journal = value(keys::JOURNAL).map(|value| journal::Entry::decode(value).map(drop));
+        let undone = value(keys::UNDO).map(|value| undo::decode(value).map(drop));
+        for error in journal.into_iter().chain(undone).filter_map(Result::err) {
             self.visit_fault(&format_args!("the commit of revision {revision}: {error}"));
         }
     }

@@ -19,6 +19,7 @@ use super::kv::{Cursor, KeyRange, KvCommit, KvError, KvSnapshot, Precondition, V
 use super::operation::StoreError;
 use super::read::{PageCursor, read_rows};
 use super::recounts::Recounts;
+use super::undo;
 use super::zone_object::ZoneObject;
 use crate::feed::digest::{Digest, DigestKey};
 use crate::limits::{BATCH_ATTEMPTS_MAX, LISTING_ITEMS_MAX, ZONE_PAGE_RRSETS};
@@ -101,7 +102,7 @@ impl DnsStore {
 
     /// Gives every zone without a digest its own.
     pub(super) async fn add_digests(&self) -> Result<(), StoreError> {
-        // Each zone takes a precondition and a put, all of them one journal entry.
+        // Each zone takes a precondition and a put, all of them what the commit says of itself.
         let zones_max = (self.kv.limits().operations_max / 2).saturating_sub(1).max(1) as usize;
         let (mut cursor, mut count) = (None, 0);
         loop {
@@ -149,6 +150,7 @@ impl DnsStore {
                 return Ok(0);
             }
             commit.puts.push((keys::JOURNAL.to_vec(), Entry::new(zones).encode()));
+            commit.puts.push((keys::UNDO.to_vec(), undo::nothing()));
             match self.kv.commit(commit).await {
                 Ok(_) => return Ok(count),
                 // Somebody changed one of the zones: what became of the rows must be read anew.
@@ -194,6 +196,7 @@ impl DnsStore {
             commit.puts.push((key.clone(), object.encode()));
             let zones = journal_zone(object, &self.digest_key).into_iter().collect();
             commit.puts.push((keys::JOURNAL.to_vec(), Entry::new(zones).encode()));
+            commit.puts.push((keys::UNDO.to_vec(), undo::nothing()));
             match self.kv.commit(commit).await {
                 Ok(_) => {
                     self.recounts.mended.fetch_add(1, Ordering::Relaxed);

@@ -65,6 +65,8 @@ pub struct DnsStore {
     pub(super) lineage: Lineage,
     /// Wakes the sweep.
     pub(super) sweeps: SweepCall,
+    /// Milliseconds for which rows are kept that a zone has left.
+    pub(super) left_kept_ms: u64,
     /// Whether the feeds are frozen.
     pub(super) freezing: watch::Sender<Option<Freeze>>,
     /// The store itself, for the sweep, which must not keep it open.
@@ -89,7 +91,7 @@ enum Work<'a> {
 }
 
 impl DnsStore {
-    /// Opens the store in an engine, and begins to sweep what imports left behind.
+    /// Opens the store in an engine, and begins to sweep what imports left behind. What zones leave is not kept.
     ///
     /// The first opening begins the store's history; zones that an older version made get their
     /// digests.
@@ -97,6 +99,17 @@ impl DnsStore {
     /// # Errors
     /// Those of the engine.
     pub async fn open(kv: Arc<dyn KeyValueStore>) -> Result<Arc<Self>, StoreError> {
+        Self::open_keeping(kv, 0).await
+    }
+
+    /// As [`DnsStore::open`], and has rows that zones leave kept for so many milliseconds at most.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    pub async fn open_keeping(
+        kv: Arc<dyn KeyValueStore>,
+        left_kept_ms: u64,
+    ) -> Result<Arc<Self>, StoreError> {
         let History { digest_key, .. } = History::read_or_begin(&*kv).await?;
         let store = Arc::new_cyclic(|this| Self {
             this: this.clone(),
@@ -112,6 +125,7 @@ impl DnsStore {
             recounts: Recounts::default(),
             lineage: Lineage::default(),
             sweeps: SweepCall::default(),
+            left_kept_ms,
             freezing: watch::Sender::new(None),
         });
         store.add_digests().await?;
@@ -304,7 +318,7 @@ impl DnsStore {
                 continue;
             }
             let staged = self.stage_large(&view, &mut draft).await?;
-            let built = draft.build();
+            let built = draft.build(self.kv.limits());
             if built.commit.puts.is_empty() && built.commit.deletes.is_empty() {
                 let (revision, zones) = (self.revision().await?, Vec::new());
                 return Ok(Committed { revision, changed: 0, zones });
@@ -325,7 +339,7 @@ impl DnsStore {
     }
 
     /// Makes a commit; `None` if others got ahead.
-    async fn make(
+    pub(super) async fn make(
         &self,
         built: Built,
         changed: u64,

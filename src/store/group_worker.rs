@@ -186,7 +186,8 @@ impl GroupWorker {
             let undigested = draft.undigested();
             if undigested.is_empty() {
                 let is_any_made = judged.iter().any(Result::is_ok);
-                let built = if is_any_made { draft.build() } else { Built::default() };
+                let built =
+                    if is_any_made { draft.build(store.kv.limits()) } else { Built::default() };
                 return Ok((judged, built));
             }
             drop(draft);
@@ -217,7 +218,7 @@ impl GroupWorker {
         }
         let judged = store.fill_group(&mut draft, self.index, batches).await?;
         let is_good = judged.iter().all(changes) && draft.undigested().is_empty();
-        Ok(is_good.then(|| (judged, draft.build())))
+        Ok(is_good.then(|| (judged, draft.build(store.kv.limits()))))
     }
 
     /// Hands the commit of a group over, and sees to it that each of it is answered.

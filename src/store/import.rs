@@ -2,10 +2,10 @@
 //!
 //! An import writes its rows under a new generation, which nobody reads, chunk by chunk under quiet
 //! keys. One last commit switches the zone object to it: readers and followers see the old zone or
-//! the new one. The rows of the old generation, and those of an import that broke off, are swept
+//! the new one. The rows of the old generation, in the end, and those of an import that broke off, are swept
 //! (`store::sweep`).
 //!
-//! A generation has a key while it is being filled or is to be swept.
+//! A generation has a key while it is being filled, is kept though its zone has left it, or is to be swept.
 //!
 //! **Invariant:** the marker of a generation that is being filled changes with every chunk.
 //! **Not here:** the switch (`store::draft`), master files (`record::master`).

@@ -4,10 +4,11 @@
 //! |---|---|---|
 //! | `H` | the store's history (`store::history`) | yes |
 //! | `J` | the journal: what the newest commit changed (`store::journal`) | yes |
+//! | `U` | what the newest commit took away (`store::undo`) | yes |
 //! | `Z` name | a zone object (`store::zone_object`) | yes |
 //! | `l` name | a lease (`store::lease`) | no |
 //! | `n` name | a note (`store::notes`) | no |
-//! | `g` generation | a generation that is being filled or swept (`store::import`) | no |
+//! | `g` generation | a generation that is being filled, that its zone has left, or that is swept (`store::import`) | no |
 //! | `r` generation name 0x00 type | one RRset (`store::row`) | no |
 //! | `p` generation number | a pack of many RRsets (`store::packs`) | no |
 //! | `d` generation number | a part of the directory of packs | no |
@@ -33,6 +34,8 @@ use crate::store::kv::{KeyRange, KvError, LEAD_KEY};
 pub(super) const HISTORY: &[u8] = b"H";
 /// The key of the journal.
 pub(super) const JOURNAL: &[u8] = LEAD_KEY;
+/// The key of what the newest commit took away.
+pub(super) const UNDO: &[u8] = b"U";
 /// What the keys of zone objects begin with.
 const ZONE: u8 = b'Z';
 /// What the keys of leases begin with.
@@ -45,6 +48,9 @@ const GENERATION: u8 = b'g';
 const FILLING: u8 = b'f';
 /// The value of the key of a generation that is to be swept.
 const SWEPT: u8 = b's';
+/// What the value of a generation's key begins with once its zone has left it; 64 bits of time and as many of how
+/// many RRsets it has follow.
+const KEPT: u8 = b'k';
 /// What the keys of rows begin with that stand each alone.
 const ROW: u8 = b'r';
 /// What the keys of rows begin with that stand over those in packs.
@@ -105,6 +111,17 @@ pub(super) fn filling_marker(now_ms: u64) -> Vec<u8> {
 /// Returns the value of the key of a generation that is to be swept.
 pub(super) fn swept_marker() -> Vec<u8> {
     vec![SWEPT]
+}
+
+/// Returns the value of the key of a generation that its zone has left, with so many RRsets.
+pub(super) fn kept_marker(now_ms: u64, rrsets: u64) -> Vec<u8> {
+    [&[KEPT][..], &now_ms.to_be_bytes(), &rrsets.to_be_bytes()].concat()
+}
+
+/// Returns how many RRsets a generation has, if that is the value of the key of one that its zone has left.
+pub(super) fn kept_rrsets(marker: &[u8]) -> Option<u64> {
+    let rrsets = marker.strip_prefix(&[KEPT])?.get(8..)?.try_into().ok()?;
+    Some(u64::from_be_bytes(rrsets))
 }
 
 /// Returns the range of all keys that [`generation_key`] makes.

@@ -26,19 +26,11 @@ impl DnsStore {
         view: &View,
         draft: &mut Draft<'_>,
     ) -> Result<Vec<Staged>, StoreError> {
-        let limits = self.kv.limits();
-        let (operations, octets) = draft.size();
-        let is_large = operations > u64::from(limits.operations_max) || octets > limits.octets_max;
         let mut all = Vec::new();
-        if !is_large {
+        if !self.check_large(draft)? {
             return Ok(all);
         }
-        let (zones, operations_max) = (draft.changed_zones(), limits.operations_max);
-        let is_zone_too_large = zones.iter().any(|(_, _, rrsets)| *rrsets > LARGE_BATCH_RRSETS_MAX);
-        if is_zone_too_large || draft.switch_operations() > u64::from(operations_max) {
-            return Err(KvError::TooManyOperations { operations, operations_max }.into());
-        }
-        for (apex, generation, _) in zones {
+        for (apex, generation, _) in draft.changed_zones() {
             let staged = match generation {
                 Some(generation) => {
                     let range = keys::rows_of_generation(generation);
@@ -61,6 +53,25 @@ impl DnsStore {
             }
         }
         Ok(all)
+    }
+
+    /// Whether a draft is too large for one commit, so that its zones must be staged.
+    ///
+    /// # Errors
+    /// [`KvError::TooManyOperations`] if they cannot be, as [`DnsStore::stage_large`].
+    pub(super) fn check_large(&self, draft: &Draft<'_>) -> Result<bool, KvError> {
+        let limits = self.kv.limits();
+        let (operations, octets) = draft.size();
+        let is_large = operations > u64::from(limits.operations_max) || octets > limits.octets_max;
+        if !is_large {
+            return Ok(false);
+        }
+        let (zones, operations_max) = (draft.changed_zones(), limits.operations_max);
+        let is_zone_too_large = zones.iter().any(|(_, _, rrsets)| *rrsets > LARGE_BATCH_RRSETS_MAX);
+        if is_zone_too_large || draft.switch_operations() > u64::from(operations_max) {
+            return Err(KvError::TooManyOperations { operations, operations_max });
+        }
+        Ok(true)
     }
 
     /// Stages one zone, which has these rows.

@@ -167,11 +167,8 @@ async fn objects(view: &dyn KvSnapshot) -> Result<BTreeMap<Name, ZoneObject>, St
 
 /// Whether two versions of a zone are the same but for the serial.
 fn is_equal(one: &ZoneObject, other: &ZoneObject) -> bool {
-    let soa = |object: &ZoneObject| {
-        object.soa.as_ref().map(|soa| (soa.ttl_s, soa.names.clone(), soa.times_s))
-    };
     one.settings == other.settings
-        && soa(one) == soa(other)
+        && one.has_soa_of(other)
         && one.digest.is_some()
         && one.digest == other.digest
 }

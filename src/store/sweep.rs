@@ -1,11 +1,11 @@
-//! The sweep of rows that nobody reads any more: those of a generation that its zone has left, and those of
-//! imports that broke off.
+//! The sweep of rows that nobody reads any more: those of a generation that its zone has left, once nobody can go
+//! back to it (`store::left`), and those of imports that broke off.
 //!
 //! An import has broken off when its generation has stood as it is for [`IMPORT_IDLE_MS_MAX`] of our own
 //! time; what the clock of the one who fills it says decides nothing.
 //!
-//! **Invariant:** rows are swept only when no zone object can switch to their generation any more; what
-//! could not be swept is tried again until nothing is left.
+//! **Invariant:** rows are swept only when no zone object can switch to their generation any more: its key says
+//! that it is to be swept before the first row goes; what could not be swept is tried again until nothing is left.
 //! **Not here:** who leaves rows behind (`store::import`, `store::draft`).
 
 use std::sync::{Arc, Weak};
@@ -16,18 +16,28 @@ use tokio::sync::Notify;
 use super::dns_store::DnsStore;
 use super::keys;
 use super::kv::{KvCommit, KvError, Precondition};
+use super::left::{Left, LeftLook};
 use super::unchanged::Unchanged;
 use crate::limits::{
     IMPORT_IDLE_MS_MAX, SWEEP_CHUNK_ROWS, SWEEP_IDLE_MS, SWEEP_LOOK_MS, SWEEP_RETRY_MS_MAX,
     SWEEP_RETRY_MS_MIN,
 };
 
+/// What the sweep has seen when it looked last.
+#[derive(Default)]
+struct Seen {
+    /// Generations that are being filled.
+    filling: Unchanged,
+    /// Generations that their zones have left.
+    left: LeftLook,
+}
+
 /// What is left to be swept.
 enum Rest {
     /// Nothing.
     Nothing,
-    /// Imports that go on, or have broken off: only time tells.
-    Imports,
+    /// Imports that go on, or have broken off, and what is kept for a while: only time tells.
+    Later,
     /// Rows, maybe.
     Rows,
 }
@@ -42,16 +52,19 @@ impl DnsStore {
     ///
     /// # Errors
     /// [`KvError::OtherStore`]: its rows are not ours to delete; those of the engine.
-    async fn sweep_chunk(&self, unchanged: &mut Unchanged) -> Result<Rest, KvError> {
+    async fn sweep_chunk(&self, seen: &mut Seen) -> Result<Rest, KvError> {
         self.lineage.check()?;
         let (mut swept, mut filling, mut cursor) = (None, Vec::new(), None);
+        let mut left = Vec::new();
         loop {
             let range = keys::generation_range();
             let page = self.engine.range(&range, cursor.as_ref(), GENERATIONS_PAGE).await?;
             for (key, found) in page.entries {
-                match found.value == keys::swept_marker() {
-                    true => swept = swept.or(Some(key)),
-                    false => filling.push((key, found.revision)),
+                let (revision, marker) = (found.revision, found.value);
+                match keys::kept_rrsets(&marker) {
+                    Some(rrsets) => left.push(Left { key, revision, marker, rrsets }),
+                    None if marker == keys::swept_marker() => swept = swept.or(Some(key)),
+                    None => filling.push((key, revision)),
                 }
             }
             cursor = page.next;
@@ -59,15 +72,18 @@ impl DnsStore {
                 break;
             }
         }
-        let has_imports = !filling.is_empty();
+        let has_later = !filling.is_empty() || !left.is_empty();
         let idle = Duration::from_millis(IMPORT_IDLE_MS_MAX);
-        for (key, revision) in unchanged.look(Instant::now(), filling, idle) {
+        for (key, revision) in seen.filling.look(Instant::now(), filling, idle) {
             self.mark_left_over(&key, revision).await?;
             swept = swept.or(Some(key));
         }
+        if self.give_up_left(&mut seen.left, left).await? {
+            return Ok(Rest::Rows);
+        }
         match swept {
             Some(key) => self.sweep_generation(key).await.map(|()| Rest::Rows),
-            None if has_imports => Ok(Rest::Imports),
+            None if has_later => Ok(Rest::Later),
             None => Ok(Rest::Nothing),
         }
     }
@@ -122,10 +138,10 @@ impl DnsStore {
 ///
 /// It holds no store while it waits: one that is dropped meanwhile must close its file.
 async fn sweep(store: Weak<DnsStore>, wakes: Arc<Notify>) {
-    let (mut unchanged, mut retry_ms) = (Unchanged::default(), SWEEP_RETRY_MS_MIN);
+    let (mut seen, mut retry_ms) = (Seen::default(), SWEEP_RETRY_MS_MIN);
     loop {
         let Some(opened) = store.upgrade() else { return };
-        let swept = opened.sweep_chunk(&mut unchanged).await;
+        let swept = opened.sweep_chunk(&mut seen).await;
         drop(opened);
         let wait_ms = match swept {
             Err(error) => {
@@ -139,7 +155,7 @@ async fn sweep(store: Weak<DnsStore>, wakes: Arc<Notify>) {
                 tokio::task::yield_now().await;
                 continue;
             }
-            Ok(Rest::Imports) => SWEEP_LOOK_MS,
+            Ok(Rest::Later) => SWEEP_LOOK_MS,
             // Nobody wakes us for what a process that has died leaves behind.
             Ok(Rest::Nothing) => SWEEP_IDLE_MS,
         };
@@ -148,4 +164,4 @@ async fn sweep(store: Weak<DnsStore>, wakes: Arc<Notify>) {
 }
 
 /// Generations of one page.
-const GENERATIONS_PAGE: u32 = 100;
+const GENERATIONS_PAGE: u32 = 1_000;

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::keys::packed_number;
+use super::keys::{self, packed_number};
 use super::kv::{Cursor, KeyRange, KeyValueStore, KvCommit, KvError, KvSnapshot, Page, Versioned};
 
 /// The commits that were handed over and are not known to be durable.
@@ -118,7 +118,8 @@ impl InFlight {
         };
         let puts = commit.puts.iter().map(|(key, put)| (key, value(key, put)));
         for (key, value) in puts.chain(commit.deletes.iter().map(|key| (key, None))) {
-            if key.as_slice() != super::keys::JOURNAL {
+            // What a commit says of itself is not asked for before it is made.
+            if ![keys::JOURNAL, keys::UNDO].contains(&key.as_slice()) {
                 let write = Write { commit: number, value: value.cloned(), seen_from: None };
                 state.writes.insert(key.clone(), write);
                 keys.push(key.clone());
@@ -126,6 +127,11 @@ impl InFlight {
         }
         drop(state);
         Flight { in_flight: self.clone(), number, keys }
+    }
+
+    /// Whether what became of all commits is known.
+    pub(super) fn is_idle(&self) -> bool {
+        self.lock().writes.values().all(|write| write.seen_from.is_some())
     }
 
     /// Returns a future that ends when some commit in flight has ended.

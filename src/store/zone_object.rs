@@ -108,6 +108,14 @@ impl ZoneObject {
         (!self.has_apex_ns).then(|| self.settings.synthesized_ns())
     }
 
+    /// Whether the SOA is that of another version of the zone, but for the serial.
+    pub(super) fn has_soa_of(&self, other: &Self) -> bool {
+        let soa = |object: &Self| {
+            object.soa.as_ref().map(|soa| (soa.ttl_s, soa.names.clone(), soa.times_s))
+        };
+        soa(self) == soa(other)
+    }
+
     /// Returns what everything that is served of the zone comes to, SOA and NS of the apex included.
     pub(super) fn served_digest(&self, key: &DigestKey) -> Option<Digest> {
         let beside_rows = std::iter::once(self.soa_rrset()).chain(self.synthesized_ns());

@@ -22,6 +22,8 @@ mod heal;
 mod left_over;
 mod model;
 mod redb_engine;
+mod rollback;
+mod rollback_engines;
 mod rules;
 #[path = "../seeded/mod.rs"]
 mod seeded;

@@ -216,7 +216,9 @@ pub(crate) enum ApiError {
     #[error(transparent)]
     Follow(#[from] FollowModeError),
     /// This node writes no feed.
-    #[error("this node writes no feed: ask an authority for tickets, and for what goes out to edges")]
+    #[error(
+        "this node writes no feed: ask an authority for tickets, and for what goes out to edges"
+    )]
     NoFeed,
     /// A ticket of no zone.
     #[error("zones: an empty list is a ticket of nothing; name zones, or leave it out for all")]

@@ -12,9 +12,10 @@ use crate::store::generation::Generation;
 use crate::store::history::ZoneChange;
 use crate::store::journal::{Entry, JournalZone};
 use crate::store::keys;
-use crate::store::kv::{KvCommit, Precondition};
+use crate::store::kv::{KvCommit, KvLimits, Precondition};
 use crate::store::row::Row;
 use crate::store::serial::next_serial;
+use crate::store::undo::{UndoKind, UndoWriter};
 use crate::store::zone_object::written_serial;
 
 /// A commit, ready to be handed over.
@@ -57,9 +58,10 @@ impl Draft<'_> {
         found.map(|(apex, _)| apex.clone()).collect()
     }
 
-    /// Makes the commit of what was settled.
-    pub(in crate::store) fn build(mut self) -> Built {
+    /// Makes the commit of what was settled, for an engine with these limits.
+    pub(in crate::store) fn build(mut self, limits: KvLimits) -> Built {
         let mut built = Built { is_recalled: self.is_recalled, ..Built::default() };
+        let mut undo = UndoWriter::new();
         let mut journal_zones = Vec::new();
         let slots = std::mem::take(&mut self.slots);
         // What the batch makes itself is expected to be absent as it is.
@@ -75,9 +77,10 @@ impl Draft<'_> {
             if !slot.is_touched && !slot.is_guarded {
                 continue;
             }
+            slot.write_undo(&apex, &mut undo);
             built.has_swept |= !slot.swept.is_empty();
-            for generation in &slot.swept {
-                let value = keys::swept_marker();
+            for (generation, rrsets) in &slot.swept {
+                let value = keys::kept_marker(self.now_ms, *rrsets);
                 built.commit.puts.push((keys::generation_key(generation.number), value));
             }
             let entry = match slot.zone {
@@ -97,6 +100,7 @@ impl Draft<'_> {
         if !is_empty {
             let entry = Entry::new(journal_zones);
             built.commit.puts.push((keys::JOURNAL.to_vec(), entry.encode()));
+            push_undo(&mut built.commit, undo, limits);
         }
         built
     }
@@ -113,6 +117,15 @@ impl Draft<'_> {
         let apex = zone.object.settings.apex.clone();
         let mut changes = Vec::new();
         build_rows(&mut built.commit, &mut zone, &mut changes, &self.digest_key);
+        if let Some((generation, marker)) = &zone.brought_back {
+            let key = keys::generation_key(generation.number);
+            let value = marker.clone();
+            built.commit.preconditions.push(Precondition::HasValue { key: key.clone(), value });
+            // Where the zone was written anew from it, it stays what it was.
+            if zone.replaced_by.is_none() {
+                built.commit.deletes.push(key);
+            }
+        }
         if let Some(staged) = &zone.replaced_by {
             let key = keys::generation_key(staged.generation.number);
             let value = staged.marker.clone();
@@ -165,6 +178,48 @@ impl Draft<'_> {
                 .unwrap_or_else(|| next_serial(object.serial, policy, self.now_ms)),
             None => next_serial(object.serial, policy, self.now_ms),
         }
+    }
+}
+
+impl ZoneSlot {
+    /// Says what the commit takes away from the zone, if it changes it.
+    fn write_undo(&self, apex: &Name, undo: &mut UndoWriter) {
+        let base = self.base.as_ref().map(|base| base.value.as_slice());
+        if !self.is_touched || (base.is_none() && self.zone.is_none()) {
+            return;
+        }
+        let Some(zone) = &self.zone else {
+            return undo.put_zone(apex, (UndoKind::Left, base), NO_GENERATION, 0);
+        };
+        // A row that is new with its generation was never anything else.
+        let has_rows = !zone.is_new && zone.replaced_by.is_none();
+        let kind = match base {
+            None => UndoKind::Absent,
+            Some(_) if !has_rows || zone.brought_back.is_some() => UndoKind::Left,
+            Some(_) if zone.is_object_changed() => UndoKind::Changed,
+            Some(_) => UndoKind::Same,
+        };
+        let object = base.filter(|_| matches!(kind, UndoKind::Changed | UndoKind::Left));
+        let owners = || zone.owners.iter().filter(|_| has_rows);
+        let count = owners().map(|(_, draft)| draft.touched.len()).sum();
+        undo.put_zone(apex, (kind, object), zone.object.generation, count);
+        for (owner, draft) in owners() {
+            for rtype in &draft.touched {
+                let was = draft.before.get(rtype).map(|(row, _)| (row.ttl_s, &row.rdata));
+                undo.put_row(owner, *rtype, was);
+            }
+        }
+    }
+}
+
+/// Adds what the commit takes away, if there is room for it: what was before is then not known.
+fn push_undo(commit: &mut KvCommit, undo: UndoWriter, limits: KvLimits) {
+    let key = keys::UNDO.to_vec();
+    let room = limits.octets_max.saturating_sub(commit.octets() + key.len() as u64);
+    if commit.operations() < u64::from(limits.operations_max)
+        && let Some(undo) = undo.end(room)
+    {
+        commit.puts.push((key, undo));
     }
 }
 
@@ -225,3 +280,6 @@ pub(super) fn row_digest(key: &DigestKey, owner: &Name, rtype: RecordType, row: 
     let (owner, rdata) = (owner.as_wire(), row.rdata.as_octets());
     key.rrset(&RrsetRef { owner, rtype, ttl_s: row.ttl_s, rdata })
 }
+
+/// The generation of no rows.
+const NO_GENERATION: Generation = Generation { number: 0, is_packed: false };

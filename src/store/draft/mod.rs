@@ -8,6 +8,7 @@
 
 mod ahead;
 mod build;
+mod past;
 mod recall;
 mod records;
 mod restage;
@@ -32,6 +33,7 @@ use crate::name::Name;
 use crate::record::{RecordType, Rrset};
 
 pub(super) use build::Built;
+pub(super) use past::{PutBack, PutBackError};
 pub(super) use settle::Settled;
 use zone::ZoneDraft;
 
@@ -60,8 +62,8 @@ struct ZoneSlot {
     base: Option<Seen>,
     /// The zone as it becomes; `None` if there is none.
     zone: Option<ZoneDraft>,
-    /// The generations whose rows are no longer needed.
-    swept: Vec<Generation>,
+    /// The generations that the zone leaves, each with how many RRsets stand there.
+    swept: Vec<(Generation, u64)>,
     /// Whether the commit writes or deletes the zone object.
     is_touched: bool,
     /// Whether the commit writes the zone object anew though its records stay: no other commit can
@@ -210,7 +212,7 @@ impl<'a> Draft<'a> {
                 self.prune_rrset(apex, (owner, *rtype), records).await
             }
             Operation::PutZone(settings) => self.put_zone(settings).await,
-            Operation::DeleteZone { apex } => self.delete_zone(apex).await,
+            Operation::DeleteZone { apex } => Ok(self.delete_zone(apex).await?),
         }
     }
 
@@ -233,7 +235,7 @@ impl<'a> Draft<'a> {
             return Err(StoreError::ZoneUnknown { apex: apex.clone() }.into());
         };
         if slot.base.is_some() {
-            slot.swept.push(zone.object.generation);
+            slot.swept.push((zone.object.generation, zone.object.rrset_count));
         }
         slot.is_touched = true;
         zone.replace(staged, self.now_ms);
@@ -308,23 +310,23 @@ impl<'a> Draft<'a> {
             zone.object.serial = ZoneObject::decode(&base.value)?.serial;
         }
         slot.zone = Some(zone);
-        self.guard_around(apex).await
+        Ok(self.guard_around(apex).await?)
     }
 
     /// Deletes a zone if there is one.
-    async fn delete_zone(&mut self, apex: &Name) -> Result<(), DraftError> {
+    async fn delete_zone(&mut self, apex: &Name) -> Result<(), KvError> {
         self.load(std::slice::from_ref(apex)).await?;
         let slot = self.slots.entry(apex.clone()).or_default();
         let Some(zone) = slot.zone.take() else { return Ok(()) };
         slot.is_touched = true;
         if !zone.is_new {
-            slot.swept.push(zone.object.generation);
+            slot.swept.push((zone.object.generation, zone.object.rrset_count));
         }
         self.guard_around(apex).await
     }
 
     /// Guards the zone around `apex`; if there is none, expects that nobody makes one at the same time.
-    async fn guard_around(&mut self, apex: &Name) -> Result<(), DraftError> {
+    async fn guard_around(&mut self, apex: &Name) -> Result<(), KvError> {
         let Some(above) = apex.parent() else { return Ok(()) };
         match self.deepest(&above).await? {
             Some(around) => self.slots.entry(around).or_default().is_guarded = true,

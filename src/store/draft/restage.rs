@@ -118,8 +118,9 @@ impl Draft<'_> {
     pub(in crate::store) fn take_restaged(&mut self, apex: &Name, staged: &Staged) {
         let Some(slot) = self.slots.get_mut(apex) else { return };
         let Some(zone) = &mut slot.zone else { return };
-        if !zone.is_new && zone.replaced_by.is_none() {
-            slot.swept.push(zone.object.generation);
+        let is_own = !zone.is_new && zone.replaced_by.is_none() && zone.brought_back.is_none();
+        if is_own {
+            slot.swept.push((zone.object.generation, zone.object.rrset_count));
         }
         zone.take_rows(staged);
     }
@@ -134,9 +135,11 @@ fn slot_operations(slot: &ZoneSlot) -> u64 {
     if !slot.is_touched && !slot.is_guarded {
         return 1;
     }
-    let is_replaced = slot.zone.as_ref().is_some_and(|zone| zone.replaced_by.is_some());
+    let ends_marker =
+        |zone: &super::ZoneDraft| zone.replaced_by.is_some() || zone.brought_back.is_some();
+    let ends_marker = slot.zone.as_ref().is_some_and(ends_marker);
     let is_written = slot.zone.is_some() || slot.base.is_some();
-    1 + u64::from(is_written) + slot.swept.len() as u64 + if is_replaced { 2 } else { 0 }
+    1 + u64::from(is_written) + slot.swept.len() as u64 + if ends_marker { 2 } else { 0 }
 }
 
 /// Octets of a zone object that is written and expected, and of the zone in the journal, more or less.

@@ -31,12 +31,16 @@ pub(super) struct ZoneDraft {
     pub(super) is_new: bool,
     /// Whether the batch switches the zone to the rows of an import.
     pub(super) replaced_by: Option<Staged>,
+    /// The generation that the zone has left and goes back to, and the value of its key.
+    pub(super) brought_back: Option<(Generation, Vec<u8>)>,
     /// Whether settings changed.
     pub(super) is_settings_changed: bool,
     /// The serial of an SOA that the batch puts.
     pub(super) written_serial: Option<u32>,
     /// Whether the batch drops an SOA that was written, and puts no other.
     pub(super) is_soa_dropped: bool,
+    /// Whether the SOA becomes what it was, its serial left aside.
+    pub(super) is_soa_put_back: bool,
     /// Whether the apex had an NS RRset of its own.
     pub(super) had_apex_ns: bool,
 }
@@ -65,9 +69,11 @@ impl ZoneDraft {
             dnames: BTreeMap::new(),
             is_new: false,
             replaced_by: None,
+            brought_back: None,
             is_settings_changed: false,
             written_serial: None,
             is_soa_dropped: false,
+            is_soa_put_back: false,
             had_apex_ns,
         }
     }
@@ -120,6 +126,12 @@ impl ZoneDraft {
         object.record_count = staged.record_count;
         object.digest = Some(staged.digest);
         self.replaced_by = Some(staged.clone());
+    }
+
+    /// Whether settings or SOA become others.
+    pub(super) fn is_object_changed(&self) -> bool {
+        let is_soa_changed = self.written_serial.is_some() || self.is_soa_dropped;
+        self.is_settings_changed || is_soa_changed || self.is_soa_put_back
     }
 
     /// Whether steps have put or deleted RRsets.
