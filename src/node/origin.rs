@@ -16,7 +16,7 @@ use super::config::{EtcdCluster, StoreConfig, StoreEngine};
 use super::feed_book::MAIN;
 use super::feed_list::{BOOK_FILE, read_book};
 use crate::durable;
-use crate::limits::STORE_RETRY_MS;
+use crate::limits::{LEFT_KEPT_MS_MAX, STORE_RETRY_MS};
 use crate::name::Name;
 use crate::record::master::{self, MasterError, MasterOptions};
 use crate::store::kv::{KeyValueStore, KvError};
@@ -116,10 +116,11 @@ pub async fn open_store(
     match &config.engine {
         StoreEngine::Redb => {
             let engine = open_redb(data_dir, config.is_new_allowed).await?;
-            Ok(DnsStore::open(Arc::new(engine)).await?)
+            Ok(DnsStore::open_keeping(Arc::new(engine), LEFT_KEPT_MS_MAX).await?)
         }
         StoreEngine::Etcd(cluster) => {
-            let store = DnsStore::open(open_etcd(cluster).await?).await?;
+            let engine = open_etcd(cluster).await?;
+            let store = DnsStore::open_keeping(engine, LEFT_KEPT_MS_MAX).await?;
             check_cluster(&store, cluster, data_dir, config.is_new_allowed).await?;
             Ok(store)
         }

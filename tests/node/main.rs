@@ -23,6 +23,7 @@ mod private;
 mod process;
 #[cfg(feature = "etcd")]
 mod put_back;
+mod rollback;
 mod signed;
 #[allow(dead_code)] // not every signer is needed here
 #[path = "../dnssec/signers.rs"]

@@ -7,7 +7,7 @@ use ureq::http::Method;
 use crate::client::{Client, segment};
 use crate::feed_flags::{CreateFlags, FeedCommand};
 use crate::freeze;
-use crate::output;
+use crate::{output, rollback};
 
 /// Does one verb.
 pub(crate) fn run(client: &Client, command: FeedCommand, is_json: bool) -> anyhow::Result<()> {
@@ -16,6 +16,7 @@ pub(crate) fn run(client: &Client, command: FeedCommand, is_json: bool) -> anyho
         FeedCommand::Freeze => freeze::run(client, Method::PUT, is_json),
         FeedCommand::Thaw => freeze::run(client, Method::DELETE, is_json),
         FeedCommand::Frozen => freeze::run(client, Method::GET, is_json),
+        FeedCommand::Rollback(flags) => rollback::run(client, &flags, is_json),
         FeedCommand::Create(flags) => create(client, &flags, is_json),
         FeedCommand::Show { feed } => {
             let report = client.get(&path_of(&feed))?;

@@ -67,6 +67,9 @@ pub(crate) enum FeedCommand {
     Thaw,
     /// Print whether the feeds are frozen.
     Frozen,
+    /// Make zones what they were at a revision, as one new revision that all edges get.
+    #[command(after_help = ROLLBACK_HELP)]
+    Rollback(RollbackFlags),
 }
 
 /// What a new feed is to be.
@@ -83,6 +86,19 @@ pub(crate) struct CreateFlags {
     /// End it then: as `feed expire` takes it.
     #[arg(long, value_name = "WHEN")]
     pub(crate) expires: Option<String>,
+}
+
+/// What is gone back to.
+#[derive(Args, Debug)]
+pub(crate) struct RollbackFlags {
+    /// The revision, as writes print it and `aspen-dns status` shows it.
+    pub(crate) revision: u64,
+    /// Only this zone; several times for several.
+    #[arg(long = "zone", value_delimiter = ',', value_name = "APEX")]
+    pub(crate) zones: Vec<Name>,
+    /// Only say what would be done.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 /// How a feed is made.
@@ -138,3 +154,18 @@ Examples:
   aspen-dns feed freeze
   aspen-dns record set www.example.com A 300 192.0.2.1      # an edge answers as before
   aspen-dns feed thaw && aspen-dns wait --edges all";
+/// What a rollback does.
+const ROLLBACK_HELP: &str = "\
+All zones, or those that are named, get the records and settings that they had: RRsets that changed since, zones that
+were made (they are deleted), deleted (they come back), replaced by an import, enabled or disabled. It is one commit with
+risen serials, so that edges and secondaries follow; going back to the revision before it undoes it. What others
+write meanwhile comes before it, and is undone, or after it. While the feeds are frozen, edges get it at the thaw.
+
+How far back it goes: as far as the log of changes does (65,536 commits, 256 MiB, or what etcd has not compacted), for
+zones that were deleted or replaced as a whole also 7 days and 4,000,000 RRsets of all of them; a refusal says from
+which revision on.
+
+Examples:
+  aspen-dns feed rollback 4711 --dry-run
+  aspen-dns feed rollback 4711
+  aspen-dns feed rollback 4711 --zone example.com --zone example.net";

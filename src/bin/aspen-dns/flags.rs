@@ -74,7 +74,7 @@ pub(crate) enum Command {
     /// An edge that follows behind on purpose: status, hold, release, resume.
     #[command(subcommand)]
     Follow(FollowCommand),
-    /// Feeds, one for each audience: list, create, show, remove, allow, deny, expire, rotate; freeze and thaw all.
+    /// Feeds, one for each audience: list, create, show, remove, allow, deny, expire, rotate; freeze and thaw all; roll back.
     #[command(subcommand)]
     Feed(FeedCommand),
     /// The store of a node: check, backup, restore, copy to another engine.

@@ -14,6 +14,7 @@ mod follow;
 mod freeze;
 mod output;
 mod record;
+mod rollback;
 mod status;
 #[cfg_attr(not(feature = "node"), path = "no_store.rs")]
 mod store;

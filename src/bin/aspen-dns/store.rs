@@ -59,7 +59,7 @@ fn text(file: &str, report: &StoreReport) -> String {
     let StoreReport { format, revision, zones, rrsets, generations, log_entries, .. } = report;
     lines.push_str(&format!(
         "{file}: layout {format}, revision {revision}, {zones} zones, {rrsets} RRsets, \
-         {generations} generations being filled or removed, {log_entries} commits in the change \
+         {generations} generations being filled, kept or removed, {log_entries} commits in the change \
          log, {} findings\n",
         report.finding_count
     ));

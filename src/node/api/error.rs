@@ -22,7 +22,7 @@ use crate::replica::FollowModeError;
 use crate::store::backup::BackupError;
 use crate::store::history::SourceError;
 use crate::store::kv::KvError;
-use crate::store::{StoreError, rules::RuleError};
+use crate::store::{RollbackError, StoreError, rules::RuleError};
 
 /// Why a request is not done.
 #[derive(Debug, thiserror::Error)]
@@ -259,6 +259,9 @@ pub(crate) enum ApiError {
     /// The store cannot be read.
     #[error(transparent)]
     Source(#[from] SourceError),
+    /// Zones cannot be made what they were.
+    #[error(transparent)]
+    Rollback(RollbackError),
     /// The store refused, or failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -325,10 +328,20 @@ impl ApiError {
             Self::NotServedYet { .. } | Self::EdgesLag(_) => StatusCode::GATEWAY_TIMEOUT,
             Self::Follow(FollowModeError::NotBehind) => StatusCode::CONFLICT,
             Self::Feed(_) | Self::Source(_) | Self::Follow(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Rollback(error) => rollback_status(error),
             Self::Store(error) => store_status(error),
             Self::Backup(BackupError::Kv(error)) => store_status(&StoreError::Kv(error.clone())),
             Self::Backup(BackupError::File(_)) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Backup(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        }
+    }
+}
+
+impl From<RollbackError> for ApiError {
+    fn from(error: RollbackError) -> Self {
+        match error {
+            RollbackError::Store(error) => Self::Store(error),
+            error => Self::Rollback(error),
         }
     }
 }
@@ -340,6 +353,18 @@ impl From<FeedsError> for ApiError {
             FeedsError::Share(ShareError::Store(error)) => Self::Store(StoreError::Kv(error)),
             error => Self::Feed(error),
         }
+    }
+}
+
+/// Returns the status for why zones cannot be made what they were.
+fn rollback_status(error: &RollbackError) -> StatusCode {
+    match error {
+        RollbackError::Zero | RollbackError::Future { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+        RollbackError::NotKept { .. } | RollbackError::ZoneNotKept { .. } => StatusCode::GONE,
+        RollbackError::TooMany { .. } | RollbackError::TooLarge { .. } => {
+            StatusCode::PAYLOAD_TOO_LARGE
+        }
+        RollbackError::Store(error) => store_status(error),
     }
 }
 

@@ -7,6 +7,7 @@
 //! | `aspen/batch`, `aspen/import` | many changes as one commit; a master file |
 //! | `aspen/tickets`, `aspen/status`, `aspen/wait`, `aspen/digests` | replication |
 //! | `aspen/freeze` | whether anything goes out to edges; PUT freezes, DELETE thaws |
+//! | `aspen/rollback` | zones as they were at a revision, as a new one |
 //! | `aspen/follow[/hold\|release\|resume]` | what an edge holds back that follows behind on purpose; how it goes on |
 //! | `aspen/feeds[/{feed}[/endpoints[/{key}]]]`, `aspen/feeds/{feed}/{expiry,rotate}` | what each audience is given, and until when |
 //! | `aspen/edges[/{edge}]` | the edges that follow this node, or others that do; forgetting one |
@@ -34,6 +35,7 @@ mod import;
 mod listen;
 mod powerdns;
 mod records;
+mod rollback;
 mod served;
 mod servers;
 mod signed;
@@ -283,6 +285,7 @@ fn aspen_router() -> Router<Arc<Api>> {
         .route("/digests", get(digests::digests))
         .route("/wait", get(status::wait))
         .route("/freeze", get(freeze::show).put(freeze::freeze).delete(freeze::thaw))
+        .route("/rollback", post(rollback::rollback))
         .route("/follow", get(follow::show))
         .route("/follow/{mode}", put(follow::set))
         .route("/edges", get(fleet::edges))
