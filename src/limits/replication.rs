@@ -170,10 +170,12 @@ pub(crate) const ANNOUNCE_MS: u64 = 600_000;
 /// gone, or that can make another.
 pub const ETCD_SLOT_AGE_MS_MAX: u64 = 3_600_000;
 /// Milliseconds between two questions to a member of etcd how it is.
-pub const ETCD_PULSE_MS: u64 = 1_000;
+pub const ETCD_PULSE_MS: u64 = 500;
 /// Milliseconds for which a member may be silent when it is asked that. Then another one is used, so that answers
-/// are not behind for as long as its connection takes to break.
-pub const ETCD_SILENCE_MS_MAX: u64 = 1_500;
+/// are not behind for as long as its connection takes to break: by how long that takes and a lease lasts, edges are
+/// behind where the writer of their feed and the next one both asked a member that was cut off. A member that answers
+/// in so long when it is connected to does so here, too.
+pub const ETCD_SILENCE_MS_MAX: u64 = 800;
 /// Milliseconds between two looks at the slots.
 pub const ETCD_SLOT_LOOK_MS: u64 = 600_000;
 

@@ -16,6 +16,8 @@ mod disk;
 mod dns_store;
 #[cfg(feature = "etcd")]
 mod etcd_engine;
+#[cfg(feature = "etcd")]
+mod etcd_silent;
 mod fixture;
 mod groups;
 mod heal;

@@ -1,5 +1,7 @@
 //! The way to the cluster: one member at a time, another one when it fails.
 //!
+//! One that is silent is left, and with it whatever was asked of it: who waits asks the next one.
+//!
 //! **Invariant:** requests that are repeated here are reads; whether a write may be repeated is
 //! decided where it is made (`etcd::commit`).
 //! **Not here:** watching (`etcd::feed`).
@@ -11,6 +13,7 @@ use etcd_client::{
     TxnResponse,
 };
 use tokio::sync::{Mutex, watch};
+use tokio::task::JoinSet;
 
 use super::pulse::Pulse;
 use super::{EtcdTls, Password};
@@ -27,9 +30,18 @@ pub(super) struct Connection {
     /// The member in use.
     current: Mutex<Current>,
     /// Its epoch, for those who wait for another one.
-    epochs: watch::Sender<u64>,
+    epochs: watch::Sender<Epochs>,
     /// What is known of the cluster.
     pulse: Pulse,
+}
+
+/// How often another member was taken into use.
+#[derive(Clone, Copy, Debug, Default)]
+struct Epochs {
+    /// The epoch of the member in use.
+    now: u64,
+    /// Members of epochs below this one were silent when they were left: they answer nothing any more.
+    silent_below: u64,
 }
 
 /// The member in use.
@@ -90,7 +102,7 @@ impl Connection {
                 Ok((index, client)) => {
                     let pulse = Pulse::new(&endpoints[index]);
                     let current = Mutex::new(Current { epoch: 0, index, client, said_at: None });
-                    let epochs = watch::Sender::new(0);
+                    let epochs = watch::Sender::default();
                     return Ok(Self { endpoints, login, current, epochs, pulse });
                 }
                 Err(Failure::Final(error)) => return Err(error),
@@ -116,6 +128,11 @@ impl Connection {
 
     /// Goes over to the next member that answers, unless somebody did so since `epoch`.
     pub(super) async fn leave(&self, epoch: u64) {
+        self.go_over(epoch, false).await;
+    }
+
+    /// As [`Connection::leave`]; if the member was silent, nobody waits for what was asked of it any more.
+    async fn go_over(&self, epoch: u64, is_silent: bool) {
         let mut current = self.current.lock().await;
         if current.epoch != epoch {
             return;
@@ -124,7 +141,12 @@ impl Connection {
             Ok((index, client)) => {
                 tracing::info!(endpoint = %self.endpoints[index], "now using this etcd member");
                 *current = Current { epoch: epoch + 1, index, client, said_at: None };
-                self.epochs.send_replace(epoch + 1);
+                self.epochs.send_modify(|epochs| {
+                    epochs.now = epoch + 1;
+                    if is_silent {
+                        epochs.silent_below = epoch + 1;
+                    }
+                });
                 self.pulse.goes_to(&self.endpoints[index]);
             }
             Err(Failure::Final(error) | Failure::Unsure(error)) => {
@@ -145,7 +167,13 @@ impl Connection {
     /// Waits until another member is in use than in an epoch.
     pub(super) async fn left(&self, epoch: u64) {
         // It is never an error: whoever waits borrows the sender.
-        let _ = self.epochs.subscribe().wait_for(|now| *now != epoch).await;
+        let _ = self.epochs.subscribe().wait_for(|epochs| epochs.now != epoch).await;
+    }
+
+    /// Waits until the member of an epoch was left because it was silent.
+    async fn left_silent(&self, epoch: u64) {
+        // As above.
+        let _ = self.epochs.subscribe().wait_for(|epochs| epochs.silent_below > epoch).await;
     }
 
     /// Asks the member in use how it is, and goes over to the next one if it does not say, knows no leader, or is
@@ -161,23 +189,22 @@ impl Connection {
             let is_heard = status.leader() != 0 && is_heard(&client).await?;
             Ok((status, is_heard))
         };
-        let failure = match tokio::time::timeout(silence, asking).await {
+        match tokio::time::timeout(silence, asking).await {
             Ok(Ok((status, is_heard))) => {
                 self.pulse.note(&status);
                 if is_heard {
                     return true;
                 }
                 // It hears nobody, and so tells nothing new.
-                Failure::silence()
+                self.go_over(epoch, true).await;
             }
-            Ok(Err(error)) => classify(&error),
-            Err(_) => Failure::silence(),
-        };
-        let is_silent = matches!(failure, Failure::Unsure(_));
-        if is_silent {
-            self.leave(epoch).await;
+            Ok(Err(error)) => match classify(&error) {
+                Failure::Final(_) => return true,
+                Failure::Unsure(_) => self.leave(epoch).await,
+            },
+            Err(_) => self.go_over(epoch, true).await,
         }
-        !is_silent
+        false
     }
 
     /// Gets a key or a range, from whichever member answers in time.
@@ -215,7 +242,7 @@ impl Connection {
     /// Makes a transaction once.
     pub(super) async fn write_txn(&self, txn: Txn) -> Result<TxnResponse, Failure> {
         let (epoch, client) = self.client().await;
-        let result = self.attempt(kv(&client).txn(txn)).await;
+        let result = self.attempt(epoch, kv(&client).txn(txn)).await;
         if matches!(result, Err(Failure::Unsure(_))) {
             self.leave(epoch).await;
         }
@@ -230,7 +257,7 @@ impl Connection {
         let deadline = Instant::now() + Duration::from_millis(ETCD_RETRY_MS_MAX);
         loop {
             let (epoch, client) = self.client().await;
-            match self.attempt(request(client)).await {
+            match self.attempt(epoch, request(client)).await {
                 Ok(response) => return Ok(response),
                 Err(failure @ Failure::Final(_)) => return Err(failure),
                 Err(failure) if Instant::now() > deadline => return Err(failure),
@@ -244,12 +271,19 @@ impl Connection {
 }
 
 impl Connection {
-    /// Waits for one request, for as long as a member may take.
+    /// Waits for one request to the member of an epoch, for as long as it may take and is not left as silent: whoever
+    /// waited on would hear nothing, and ask the next one later by as much.
     async fn attempt<T>(
         &self,
+        epoch: u64,
         request: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Failure> {
-        match tokio::time::timeout(REQUEST_TIMEOUT, request).await {
+        let answered = tokio::select! {
+            biased;
+            answered = tokio::time::timeout(REQUEST_TIMEOUT, request) => answered,
+            () = self.left_silent(epoch) => return Err(Failure::silence()),
+        };
+        match answered {
             Ok(Ok(response)) => {
                 self.pulse.beat();
                 Ok(response)
@@ -363,35 +397,53 @@ async fn is_heard(client: &Client) -> Result<bool, Error> {
     }
 }
 
-/// Returns the first member from `first` on that answers, knows a leader and is heard by others.
+/// Returns the first member from `first` on that answers, knows a leader and is heard by others. The next one is
+/// asked when one fails, or has not answered soon: a silent one keeps nobody waiting.
 async fn find_member(
     endpoints: &[String],
     login: &Login,
     first: usize,
 ) -> Result<(usize, Client), Failure> {
+    let mut untried = (0..endpoints.len()).map(|offset| (first + offset) % endpoints.len());
+    let mut probes = JoinSet::new();
     let mut last = Failure::Unsure(KvError::Closed);
-    for offset in 0..endpoints.len() {
-        let index = (first + offset) % endpoints.len();
-        let (endpoint, options) = (&endpoints[index], login.options(&endpoints[index]));
-        let probe = async {
-            let mut client = Client::connect([endpoint], Some(options)).await?;
-            let is_well = client.status().await?.leader() != 0 && is_heard(&client).await?;
-            Ok((is_well, client))
+    loop {
+        if let Some(index) = untried.next() {
+            let (endpoint, options) = (endpoints[index].clone(), login.options(&endpoints[index]));
+            probes.spawn(async move { (index, probe(endpoint, options).await) });
+        }
+        let probed = tokio::select! {
+            probed = probes.join_next() => probed,
+            () = tokio::time::sleep(PROBE_AHEAD), if untried.len() > 0 => continue,
         };
-        match tokio::time::timeout(PROBE_TIMEOUT, probe).await {
-            Ok(Ok((true, client))) => return Ok((index, client)),
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => last = classify(&error),
-            Err(_) => last = Failure::silence(),
+        match probed {
+            Some(Ok((index, Ok(Some(client))))) => return Ok((index, client)),
+            Some(Ok((_, Err(failure)))) => last = failure,
+            Some(Ok((_, Ok(None))) | Err(_)) => {}
+            None => return Err(last),
         }
     }
-    Err(last)
+}
+
+/// Asks a member how it is; none if it knows no leader.
+async fn probe(endpoint: String, options: ConnectOptions) -> Result<Option<Client>, Failure> {
+    let asking = async {
+        let mut client = Client::connect([endpoint], Some(options)).await?;
+        let is_well = client.status().await?.leader() != 0 && is_heard(&client).await?;
+        Ok(is_well.then_some(client))
+    };
+    match tokio::time::timeout(PROBE_TIMEOUT, asking).await {
+        Ok(probed) => probed.map_err(|error| classify(&error)),
+        Err(_) => Err(Failure::silence()),
+    }
 }
 
 /// How long one request may take; an election takes one second with etcd's defaults.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(4);
 /// How long a member may take to say that it lives.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(800);
+/// For how long a member is asked before the next one is, too.
+const PROBE_AHEAD: Duration = Duration::from_millis(150);
 /// A key that nobody has.
 const PROBE_KEY: &str = "aspen-dns";
 /// How often a silent connection is tried, and how long the answer may take.

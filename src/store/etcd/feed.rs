@@ -84,7 +84,12 @@ impl WatchFeed {
             let mut watcher =
                 client.watch_client().max_decoding_message_size(ETCD_REPLY_OCTETS_MAX);
             let made = watcher.watch(self.shared.key(b""), Some(options));
-            match tokio::time::timeout(CONNECT_TIMEOUT, made).await {
+            let made = tokio::select! {
+                made = tokio::time::timeout(CONNECT_TIMEOUT, made) => made,
+                // It is not heard of there any more.
+                () = self.shared.connection.left(epoch) => continue,
+            };
+            match made {
                 Ok(Ok(mut stream)) => match self.check_begin().await {
                     Ok(true) => {
                         self.watch = Some((epoch, stream));
