@@ -272,8 +272,7 @@ impl Drop for Cast {
             let _ = child.kill();
             let _ = child.wait();
         }
-        let kept = std::env::var_os("FLEET_KEEP").filter(|_| std::thread::panicking());
-        let Some(kept) = kept.map(PathBuf::from) else { return };
+        let Some(kept) = std::env::var_os("FLEET_KEEP").map(PathBuf::from) else { return };
         let _ = std::fs::create_dir_all(&kept);
         for place in 0..self.shape.places() {
             let log = self.log(place);

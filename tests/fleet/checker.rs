@@ -42,8 +42,8 @@ pub struct Verdict {
     pub breaches: Vec<Breach>,
     /// Answers that were judged.
     pub judged: u64,
-    /// The most contact for which an answer was out of date, of each node.
-    pub stalest: Vec<Time>,
+    /// The most contact for which an answer was out of date, and when that was asked for, of each node.
+    pub stalest: Vec<(Time, Time)>,
     /// The longest time without an answer, of each node.
     pub longest_silence: Vec<Time>,
     /// Commits that were acknowledged, and those of which nobody knew.
@@ -54,8 +54,11 @@ pub struct Verdict {
 /// Judges all of a history.
 pub fn judge(history: &History) -> Verdict {
     let nodes = history.nodes.len();
-    let mut verdict =
-        Verdict { stalest: vec![0; nodes], longest_silence: vec![0; nodes], ..Verdict::default() };
+    let mut verdict = Verdict {
+        stalest: vec![(0, 0); nodes],
+        longest_silence: vec![0; nodes],
+        ..Verdict::default()
+    };
     let zones = history.commits.iter().map(|commit| commit.zone + 1).max().unwrap_or(0);
     let chains: Vec<Chain> = (0..zones).map(|zone| Chain::of(history, zone)).collect();
     for commit in &history.commits {
@@ -204,7 +207,7 @@ fn judge_answers(history: &History, chain: &Chain, rounds: &[&Round], verdict: &
                 continue;
             }
             let by = overlap(&history.nodes[node].contact, replaced, ask.asked);
-            verdict.stalest[node] = verdict.stalest[node].max(by);
+            verdict.stalest[node] = verdict.stalest[node].max((by, ask.asked));
             if by > STALE_MAX {
                 verdict.breaches.push(Breach::Stale { node, zone, value, at: ask.asked, by });
             }

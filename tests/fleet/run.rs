@@ -1,7 +1,7 @@
 //! One run: a fleet is started, put under faults beside writers and askers, healed, and judged.
 //!
-//! `FLEET_SEED` repeats the faults of a run, `FLEET_SECONDS` says how long they go on, and the logs of one that goes
-//! wrong are kept in `FLEET_KEEP`.
+//! `FLEET_SEED` repeats the faults of a run, `FLEET_SECONDS` says how long they go on, and what the processes log is
+//! kept in `FLEET_KEEP`.
 
 use std::net::SocketAddr;
 use std::process::Stdio;
@@ -19,7 +19,7 @@ use crate::faults::Faults;
 use crate::history::{Answerer, Final, History, MEMBERS, SLOTS};
 use crate::record::{Record, lock};
 use crate::seeded::Seeded;
-use crate::traffic::{Api, Writer, apex, keep_asking, keep_probing};
+use crate::traffic::{Api, Writer, apex, is_well, keep_asking, keep_probing};
 use crate::ways::{Ways, address, within};
 
 const SHAPE: Shape = Shape { members: 3, authorities: 2, edges: 3 };
@@ -146,8 +146,16 @@ impl Drop for End<'_> {
 /// Starts everybody, and waits until all edges answer the first commit of each zone.
 fn start(cast: &mut Cast, record: &Arc<Record>) -> Vec<Api> {
     let (members, edges) = (SHAPE.members, SHAPE.members + SHAPE.authorities);
-    (0..members).for_each(|place| cast.start(place));
-    cast.wait_ready(0..members);
+    // The first one, which authorities ask first, does not lead: the others have agreed who does.
+    for of in [1..members, 0..1] {
+        of.clone().for_each(|place| cast.start(place));
+        cast.wait_ready(of.clone());
+        let until = Instant::now() + PATIENCE;
+        while !of.clone().all(is_well) {
+            assert!(Instant::now() < until, "members of etcd do not agree");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
     (members..edges).for_each(|place| cast.start(place));
     cast.wait_ready(members..edges);
     let apis: Vec<Api> =
@@ -252,11 +260,12 @@ fn show(cast: &Cast, history: &History, verdict: &Verdict) {
         };
         let node = &history.nodes[place];
         println!(
-            "{}: ran {:.1} s, in contact {:.1} s; stalest {:.3} s, longest silence {:.3} s",
+            "{}: ran {:.1} s, in contact {:.1} s; stalest {:.3} s (at {}), longest silence {:.3} s",
             cast.name(place),
             spans(&node.runs),
             spans(&node.contact),
-            verdict.stalest[place] as f64 / 1e6,
+            verdict.stalest[place].0 as f64 / 1e6,
+            verdict.stalest[place].1 / 1_000,
             verdict.longest_silence[place] as f64 / 1e6,
         );
     }

@@ -258,11 +258,10 @@ pub fn keep_asking(record: &Record, place: Place, zones: usize, is_over: &Atomic
 
 /// Asks a member of etcd whether a commit could be made until the run is over.
 pub fn keep_probing(record: &Record, place: Place, is_over: &AtomicBool) {
-    let member = Api { address: (address(place), 2379).into(), key: String::new() };
     let mut was_well = false;
     while !is_over.load(Ordering::SeqCst) {
         let asked = record.now();
-        let is_well = matches!(member.send("GET", "/health", ""), Ok((200, _)));
+        let is_well = is_well(place);
         if is_well != was_well {
             // It is well from its answer on, and was not already when it was asked.
             let since = if is_well { record.now() } else { asked };
@@ -271,6 +270,12 @@ pub fn keep_probing(record: &Record, place: Place, is_over: &AtomicBool) {
         }
         std::thread::sleep(Duration::from_millis(100));
     }
+}
+
+/// Whether a member of etcd says that a commit could be made.
+pub fn is_well(place: Place) -> bool {
+    let member = Api { address: (address(place), 2379).into(), key: String::new() };
+    matches!(member.send("GET", "/health", ""), Ok((200, _)))
 }
 
 /// Asks a node about one zone, the serial first and last; no further when no answer comes.
