@@ -29,7 +29,7 @@ use crate::feed::{Hash, HistoryId};
 use crate::limits::EVIDENCE_READ_MS_MAX;
 use crate::name::Name;
 use crate::store::history::{
-    CommitsAhead, History, SourceError, ZoneSource, ZoneState, read_ahead,
+    CommitSource, CommitsAhead, History, SourceError, ZoneSource, ZoneState, read_ahead,
 };
 
 /// An export that has begun.
@@ -87,9 +87,14 @@ async fn open_from(
 ) -> Result<Opened, ExportError> {
     let last = parts.root_file.as_deref().and_then(read_root);
     let last = last.filter(|root| root.namespace == parts.namespace);
-    let newest_at = parts.source.newest().await?;
+    // What does not hang on each other is asked for at once: the store may be far away, and edges wait.
+    let (newest_at, own) = tokio::try_join!(parts.source.newest(), parts.source.history())?;
     let newest = newest_at.revision;
-    let (history, is_same) = settle_history(parts, last.as_ref(), newest_at, seen).await?;
+    let at = last.as_ref().filter(|root| has_commits && root.digest_key == own.digest_key);
+    let at = at.map(|root| root.at);
+    let settling = settle_history(parts, last.as_ref(), own, newest_at, seen);
+    let (settled, begun) = tokio::join!(settling, commits_after(parts, at));
+    let (history, is_same) = settled?;
     let id = id_of(&history);
     *tried = Some(id);
     // Edges believe no term and take no version that they have seen already. Where the last root is lost,
@@ -113,8 +118,7 @@ async fn open_from(
         shelf = Shelf::adopted(&root.indexes);
         adopt(&mut book, &*parts.depot, root).await;
     }
-    let from = usable.as_ref().filter(|_| is_same && has_commits).map(|root| root.at);
-    let (from, commits) = follow(parts, from, newest_at).await?;
+    let (from, commits) = follow(parts, begun.filter(|_| is_same), newest_at).await?;
     let (namespace, author) = (parts.namespace, parts.author.clone());
     let signer = Signer { namespace, author, history: id, term };
     let (source, log) = (Arc::clone(&parts.source), Arc::clone(&parts.log));
@@ -140,15 +144,15 @@ pub(super) fn read_root(file: &Path) -> Option<Root> {
     .ok()
 }
 
-/// Returns the history that is exported, and whether it is that of the last root; begins a new one
-/// where the source is not what others have seen.
+/// Returns the history that is exported, of a source whose own is `own`, and whether it is that of the last root;
+/// begins a new one where the source is not what others have seen.
 async fn settle_history(
     parts: &Parts,
     last: Option<&Root>,
+    own: History,
     newest: Position,
     seen: Option<HistoryId>,
 ) -> Result<(History, bool), ExportError> {
-    let own = parts.source.history().await?;
     let known = last.map(|root| root.history).max(seen);
     let Some(known) = known else { return Ok((own, false)) };
     let is_own = known == id_of(&own);
@@ -252,14 +256,23 @@ pub(super) async fn adopt(book: &mut Book, depot: &dyn Depot, root: &Root) {
     }
 }
 
-/// Opens the stream of commits after a position, or, where they are not known, after the newest.
+/// A stream of commits that was asked for, and the position behind which it begins.
+type Begun = (Position, Result<Box<dyn CommitSource>, SourceError>);
+
+/// Opens the stream of commits after a position, if there is one.
+async fn commits_after(parts: &Parts, at: Option<Position>) -> Option<Begun> {
+    let at = at?;
+    Some((at, parts.source.commits(at.revision).await))
+}
+
+/// Follows the stream of commits that was opened, or, where they are not known, one after the newest.
 async fn follow(
     parts: &Parts,
-    from: Option<Position>,
+    begun: Option<Begun>,
     newest: Position,
 ) -> Result<(Position, CommitsAhead), ExportError> {
-    if let Some(from) = from {
-        match parts.source.commits(from.revision).await {
+    if let Some((from, begun)) = begun {
+        match begun {
             Ok(stream) => return Ok((from, read_ahead(stream))),
             Err(SourceError::Compacted { .. }) => {}
             Err(error) => return Err(error.into()),

@@ -367,15 +367,17 @@ impl Feeds {
         if feed.exporter().is_some() {
             return Ok(());
         }
-        let tenure = match tenure {
-            Some((sharing, held)) => {
-                Some(sharing.tenure(&feed.record().key, feed.keys(), held).await?)
+        let key = feed.record().key;
+        let tenure = async {
+            match tenure {
+                Some((sharing, held)) => sharing.tenure(&key, feed.keys(), held).await.map(Some),
+                None => Ok(None),
             }
-            None => None,
         };
-        let config = FeedConfig { tenure, ..feed.config() };
         // As it is now, not as it was when somebody else wrote them.
-        self.store.look_at_freeze().await.map_err(ShareError::from)?;
+        let freeze = async { self.store.look_at_freeze().await.map_err(ShareError::from) };
+        let (tenure, _) = tokio::try_join!(tenure, freeze)?;
+        let config = FeedConfig { tenure, ..feed.config() };
         let source: Arc<dyn ZoneSource> = self.store.clone();
         let (mesh, stop) = (Arc::clone(&self.mesh), turn.stop.child_token());
         let exporter = Arc::new(DocsExporter::spawn(mesh, source, config, stop).await?);

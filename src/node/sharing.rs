@@ -213,12 +213,18 @@ impl Sharing {
         let note = format!("turn/{name}");
         let local = shared::terms_below(&self.dir, name);
         let by_lease = feed.term_base.saturating_add(held.term.saturating_mul(TURN_TERMS));
-        let newest = self.store.revision().await.map_err(|error| match error {
-            StoreError::Kv(error) => error,
-            error => KvError::engine(error),
-        })?;
+        let newest = async {
+            self.store.revision().await.map_err(|error| match error {
+                StoreError::Kv(error) => ShareError::from(error),
+                error => KvError::engine(error).into(),
+            })
+        };
+        let taken = async { self.store.note(&note).await.map_err(ShareError::from) };
+        // At once: nobody writes the feed meanwhile, and a store may be far away.
+        let read =
+            tokio::try_join!(newest, taken, self.authorities(), self.followers(feed.namespace));
+        let (newest, mut was, authorities, followers) = read?;
         for _ in 0..BATCH_ATTEMPTS_MAX {
-            let was = self.store.note(&note).await?;
             let taken: Taken = match &was {
                 Some(octets) => serde_json::from_slice(octets)
                     .map_err(|_| KvError::Unreadable { what: "the turns at a feed" })?,
@@ -232,10 +238,9 @@ impl Sharing {
             };
             let octets = serde_json::to_vec(&is).map_err(KvError::engine)?;
             if self.store.put_note(&note, was, octets).await? {
-                let authorities = self.authorities().await?;
-                let followers = self.followers(feed.namespace).await?;
                 return Ok(Tenure { term_above, number_above, authorities, followers });
             }
+            was = self.store.note(&note).await?;
         }
         Err(KvError::Unavailable { reason: "turns at a feed begin all the time".into() }.into())
     }
