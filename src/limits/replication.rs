@@ -162,6 +162,8 @@ pub(crate) const WRITER_FAILING_MS_MAX: u64 = 3_000;
 pub(crate) const WRITER_REST_MS: u64 = 30_000;
 /// Milliseconds between two looks at what other authorities have told of the feeds that are shared.
 pub(crate) const SHARING_REFRESH_MS: u64 = 2_000;
+/// Milliseconds until who has the turn to write the feeds, and could not begin, tries again.
+pub(crate) const SHARING_RETRY_MS: u64 = 400;
 /// Notes of authorities that are read together. More are not looked at.
 pub(crate) const NOTES_READ_MAX: u32 = 256;
 /// Milliseconds after which an authority says anew where it is, so that those that are gone are told from it.

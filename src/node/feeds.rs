@@ -189,6 +189,11 @@ impl Feeds {
         self.turn().held.is_some()
     }
 
+    /// Whether it is our turn, and the feed with all zones is not written here yet.
+    pub(super) fn awaits_writer(&self) -> bool {
+        self.has_turn() && self.main().exporter().is_none()
+    }
+
     /// Lets another authority write the feeds where this one has failed to for some time, as with a disk that is
     /// full: what is imported reaches no edge meanwhile.
     pub(super) async fn give_way_if_failing(&self) {

@@ -41,6 +41,7 @@ use super::sharing::Sharing;
 use super::state::NodeState;
 use crate::limits::{
     FEED_EXPIRY_LOOK_MS, FREE_RETIRED_MS, FREEZE_LOOK_MS, REPORT_MS, SHARING_REFRESH_MS,
+    SHARING_RETRY_MS,
 };
 use crate::mesh::{Mesh, MeshConfig, MeshError};
 use crate::name::Name;
@@ -157,7 +158,10 @@ async fn take_turns(feeds: &Feeds, lease: LeaseTask, stop: &CancellationToken) {
                     tracing::warn!(%error, "the feeds that authorities share are not all as they must be");
                 }
                 feeds.give_way_if_failing().await;
-                tokio::time::sleep(Duration::from_millis(SHARING_REFRESH_MS)).await;
+                // Nobody else writes what could not be begun here.
+                let rest_ms =
+                    if feeds.awaits_writer() { SHARING_RETRY_MS } else { SHARING_REFRESH_MS };
+                tokio::time::sleep(Duration::from_millis(rest_ms)).await;
             }
         };
         tokio::select! {
