@@ -150,7 +150,8 @@ impl ExportTask {
         }
     }
 
-    /// Shows what was written of the feed before the freeze, by whomever: the last version, if it lies here.
+    /// Shows what was written of the feed before the freeze, by whomever: the last version, if it lies here. Where it
+    /// does not, whoever comes with nothing is sent on to those who follow.
     async fn show_frozen(&mut self, octets: &[u8]) -> Option<Stopped> {
         let frozen = FrozenAt::from_octets(octets)?;
         let parts = &self.parts;
@@ -164,7 +165,7 @@ impl ExportTask {
         let term = term::begin(parts.root_file.as_deref().map(term::file_of).as_deref(), known);
         let (namespace, author) = (parts.namespace, parts.author.clone());
         let signer = Signer { namespace, author, history: frozen.history, term };
-        parts.log.begin(frozen.history, frozen.at);
+        parts.log.begin_bare(frozen.history, frozen.at);
         if let Some(root) = last
             && let Ok(octets) = root.to_octets()
         {
@@ -175,11 +176,14 @@ impl ExportTask {
             kept.extend(root.indexes.iter().map(|index| index.hash));
             kept.insert(hash);
             Arc::clone(&parts.depot).keep(kept);
-            let version = VersionRef { number: root.number, hash, len: octets.len() as u32 };
-            let segment: Bytes = signer.version(root.at, version);
-            parts.log.set_version(version, root.at, &segment);
-            self.status.document = root.at;
-            self.status.version = root.number;
+            // Contents may have gone while somebody else wrote the feed.
+            if !book.is_behind() && book.doc_sum() == (root.sum, root.zones) {
+                let version = VersionRef { number: root.number, hash, len: octets.len() as u32 };
+                let segment: Bytes = signer.version(root.at, version);
+                parts.log.set_version(version, root.at, &segment);
+                self.status.document = root.at;
+                self.status.version = root.number;
+            }
         }
         self.term = term;
         Some(Stopped { signer, frozen, beats: 0 })

@@ -49,6 +49,8 @@ struct LogState {
     octets: usize,
     /// Octets of all that there were in this history.
     pushed: u64,
+    /// Whether whoever has nothing finds nothing here, as long as there is no version.
+    is_bare: bool,
     /// The commits in them.
     commits: VecDeque<Position>,
     /// The newest version of the document, where it holds, and its frame.
@@ -132,11 +134,23 @@ impl Log {
 
     /// Begins anew, in a history, after a position. Those who follow have to say hello again.
     pub(crate) fn begin(&self, history: HistoryId, base: Position) {
+        self.begin_as(history, base, false);
+    }
+
+    /// Begins anew as [`Log::begin`], where no version of the document can be told: whoever has nothing is to look for
+    /// somebody who has.
+    #[cfg(feature = "node")] // who writes a feed
+    pub(crate) fn begin_bare(&self, history: HistoryId, base: Position) {
+        self.begin_as(history, base, true);
+    }
+
+    /// Begins anew.
+    fn begin_as(&self, history: HistoryId, base: Position, is_bare: bool) {
         let mut state = self.state();
         let generation = state.generation + 1;
         let base_since = Some(Instant::now());
         let history = Some(history);
-        *state = LogState { history, generation, base, base_since, ..LogState::default() };
+        *state = LogState { history, generation, base, base_since, is_bare, ..LogState::default() };
         self.tell(state);
     }
 
@@ -243,6 +257,10 @@ impl Log {
         let place = |revision| Place { generation: state.generation, revision, ..Place::default() };
         let Some(own) = state.history else { return (Standing::NotReady, place(0)) };
         let is_behind = history != own || at.revision < state.base.revision;
+        let is_of_use = !state.is_bare || state.version.is_some() || at.revision > 0;
+        if is_behind && !is_of_use {
+            return (Standing::NotReady, place(0));
+        }
         if is_behind {
             // A version of the document leads to where it holds, if the log goes on from there.
             let version = state.version.as_ref().map(|(_, at, _)| *at);
@@ -383,6 +401,22 @@ mod tests {
         assert_eq!(log.standing(older, at(15)).0, Standing::Behind(at(10)));
         log.set_version(VersionRef::default(), at(16), b"version");
         assert_eq!(log.standing(older, at(15)).0, Standing::Behind(at(16)));
+    }
+
+    #[cfg(feature = "node")]
+    #[test]
+    fn who_has_nothing_looks_elsewhere_where_there_is_no_document() {
+        let (log, nothing) = (log(), (HistoryId::default(), Position::default()));
+        assert_eq!(log.standing(nothing.0, nothing.1).0, Standing::Behind(at(10)), "it comes soon");
+        log.begin_bare(HISTORY, at(10));
+        assert_eq!(log.standing(nothing.0, nothing.1).0, Standing::NotReady);
+        assert_eq!(log.standing(HISTORY, at(10)).0, Standing::Follows);
+        assert_eq!(log.standing(HISTORY, at(9)).0, Standing::Behind(at(10)), "it hears the author");
+        log.set_version(VersionRef::default(), at(10), b"version");
+        assert_eq!(log.standing(nothing.0, nothing.1).0, Standing::Behind(at(10)));
+        log.begin_bare(HISTORY, at(10));
+        log.begin(HISTORY, at(10));
+        assert_eq!(log.standing(nothing.0, nothing.1).0, Standing::Behind(at(10)));
     }
 
     #[test]

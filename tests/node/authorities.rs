@@ -7,6 +7,7 @@ use tempfile::TempDir;
 
 use crate::cluster::Cluster;
 use crate::process::{Node, dir};
+use crate::status::{is_proved, wait_status};
 
 /// A cluster, a key, and the directories of authorities.
 struct Site {
@@ -136,6 +137,31 @@ fn edges_that_were_there_before_an_authority_follow_it_all_the_same() {
     first.signal("-KILL");
     wait_until("nobody takes over", || turn(&second).0);
     put_and_see(&second, &edge, "a.one.example", 3);
+}
+
+/// The last document was written by the one that is dead, and nobody may write one.
+#[test]
+fn an_edge_that_comes_while_the_feeds_are_frozen_begins_from_another_edge_whoever_writes() {
+    let Some(site) = Site::new() else { return };
+    let data = [dir(), dir(), dir(), dir()];
+    let first = site.writer(data[0].path());
+    let second = site.authority(data[1].path());
+    let ticket = second.cli_ok(&["ticket", "create"]);
+    let edge = Node::start(data[2].path(), &["--ticket", ticket.trim()]);
+    put_and_see(&first, &edge, "a.one.example", 1);
+    first.cli_ok(&["feed", "freeze"]);
+    wait_status(&first, |status| status["feed"]["frozen"]["is_settled"] == true);
+    first.signal("-KILL");
+    wait_until("nobody takes over", || turn(&second).0);
+    second.cli_ok(&["record", "set", "a.one.example", "A", "60", "192.0.2.2"]);
+    let late = Node::start(data[3].path(), &["--ticket", ticket.trim()]);
+    late.wait_for("a.one.example", 1, &[192, 0, 2, 1]);
+    // Once it has something it hears the author itself.
+    wait_status(&late, is_proved);
+    assert_eq!(edge.ask("a.one.example", 1).1, [[192, 0, 2, 1]]);
+    second.cli_ok(&["feed", "thaw"]);
+    late.wait_for("a.one.example", 1, &[192, 0, 2, 2]);
+    edge.wait_for("a.one.example", 1, &[192, 0, 2, 2]);
 }
 
 #[test]

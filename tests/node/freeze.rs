@@ -38,6 +38,7 @@ fn nothing_goes_out_while_the_feeds_are_frozen_and_all_of_it_when_they_are_thawe
     assert_eq!(edge.ask("www.one.example", 1).1, [[192, 0, 2, 1]]);
     let status = wait_status(&authority, |status| status["feed"]["frozen"]["is_settled"] == true);
     assert_eq!(status["is_healthy"], true, "{status}");
+    assert!(status["feed"]["document_version"].as_u64() > Some(0), "the last is shown: {status}");
     assert_eq!(authority.cli_ok(&["feed", "thaw"]), "the feeds are not frozen\n");
     edge.wait_for("www.one.example", 1, &[192, 0, 2, 2]);
     edge.wait_for("new.one.example", 1, &[192, 0, 2, 3]);
