@@ -375,3 +375,6 @@ async fn compare(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
