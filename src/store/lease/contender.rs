@@ -217,12 +217,12 @@ impl Contender {
         };
         let is_free = row.as_ref().is_none_or(|row| row.holder.is_none());
         self.seen = row;
-        let wait = match self.held_until {
-            Some(_) => self.times.beat(),
-            None if is_free => Duration::ZERO,
-            None => self.times.look(),
-        };
-        self.due = Some(now + wait);
+        self.due = Some(match self.held_until {
+            // Counted from when it was asked for, as the holding is: one that was told of late may be nearly over.
+            Some(until) => (until - self.times.hold() + self.times.beat()).max(now),
+            None if is_free => now,
+            None => now + self.times.look(),
+        });
         !is_own || self.held_until.is_some()
     }
 

@@ -246,6 +246,26 @@ fn one_that_gives_it_back_is_followed_at_once_and_one_that_dies_after_the_lease(
 }
 
 #[test]
+fn a_holder_that_is_told_late_of_its_beat_raises_it_again_before_it_runs_out() {
+    let times = LeaseTimes::new(LENGTH.as_millis() as u64).unwrap();
+    let (mut holder, began) = (Contender::new(1, "n", times), Instant::now());
+    holder.take(None, began);
+    let first = holder.ask(began);
+    holder.take(first, began);
+    let asked = holder.due(began);
+    assert_eq!(asked, began + LENGTH / 5);
+    let beat = holder.ask(asked);
+    // Its member was silent, and another one says that it was made.
+    let told = asked + LENGTH / 2;
+    holder.take(beat, told);
+    assert_eq!(holder.held_until(), Some(asked + LENGTH * 2 / 3));
+    assert_eq!(holder.due(told), told);
+    let beat = holder.ask(told);
+    holder.take(beat, told);
+    assert_eq!(holder.due(told), told + LENGTH / 5);
+}
+
+#[test]
 fn a_row_reads_back_and_rubbish_is_an_error() {
     for holder in [None, Some(u128::MAX), Some(7)] {
         let row = LeaseRow { holder, name: "a \"node\"".to_owned(), term: u64::MAX, beat: 3 };
