@@ -211,6 +211,9 @@ pub const FETCH_GROUP_MAX: u32 = 8;
 pub const FETCH_STREAMS_MAX: u32 = 4;
 /// Milliseconds without an octet after which a stream of contents is given up.
 pub const FETCH_STALL_MS: u64 = 3_000;
+/// Milliseconds that a content waits for one more peer to be reached who may have it, behind those who have not: one
+/// whose first packet is lost answers after a second. Then it counts as missing, and is asked for again.
+pub const FETCH_FAR_MS_MAX: u64 = 1_500;
 /// Indexes of a version that are fetched before it is their turn to be read.
 pub const INDEXES_AHEAD_MAX: usize = 16;
 /// Neighbors outside the ticket that are remembered as sources. More are not asked.

@@ -5,7 +5,8 @@
 //! one content breaks off the whole group, so what is missing afterwards is asked for one by one.
 //!
 //! **Invariant:** every hash that is asked for is answered exactly once, with its octets or with
-//! a failure; a failure is reported within [`FETCH_STALL_MS`] of the last octet from a peer.
+//! a failure; a failure is reported within [`FETCH_STALL_MS`] of the last octet from a peer, or
+//! [`FETCH_FAR_MS_MAX`] behind the last peer that could be asked.
 //! **Not here:** when to ask again (`sync`), who has contents (`link`, `upstream`).
 
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::limits::{FETCH_GROUP_MAX, FETCH_STALL_MS, FETCH_STREAMS_MAX};
+use crate::limits::{FETCH_FAR_MS_MAX, FETCH_GROUP_MAX, FETCH_STALL_MS, FETCH_STREAMS_MAX};
 use crate::mesh::Blobs;
 use crate::mesh::blobs::Looked;
 
@@ -138,8 +139,10 @@ impl Fetcher {
         }
         if !missing.is_empty() {
             let mut far = Arc::clone(&self.sources).far();
+            let patience = Duration::from_millis(FETCH_FAR_MS_MAX);
+            // One that is gone is dialed for seconds, and what nobody has is to be known sooner.
             while !missing.is_empty()
-                && let Some(connection) = far.recv().await
+                && let Ok(Some(connection)) = tokio::time::timeout(patience, far.recv()).await
             {
                 missing = self.fetch_from(connection, missing).await;
             }
