@@ -218,6 +218,8 @@ pub const FETCH_FAR_MS_MAX: u64 = 1_500;
 pub const INDEXES_AHEAD_MAX: usize = 16;
 /// Neighbors outside the ticket that are remembered as sources. More are not asked.
 pub const FETCH_NEIGHBORS_MAX: u32 = 16;
+/// Milliseconds that a connection to such a neighbor is kept after it was used.
+pub const FETCH_NEIGHBOR_REST_MS: u64 = 5_000;
 
 /// Milliseconds between two heartbeats of a feed of the first format.
 pub const BEAT_MS: u64 = 2_000;

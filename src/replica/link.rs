@@ -9,7 +9,7 @@
 //! **Not here:** what is done about a lost peer (`listener`), what is fetched (`fetch`).
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use dashmap::DashMap;
@@ -22,7 +22,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::fetch::{Sources, dial_all};
 use crate::limits::{
-    FETCH_NEIGHBORS_MAX, LINK_DIAL_MS, LINK_IDLE_MS, LINK_KEEP_ALIVE_MS, LINK_REDIAL_MS,
+    FETCH_NEIGHBOR_REST_MS, FETCH_NEIGHBORS_MAX, LINK_DIAL_MS, LINK_IDLE_MS, LINK_KEEP_ALIVE_MS,
+    LINK_REDIAL_MS,
 };
 use crate::mesh::endpoint::transport;
 
@@ -44,8 +45,17 @@ pub(super) struct Links {
     connections: Arc<DashMap<EndpointId, Connection>>,
     /// The peers of the ticket, without ourselves.
     peers: Arc<Vec<EndpointAddr>>,
-    /// Connections to neighbors that the ticket does not name, made when first needed.
-    neighbors: Arc<DashMap<EndpointId, Option<Connection>>>,
+    /// Connections to neighbors that the ticket does not name, made when needed.
+    neighbors: Arc<DashMap<EndpointId, Option<NeighborLink>>>,
+}
+
+/// A connection to a neighbor.
+#[derive(Debug)]
+struct NeighborLink {
+    /// The connection.
+    connection: Connection,
+    /// When it was given out last.
+    used_at: Instant,
 }
 
 #[async_trait]
@@ -59,12 +69,11 @@ impl Sources for Links {
         dial_all(peers.into_iter().map(|peer| {
             let links = Arc::clone(&self);
             async move {
-                let known = links.neighbors.get(&peer).and_then(|entry| entry.value().clone());
-                if let Some(known) = known.filter(|known| known.close_reason().is_none()) {
+                if let Some(known) = links.known(peer) {
                     return Some(known);
                 }
                 let dialed = dial_contents(&links.endpoint, EndpointAddr::new(peer)).await?;
-                links.neighbors.insert(peer, Some(dialed.clone()));
+                links.keep_for_a_while(peer, dialed.clone());
                 Some(dialed)
             }
         }))
@@ -108,6 +117,35 @@ impl Links {
     /// Forgets a neighbor.
     pub(super) fn remove_neighbor(&self, peer: EndpointId) {
         self.neighbors.remove(&peer);
+    }
+
+    /// Returns the connection to a neighbor, if it stands.
+    fn known(&self, peer: EndpointId) -> Option<Connection> {
+        let mut entry = self.neighbors.get_mut(&peer)?;
+        let link = entry.as_mut().filter(|link| link.connection.close_reason().is_none())?;
+        link.used_at = Instant::now();
+        Some(link.connection.clone())
+    }
+
+    /// Keeps a connection to a neighbor until it was not used for [`FETCH_NEIGHBOR_REST_MS`]: being kept alive, it
+    /// costs both ends more than a handshake now and then.
+    fn keep_for_a_while(&self, peer: EndpointId, connection: Connection) {
+        let link = NeighborLink { connection, used_at: Instant::now() };
+        let Some(mut entry) = self.neighbors.get_mut(&peer) else { return };
+        *entry = Some(link);
+        let neighbors = Arc::downgrade(&self.neighbors);
+        tokio::spawn(async move {
+            let rest = Duration::from_millis(FETCH_NEIGHBOR_REST_MS);
+            loop {
+                tokio::time::sleep(rest).await;
+                let Some(neighbors) = neighbors.upgrade() else { return };
+                let Some(mut entry) = neighbors.get_mut(&peer) else { return };
+                if entry.as_ref().is_none_or(|link| link.used_at.elapsed() >= rest) {
+                    *entry = None;
+                    return;
+                }
+            }
+        });
     }
 
     /// Keeps a connection to one peer, for ever.
