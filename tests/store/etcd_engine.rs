@@ -415,6 +415,10 @@ async fn a_lease_goes_to_another_when_it_is_asked_to_and_stays_where_there_is_no
         holders.push((store, state, yields, end, task));
     }
     let term = holders[0].1.borrow().term;
+    // Who does not know of it yet does not take it in time.
+    let mut other = holders[1].1.clone();
+    let knows = other.wait_for(|state| state.holder.is_some());
+    tokio::time::timeout(LIMIT, knows).await.expect("it looks").unwrap();
     holders[0].2.notify_one();
     wait_held(&holders[1].1, term).await;
     assert_eq!(holders[0].1.borrow().held, None);
