@@ -103,6 +103,8 @@ impl Checker {
         } else if keys::generation_range().contains(key) {
             keys::parse_generation_key(key)?;
             self.report.generations += 1;
+        } else if keys::is_of_others(key) {
+            // Leases and notes are no zones, and no rows.
         } else if keys::is_of_directory(key) {
             packs::check_part(value)?;
         } else if let Some(number) = keys::number_of_pack(key) {

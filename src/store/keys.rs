@@ -98,6 +98,11 @@ pub(super) fn note_key(name: &str) -> Vec<u8> {
     [&[NOTE][..], name.as_bytes()].concat()
 }
 
+/// Whether a key is that of a lease or of a note, which say what they are to those who write them.
+pub(super) fn is_of_others(key: &[u8]) -> bool {
+    matches!(key.first(), Some(&(LEASE | NOTE)))
+}
+
 /// Returns the key that says that a generation is being filled or swept.
 pub(super) fn generation_key(generation: u64) -> Vec<u8> {
     [&[GENERATION][..], &generation.to_be_bytes()].concat()

@@ -18,6 +18,17 @@ fn check(path: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
 }
 
 #[test]
+fn a_store_with_notes_of_a_freeze_is_sound() {
+    let data = dir();
+    let node = Node::start(data.path(), &["--role", "authority"]);
+    node.cli_ok(&["zone", "create", "a.example"]);
+    node.cli_ok(&["feed", "freeze"]);
+    assert_eq!(node.terminate(), Some(0));
+    let (code, said, _) = check(data.path(), &[]);
+    assert_eq!(code, Some(0), "{said}");
+}
+
+#[test]
 fn a_store_is_checked_and_what_is_damaged_is_named() {
     let data = dir();
     let node = Node::start(data.path(), &["--role", "authority"]);
