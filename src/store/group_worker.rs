@@ -185,6 +185,7 @@ impl GroupWorker {
             };
             let undigested = draft.undigested();
             if undigested.is_empty() {
+                store.check_small(&draft)?;
                 let is_any_made = judged.iter().any(Result::is_ok);
                 let built =
                     if is_any_made { draft.build(store.kv.limits()) } else { Built::default() };
@@ -218,6 +219,7 @@ impl GroupWorker {
         }
         let judged = store.fill_group(&mut draft, self.index, batches).await?;
         let is_good = judged.iter().all(changes) && draft.undigested().is_empty();
+        store.check_small(&draft)?;
         Ok(is_good.then(|| (judged, draft.build(store.kv.limits()))))
     }
 

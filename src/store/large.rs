@@ -74,6 +74,18 @@ impl DnsStore {
         Ok(true)
     }
 
+    /// Expects a draft to fit into one commit, with what it takes away.
+    ///
+    /// # Errors
+    /// [`KvError::TooManyOperations`] if it does not, or has more octets: it is to be staged.
+    pub(super) fn check_small(&self, draft: &Draft<'_>) -> Result<(), KvError> {
+        let (operations, operations_max) = (draft.size().0, self.kv.limits().operations_max);
+        match self.check_large(draft)? {
+            true => Err(KvError::TooManyOperations { operations, operations_max }),
+            false => Ok(()),
+        }
+    }
+
     /// Stages one zone, which has these rows.
     async fn stage_zone(
         &self,

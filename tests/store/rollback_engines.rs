@@ -76,6 +76,26 @@ async fn wait_swept(engine: &dyn KeyValueStore) {
     tokio::time::timeout(Duration::from_secs(20), waiting).await.unwrap();
 }
 
+/// A commit that had no room for what it took away would leave nothing to go back to.
+#[tokio::test]
+async fn a_batch_that_just_fills_a_transaction_is_undone_and_done_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _engine) = small(&dir).await;
+    apply(&store, "+zone one.example\n+zone two.example").await.unwrap();
+    for count in 30..=40 {
+        for zones in [&["one"][..], &["one", "two"]] {
+            let (before, then) = (store.revision().await.unwrap(), shown(&store).await);
+            let line = |n| format!("+ s{count}n{n}.{}.example A 192.0.2.1", zones[n % zones.len()]);
+            let lines: Vec<String> = (0..count).map(line).collect();
+            apply(&store, &lines.join("\n")).await.unwrap();
+            let (after, now) = (store.revision().await.unwrap(), shown(&store).await);
+            check_back(&store, before, &then).await;
+            check_back(&store, after, &now).await;
+            check_back(&store, before, &then).await;
+        }
+    }
+}
+
 #[tokio::test]
 async fn what_no_transaction_holds_is_written_anew_and_too_many_zones_are_refused() {
     let dir = tempfile::tempdir().unwrap();

@@ -24,7 +24,7 @@ pub(in crate::store) type StagedRows = Vec<(Vec<u8>, Vec<u8>)>;
 impl Draft<'_> {
     /// Returns how many operations and octets the commit has, or somewhat more.
     pub(in crate::store) fn size(&self) -> (u64, u64) {
-        let (mut operations, mut octets) = (1, 0);
+        let (mut operations, mut octets) = (self.fixed_operations(), 0);
         for slot in self.slots.values() {
             operations += slot_operations(slot);
             let Some(zone) = &slot.zone else { continue };
@@ -33,9 +33,11 @@ impl Draft<'_> {
                 operations += draft.touched.len() as u64;
                 let after = draft.touched.iter().filter_map(|rtype| draft.after.get(rtype));
                 let rdata: usize = after.map(|row| row.rdata.as_octets().len()).sum();
+                let before = draft.touched.iter().filter_map(|rtype| draft.before.get(rtype));
+                let undone: usize = before.map(|(row, _)| row.rdata.as_octets().len()).sum();
                 let rows = draft.touched.len() * (owner.as_wire().len() + ROW_OCTETS);
-                // The row, and what the journal says of it.
-                octets += 2 * (rdata + rows) as u64;
+                // The row, what the journal says of it, and what was there before.
+                octets += (2 * (rdata + rows) + undone + rows) as u64;
             }
         }
         (operations, octets)
@@ -53,7 +55,13 @@ impl Draft<'_> {
             });
             slot_operations(slot) + more
         };
-        1 + self.slots.values().map(of_slot).sum::<u64>()
+        self.fixed_operations() + self.slots.values().map(of_slot).sum::<u64>()
+    }
+
+    /// Returns how many operations the commit has that are of no zone: what it did, what it took away, that there
+    /// was no other commit, and the zones that must not be there.
+    fn fixed_operations(&self) -> u64 {
+        3 + self.absent.len() as u64
     }
 
     /// The zones of which RRsets change, each with the generation that it has in the store, if it has one, and
