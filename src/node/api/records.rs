@@ -29,7 +29,7 @@ use crate::limits::API_PAGE_MAX;
 use crate::name::Name;
 use crate::record::{RecordType, Rrset};
 use crate::store::zone_settings::ZoneSettings;
-use crate::store::{Batch, DnsStore, Expectation, Operation, StoredRrset};
+use crate::store::{Batch, Committed, DnsStore, Expectation, Operation, StoredRrset};
 
 /// An RRset in a request.
 #[derive(Debug, Deserialize)]
@@ -149,8 +149,15 @@ pub(crate) async fn remove(
     if api.zones().rrset(&owner, rtype).await?.is_none() {
         return Err(ApiError::NoSuchRrset { owner, rtype });
     }
-    let operations = vec![Operation::DeleteRrset { owner, rtype }];
-    apply(&api, store, Batch { operations, preconditions }, json!({})).await
+    let operations = vec![Operation::DeleteRrset { owner: owner.clone(), rtype }];
+    let batch = Batch { operations, preconditions };
+    let about = About::of(&batch);
+    let committed = store.apply(batch).await?;
+    // It has gone since, or its zone is another one now.
+    if committed.changed == 0 {
+        return Err(ApiError::NoSuchRrset { owner, rtype });
+    }
+    tell(&api, store, about, &committed, json!({})).await
 }
 
 /// `GET …/records?zone=…[&name=…][&type=…][&cursor=…][&limit=…]`.
@@ -204,20 +211,30 @@ pub(crate) async fn batch(
     apply(&api, store, batch, json!({ "applied": 0 })).await
 }
 
-/// Applies a batch; the answer is `body` with the revision, with how much was done if it has a place
-/// for that, and with what is not as one might think.
+/// Applies a batch, and tells what came of it.
 async fn apply(
     api: &Api,
     store: &Arc<DnsStore>,
     batch: Batch,
+    body: Value,
+) -> Result<Response, ApiError> {
+    let about = About::of(&batch);
+    let committed = store.apply(batch).await?;
+    tell(api, store, about, &committed, body).await
+}
+
+/// Tells what came of a batch: the answer is `body` with the revision, with how much was done if it has a place
+/// for that, and with what is not as one might think.
+async fn tell(
+    api: &Api,
+    store: &Arc<DnsStore>,
+    about: About,
+    committed: &Committed,
     mut body: Value,
 ) -> Result<Response, ApiError> {
-    let owners = signed::owners(&batch);
-    let deleted: Vec<(Name, RecordType)> = batch.operations.iter().filter_map(deleted).collect();
-    let committed = store.apply(batch).await?;
-    signed::add_warnings(api, store, &committed, &owners, &mut body).await;
+    signed::add_warnings(api, store, committed, &about.owners, &mut body).await;
     let mut lines = Vec::new();
-    for (owner, rtype) in deleted {
+    for (owner, rtype) in about.deleted {
         let is_apex = committed.zones.iter().any(|(apex, _)| *apex == owner);
         let now = if is_apex { store.get_record(&owner, rtype).await? } else { None };
         if now.is_some_and(|now| now.is_synthesized) {
@@ -231,6 +248,22 @@ async fn apply(
         *applied = json!(committed.changed);
     }
     Ok(with_covered(written(committed.revision, body), &covered))
+}
+
+/// What a batch is about.
+struct About {
+    /// The owners of RRsets.
+    owners: Vec<Name>,
+    /// What it deletes that settings make again.
+    deleted: Vec<(Name, RecordType)>,
+}
+
+impl About {
+    /// That of a batch.
+    fn of(batch: &Batch) -> Self {
+        let deleted = batch.operations.iter().filter_map(deleted).collect();
+        Self { owners: signed::owners(batch), deleted }
+    }
 }
 
 /// Returns what a step deletes, if it is something that settings make again.
