@@ -198,3 +198,14 @@ async fn a_zone_that_is_made_below_one_that_others_have_just_made_is_known_to_th
     let shown = contents(&f.theirs, "three.example").await;
     assert!(!shown.iter().any(|rrset| rrset.contains("TXT")), "{shown:?}");
 }
+
+#[tokio::test]
+async fn what_one_step_of_several_does_not_find_is_looked_for_again() {
+    let f = Fixture::new().await;
+    apply(&f.ours, "+zone two.example").await.unwrap();
+    apply(&f.theirs, "+ x.one.example A 192.0.2.9").await.unwrap();
+    // Ours does not see it yet, and changes another zone in the same batch.
+    apply(&f.ours, "- x.one.example A\n+ y.two.example A 192.0.2.1").await.unwrap();
+    let shown = contents(&f.ours, "one.example").await;
+    assert!(!shown.iter().any(|rrset| rrset.starts_with("x.")), "{shown:?}");
+}

@@ -199,7 +199,10 @@ impl<'a> Draft<'a> {
             }
             Operation::PutRrsetIn { apex, rrset } => self.put_rrset(apex, rrset).await,
             Operation::DeleteRrset { owner, rtype } => {
-                let Some(apex) = self.holder(owner, *rtype).await? else { return Ok(()) };
+                let Some(apex) = self.holder(owner, *rtype).await? else {
+                    self.absent.extend(std::iter::successors(Some(owner.clone()), Name::parent));
+                    return Ok(());
+                };
                 self.delete_rrset(&apex, owner, *rtype).await
             }
             Operation::DeleteRrsetIn { apex, owner, rtype } => {
@@ -290,6 +293,8 @@ impl<'a> Draft<'a> {
             return Err(RuleError::Synthesized { owner: owner.clone(), rtype }.into());
         }
         slot.is_touched |= was_there;
+        // That there is nothing to delete must be so, should another step change a zone.
+        slot.is_expected |= !was_there;
         Ok(())
     }
 
@@ -317,7 +322,10 @@ impl<'a> Draft<'a> {
     async fn delete_zone(&mut self, apex: &Name) -> Result<(), KvError> {
         self.load(std::slice::from_ref(apex)).await?;
         let slot = self.slots.entry(apex.clone()).or_default();
-        let Some(zone) = slot.zone.take() else { return Ok(()) };
+        let Some(zone) = slot.zone.take() else {
+            slot.is_expected = true;
+            return Ok(());
+        };
         slot.is_touched = true;
         if !zone.is_new {
             slot.swept.push((zone.object.generation, zone.object.rrset_count));

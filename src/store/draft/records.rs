@@ -65,8 +65,11 @@ impl Draft<'_> {
         rtype: RecordType,
     ) -> Result<Option<Rrset>, DraftError> {
         self.load(std::slice::from_ref(apex)).await?;
-        let zone = self.slots.get_mut(apex).and_then(|slot| slot.zone.as_mut());
-        let zone = zone.ok_or_else(|| StoreError::ZoneUnknown { apex: apex.clone() })?;
+        let slot = self.slots.entry(apex.clone()).or_default();
+        // What it adds or takes away may be nothing, which must be so.
+        slot.is_expected = true;
+        let zone =
+            slot.zone.as_mut().ok_or_else(|| StoreError::ZoneUnknown { apex: apex.clone() })?;
         if !owner.is_at_or_below(apex) {
             let (owner, apex) = (owner.clone(), apex.clone());
             return Err(RuleError::OutOfZone { owner, apex }.into());
