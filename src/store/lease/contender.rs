@@ -246,6 +246,12 @@ impl Contender {
         Some(LeaseRow { holder: None, beat: seen.beat + 1, ..seen.clone() })
     }
 
+    /// Whether another one held it when it was seen last.
+    pub(super) fn is_anothers(&self) -> bool {
+        let holder = self.seen.as_ref().and_then(|row| row.holder);
+        holder.is_some_and(|holder| holder != self.id)
+    }
+
     /// What is known at `now`.
     pub(super) fn state(&self, now: Instant) -> LeaseState {
         let row = self.seen.as_ref();

@@ -121,7 +121,7 @@ impl LeaseTask {
         let _ = tokio::time::timeout(RESIGN_WITHIN, self.resign()).await;
         self.contender.run_out(Instant::now());
         self.tell();
-        while self.state.borrow().holder.is_none() && Instant::now() < until {
+        while !self.contender.is_anothers() && Instant::now() < until {
             let look = Duration::from_millis(LEASE_YIELD_LOOK_MS);
             if stop.run_until_cancelled(tokio::time::sleep(look)).await.is_none() {
                 return;
