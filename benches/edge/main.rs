@@ -88,7 +88,7 @@ fn fresh(dir: &Path, plan: &Plan) {
     println!("fresh edge: {}", first.line("answer"));
     let by_way_of_first = first.line("ticket");
     authority.tell(0);
-    let waits = waits(authority.times(0, plan.count), &first.times(0, plan.count));
+    let waits = waits(&authority.times(0, plan.count), &first.times(0, plan.count));
     let at = |share: f64| waits[((waits.len() - 1) as f64 * share) as usize] as f64 / 1_000.0;
     println!(
         "{} changes at {}/s, acknowledged to published: p50 {:.2} p90 {:.2} p99 {:.2} max {:.2} ms",
@@ -109,7 +109,7 @@ fn fresh(dir: &Path, plan: &Plan) {
 }
 
 /// Returns how long changes took to be seen, by rising time.
-fn waits(set: Vec<i64>, seen: &[i64]) -> Vec<i64> {
+fn waits(set: &[i64], seen: &[i64]) -> Vec<i64> {
     let mut waits: Vec<i64> = set.iter().zip(seen).map(|(set, seen)| seen - set).collect();
     waits.sort_unstable();
     waits
@@ -178,7 +178,7 @@ fn used_by_changes(
     let end = used(authority, edges);
     let slowest = (0..set.len()).map(|index| seen.iter().map(|seen| seen[index]).max());
     let slowest: Vec<i64> = slowest.map(|seen| seen.expect("at least one")).collect();
-    let waits = waits(set, &slowest);
+    let waits = waits(&set, &slowest);
     let at = |part: usize| waits[(waits.len() - 1) * part / 100] as f64 / 1_000.0;
     println!("acknowledged to published at all: p50 {:.2} p99 {:.2} ms", at(50), at(99));
     let changes =

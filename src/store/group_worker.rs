@@ -163,10 +163,8 @@ impl GroupWorker {
         let store = &self.store;
         store.lineage.check()?;
         let mut is_fresh = !store.kv.is_shared() || attempts > 0;
-        if !is_fresh {
-            if let Some(built) = self.build_recalled(batches).await? {
-                return Ok(built);
-            }
+        if !is_fresh && let Some(built) = self.build_recalled(batches).await? {
+            return Ok(built);
         }
         for _ in 0..BATCH_ATTEMPTS_MAX {
             let view = View::open(&*store.kv, &store.in_flight, is_fresh).await?;
