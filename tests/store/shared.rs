@@ -24,10 +24,10 @@ pub struct Shared {
     asked: Arc<AtomicU32>,
 }
 
-/// A view of it.
-struct SharedView {
-    view: Arc<dyn KvSnapshot>,
-    asked: Arc<AtomicU32>,
+/// A view of an engine, whose questions are counted.
+pub struct CountedView {
+    pub view: Arc<dyn KvSnapshot>,
+    pub asked: Arc<AtomicU32>,
 }
 
 impl Shared {
@@ -38,7 +38,7 @@ impl Shared {
     }
 
     fn view(&self, view: Arc<dyn KvSnapshot>) -> Box<dyn KvSnapshot> {
-        Box::new(SharedView { view, asked: self.asked.clone() })
+        Box::new(CountedView { view, asked: self.asked.clone() })
     }
 }
 
@@ -78,8 +78,9 @@ impl KeyValueStore for Shared {
 }
 
 #[async_trait]
-impl KvSnapshot for SharedView {
+impl KvSnapshot for CountedView {
     async fn revision(&self) -> Result<u64, KvError> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
         self.view.revision().await
     }
 

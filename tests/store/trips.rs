@@ -5,23 +5,17 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use aspen_dns::store::DnsStore;
 use aspen_dns::store::kv::{
-    ChangeStream, Cursor, KeyRange, KeyValueStore, KvCommit, KvError, KvLimits, KvSnapshot, Page,
-    PendingCommit, Versioned,
+    ChangeStream, KeyValueStore, KvCommit, KvError, KvLimits, KvSnapshot, PendingCommit,
 };
 use aspen_dns::store::redb::RedbStore;
 use async_trait::async_trait;
 
 use crate::fixture::apply;
+use crate::shared::CountedView;
 
 /// The embedded engine, with its questions counted.
 struct Counted {
     engine: Arc<RedbStore>,
-    asked: Arc<AtomicU32>,
-}
-
-/// A view of it.
-struct CountedView {
-    view: Box<dyn KvSnapshot>,
     asked: Arc<AtomicU32>,
 }
 
@@ -32,7 +26,7 @@ impl KeyValueStore for Counted {
     }
 
     async fn snapshot(&self) -> Result<Box<dyn KvSnapshot>, KvError> {
-        let (view, asked) = (self.engine.snapshot().await?, self.asked.clone());
+        let (view, asked) = (Arc::from(self.engine.snapshot().await?), self.asked.clone());
         Ok(Box::new(CountedView { view, asked }))
     }
 
@@ -48,39 +42,6 @@ impl KeyValueStore for Counted {
     async fn revision(&self) -> Result<u64, KvError> {
         self.asked.fetch_add(1, Ordering::Relaxed);
         self.engine.revision().await
-    }
-}
-
-#[async_trait]
-impl KvSnapshot for CountedView {
-    async fn revision(&self) -> Result<u64, KvError> {
-        self.asked.fetch_add(1, Ordering::Relaxed);
-        self.view.revision().await
-    }
-
-    async fn get_many(&self, keys: &[Vec<u8>]) -> Result<Vec<Option<Versioned>>, KvError> {
-        self.asked.fetch_add(1, Ordering::Relaxed);
-        self.view.get_many(keys).await
-    }
-
-    async fn range(
-        &self,
-        range: &KeyRange,
-        cursor: Option<&Cursor>,
-        limit: u32,
-    ) -> Result<Page, KvError> {
-        self.asked.fetch_add(1, Ordering::Relaxed);
-        self.view.range(range, cursor, limit).await
-    }
-
-    async fn look(
-        &self,
-        keys: &[Vec<u8>],
-        ranges: &[KeyRange],
-        limit: u32,
-    ) -> Result<(Vec<Option<Versioned>>, Vec<Page>), KvError> {
-        self.asked.fetch_add(1, Ordering::Relaxed);
-        self.view.look(keys, ranges, limit).await
     }
 }
 
@@ -110,7 +71,8 @@ async fn a_write_asks_as_often_however_many_records_it_has() {
         asked.store(0, Ordering::Relaxed);
         apply(&store, text).await.unwrap();
         assert_eq!(asked.load(Ordering::Relaxed), wanted, "{text:.40}");
-    } // Made anew by another process, the zone has another generation than is remembered: what stands under
+    }
+    // Made anew by another process, the zone has another generation than is remembered: what stands under
     // it is read in a second trip, once.
     let other = DnsStore::open(engine).await.unwrap();
     apply(&other, "-zone two.example\n+zone two.example").await.unwrap();
