@@ -209,7 +209,12 @@ impl GroupWorker {
         // What is not remembered and is read yet must not be older than what is.
         let view = View::open(&*store.kv, &store.in_flight, true).await?;
         for apex in store.worth_remembering(batches) {
-            store.remembered.put(&apex, RememberedZone::read(&view, &apex).await?);
+            // What cannot be read whole may be read in part, which is all that the batches ask for.
+            let zone = RememberedZone::read(&view, &apex).await.unwrap_or_else(|error| {
+                tracing::debug!(%apex, %error, "a zone cannot be remembered");
+                None
+            });
+            store.remembered.put(&apex, zone);
         }
         let mut draft = Draft::new(&view, store.digest_key, &store.hints);
         if !draft.recall(batches, &store.remembered)? {

@@ -1,6 +1,6 @@
 //! Stores of several processes over one engine: what one remembers of a zone, others may have changed.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use aspen_dns::store::DnsStore;
@@ -22,23 +22,27 @@ pub struct Shared {
     old: Mutex<Arc<dyn KvSnapshot>>,
     /// How often it was asked something, commits left out.
     asked: Arc<AtomicU32>,
+    /// Whether nothing is read page by page.
+    has_no_pages: Arc<AtomicBool>,
 }
 
 /// A view of an engine, whose questions are counted.
 pub struct CountedView {
     pub view: Arc<dyn KvSnapshot>,
     pub asked: Arc<AtomicU32>,
+    pub has_no_pages: Arc<AtomicBool>,
 }
 
 impl Shared {
     pub async fn open(dir: &tempfile::TempDir) -> Arc<Self> {
         let engine = RedbStore::open(&dir.path().join("store.redb")).unwrap();
         let old = Mutex::new(Arc::from(engine.snapshot().await.unwrap()));
-        Arc::new(Self { engine, old, asked: Arc::default() })
+        Arc::new(Self { engine, old, asked: Arc::default(), has_no_pages: Arc::default() })
     }
 
     fn view(&self, view: Arc<dyn KvSnapshot>) -> Box<dyn KvSnapshot> {
-        Box::new(CountedView { view, asked: self.asked.clone() })
+        let (asked, has_no_pages) = (self.asked.clone(), self.has_no_pages.clone());
+        Box::new(CountedView { view, asked, has_no_pages })
     }
 }
 
@@ -96,6 +100,9 @@ impl KvSnapshot for CountedView {
         limit: u32,
     ) -> Result<Page, KvError> {
         self.asked.fetch_add(1, Ordering::Relaxed);
+        if self.has_no_pages.load(Ordering::Relaxed) {
+            return Err(KvError::Unavailable { reason: "planted".into() });
+        }
         self.view.range(range, cursor, limit).await
     }
 
@@ -115,6 +122,7 @@ struct Fixture {
     ours: Arc<DnsStore>,
     theirs: Arc<DnsStore>,
     asked: Arc<AtomicU32>,
+    has_no_pages: Arc<AtomicBool>,
     _dir: tempfile::TempDir,
 }
 
@@ -122,11 +130,11 @@ impl Fixture {
     async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let engine = Shared::open(&dir).await;
-        let asked = engine.asked.clone();
+        let (asked, has_no_pages) = (engine.asked.clone(), engine.has_no_pages.clone());
         let ours = DnsStore::open(engine.clone()).await.unwrap();
         let theirs = DnsStore::open(engine).await.unwrap();
         apply(&ours, "+zone one.example").await.unwrap();
-        let f = Self { ours, theirs, asked, _dir: dir };
+        let f = Self { ours, theirs, asked, has_no_pages, _dir: dir };
         f.write_often("often").await;
         f
     }
@@ -209,4 +217,18 @@ async fn what_one_step_of_several_does_not_find_is_looked_for_again() {
     apply(&f.ours, "- x.one.example A\n+ y.two.example A 192.0.2.1").await.unwrap();
     let shown = contents(&f.ours, "one.example").await;
     assert!(!shown.iter().any(|rrset| rrset.starts_with("x.")), "{shown:?}");
+}
+
+#[tokio::test]
+async fn a_zone_that_cannot_be_read_whole_is_written_on() {
+    let f = Fixture::new().await;
+    apply(&f.ours, "+zone two.example").await.unwrap();
+    f.has_no_pages.store(true, Ordering::Relaxed);
+    for index in 0..32 {
+        apply(&f.ours, &format!("+ a.two.example A 192.0.2.{index}")).await.unwrap();
+    }
+    assert!(f.asked_by("+ a.two.example A 192.0.2.99").await > 0);
+    f.has_no_pages.store(false, Ordering::Relaxed);
+    let shown = contents(&f.ours, "two.example").await;
+    assert!(shown.contains(&"a.two.example A 192.0.2.99".to_owned()), "{shown:?}");
 }

@@ -27,7 +27,7 @@ impl KeyValueStore for Counted {
 
     async fn snapshot(&self) -> Result<Box<dyn KvSnapshot>, KvError> {
         let (view, asked) = (Arc::from(self.engine.snapshot().await?), self.asked.clone());
-        Ok(Box::new(CountedView { view, asked }))
+        Ok(Box::new(CountedView { view, asked, has_no_pages: Arc::default() }))
     }
 
     async fn submit(&self, commit: KvCommit) -> Result<PendingCommit, KvError> {
