@@ -232,3 +232,15 @@ async fn a_zone_that_cannot_be_read_whole_is_written_on() {
     let shown = contents(&f.ours, "two.example").await;
     assert!(shown.contains(&"a.two.example A 192.0.2.99".to_owned()), "{shown:?}");
 }
+
+#[tokio::test]
+async fn a_zone_that_others_have_just_made_below_one_that_a_batch_makes_keeps_its_names() {
+    let f = Fixture::new().await;
+    apply(&f.theirs, "+zone sub.three.example").await.unwrap();
+    // Ours does not see it yet.
+    apply(&f.ours, "+zone three.example\n+ sub.three.example TXT \"t\"").await.unwrap();
+    for (apex, has) in [("three.example", false), ("sub.three.example", true)] {
+        let shown = contents(&f.ours, apex).await;
+        assert_eq!(shown.iter().any(|rrset| rrset.contains("TXT")), has, "{shown:?}");
+    }
+}

@@ -361,13 +361,19 @@ impl<'a> Draft<'a> {
     async fn deepest(&mut self, owner: &Name) -> Result<Option<Name>, KvError> {
         let apexes: Vec<Name> = std::iter::successors(Some(owner.clone()), Name::parent).collect();
         // What is above the zone need not be known.
-        let mut known = apexes.iter().map_while(|apex| self.slots.get_key_value(apex));
-        if let Some((apex, _)) = known.find(|(_, slot)| slot.zone.is_some()) {
-            return Ok(Some(apex.clone()));
+        let mut known = apexes.iter().map_while(|apex| self.slots.get(apex));
+        let mut found = known.position(|slot| slot.zone.is_some());
+        if found.is_none() {
+            self.load(&apexes).await?;
+            let exists = |apex: &Name| self.slots.get(apex).is_some_and(|slot| slot.zone.is_some());
+            found = apexes.iter().position(exists);
         }
-        self.load(&apexes).await?;
-        let exists = |apex: &Name| self.slots.get(apex).is_some_and(|slot| slot.zone.is_some());
-        Ok(apexes.into_iter().find(exists))
+        let Some(at) = found else { return Ok(None) };
+        // Who has made a zone below one that the batch makes had nothing to guard.
+        if self.slots.get(&apexes[at]).is_some_and(|slot| slot.base.is_none()) {
+            self.absent.extend(apexes[..at].iter().cloned());
+        }
+        Ok(Some(apexes[at].clone()))
     }
 
     /// Reads the zone objects that were not read yet.
